@@ -1,0 +1,1 @@
+"""A company of the federation, as Flower runs it."""

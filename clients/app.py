@@ -1,0 +1,96 @@
+"""The ClientApp of a company: it registers, trains what it is sent on its own rows, and reports counts.
+
+Rows never leave the company. What does: trained parameters, the number of examples, a fingerprint of the data set, mean
+losses, and seconds. See docs/threat-model.md.
+"""
+
+import time
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from clients.company import Company, Stacks, load_company
+from fl_sv import messages as words
+from fl_sv.config import Config
+from fl_sv.machine import library_hash
+
+app = ClientApp()
+
+
+@app.query("register")
+def register(message: Message, context: Context) -> Message:
+    """Who this node is, how many examples it holds, and which library it runs."""
+    company = _company(message, context)
+    facts = {
+        words.COMPANY: company.name,
+        words.FINGERPRINT: company.fingerprint,
+        words.LIBRARY: library_hash(),
+    }
+    metrics = MetricRecord({words.NUM_EXAMPLES: company.n_examples})
+    return Message(RecordDict({words.CONFIG: ConfigRecord(facts), words.METRICS: metrics}), reply_to=message)
+
+
+@app.train()
+def train_teacher(message: Message, context: Context) -> Message:
+    """One round of the large model. Reports the received model's own loss, for the strategies that weight by it."""
+    company, params = _company(message, context), _arrays(message)
+    started = time.perf_counter()
+    ((key, params_P),) = params.items()
+    loss = company.loss(key, params_P)
+    trained = company.train_round({key: params_P[None]}, _round(message))
+    return _reply(message, company, {key: trained[key][0]}, started, {words.TRAIN_LOSS: loss})
+
+
+@app.train("alone")
+def train_alone(message: Message, context: Context) -> Message:
+    """All rounds of the large model by this company alone, in one message."""
+    company, started = _company(message, context), time.perf_counter()
+    return _reply(message, company, company.train_alone(_arrays(message)), started, {})
+
+
+@app.train("coalitions")
+def train_coalitions(message: Message, context: Context) -> Message:
+    """One round of the small models of every coalition of the wave that this company belongs to."""
+    company, started = _company(message, context), time.perf_counter()
+    return _reply(message, company, company.train_round(_arrays(message), _round(message)), started, {})
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Loss of a model on the company's own rows. It is reported; it never scores a coalition."""
+    company, params = _company(message, context), _arrays(message)
+    ((key, params_P),) = params.items()
+    metrics = MetricRecord({words.NUM_EXAMPLES: company.n_examples, words.LOSS: company.loss(key, params_P)})
+    return Message(RecordDict({words.METRICS: metrics}), reply_to=message)
+
+
+def _company(message: Message, context: Context) -> Company:
+    """The company that this message is for.
+
+    On a real federation the server says which, by the name under which the node was registered. A simulated node has
+    no name: until it is asked for it by one, it plays the company of its partition.
+    """
+    task, node = message.content[words.CONFIG], context.node_config
+    name, data_path = str(task[words.COMPANY]), node.get(words.DATA_PATH)
+    if not name:
+        name = Config.model_validate_json(str(task[words.RUN_CONFIG])).companies[int(node[words.PARTITION])]
+    return load_company(
+        name=name,
+        run_config=str(task[words.RUN_CONFIG]),
+        scaling=str(task[words.SCALING]),
+        data_path=None if data_path is None else str(data_path),
+    )
+
+
+def _arrays(message: Message) -> Stacks:
+    return {key: array.numpy() for key, array in message.content[words.ARRAYS].items()}
+
+
+def _round(message: Message) -> int:
+    return int(message.content[words.CONFIG][words.ROUND])
+
+
+def _reply(message: Message, company: Company, arrays: Stacks, started: float, extra: dict[str, float]) -> Message:
+    metrics = {words.NUM_EXAMPLES: company.n_examples, words.SECONDS: time.perf_counter() - started, **extra}
+    record = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+    return Message(RecordDict({words.ARRAYS: record, words.METRICS: MetricRecord(metrics)}), reply_to=message)

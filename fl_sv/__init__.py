@@ -1,0 +1,36 @@
+"""fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated learning.
+
+The library knows no Flower and no Ray: a notebook or an auditor can use it alone. `fl_sv.distillation` and everything
+else that needs torch is imported on first use.
+"""
+
+from fl_sv.law import fit_law
+from fl_sv.payouts import allocate
+from fl_sv.values import (
+    Estimate,
+    banzhaf,
+    estimate_shapley,
+    interactions,
+    least_core,
+    owen,
+    prenucleolus,
+    semivalue,
+    shapley,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Estimate",
+    "__version__",
+    "allocate",
+    "banzhaf",
+    "estimate_shapley",
+    "fit_law",
+    "interactions",
+    "least_core",
+    "owen",
+    "prenucleolus",
+    "semivalue",
+    "shapley",
+]

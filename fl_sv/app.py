@@ -1,0 +1,46 @@
+"""Finds the Flower app (clients, server, strategies), which is carried as data and never installed under its own names."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from fl_sv.errors import InputError
+
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it every start warns
+}
+
+
+def app_folder() -> Path:
+    """The folder that holds clients/, server/, strategies/ and configs/: in the wheel, or in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "_app", package.parent):
+        if (folder / "server" / "valuation.py").exists():
+            return folder
+    raise InputError(f"The Flower app is not beside {package}. Install fl-sv again, or run it from a checkout.")
+
+
+def import_app(module: str) -> ModuleType:
+    """A module of the Flower app, for example `server.simulation`; the network stays unasked.
+
+    Raises InputError when Flower is not installed.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    folder = str(app_folder())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("flwr", "ray"):
+            raise InputError(
+                f"{error.name} is not installed. `pip install 'fl-sv[simulation]'` brings Flower and Ray."
+            ) from None
+        raise

@@ -1,0 +1,44 @@
+"""How fast this machine trains: a few batches of a stack, timed."""
+
+import time
+
+import numpy as np
+import torch
+
+from fl_sv.bank import train_stack
+from fl_sv.config import Config
+from fl_sv.machine import use_threads
+from fl_sv.models import ModelSpec
+from fl_sv.training import Recipe
+
+BATCHES = 4
+SECONDS = 0.5
+
+
+def seconds_per_row(config: Config, model: ModelSpec, *, stacked: int) -> float:
+    """Seconds of training one model on one row, in a stack of `stacked` models; random rows, best of a few tries."""
+    use_threads(config.compute.threads)
+    size, task = config.training.batch_size, model.task
+    n_rows = min(size, 4096)  # larger batches cost in proportion
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n_rows, *task.input_shape, generator=generator, dtype=model.dtype)
+    if task.kind == "classification":
+        y = torch.randint(task.n_outputs, (n_rows,), generator=generator)
+    else:
+        y = torch.randn(n_rows, generator=generator, dtype=model.dtype)
+    params = model.initial_params(config.seed, 0).repeat(stacked, 1)
+    recipe = Recipe(
+        learning_rate=1e-3,
+        momentum=config.training.momentum,
+        weight_decay=config.training.weight_decay,
+        proximal_mu=0.0,
+        batches=(np.arange(n_rows),) * BATCHES,
+        torch_seed=0,
+    )
+    best, until = float("inf"), time.perf_counter() + SECONDS
+    while True:
+        started = time.perf_counter()
+        train_stack(model, params, x, y, recipe, config.compute.chunk)
+        best = min(best, time.perf_counter() - started)
+        if time.perf_counter() > until:
+            return best / (BATCHES * n_rows * stacked)

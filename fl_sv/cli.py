@@ -1,0 +1,198 @@
+"""The command line: verbs equal to the arrows of the story. No logic lives here, and no heavy import at the top."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from fl_sv.errors import FlsvError, InputError, Interrupted, RunError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Returns the exit code: 0 done, 1 failed or a difference was found, 2 wrong input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except Interrupted:
+        print("fl-sv: interrupted. What was finished is in the journal; go on with --resume.", file=sys.stderr)
+        return 1
+    except FlsvError as error:
+        print(f"fl-sv: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """The whole flow."""
+    from fl_sv.config import load_config
+    from fl_sv.plan import check, forecast
+    from fl_sv.rundir import check_destination, start_or_resume
+
+    config = load_config(options.config)
+    sys.path[:0] = [str(options.config.resolve().parent), str(Path.cwd())]  # where a user's own modules lie
+    out: Path = options.out
+    check_destination(out, config, resume=options.resume)
+    forecast(config, check(config), on_ray=options.backend == "ray")
+
+    from fl_sv.app import import_app
+    from fl_sv.progress import Progress
+    from fl_sv.screen import print_summary
+
+    simulation = import_app("server.simulation")
+    detail = "quiet" if options.quiet else "verbose" if options.verbose else "normal"
+    stop = _stop_on_signals()
+    with start_or_resume(out, config, resume=options.resume) as directory:
+        if not directory.finished:
+            simulation.simulate(config, directory, options.backend, Progress(detail), stop)
+        if not options.quiet:
+            print_summary(directory)
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Cost forecast without training."""
+    from fl_sv.config import load_config
+    from fl_sv.plan import check, forecast, plan_text
+
+    config = load_config(options.config)
+    sys.path[:0] = [str(options.config.resolve().parent), str(Path.cwd())]
+    found = forecast(config, check(config))
+    print(found.to_json() if options.json else plan_text(found))
+    return 0
+
+
+def value(options: argparse.Namespace) -> int:
+    """Values from a table of utilities."""
+    from fl_sv.tables import read_game
+    from fl_sv.values import semivalue
+
+    utilities = read_game(options.table)
+    values = semivalue(utilities, options.semivalue)
+    if options.json:
+        answer = {
+            "n_companies": len(values),
+            "semivalue": options.semivalue,
+            "values": values.tolist(),
+            "utility_empty": float(utilities[0]),
+            "utility_grand": float(utilities[-1]),
+        }
+        print(json.dumps(answer, allow_nan=False))
+    else:
+        for company, amount in enumerate(values.tolist()):
+            print(f"company {company}: {amount!r}")
+    return 0
+
+
+def pay(options: argparse.Namespace) -> int:
+    """Payouts of a fixed pot from a finished run."""
+    from fl_sv.pay import pay_run
+    from fl_sv.rundir import writing
+    from fl_sv.screen import print_summary
+
+    with writing(options.dir) as directory:
+        objections = pay_run(directory, options.pot, options.negative, options.accept)
+        if objections:
+            raise RunError(
+                "This run is not payable:\n" + "\n".join(objections) + "\nDecide on each alarm and accept it by name: "
+                "--accept " + " --accept ".join(sentence.split()[0].rstrip(":") for sentence in objections)
+            )
+        print_summary(directory)
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Writes report.html again from the tables."""
+    from fl_sv.report import write_report
+    from fl_sv.rundir import writing
+
+    with writing(options.dir) as directory:
+        write_report(directory)
+    print(options.dir / "report.html")
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Recomputes everything that can be recomputed, and checks every hash and signature."""
+    from fl_sv.rundir import RunDirectory
+    from fl_sv.verify import verify_run
+
+    if not options.dir.is_dir():
+        raise InputError(f"There is no run directory {options.dir}. Give the folder that `fl-sv run --out` wrote.")
+    for line in verify_run(RunDirectory(options.dir), options.key):
+        print(line)
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that the first Ctrl-C (or SIGTERM) sets; a second Ctrl-C ends the process at once."""
+    stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        print("\nfl-sv: stopping after what is under way; Ctrl-C again to stop at once.", file=sys.stderr)
+
+    signal.signal(signal.SIGINT, ask_to_stop)
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    return stop
+
+
+def _cents(text: str) -> int:
+    try:
+        cents = int(text)
+    except ValueError:
+        cents = -1
+    if not 0 <= cents <= 10**15:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pot; give whole cents from 0 to 10**15")
+    return cents
+
+
+def _parser() -> argparse.ArgumentParser:
+    from fl_sv import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="fl-sv", description="What was each company's data worth? Shapley payouts for federated learning."
+    )
+    parser.add_argument("--version", action="version", version=f"fl-sv {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, command: object, subject: str, meaning: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=meaning, description=meaning)
+        made.add_argument(subject, type=Path, metavar=subject.upper())
+        made.set_defaults(command=command)
+        return made
+
+    made = verb("run", run, "config", "teacher, coalition sweep, law, valuation, payouts, report")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty")
+    made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    made.add_argument("--backend", choices=("ray", "inline"), default="ray", help="Flower on Ray, or one process")
+    loudness = made.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    loudness.add_argument("--verbose", action="store_true", help="print what Flower and Ray say, too")
+
+    made = verb("plan", plan, "config", "cost forecast without training")
+    made.add_argument("--json", action="store_true", help="print one JSON document")
+
+    made = verb("value", value, "table", "values from a CSV table with the columns coalition,utility")
+    made.add_argument("--semivalue", default="shapley", help="shapley, banzhaf, beta:A,B or loo")
+    made.add_argument("--json", action="store_true", help="print one JSON document")
+
+    made = verb("pay", pay, "dir", "payouts of a fixed pot from a finished run")
+    made.add_argument("--pot", type=_cents, required=True, metavar="CENTS", help="the pot in cents")
+    made.add_argument("--negative", choices=("clip", "charge"), default="clip", help="rule for negative values")
+    made.add_argument("--accept", action="append", default=[], metavar="ALARM", help="an alarm to accept, by its code")
+
+    verb("report", report, "dir", "write report.html again from the tables alone")
+    made = verb("verify", verify, "dir", "recompute everything and check every hash and signature")
+    made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

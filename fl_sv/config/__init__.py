@@ -1,0 +1,6 @@
+"""The configuration of a run: schema, loading, and the generated reference."""
+
+from fl_sv.config.load import config_hash, dump_config, load_config, parse_config
+from fl_sv.config.schema import Config, model_name
+
+__all__ = ["Config", "config_hash", "dump_config", "load_config", "model_name", "parse_config"]

@@ -1,0 +1,201 @@
+"""From a YAML file to a validated `Config`, or one message that says what is wrong, where, and what is allowed."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fl_sv.config.schema import DATA_FILES, Config
+from fl_sv.errors import InputError, suggestion
+
+MAX_PROBLEMS = 5
+MAX_BYTES = 1_000_000
+SCALAR_BRANCHES = {"bool", "int", "float", "str", "list"}
+
+
+def load_config(path: str | Path) -> Config:
+    """The validated configuration in the YAML file `path`; relative data paths become absolute.
+
+    Raises InputError with one message of at most a dozen lines.
+    """
+    path = Path(path)
+    return parse_config(_read(path), str(path), path.resolve().parent)
+
+
+def parse_config(text: str, where: str, folder: Path | None = None) -> Config:
+    """The validated configuration in `text`; `where` names it in messages, `folder` resolves relative data paths."""
+    raw = _parse_yaml(text, where)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_explain(error, where)) from None
+    return config if folder is None else _with_absolute_paths(config, folder)
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML text, defaults included; `parse_config` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_hash(config: Config) -> str:
+    """sha256 of the resolved configuration, as hex digits."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+def _read(path: Path) -> str:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Give the YAML file of a run, for example configs/demo.yaml.")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no file {path}. Give the YAML file of a run, for example configs/demo.yaml."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path} has {len(data)} bytes; a configuration has at most {MAX_BYTES}. Is it a data file?")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file: byte {error.start} is not UTF-8. Give a YAML file.") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset without tags, aliases and repeated keys: a config is read as it is written."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not allowed; write the value out", event.start_mark
+            )
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the tag {event.tag} is not allowed; write a plain value", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key_node, _), key in zip(node.value, keys, strict=True):
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is not a text; put it in quotes", key_node.start_mark
+                )
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice in one place", key_node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        raw = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{where}{at}: not valid YAML: {error.problem or error.context}.") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    if raw is None:
+        raise InputError(f"{where} is empty. Start from configs/demo.yaml; docs/config.md describes every key.")
+    if not isinstance(raw, dict):
+        raise InputError(f"{where} holds a {type(raw).__name__}, not a mapping of keys. Start from configs/demo.yaml.")
+    return raw
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    problems = error.errors(include_url=False)
+    lines = [f"{where}: {_sentence(problem)}" for problem in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        lines.append(f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key.")
+    return "\n".join(lines)
+
+
+def _sentence(problem: Any) -> str:
+    place = _place(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {place}. {_nearest(problem['loc'])}"
+    if problem["type"] == "missing":
+        return f"the key {place} is missing."
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+        return f"{place}: {message}." if place else f"{message}."
+    given = repr(problem["input"])
+    given = given if len(given) <= 60 else given[:57] + "..."
+    return f"{place}: {problem['msg']}; given {given}."
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`data.corruptions[0].fraction`: the location without the union branches that pydantic adds."""
+    text = ""
+    for part, is_branch in _walk(location):
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not is_branch:
+            text += f".{part}" if text else part
+    return text
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    allowed = [key for model in _models_at(location[:-1]) for key in model.model_fields]
+    return suggestion(str(location[-1]), allowed)
+
+
+def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
+    """Each part of a location, and whether it only names the branch of a union."""
+    for depth, part in enumerate(location):
+        models = _models_at(location[:depth])
+        is_field = any(part in model.model_fields for model in models)
+        is_branch = part in SCALAR_BRANCHES if not models else len(models) > 1 and not is_field
+        yield part, is_branch or (len(models) > 1 and any(_tag(model) == part for model in models))
+
+
+def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models that may stand at `location`: several inside a union whose branch is not chosen yet."""
+    models: list[type[BaseModel]] = [Config]
+    for part in location:
+        chosen = [model for model in models if _tag(model) == part]
+        if len(models) > 1 and chosen:
+            models = chosen
+        elif not isinstance(part, int):
+            models = [
+                inner
+                for model in models
+                if part in model.model_fields
+                for inner in _models_in(model.model_fields[part].annotation)
+            ]
+    return models
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    """The `kind` by which a union chooses this model."""
+    kind = model.model_fields.get("kind")
+    return get_args(kind.annotation)[0] if kind else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    def absolute(name: str) -> str:
+        return str((folder / name).resolve())
+
+    data = config.data
+    changes: dict[str, Any] = {}
+    if data.source.endswith(DATA_FILES):
+        changes["source"] = absolute(data.source)
+    if data.files is not None:
+        changes["files"] = {company: absolute(name) for company, name in data.files.items()}
+    if data.validation.file is not None:
+        changes["validation"] = data.validation.model_copy(update={"file": absolute(data.validation.file)})
+    return config.model_copy(update={"data": data.model_copy(update=changes)}) if changes else config

@@ -1,0 +1,61 @@
+"""What training sees: a task, and rows that are finite, scaled and of one shape.
+
+Shapes: n rows, K classes. `input_shape` is the shape of one row of features, for example (64,) or (1, 28, 28).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is predicted, from what: the kind, the shape of one row and the number of outputs (K classes, or 1)."""
+
+    kind: Kind
+    input_shape: tuple[int, ...]
+    n_outputs: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        return cls(kind=fields["kind"], input_shape=tuple(fields["input_shape"]), n_outputs=fields["n_outputs"])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Rows of one holder, a company or the operator.
+
+    x: float32 (n, *input_shape), scaled. y: int64 (n,) class labels 0..K-1, or float64 (n,) standardised targets.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64] | NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: NDArray[np.int64]) -> "Dataset":
+        """A copy of the given rows, in that order."""
+        return Dataset(self.x[rows], self.y[rows])
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """sha256 of the rows as a multiset: two companies that hold the same rows have the same one, in any order."""
+    # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
+    x = np.ascontiguousarray(dataset.x.reshape(len(dataset), -1) + np.float32(0.0))
+    y = np.ascontiguousarray(dataset.y + dataset.y.dtype.type(0))
+    rows = sorted(
+        hashlib.sha256(features.tobytes() + target.tobytes()).digest() for features, target in zip(x, y, strict=True)
+    )
+    head = f"{dataset.x.shape[1:]} {dataset.y.dtype}".encode()
+    return hashlib.sha256(head + b"".join(rows)).hexdigest()

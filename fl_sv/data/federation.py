@@ -1,0 +1,161 @@
+"""Who holds what: the operator's validation set and each company's rows, from the configuration alone."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.config.schema import Config, Data
+from fl_sv.data.corruption import corrupted, lineage
+from fl_sv.data.dataset import Dataset, Kind, Task
+from fl_sv.data.files import read_table
+from fl_sv.data.partition import Rows, divide
+from fl_sv.data.scaling import Scaling
+from fl_sv.data.sources import kind_of, load_pool, owner_column, standardised
+from fl_sv.data.table import Table, class_labels
+from fl_sv.errors import InputError
+
+HOLD_OUT_SEED = 0  # a constant: neither the run's seed nor its companies may change what scores them
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorData:
+    """What the operator holds: the task, the validation set, and the scaling that it sends to every company."""
+
+    task: Task
+    validation: Dataset
+    scaling: Scaling
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """A shared source once it is read, split and scaled. `rows` are those that companies own."""
+
+    operator: OperatorData
+    rows: Dataset
+    columns: dict[str, NDArray[np.generic]]
+
+
+def operator_data(config: Config) -> OperatorData:
+    """The operator's task, scaled validation set and scaling. They depend on `config.data` alone.
+
+    Raises InputError when the source or the validation file is missing or malformed, or too small to hold rows out.
+    """
+    if config.data.source == "own":
+        return _own_operator(config.data.model_dump_json())
+    return _pool(config.data.model_dump_json()).operator
+
+
+def company_data(config: Config, company: str, scaling: Scaling, path: str | None = None) -> Dataset:
+    """The rows of one company, scaled and corrupted as the config says; at least one.
+
+    With `source: own`, `path` (the node's own data path) goes before `data.files`; other sources do not use it.
+    Raises InputError when the company has no rows, or rows that do not fit the task.
+    """
+    holder, defects = lineage(company, config.data.corruptions)
+    if config.data.source == "own":
+        rows = _own_rows(config.data, company, scaling, path)
+    else:
+        pool = _pool(config.data.model_dump_json())
+        rows = pool.rows.take(_shares(config.model_dump_json())[holder])
+    for defect in defects:
+        rows = corrupted(rows, defect, scaling.task, config.seed)
+    return rows
+
+
+# --- a shared source ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _pool(data_json: str) -> _Pool:
+    """Read once in a process, however many companies live in it."""
+    data = Data.model_validate_json(data_json)
+    kind, table = kind_of(data), load_pool(data)
+    task = _task(data, kind, table)
+    if data.validation.file is None:
+        held_out = _hold_out(table, kind, data.validation.fraction)
+        validation, owned = table.take(np.flatnonzero(held_out)), table.take(np.flatnonzero(~held_out))
+    else:
+        validation, owned = read_table(data.validation.file, data.target, owner_column(data)), table
+    operator = _operator(data, validation, task)
+    return _Pool(operator, operator.scaling.apply(owned), dict(owned.columns))
+
+
+@lru_cache(maxsize=2)
+def _shares(config_json: str) -> dict[str, Rows]:
+    config = Config.model_validate_json(config_json)
+    pool = _pool(config.data.model_dump_json())
+    partition = config.data.partition
+    assert partition is not None, "the schema demands a partition of a shared source"
+    if partition.kind == "dirichlet" and pool.operator.task.kind == "regression":
+        raise InputError("data.partition: dirichlet skews class labels, and regression has none. Take iid or sizes.")
+    return divide(partition, config.companies, pool.rows.y, config.seed, pool.columns)
+
+
+def _hold_out(table: Table, kind: Kind, fraction: float) -> NDArray[np.bool_]:
+    """Which rows (n,) go to the validation set: ceil(fraction * n), stratified by label."""
+    from sklearn.model_selection import train_test_split
+
+    count = math.ceil(fraction * len(table))
+    needed, labels = 1, None
+    if kind == "classification":
+        labels, sizes = np.unique(table.y, return_counts=True)
+        needed = len(labels)
+        if sizes.min() < 2:
+            raise InputError(
+                f"{table.origin}: class {labels[sizes.argmin()]:g} has a single row; a hold-out stratified by label "
+                "needs two of each. Remove the class, or give `data.validation.file`."
+            )
+    if count < needed or len(table) - count < needed:
+        raise InputError(
+            f"data.validation.fraction: {fraction} of {len(table)} rows leaves {count} for validation and "
+            f"{len(table) - count} for the companies; each needs at least {needed}. "
+            "Change the fraction or give more rows."
+        )
+    held, _ = train_test_split(
+        np.arange(len(table)),
+        train_size=count,
+        random_state=HOLD_OUT_SEED,
+        stratify=table.y if kind == "classification" else None,
+    )
+    mask = np.zeros(len(table), dtype=bool)
+    mask[held] = True
+    return mask
+
+
+# --- every company its own source ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _own_operator(data_json: str) -> OperatorData:
+    data = Data.model_validate_json(data_json)
+    assert data.validation.file is not None, "the schema demands a validation file with `source: own`"
+    table = read_table(data.validation.file, data.target)
+    return _operator(data, table, _task(data, kind_of(data), table))
+
+
+def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> Dataset:
+    path = path or (data.files or {}).get(company)
+    if path is None:
+        raise InputError(
+            f"{company} has no data file. Name one in `data.files`, or in the node's own config as its data path."
+        )
+    try:
+        return scaling.apply(read_table(path, data.target))
+    except InputError as error:
+        raise InputError(f"{company}: {error}") from None
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+
+def _task(data: Data, kind: Kind, table: Table) -> Task:
+    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
+    return Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
+
+
+def _operator(data: Data, validation: Table, task: Task) -> OperatorData:
+    scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
+    return OperatorData(task, scaling.apply(validation), scaling)

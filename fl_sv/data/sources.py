@@ -1,0 +1,78 @@
+"""The sources of a shared pool of rows: scikit-learn's own sets, files, and a user's function."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from fl_sv.config.schema import BUILT_IN_SOURCES, DATA_FILES, ColumnPartition, Data
+from fl_sv.data.dataset import Kind
+from fl_sv.data.files import read_table
+from fl_sv.data.table import Table, table_of_arrays
+from fl_sv.errors import InputError
+
+
+def load_pool(data: Data) -> Table:
+    """All rows of a shared source, validation set and owners still mixed.
+
+    Raises InputError when they cannot be read or do not pass the checks.
+    """
+    if data.source in BUILT_IN_SOURCES:
+        return _built_in(data.source)
+    if data.source.endswith(DATA_FILES):
+        return read_table(data.source, data.target, owner_column(data))
+    return _users(data.source, data.options)
+
+
+def kind_of(data: Data) -> Kind:
+    """Classification or regression: what the config says, what a built-in source is, or else classification.
+
+    Raises InputError when the config contradicts a built-in source.
+    """
+    natural = BUILT_IN_SOURCES.get(data.source)
+    if natural and data.task not in (None, natural):
+        raise InputError(f"data.task: {data.source} is a {natural} data set, not {data.task}. Leave the key out.")
+    return data.task or natural or "classification"
+
+
+def standardised(data: Data, table: Table) -> bool:
+    """Whether features are scaled: as the config says, or else those of tables, not images and functions' rows."""
+    if data.standardise is not None:
+        return data.standardise
+    return data.source != "digits" and ":" not in data.source and table.x.ndim == 2
+
+
+def owner_column(data: Data) -> str | None:
+    """The column that is no feature because it names the owner."""
+    return data.partition.column if isinstance(data.partition, ColumnPartition) else None
+
+
+def _built_in(name: str) -> Table:
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    # Pixels run from 0 to 16; one channel makes the rows images, for the convolutions.
+    x = (bunch.images / 16.0)[:, None] if name == "digits" else bunch.data
+    return table_of_arrays({"x": x, "y": bunch.target}, name)
+
+
+def _users(reference: str, options: Mapping[str, Any]) -> Table:
+    module_name, _, attribute = reference.partition(":")
+    try:
+        function: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            function = getattr(function, part)
+    except ImportError as error:
+        raise InputError(
+            f"data.source: {reference} cannot be imported: {error}. The module must be installed or on PYTHONPATH."
+        ) from error
+    except AttributeError:
+        raise InputError(f"data.source: the module {module_name} has no {attribute!r}.") from None
+    try:
+        arrays = function(**options)
+    except Exception as error:
+        raise InputError(f"data.source: {reference} raised {type(error).__name__}: {error}") from error
+    if not isinstance(arrays, Mapping):
+        raise InputError(
+            f"data.source: {reference} returned a {type(arrays).__name__}; it must return a mapping with x and y."
+        )
+    return table_of_arrays(arrays, reference)

@@ -1,0 +1,60 @@
+"""The exceptions of fl-sv and the exit code each one means.
+
+    FlsvError
+    |-- InputError (also a ValueError)   the user's input is wrong          exit code 2
+    |-- RunError                         the run failed, journal intact     exit code 1
+    |   |-- CompanyFailed                a company did not deliver, after all retries
+    |   |-- WorkerDied                   a Ray actor died: the simulation must be started anew
+    |   `-- Interrupted                  Ctrl-C
+    `-- VerificationError                `fl-sv verify` found a difference  exit code 1
+
+A message says what was wrong, where, what was given, what is allowed and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class FlsvError(Exception):
+    """Base of every error that fl-sv raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(FlsvError, ValueError):
+    """The user's input is wrong: configuration, data, table or argument."""
+
+    exit_code = 2
+
+
+class RunError(FlsvError):
+    """The run stopped; what had been finished is in the journal."""
+
+
+class CompanyFailed(RunError):
+    """A company raised, answered garbage or nothing, and went on doing so through every retry."""
+
+
+class WorkerDied(RunError):
+    """A Ray actor died. Flower keeps the dead actor in its pool, so the whole simulation must be restarted."""
+
+
+class Interrupted(RunError):
+    """The user pressed Ctrl-C (or the process was asked to end)."""
+
+
+class VerificationError(FlsvError):
+    """A recorded file, digit or signature is not what it should be."""
+
+
+def listed(items: Sequence[object], limit: int = 10) -> str:
+    """`items` separated by commas, cut after `limit` with a count of the rest."""
+    shown = ", ".join(str(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """The sentence that helps with a misspelt name: the nearest of `allowed`, or all of them."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"Allowed here: {listed(allowed)}."

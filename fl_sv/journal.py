@@ -1,0 +1,155 @@
+"""The journal of a run: what has been finished, in one SQLite file, so that a killed run goes on where it was.
+
+A wave of coalitions, a round of the teacher and the large runs of single companies are each written in one
+transaction: `kill -9` at any moment loses at most the one in flight. Floats and arrays are stored exactly.
+"""
+
+import io
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError
+from fl_sv.utilities import Score
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
+                                  PRIMARY KEY (model, seed, coalition));
+CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, validation BLOB);
+CREATE TABLE IF NOT EXISTS teacher (run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
+                                    PRIMARY KEY (run, round));
+CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
+CREATE TABLE IF NOT EXISTS cost (stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRound:
+    """State of a federated run of the large model after one round; round 0 is the untrained model."""
+
+    number: int
+    params: NDArray[Any]  # (P,)
+    strategy: bytes  # the Flower strategy's own state
+    loss: float
+    accuracy: float | None
+
+
+class Journal:
+    """Reads and appends. One writer at a time; the run directory's lock sees to that."""
+
+    def __init__(self, path: Path) -> None:
+        # The server app runs in a thread of Flower's; the lock keeps its use and the command line's apart.
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.executescript(_SCHEMA)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- scores and waves ---------------------------------------------------------------------------------------
+
+    def scores(self) -> dict[tuple[str, int, int], Score]:
+        """Every score so far, by (model, seed, coalition)."""
+        rows = self._read("SELECT coalition, model, seed, loss, accuracy FROM score")
+        found = [Score(int(coalition), model, seed, loss, accuracy) for coalition, model, seed, loss, accuracy in rows]
+        return {score.key: score for score in found}
+
+    def add_scores(self, scores: Iterable[Score]) -> None:
+        self._write(_score_statements(scores))
+
+    def waves(self) -> dict[int, NDArray[np.float64]]:
+        """The finished waves by number, each with its part of the validation values, (N, V)."""
+        return {number: _array(blob) for number, blob in self._read("SELECT number, validation FROM wave")}
+
+    def add_wave(self, number: int, scores: Iterable[Score], validation_NV: NDArray[np.float64]) -> None:
+        wave = ("INSERT INTO wave VALUES (?, ?)", (number, _blob(validation_NV)))
+        self._write([*_score_statements(scores), wave])
+
+    # --- the large model ----------------------------------------------------------------------------------------
+
+    def teacher_rounds(self, run: str) -> list[TeacherRound]:
+        """Rounds so far of a federated run of the large model, in order; parameters and strategy only of the last."""
+        rows = self._read("SELECT round, params, strategy, loss, accuracy FROM teacher WHERE run=? ORDER BY round", run)
+        return [TeacherRound(number, _array(params), state, loss, hit) for number, params, state, loss, hit in rows]
+
+    def add_teacher_round(self, run: str, state: TeacherRound) -> None:
+        """Appends a round; earlier rounds keep their losses and give up their parameters."""
+        empty = _blob(np.empty(0))
+        values = (run, state.number, _blob(state.params), state.strategy, state.loss, state.accuracy)
+        self._write(
+            [
+                ("UPDATE teacher SET params=?, strategy=? WHERE run=?", (empty, b"", run)),
+                ("INSERT INTO teacher VALUES (?, ?, ?, ?, ?, ?)", values),
+            ]
+        )
+
+    # --- companies and cost -------------------------------------------------------------------------------------
+
+    def companies(self) -> dict[str, tuple[int, str]]:
+        """Number of examples and fingerprint of each company, as registered when the run began."""
+        return {name: (examples, digest) for name, examples, digest in self._read("SELECT * FROM company")}
+
+    def register(self, companies: dict[str, tuple[int, str]]) -> None:
+        """Enters examples and fingerprint of each company when the run begins; a resumed run must find the same.
+
+        Raises InputError when a company's data have changed in between.
+        """
+        before = self.companies()
+        for name, entry in before.items():
+            if companies.get(name) != entry:
+                raise InputError(
+                    f"The data of {name} changed since the run began: {entry[0]} examples then, "
+                    f"{companies[name][0]} now, or other rows. Start a new run."
+                )
+        if not before:
+            insert = "INSERT INTO company VALUES (?, ?, ?)"
+            self._write([(insert, (name, *entry)) for name, entry in companies.items()])
+
+    def add_cost(self, stage: str, *, seconds: float, company_seconds: float, n_bytes: int, flops: float) -> None:
+        self._write([("INSERT INTO cost VALUES (?, ?, ?, ?, ?)", (stage, seconds, company_seconds, n_bytes, flops))])
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Sums by stage: wall seconds, seconds of the companies, bytes and floating-point operations."""
+        query = "SELECT stage, SUM(seconds), SUM(company_seconds), SUM(bytes), SUM(flops) FROM cost GROUP BY stage"
+        keys = ("seconds", "company_seconds", "bytes", "flops")
+        return {stage: dict(zip(keys, sums, strict=True)) for stage, *sums in self._read(query)}
+
+    # --- SQLite -------------------------------------------------------------------------------------------------
+
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
+    def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+        """All or nothing."""
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in statements:
+                    self._database.execute(statement, values)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+
+def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...]]]:
+    insert = "INSERT INTO score VALUES (?, ?, ?, ?, ?)"  # coalitions as text: SQLite's integers end at 64 bits
+    return [(insert, (s.model, s.seed, str(s.coalition), s.loss, s.accuracy)) for s in scores]
+
+
+def _blob(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(blob: bytes) -> NDArray[Any]:
+    loaded: NDArray[Any] = np.load(io.BytesIO(blob), allow_pickle=False)
+    return loaded

@@ -1,0 +1,123 @@
+"""From values to money: whole cents that add up exactly to the pot.
+
+Shapes: N companies.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fl_sv.config.schema import FixedPot, PerformancePot
+from fl_sv.errors import InputError
+
+COLUMNS = ("company", "amount_cents")
+
+
+def allocate(
+    values: ArrayLike,
+    pot_cents: int,
+    negative: Literal["clip", "charge"] = "clip",
+    *,
+    max_charge: int | None = None,
+    names: Sequence[str] | None = None,
+) -> NDArray[np.int64]:
+    """(N,) amounts in cents that sum exactly to `pot_cents`, in proportion to the values (N,).
+
+    `clip` pays in proportion to max(value, 0). `charge` pays pot * value / sum, so companies of negative value pay;
+    it needs a positive sum, and nobody is charged more than `max_charge` cents (default: the pot). Cents left over by
+    rounding down go by largest remainder, ties by name (by position without `names`). The arithmetic is exact.
+
+    Raises InputError (a ValueError) for values that are not finite numbers, a negative pot, a pot of which nothing can
+    be split, or an amount beyond `max_charge`.
+    """
+    value_N = _checked(values, pot_cents, negative)
+    shares = [Fraction(v) if negative == "charge" else max(Fraction(v), Fraction(0)) for v in value_N.tolist()]
+    total = sum(shares)
+    if pot_cents == 0:
+        return np.zeros(len(shares), dtype=np.int64)
+    if total <= 0:
+        raise InputError(
+            "There is nothing to split: "
+            + ("no value is positive." if negative == "clip" else f"the values sum to {float(total):g}, not above zero.")
+            + " The run is not payable by this rule."
+        )
+    exact = [pot_cents * share / total for share in shares]
+    limit = pot_cents if max_charge is None else max_charge
+    for index, amount in enumerate(exact):
+        if amount < -limit:
+            who = names[index] if names else f"company {index}"
+            raise InputError(
+                f"{who} would be charged {float(-amount):.0f} cents, more than max_charge = {limit}. "
+                "Raise max_charge or use the rule clip."
+            )
+    return _largest_remainder(exact, pot_cents, names or [f"{i:09d}" for i in range(len(exact))])
+
+
+def pot_cents(pot: FixedPot | PerformancePot, deployed_utility: float) -> int:
+    """The pot in cents. A performance pot is round(max(0, u - floor) * rate), u the deployed model's utility."""
+    if isinstance(pot, FixedPot):
+        return pot.cents
+    return round(max(0.0, deployed_utility - pot.floor) * pot.cents_per_utility)
+
+
+def payouts_csv(amounts: dict[str, int]) -> str:
+    """The text of `payouts.csv`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *amounts.items()])
+    return text.getvalue()
+
+
+def read_payouts(path: Path) -> dict[str, int]:
+    """Cents by company. Raises InputError that names the line."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise InputError(f"{path}: the columns are {reader.fieldnames}; expected {','.join(COLUMNS)}.")
+        amounts: dict[str, int] = {}
+        for row in reader:
+            try:
+                amounts[row["company"]] = int(row["amount_cents"])
+            except (TypeError, ValueError):
+                raise InputError(f"{path}, line {reader.line_num}: {row} is no payout in whole cents.") from None
+    return amounts
+
+
+def money(cents: int, currency: str, decimals: int) -> str:
+    """An amount as people read it: 1,234.50 EUR."""
+    unit = 10**decimals
+    sign, whole, rest = "-" if cents < 0 else "", abs(cents) // unit, abs(cents) % unit
+    fraction = f".{rest:0{decimals}d}" if decimals else ""
+    return f"{sign}{whole:,}{fraction} {currency}"
+
+
+def _checked(values: ArrayLike, pot: int, negative: str) -> NDArray[np.float64]:
+    try:
+        value_N = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"values must be numbers; given {values!r}.") from None
+    if value_N.ndim != 1 or value_N.size == 0:
+        raise InputError(f"values must be a list of one number per company; given an array of shape {value_N.shape}.")
+    if not np.isfinite(value_N).all():
+        bad = int(np.flatnonzero(~np.isfinite(value_N))[0])
+        raise InputError(f"the value of company {bad} is {value_N[bad]}; every value must be a finite number.")
+    if isinstance(pot, bool) or not isinstance(pot, int | np.integer) or not 0 <= pot <= 10**15:
+        raise InputError(f"the pot is {pot!r}; it must be a whole number of cents from 0 to 10**15.")
+    if negative not in ("clip", "charge"):
+        raise InputError(f"negative is {negative!r}; allowed are 'clip' and 'charge'.")
+    return value_N
+
+
+def _largest_remainder(exact: list[Fraction], pot: int, names: Sequence[str]) -> NDArray[np.int64]:
+    floors = [math.floor(amount) for amount in exact]
+    left = pot - sum(floors)
+    order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], names[i]))
+    for index in order[:left]:
+        floors[index] += 1
+    return np.array(floors, dtype=np.int64)

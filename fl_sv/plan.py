@@ -1,0 +1,147 @@
+"""What a run will cost, before anything trains, and whether it can be done at all."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import psutil
+
+from fl_sv.config import Config
+from fl_sv.data import company_data, operator_data
+from fl_sv.errors import InputError
+from fl_sv.strategy_facts import check_strategy, is_the_game
+from fl_sv.waves import bytes_per_coalition, plan_waves
+
+MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model; the aim of the fastest machines
+
+# Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and without Ray.
+RAY_START_SECONDS = 12.0
+PROCESS_BYTES = 700_000_000  # a process with torch and Flower loaded
+ROUND_SECONDS = 0.15  # one exchange of empty messages with all companies
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The forecast of a run. Seconds are wall time on this machine with the configured workers."""
+
+    n_companies: int
+    coalitions: int
+    trainings: int  # of whole models, small and large
+    messages: int  # from the server to companies
+    bytes: int  # parameters in messages, both ways
+    peak_memory_bytes: int
+    seconds: float
+    available_memory_bytes: int
+    large_runs_of_grand_coalition: int
+    sweep_share_of_teacher_flops: float
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, allow_nan=False)
+
+
+def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
+    """Everything about a config that can be wrong and is known without torch or Flower.
+
+    Returns each company's number of examples. `own_data=False` leaves out the companies' own files, which on a real
+    federation are not the server's to read. Raises InputError.
+    """
+    if config.n_companies > MAX_COMPANIES_FOR_ALL:
+        raise InputError(
+            f"{config.n_companies} companies mean {2**config.n_companies:,} coalitions; with coalitions.design = all "
+            f"the limit is {2**MAX_COMPANIES_FOR_ALL:,} ({MAX_COMPANIES_FOR_ALL} companies). Take fewer companies, or "
+            "let companies that act as one appear as one."
+        )
+    check_strategy(config)
+    scaling = operator_data(config).scaling
+    if config.data.source == "own" and not own_data:
+        return {}
+    return {company: len(company_data(config, company, scaling)) for company in config.companies}
+
+
+def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -> Plan:
+    """The plan of a checked config; trains a few batches of each size to learn how fast this machine is.
+
+    Raises InputError when a model does not fit the data, or the run does not fit this machine's memory or
+    compute.max_hours.
+    """
+    from fl_sv.calibration import seconds_per_row  # torch from here on
+    from fl_sv.models import model_specs
+
+    small, large = model_specs(config, operator_data(config).task)
+    training, n = config.training, config.n_companies
+    rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
+    sizes = [model.n_params for model in small]
+    waves = plan_waves(config, sizes)
+    deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
+    large_runs = training.large_seeds + deployed_extra
+    singletons = n if config.law.anchors == "singletons" else 0
+
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    per_coalition = bytes_per_coalition(config, sizes)
+    large_bytes = large.n_params * itemsize
+    stacks = 2 ** (n - 1) * n * (training.rounds - 1) + 2 ** (n - 1) * n  # first round out once, back once
+    n_bytes = 2 * per_coalition * stacks + 2 * large_bytes * (n * training.rounds * large_runs + singletons * training.large_seeds)
+
+    workers = config.compute.workers or os.cpu_count() or 1
+    widest = max(map(len, waves))
+    memory = (
+        (workers * on_ray + 1) * PROCESS_BYTES
+        + widest * per_coalition * (6 + 4 * min(n, workers + 2))  # float64 sums, records, messages under way
+        + large_bytes * (8 + 4 * n)
+    )
+    plan_memory = psutil.virtual_memory().available
+    if memory > plan_memory:
+        raise InputError(
+            f"The run needs about {memory / 1e9:.1f} GB of memory and {plan_memory / 1e9:.1f} GB are free. Lower "
+            "coalitions.wave_megabytes, compute.workers or the width of the large model."
+        )
+
+    epochs = training.local_epochs * training.rounds
+    half = 2 ** (n - 1)  # coalitions that a company belongs to
+    small_seconds = sum(seconds_per_row(config, model, stacked=min(half, config.compute.chunk)) for model in small)
+    sweep = small_seconds * float(rows_N.sum()) * half * epochs * training.seeds / min(workers, n)
+    large_row = seconds_per_row(config, large, stacked=1)
+    # A round waits for its largest company, however many workers there are.
+    teacher = large_row * max(float(rows_N.sum()) / min(workers, n), float(rows_N.max())) * epochs * large_runs
+    alone = large_row * float(rows_N.sum()) * epochs * training.large_seeds * bool(singletons) / min(workers, n)
+    exchanges = training.rounds * (large_runs + len(waves)) + 2
+    seconds = sweep + teacher + alone + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
+    if seconds > config.compute.max_hours * 3600:
+        raise InputError(
+            f"The run is expected to take {seconds / 3600:.1f} hours on this machine; compute.max_hours is "
+            f"{config.compute.max_hours:g}. Take fewer companies, sizes, seeds or rounds, or raise the limit."
+        )
+    small_flops = sum(model.forward_flops for model in small) * float(rows_N.sum()) * half * training.seeds
+    return Plan(
+        n_companies=n,
+        coalitions=2**n,
+        trainings=(2**n - 1) * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
+        messages=n + n * training.rounds * (large_runs + len(waves)) + singletons,
+        bytes=int(n_bytes),
+        peak_memory_bytes=int(memory),
+        seconds=round(seconds, 1),
+        available_memory_bytes=int(plan_memory),
+        large_runs_of_grand_coalition=large_runs,
+        sweep_share_of_teacher_flops=small_flops / (large.forward_flops * float(rows_N.sum()) * large_runs),
+    )
+
+
+def plan_text(plan: Plan) -> str:
+    """The forecast as a person reads it."""
+    minutes = plan.seconds / 60
+    duration = f"{plan.seconds:.0f} s" if minutes < 2 else f"{math.ceil(minutes)} min"
+    return "\n".join(
+        [
+            f"companies              {plan.n_companies}",
+            f"coalitions             {plan.coalitions:,}",
+            f"trainings              {plan.trainings:,} (large model on the grand coalition: "
+            f"{plan.large_runs_of_grand_coalition})",
+            f"messages               {plan.messages:,}",
+            f"bytes                  {plan.bytes / 1e6:,.1f} MB",
+            f"peak memory            {plan.peak_memory_bytes / 1e9:.1f} GB of {plan.available_memory_bytes / 1e9:.1f} GB free",
+            f"expected time          {duration}",
+            f"sweep / teacher FLOPs  {plan.sweep_share_of_teacher_flops:.2f}",
+        ]
+    )

@@ -1,0 +1,55 @@
+"""Live bars with the time left on a terminal; silence elsewhere, or a line per stage with --verbose."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+Detail = Literal["quiet", "normal", "verbose"]
+
+
+class Bar:
+    """The progress of one stage."""
+
+    def __init__(self, rich: RichProgress, stage: str, total: int, unit: str) -> None:
+        self._rich = rich
+        self._task = rich.add_task(stage, total=total, unit=unit)
+
+    def advance(self, steps: int = 1) -> None:
+        self._rich.advance(self._task, steps)
+
+
+class Progress:
+    """Where the stages of a run report how far they are; everything goes to standard error."""
+
+    def __init__(self, detail: Detail = "normal") -> None:
+        self.detail = detail
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str) -> Iterator[Bar]:
+        """A bar of `total` steps for the duration of the block."""
+        started = time.perf_counter()
+        with RichProgress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=self.detail == "quiet" or not self._console.is_terminal,
+        ) as rich:
+            yield Bar(rich, name, total, unit)
+        self.note(f"{name}: {total} {unit} in {time.perf_counter() - started:.1f} s")
+
+    def note(self, text: str) -> None:
+        """A line for --verbose."""
+        if self.detail == "verbose":
+            print(text, file=sys.stderr)

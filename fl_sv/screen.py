@@ -1,0 +1,79 @@
+"""What a finished run shows on the screen: values, intervals and payouts beside two simple ways of splitting."""
+
+import io
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from fl_sv import rundir
+from fl_sv.ledger import newest, read_records
+from fl_sv.payouts import allocate, money
+from fl_sv.publish import read_companies
+from fl_sv.rundir import RunDirectory
+from fl_sv.valuation import Valuation
+
+
+def print_summary(run: RunDirectory) -> None:
+    """The payout table of a finished run, on standard output."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    _render(run, console)
+
+
+def summary(run: RunDirectory) -> str:
+    """The same as plain text, for logs."""
+    text = io.StringIO()
+    _render(run, Console(file=text, width=110, color_system=None))
+    return text.getvalue()
+
+
+def _render(run: RunDirectory, console: Console) -> None:
+    config = run.config
+    valuation = Valuation.from_json(run.read_text(rundir.VALUATION))
+    paid = newest(read_records(run.read_text(rundir.LEDGER)), "payouts").body
+    amounts, examples = paid["amounts"], read_companies(run)[0]
+    pot = sum(amounts.values())
+    names = config.companies
+    equal = dict(zip(names, allocate([1.0] * len(names), pot, names=names).tolist(), strict=True))
+    by_size = dict(zip(names, allocate([examples[n] for n in names], pot, names=names).tolist(), strict=True))
+
+    def amount(cents: int) -> str:
+        return money(cents, "", config.payouts.decimals).strip()
+
+    table = Table(title=config.title or None, title_justify="left")
+    for heading in ("company", "examples", "value", f"{valuation.level:.0%} interval", "share"):
+        table.add_column(heading, justify="left" if heading == "company" else "right")
+    for heading in (f"payout {config.payouts.currency}", "equal split", "by size"):
+        table.add_column(heading, justify="right")
+    for company in valuation.companies:
+        name = company.name
+        table.add_row(
+            name,
+            f"{examples[name]:,}",
+            f"{company.value:.4f}",
+            f"{company.low:.4f} .. {company.high:.4f}",
+            f"{company.share:.1%}",
+            amount(amounts[name]),
+            amount(equal[name]),
+            amount(by_size[name]),
+        )
+    total = valuation.utility_grand - valuation.utility_empty
+    table.add_section()
+    table.add_row("sum", f"{sum(examples.values()):,}", f"{total:.4f}", "", "", amount(pot), amount(pot), amount(pot))
+    console.print(table)
+    _print_state(run, console, paid)
+
+
+def _print_state(run: RunDirectory, console: Console, paid: dict[str, object]) -> None:
+    law = json.loads(run.read_text(rundir.LAW))
+    if paid["payable"]:
+        console.print(f"Payable. Law: {law['name']}.", highlight=False)
+    else:
+        console.print("NOT payable; the amounts are provisional:", highlight=False)
+        for objection in paid["objections"]:  # type: ignore[attr-defined]
+            console.print(f"  {objection}", highlight=False)
+    if law["untested"]:
+        console.print(f"Not tested: {', '.join(law['untested'])} (see the report).", highlight=False)
+    console.print(f"Report: {run.file(rundir.REPORT)}", highlight=False, soft_wrap=True)

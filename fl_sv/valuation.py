@@ -1,0 +1,167 @@
+"""From the utility table to every company's value with an honest interval.
+
+Shapes: N companies, M small sizes, R seeds, C = 2**N coalitions, V validation examples.
+"""
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.coalitions import EMPTY, grand
+from fl_sv.config import Config
+from fl_sv.errors import InputError
+from fl_sv.law import Law, fit_law
+from fl_sv.utilities import UtilityTable
+from fl_sv.values import semivalue
+
+
+@dataclass(frozen=True)
+class CompanyValue:
+    """What one company's data were worth to the large model, in units of its utility."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    share: float  # of utility_grand - utility_empty, before any payout rule
+    small_value: float  # by the measured utilities of the small model
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """The content of valuation.json."""
+
+    level: float
+    semivalue: str
+    utility_empty: float
+    utility_grand: float
+    payable: bool
+    small_model: str
+    companies: tuple[CompanyValue, ...]
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        return np.array([company.value for company in self.companies])
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises InputError when the text is no valuation."""
+        try:
+            fields = json.loads(text)
+            companies = tuple(CompanyValue(**company) for company in fields.pop("companies"))
+            return cls(**fields, companies=companies)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"valuation.json is damaged: {error}. `fl-sv verify` tells what changed.") from None
+
+
+def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]) -> Law:
+    """The law from the small models' losses to the large one's.
+
+    sizes: parameters of every model; examples: rows of every company. Raises InputError when a training is missing.
+    """
+    *small, large = table.models
+    losses_CM = np.stack([list(table.mean_losses(model).values()) for model in small], axis=1)
+    return fit_law(
+        losses_CM,
+        table.mean_losses(large),
+        sizes=[sizes[model] for model in table.models],
+        examples=[examples[company] for company in config.companies],
+        seed_std=_seed_std(table, small),
+        level=config.values.level,
+    )
+
+
+def appraise(
+    config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]
+) -> Valuation:
+    """Values of the large model's game with their intervals.
+
+    validation_NV: the largest small model's value of each company for each validation example.
+    """
+    *_, small, _large = table.models
+    utility_C = -law.predict()
+    name = config.values.semivalue
+    value_N, small_N = semivalue(utility_C, name), semivalue(-_losses(table, small), name)
+    variance_N = np.diag(law.value_covariance(name)) + _validation_variance(validation_NV, small_N, value_N)
+    half_N = NormalDist().inv_cdf((1 + config.values.level) / 2) * np.sqrt(variance_N)
+    empty, total = float(utility_C[EMPTY]), float(utility_C[grand(config.n_companies)])
+    companies = tuple(
+        CompanyValue(
+            name=company,
+            value=float(value),
+            low=float(value - half),
+            high=float(value + half),
+            share=float(value / (total - empty)) if total != empty else 0.0,
+            small_value=float(small_value),
+        )
+        for company, value, half, small_value in zip(config.companies, value_N, half_N, small_N, strict=True)
+    )
+    return Valuation(config.values.level, name, empty, total, law.holds, small, companies)
+
+
+def law_text(law: Law, sizes: Mapping[str, int]) -> str:
+    """The text of law.json."""
+    content: dict[str, Any] = {
+        "name": law.name,
+        "holds": law.holds,
+        "alarms": list(law.alarms),
+        "tested": list(law.tested),
+        "untested": list(law.untested),
+        "parameters": dict(law.parameters),
+        "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
+        "diagnostics": dict(law.diagnostics),
+        "sizes": dict(sizes),
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def save_validation(validation_NV: NDArray[np.float64], companies: tuple[str, ...], model: str) -> bytes:
+    """The bytes of validation.npz."""
+    buffer = io.BytesIO()
+    np.savez(buffer, values=validation_NV, companies=np.array(companies), model=np.array(model))
+    return buffer.getvalue()
+
+
+def load_validation(data: bytes) -> NDArray[np.float64]:
+    """(N, V) from validation.npz. Raises InputError when it is damaged."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            values: NDArray[np.float64] = arrays["values"]
+    except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
+        raise InputError(f"validation.npz is damaged: {error}.") from None
+    return values
+
+
+def _losses(table: UtilityTable, model: str) -> NDArray[np.float64]:
+    return np.array(list(table.mean_losses(model).values()))
+
+
+def _seed_std(table: UtilityTable, small: list[str]) -> NDArray[np.float64] | None:
+    """(M,) standard deviation over seeds of one small run, pooled over the trained coalitions; None with one seed."""
+    losses = [table.loss_by_seed(model)[:, 1:] for model in small]
+    if len(losses[0]) < 2:
+        return None
+    return np.array([math.sqrt(loss_RC.var(axis=0, ddof=1).mean()) for loss_RC in losses])
+
+
+def _validation_variance(
+    validation_NV: NDArray[np.float64], small_N: NDArray[np.float64], value_N: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N,) variance of the values by the draw of the validation set.
+
+    Measured on the small model and carried to the large one by the ratio of what there is to be divided.
+    """
+    small_total, total = small_N.sum(), value_N.sum()
+    scale = total / small_total if small_total != 0 else 1.0
+    variance_N: NDArray[np.float64] = validation_NV.var(axis=1, ddof=1) / validation_NV.shape[1] * scale**2
+    return variance_N

@@ -1,0 +1,17 @@
+"""What a company is worth, given the utility of coalitions."""
+
+from fl_sv.values.core import least_core, prenucleolus
+from fl_sv.values.exact import banzhaf, interactions, moebius, semivalue, semivalue_weights, shapley
+from fl_sv.values.unions import owen
+
+__all__ = [
+    "banzhaf",
+    "interactions",
+    "least_core",
+    "moebius",
+    "owen",
+    "prenucleolus",
+    "semivalue",
+    "semivalue_weights",
+    "shapley",
+]

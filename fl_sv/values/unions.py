@@ -1,0 +1,64 @@
+"""Owen value: companies that belong together (subsidiaries, a hospital group) bargain as one union.
+
+Shapes: N companies, C = 2**N coalitions (index = bitmask); for one union of B companies: T = 2**B subsets of it,
+H = sets of other unions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fl_sv.errors import InputError
+from fl_sv.values.exact import semivalue_weights, shapley
+from fl_sv.values.tables import as_table
+
+
+def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Owen value of each company (Owen 1977): Shapley between the unions, then Shapley inside each of them.
+
+    utilities: (2**N,), index = bitmask. unions: lists of company indices that name each of 0 .. N-1 exactly once.
+    Returns value_N; it sums to v(grand) - v(empty), a union's part is its Shapley value in the game between the
+    unions. Raises InputError for a bad table or unions that are no partition.
+
+    >>> owen([0, 0, 0, 6, 0, 6, 0, 6], [[0], [1, 2]])  # the union holds the whole supply of what 0 needs
+    array([3. , 1.5, 1.5])
+    """
+    utility_C, n_companies = as_table(utilities)
+    groups = _as_partition(unions, n_companies)
+    value_N = np.empty(n_companies)
+    weight_H = semivalue_weights(len(groups), "shapley")
+    for group in groups:
+        others = [sum(1 << i for i in other) for other in groups if other is not group]
+        coalition_H = _unions_of(others)
+        weight = weight_H[np.bitwise_count(_unions_of([1 << k for k in range(len(others))]))]
+        # What each part T of the union adds to the other unions, averaged over which of them came before: a game
+        # among the union's own companies.
+        coalition_HT = coalition_H[:, None] | _unions_of([1 << i for i in group])
+        added_HT = utility_C[coalition_HT] - utility_C[coalition_H][:, None]
+        value_N[group] = shapley((weight[:, None] * added_HT).sum(axis=0))
+    return value_N
+
+
+def _unions_of(masks: list[int]) -> NDArray[np.int64]:
+    """The 2**len(masks) unions of disjoint `masks`, index = bitmask over the list."""
+    union = np.zeros(1, dtype=np.int64)
+    for mask in masks:
+        union = np.concatenate([union, union | mask])
+    return union
+
+
+def _as_partition(unions: Sequence[Sequence[int]], n_companies: int) -> list[list[int]]:
+    """`unions` as lists of int. Raises InputError unless each company stands in exactly one of them."""
+    allowed = f"allowed are lists of company indices that name each of 0 .. {n_companies - 1} exactly once"
+    try:
+        groups = [list(union) for union in unions]
+    except TypeError as error:
+        raise InputError(f"unions is {unions!r}; {allowed}") from error
+    named = [i for group in groups for i in group]
+    wrong = [i for i in named if isinstance(i, bool) or not isinstance(i, int | np.integer)]
+    if wrong:
+        raise InputError(f"unions names {wrong[0]!r}, which is no company index; {allowed}")
+    if sorted(named) != list(range(n_companies)) or not all(groups):
+        raise InputError(f"unions is {groups}; {allowed}, and no empty list")
+    return [[int(i) for i in group] for group in groups]

@@ -1,0 +1,1 @@
+"""The operator of the federation: the server app, and the valuation."""

@@ -1,0 +1,41 @@
+"""The ServerApp: the valuation as a Flower App, in simulation and on a real federation.
+
+    flwr run . local --stream --federation-config "num-supernodes=8 client-resources-num-cpus=1" \\
+        -c 'config="configs/demo.yaml" out="/absolute/dir"'
+
+Run-config keys: `config` (relative: looked up in the app bundle; absolute: on the server's disk), `out` (the run
+directory on the server's disk, absolute) and `resume`. A failed run raises, so that Flower lists it as failed.
+"""
+
+import threading
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fl_sv.config import load_config
+from fl_sv.errors import InputError
+from fl_sv.plan import check
+from fl_sv.progress import Progress
+from fl_sv.rundir import start_or_resume
+from fl_sv.screen import summary
+from server.valuation import value_companies
+
+BUNDLE = Path(__file__).resolve().parent.parent
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Runs the configured valuation on whatever federation the grid reaches."""
+    settings = context.run_config
+    out = Path(str(settings["out"]))
+    if not out.is_absolute():
+        raise InputError(f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's disk.")
+    config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
+    check(config)
+    with start_or_resume(out, config, resume=bool(settings["resume"])) as run:
+        if not run.finished:
+            value_companies(config, run, grid, Progress("verbose"), threading.Event())
+        print(summary(run))

@@ -1,0 +1,194 @@
+"""The companies as the server reaches them: who is there, and messages that are answered or tried again.
+
+Flower averages whoever replied. Here every message must be answered by a usable reply; it is sent again a configured
+number of times, and then the run stops with a sentence that names the company.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from fl_sv import messages as words
+from fl_sv.config import Config
+from fl_sv.data import OperatorData
+from fl_sv.errors import CompanyFailed, InputError, Interrupted, WorkerDied, listed
+from fl_sv.machine import library_hash
+from strategies.roster import Roster, check_metrics
+
+Check = Callable[[str, RecordDict], None]
+
+POLL_SECONDS = 0.02  # Flower's own grids wait 0.1 s (simulation) and 3 s (HTTP) between two looks
+JOIN_SECONDS = 60.0
+SIMULATED_JOIN_SECONDS = 5.0  # simulated nodes register within milliseconds
+UNKNOWN_ERROR = 0  # Flower's code for what is neither the app's exception nor a lost node: in simulation, a dead actor
+ACTOR_DEATHS = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError", "OutOfMemoryError")
+
+
+@dataclass
+class Traffic:
+    """What the messages of a stage carried and cost the companies."""
+
+    n_bytes: int = 0
+    company_seconds: float = 0.0
+
+    def count(self, content: RecordDict) -> None:
+        self.n_bytes += sum(len(array.data) for record in content.array_records.values() for array in record.values())
+        for metrics in content.metric_records.values():
+            self.company_seconds += float(metrics.get(words.SECONDS, 0.0))  # type: ignore[arg-type]
+
+
+@dataclass
+class Federation:
+    """A grid, the roster of companies behind it, and the rules for retrying."""
+
+    grid: Grid
+    roster: Roster
+    stop: threading.Event
+    traffic: Traffic = field(default_factory=Traffic)
+
+    def exchange(
+        self, messages: Iterable[Message], check: Check, what: str, on_reply: Callable[[], None] = lambda: None
+    ) -> list[Message]:
+        """The usable reply to every message, in no particular order.
+
+        A reply is usable when it carries no error and `check(company, content)` raises no ValueError. `what` says in
+        error messages what was being done; `on_reply` is called for each. Raises CompanyFailed when a company fails every try, WorkerDied when the
+        simulation lost an actor, Interrupted when the run was asked to stop.
+        """
+        pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
+        usable: list[Message] = []
+        faults = self.roster.config.faults
+        for _ in range(faults.retries + 1):
+            replies = self._send(pending, faults.timeout_seconds)
+            problems: dict[str, str] = {}
+            for company in pending:
+                problem = self._problem(company, replies.get(company), check)
+                if problem is None:
+                    self.traffic.count(replies[company].content)
+                    usable.append(replies[company])
+                    on_reply()
+                else:
+                    problems[company] = problem
+            if not problems:
+                return usable
+            pending = {company: _again(pending[company]) for company in problems}
+        company, problem = next(iter(problems.items()))
+        others = f" So did {listed(sorted(set(problems) - {company}))}." if len(problems) > 1 else ""
+        raise CompanyFailed(
+            f"{company} failed in {what}, {faults.retries + 1} times: {problem}.{others} Nothing was averaged over the "
+            "rest. Mend the company and go on with --resume; what was finished is in the journal."
+        )
+
+    def _send(self, messages: dict[str, Message], timeout: float) -> dict[str, Message]:
+        """Replies by company; those that do not come within `timeout` seconds are left out."""
+        for message in messages.values():
+            self.traffic.count(message.content)
+        pushed = self.grid.push_messages(messages.values())
+        waiting = dict(zip(pushed, messages, strict=True))
+        replies: dict[str, Message] = {}
+        deadline = time.monotonic() + timeout
+        while waiting and time.monotonic() < deadline:
+            for reply in self.grid.pull_messages(list(waiting)):
+                replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
+            if waiting and self.stop.wait(POLL_SECONDS):
+                raise Interrupted("The run was interrupted.")
+        return replies
+
+    @staticmethod
+    def _problem(company: str, reply: Message | None, check: Check) -> str | None:
+        if reply is None:
+            return "no reply came in time"
+        if reply.has_error():
+            reason = reply.error.reason or f"error {reply.error.code}"
+            if reply.error.code == UNKNOWN_ERROR and any(death in reason for death in ACTOR_DEATHS):
+                raise WorkerDied(f"A Ray worker died while it trained for {company}.")
+            return _first_line(reason)
+        try:
+            check(company, reply.content)
+        except (ValueError, KeyError, TypeError) as error:
+            return str(error)
+        return None
+
+
+def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Event) -> Federation:
+    """The federation, once every company is there and has registered its data.
+
+    Raises InputError when the nodes are not exactly the companies of the config, or run another library.
+    """
+    named = _wait_for_nodes(grid, config, stop)
+    anonymous = Roster(config, operator.scaling, named, {})
+    federation = Federation(grid, anonymous, stop)
+    requests = [
+        Message(
+            RecordDict({words.CONFIG: anonymous.briefing(company if company in config.companies else "", 0)}),
+            node_id,
+            words.REGISTER,
+        )
+        for company, node_id in named.items()
+    ]
+    replies = federation.exchange(requests, _check_registration, "registration")
+    node_of: dict[str, int] = {}
+    examples: dict[str, int] = {}
+    fingerprints: dict[str, str] = {}
+    for reply in replies:
+        company = str(reply.content[words.CONFIG][words.COMPANY])
+        node_of[company] = reply.metadata.src_node_id
+        examples[company] = int(reply.content[words.METRICS][words.NUM_EXAMPLES])
+        fingerprints[company] = str(reply.content[words.CONFIG][words.FINGERPRINT])
+    if set(node_of) != set(config.companies):
+        raise InputError(
+            f"The nodes play the companies {listed(sorted(node_of))}; the config names {listed(config.companies)}."
+        )
+    roster = Roster(config, operator.scaling, node_of, examples, fingerprints)
+    return Federation(grid, roster, stop)
+
+
+def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> dict[str, int]:
+    """Node ids by registered name; simulated nodes, which have none, by their number."""
+    started = time.monotonic()
+    while True:
+        nodes = list(grid.get_nodes())
+        simulated = not any(node.name for node in nodes)
+        patience = SIMULATED_JOIN_SECONDS if nodes and simulated else JOIN_SECONDS
+        if len(nodes) == config.n_companies or time.monotonic() - started > patience:
+            break
+        if stop.wait(POLL_SECONDS):
+            raise Interrupted("The run was interrupted.")
+    names = [node.name for node in nodes]
+    if not simulated and set(names) != set(config.companies):
+        strangers = sorted(set(names) - set(config.companies))
+        absent = sorted(set(config.companies) - set(names))
+        raise InputError(
+            f"The registered nodes are not the companies of the config: absent {listed(absent) or 'nobody'}, "
+            f"unknown {listed(strangers) or 'nobody'}. Register each SuperNode under its company's name."
+        )
+    if len(nodes) != config.n_companies:
+        raise InputError(
+            f"{len(nodes)} nodes are online; the config names {config.n_companies} companies. "
+            f"A simulation needs num-supernodes={config.n_companies}."
+        )
+    return {name or f"node {number}": node.node_id for number, (name, node) in enumerate(zip(names, nodes, strict=True))}
+
+
+def _check_registration(company: str, content: RecordDict) -> None:
+    facts, metrics = content[words.CONFIG], content[words.METRICS]
+    check_metrics(metrics)
+    if not int(metrics[words.NUM_EXAMPLES]) >= 1:
+        raise ValueError("it holds no examples")
+    if facts[words.LIBRARY] != library_hash():
+        raise ValueError("it runs another version of fl_sv than the server; install the same one everywhere")
+
+
+def _again(message: Message) -> Message:
+    """A fresh message of the same content: a pushed message cannot be pushed again."""
+    return Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)
+
+
+def _first_line(reason: str) -> str:
+    """The last non-empty line of a reason, where Flower puts the exception's own text."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    return lines[-1].removesuffix("'>") if lines else "an error without a reason"

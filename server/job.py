@@ -1,0 +1,78 @@
+"""What every federated stage of a run works with, and the training loop they share."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from flwr.app import ArrayRecord, ConfigRecord
+
+from fl_sv.config import Config
+from fl_sv.journal import Journal
+from fl_sv.models import ModelSpec
+from fl_sv.progress import Progress
+from fl_sv.scoring import Validation
+from fl_sv.utilities import Score
+from server.federation import Federation
+from strategies.coalitions import CoalitionStrategy
+from strategies.teacher import TeacherStrategy
+
+BACKWARD_AND_FORWARD = 3  # a training step costs three forward passes
+
+
+@dataclass(frozen=True)
+class Job:
+    """The run's config, the federation, the models, the operator's validation set, and where results go."""
+
+    config: Config
+    federation: Federation
+    small: tuple[ModelSpec, ...]
+    large: ModelSpec
+    validation: Validation
+    journal: Journal
+    progress: Progress
+
+    @property
+    def examples(self) -> dict[str, int]:
+        return self.federation.roster.examples
+
+    def keep(self, score: Score) -> None:
+        """Enters a score into the journal, once."""
+        if score.key not in self.journal.scores():
+            self.journal.add_scores([score])
+
+    def run_rounds(
+        self,
+        strategy: TeacherStrategy | CoalitionStrategy,
+        arrays: ArrayRecord,
+        first_round: int,
+        what: str,
+        after_round: Callable[[int, ArrayRecord], None],
+    ) -> ArrayRecord:
+        """Flower's training loop from `first_round` to the last, with every message answered or the run stopped."""
+        for server_round in range(first_round, self.config.training.rounds + 1):
+            messages = strategy.configure_train(server_round, arrays, ConfigRecord(), self.federation.grid)
+            replies = self.federation.exchange(messages, strategy.check_reply, f"round {server_round} of {what}")
+            aggregated, _ = strategy.aggregate_train(server_round, replies)
+            assert aggregated is not None  # both strategies raise instead
+            arrays = aggregated
+            after_round(server_round, arrays)
+        return arrays
+
+    def training_flops(self, model: ModelSpec, rows: float, rounds: int) -> float:
+        """Floating-point operations of training one model on `rows` examples for some rounds."""
+        return BACKWARD_AND_FORWARD * model.forward_flops * rows * self.config.training.local_epochs * rounds
+
+    @contextmanager
+    def costed(self, stage: str, flops: float) -> Iterator[None]:
+        """Enters the block's wall time, the companies' time and the traffic into the journal, under `stage`."""
+        traffic = self.federation.traffic
+        started, before = time.perf_counter(), replace(traffic)
+        yield
+        self.journal.add_cost(
+            stage,
+            seconds=time.perf_counter() - started,
+            company_seconds=traffic.company_seconds - before.company_seconds,
+            n_bytes=traffic.n_bytes - before.n_bytes,
+            flops=flops,
+        )

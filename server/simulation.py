@@ -1,0 +1,103 @@
+"""Runs the valuation on this machine: by Flower's simulation engine on Ray, or in one process.
+
+Everything that is particular to Flower's deprecated `run_simulation` and to Ray is behind `on_ray`.
+"""
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from clients.app import app as client_app
+from fl_sv.config import Config
+from fl_sv.errors import RunError, WorkerDied
+from fl_sv.progress import Progress
+from fl_sv.rundir import RunDirectory
+from fl_sv.settlement import Settlement
+from server.inline import InlineGrid
+from server.valuation import value_companies
+
+Work = Callable[[Grid], Settlement]
+
+
+def simulate(
+    config: Config, run: RunDirectory, backend: str, progress: Progress, stop: threading.Event
+) -> Settlement:
+    """The whole flow with simulated companies. `stop` interrupts it at the next look for replies."""
+
+    def work(grid: Grid) -> Settlement:
+        return value_companies(config, run, grid, progress, stop)
+
+    if backend == "inline":
+        return work(InlineGrid(client_app, config.n_companies))
+    return _with_restarts(config, work, progress)
+
+
+def _with_restarts(config: Config, work: Work, progress: Progress) -> Settlement:
+    """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from the journal."""
+    for restart in range(config.faults.restarts + 1):
+        try:
+            return on_ray(config, work, verbose=progress.detail == "verbose")
+        except WorkerDied as death:
+            if restart == config.faults.restarts:
+                raise RunError(
+                    f"{death} The simulation was started {restart + 1} times and lost a worker each time. "
+                    "Is there enough memory? Lower coalitions.wave_megabytes or compute.workers and use --resume."
+                ) from death
+            progress.note(f"{death} Starting the simulation again from the journal.")
+    raise AssertionError("unreachable")
+
+
+def on_ray(config: Config, work: Work, *, verbose: bool) -> Settlement:
+    """Runs `work` as the ServerApp of a Flower simulation with one virtual SuperNode per company."""
+    from flwr.simulation import run_simulation  # imports Ray, which `inline` does without
+
+    server_app = ServerApp()
+    outcome: list[Settlement] = []
+    failure: list[BaseException] = []
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        try:
+            outcome.append(work(grid))
+        except BaseException as error:
+            failure.append(error)
+            raise
+
+    _quieten(verbose)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray and Flower warn about their own future
+            run_simulation(
+                server_app, client_app, config.n_companies, backend_config=_backend(config, verbose), verbose_logging=verbose
+            )
+    except Exception as error:
+        if not failure:
+            raise RunError(f"Flower's simulation engine could not run: {error}") from error
+    if failure:
+        raise failure[0]
+    if not outcome:
+        raise RunError("Flower's simulation engine ended before the server app did.")
+    return outcome[0]
+
+
+def _backend(config: Config, verbose: bool) -> dict[str, Any]:
+    gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
+    start: dict[str, Any] = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
+    if config.ray.address:
+        start["address"] = config.ray.address
+    else:
+        start["num_cpus"] = config.compute.workers or os.cpu_count() or 1
+        start["include_dashboard"] = False
+    return {"client_resources": {"num_cpus": 1, "num_gpus": gpus}, "init_args": start}
+
+
+def _quieten(verbose: bool) -> None:
+    """Failures reach the user as one sentence of ours, not as Flower's log with a traceback for each try."""
+    if not verbose:
+        logging.getLogger("flwr").setLevel(logging.CRITICAL)

@@ -1,0 +1,113 @@
+"""The sweep: every small model on every coalition, wave by wave.
+
+Shapes: N companies, C coalitions of a wave, R replicates, P parameters, V validation examples.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord
+from numpy.typing import NDArray
+
+from fl_sv import messages as words
+from fl_sv.coalitions import EMPTY, members_matrix
+from fl_sv.models import ModelSpec
+from fl_sv.scoring import mean_scores
+from fl_sv.utilities import Score
+from fl_sv.values.exact import semivalue_weights
+from fl_sv.waves import plan_waves
+from server.job import Job
+from strategies.coalitions import CoalitionStrategy
+from strategies.roster import to_numpy, to_record
+
+Stacks = dict[str, NDArray[np.floating]]
+
+
+def sweep_coalitions(job: Job) -> None:
+    """Scores of every small model, replicate and coalition go into the journal, a finished wave at a time."""
+    rounds = job.config.training.rounds
+    for model in job.small:
+        for replicate in range(job.config.training.seeds):
+            job.keep(job.validation.untrained(model, replicate)[1])
+    waves = plan_waves(job.config, [model.n_params for model in job.small])
+    finished = job.journal.waves()
+    with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
+        for number, coalitions in enumerate(waves):
+            if number in finished:
+                bar.advance(rounds)
+                continue
+            what = f"wave {number + 1} of {len(waves)} (coalitions {coalitions[0]} to {coalitions[-1]})"
+            with job.costed("sweep", _flops(job, coalitions)):
+                stacks = _train(job, coalitions, what, lambda: bar.advance(1))
+                scores, validation_NV = _score(job, coalitions, stacks, what)
+            job.journal.add_wave(number, scores, validation_NV)
+
+
+def validation_values(job: Job) -> NDArray[np.float64]:
+    """(N, V) value of each company for each validation example, by the largest small model.
+
+    The value is linear in the utilities: each wave contributed its part, the empty coalition's is added here.
+    """
+    largest, replicates = job.small[-1], range(job.config.training.seeds)
+    untrained_V = np.mean([job.validation.untrained(largest, r)[0] for r in replicates], axis=0)
+    total_NV = _coefficients(job, [EMPTY]).T @ -untrained_V[None, :]
+    waves = job.journal.waves()
+    for number in sorted(waves):
+        total_NV = total_NV + waves[number]
+    return total_NV
+
+
+def _train(job: Job, coalitions: list[int], what: str, after_round: Callable[[], None]) -> Stacks:
+    """The trained stacks (C, P) of every model and replicate, rows in the order of `coalitions`."""
+    strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
+    initial = {
+        words.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
+        for model in job.small
+        for r in range(job.config.training.seeds)
+    }
+
+    def advance(_round: int, _arrays: ArrayRecord) -> None:
+        after_round()
+
+    return to_numpy(job.run_rounds(strategy, to_record(initial), 1, what, advance))
+
+
+def _score(
+    job: Job, coalitions: list[int], stacks: Stacks, what: str
+) -> tuple[list[Score], NDArray[np.float64]]:
+    """Scores of the wave, and its part (N, V) of the validation values."""
+    scores: list[Score] = []
+    largest_losses_CV = np.zeros(())
+    for model in job.small:
+        sum_CV = np.zeros(())
+        for replicate in range(job.config.training.seeds):
+            stack = torch.from_numpy(stacks[words.stack_key(model.name, replicate)])
+            losses, hits = job.validation.losses(model, stack, what)
+            means = zip(coalitions, mean_scores(losses, hits), strict=True)
+            scores += [Score(coalition, model.name, replicate, *mean) for coalition, mean in means]
+            sum_CV = sum_CV + losses.numpy()
+        largest_losses_CV = sum_CV / job.config.training.seeds
+    return scores, _coefficients(job, coalitions).T @ -largest_losses_CV
+
+
+def _coefficients(job: Job, coalitions: list[int]) -> NDArray[np.float64]:
+    """(C, N) weight of each coalition's utility in each company's value: positive for members."""
+    n = job.config.n_companies
+    weight_by_size = semivalue_weights(n, job.config.values.semivalue)
+    members_CN = members_matrix(coalitions, n)
+    size_C = members_CN.sum(axis=1)
+    joined_C = weight_by_size[np.maximum(size_C - 1, 0)]
+    absent_C = weight_by_size[np.minimum(size_C, n - 1)]
+    return np.where(members_CN, joined_C[:, None], -absent_C[:, None])
+
+
+def _flops(job: Job, coalitions: list[int]) -> float:
+    examples_N = np.array([job.examples[company] for company in job.config.companies])
+    rows = float((members_matrix(coalitions, job.config.n_companies) @ examples_N).sum())
+    per_replicate = sum(_round_flops(job, model, rows) for model in job.small)
+    return per_replicate * job.config.training.seeds
+
+
+def _round_flops(job: Job, model: ModelSpec, rows: float) -> float:
+    return job.training_flops(model, rows, job.config.training.rounds)

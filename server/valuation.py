@@ -1,0 +1,83 @@
+"""The story of fl-sv, one line an arrow: from private data to payouts.
+
+    companies join -> the teacher learns -> anchors -> every coalition trains the small models
+        -> the law carries small losses to the large model -> values -> payouts -> ledger and report
+
+Every stage reads what earlier ones left in the journal and leaves its own result there, so a run that was killed goes
+on where it was. Whatever is not finished is an exception, never a number.
+"""
+
+import threading
+import time
+
+from flwr.serverapp import Grid
+
+from fl_sv.coalitions import EMPTY, grand
+from fl_sv.config import Config
+from fl_sv.cost import cost_json
+from fl_sv.data import operator_data
+from fl_sv.journal import Journal
+from fl_sv.machine import software, use_threads
+from fl_sv.models import model_specs, tensors
+from fl_sv.progress import Progress
+from fl_sv.publish import publish
+from fl_sv.report import write_report
+from fl_sv.rundir import COST, JOURNAL, RunDirectory
+from fl_sv.scoring import Validation
+from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
+from fl_sv.utilities import UtilityTable, planned_rows
+from server.federation import join
+from server.job import Job
+from server.large import measure_anchors, train_teacher
+from server.sweep import sweep_coalitions, validation_values
+
+
+def value_companies(
+    config: Config, run: RunDirectory, grid: Grid, progress: Progress, stop: threading.Event
+) -> Settlement:
+    """What each company's data were worth to the large model, and what each is paid."""
+    use_threads(config.compute.threads)
+    started = time.perf_counter()
+    job = _prepare(config, run, grid, progress, stop)  #      who takes part, with how many examples
+    curve = train_teacher(job)  #                             the large model on the grand coalition
+    measure_anchors(job)  #                                   the large model untrained, and at each company alone
+    sweep_coalitions(job)  #                                  the small models on every coalition
+    evidence = _gather(job, curve)  #                         the utility table and what belongs to it
+    settlement = settle(evidence)  #                          law, values, payouts
+    run.write_text(COST, cost_json(job.journal.costs(), time.perf_counter() - started))
+    publish(run, evidence, settlement, software())  #         tables and signed ledger
+    write_report(run)  #                                      a page that a company's lawyer can follow
+    return settlement
+
+
+def _prepare(config: Config, run: RunDirectory, grid: Grid, progress: Progress, stop: threading.Event) -> Job:
+    """Joins the companies and opens the journal."""
+    operator = operator_data(config)
+    federation = join(grid, config, operator, stop)
+    roster, journal = federation.roster, Journal(run.file(JOURNAL))
+    journal.register({c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies})
+    small, large = model_specs(config, operator.task)
+    validation = Validation(config, *tensors(operator.validation, config))
+    return Job(config, federation, small, large, validation, journal, progress)
+
+
+def _gather(job: Job, curve: list[TeacherLoss]) -> Evidence:
+    """The evidence on which everything after it rests."""
+    config, roster, large = job.config, job.federation.roster, job.large.name
+    models = [*(model.name for model in job.small), large]
+    everything = range(2**config.n_companies)
+    anchors = [EMPTY, grand(config.n_companies)]
+    if config.law.anchors == "singletons":
+        anchors += [1 << i for i in range(config.n_companies)]
+    seeds = {model: config.training.large_seeds if model == large else config.training.seeds for model in models}
+    coalitions = {model: anchors if model == large else everything for model in models}
+    planned = planned_rows(models, seeds, coalitions)
+    return Evidence(
+        config=config,
+        table=UtilityTable(config.companies, tuple(models), planned, job.journal.scores()),
+        sizes={model.name: model.n_params for model in (*job.small, job.large)},
+        examples={company: roster.examples[company] for company in config.companies},
+        fingerprints={company: roster.fingerprints[company] for company in config.companies},
+        validation_NV=validation_values(job),
+        curve=tuple(curve),
+    )

@@ -1,0 +1,85 @@
+"""The sweep's strategy: every coalition of a wave in one message per company and round.
+
+Shapes: C coalitions of the wave, C_i those with company i, N companies, P parameters of a model.
+
+A message to company i carries, for each model size and replicate, the stack (C_i, P) of the models of the coalitions it
+belongs to. The company trains the stack and sends it back; each coalition's new model is the example-weighted mean over
+its members, summed in float64 in the order of the companies' names. In the first round all coalitions still hold the
+same untrained model, so it travels and trains once.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fl_sv import messages as words
+from fl_sv.coalitions import members_matrix
+from strategies.roster import Roster, check_arrays, to_numpy, to_record
+
+
+class CoalitionStrategy(Strategy):
+    """FedAvg of each coalition over its own members, for all coalitions of a wave at once."""
+
+    def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:
+        self.roster = roster
+        self.dtype = dtype
+        companies = roster.config.companies
+        members_CN = members_matrix(coalitions, len(companies))
+        examples_N = np.array([roster.examples[company] for company in companies], dtype=np.float64)
+        examples_C = members_CN @ examples_N
+        self.n_coalitions = len(members_CN)
+        self.rows_of = {company: np.flatnonzero(members_CN[:, i]) for i, company in enumerate(companies)}
+        self.weights_of = {
+            company: examples_N[i] / examples_C[self.rows_of[company]] for i, company in enumerate(companies)
+        }
+        self._sent_shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+
+    def summary(self) -> None:
+        """Nothing to say that the progress bar does not."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message per company that belongs to a coalition of the wave."""
+        stacks = to_numpy(arrays)
+        messages = []
+        for company in self.roster.by_name:
+            if len(rows := self.rows_of[company]):
+                parts = {key: stack if len(stack) == 1 else stack[rows] for key, stack in stacks.items()}
+                self._sent_shapes[company] = {key: part.shape for key, part in parts.items()}
+                messages.append(self.roster.message(company, words.COALITIONS, server_round, parts))
+        return messages
+
+    def check_reply(self, company: str, content: RecordDict) -> None:
+        """Raises ValueError when a company's reply cannot be aggregated."""
+        check_arrays(content, self._sent_shapes[company], self.dtype)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The new model of every coalition. Raises CompanyFailed or ValueError when a member's reply is no model."""
+        contents = self.roster.replies_by_name(list(replies), server_round)
+        missing = [company for company in self._sent_shapes if company not in contents]
+        if missing:
+            raise ValueError(f"{missing[0]} did not answer in round {server_round}")
+        sums: dict[str, NDArray[np.float64]] = {}
+        for company, content in contents.items():
+            self.check_reply(company, content)
+            weight_C = self.weights_of[company][:, None]
+            for key, stack in to_numpy(content[words.ARRAYS]).items():
+                total = sums.setdefault(key, np.zeros((self.n_coalitions, stack.shape[1])))
+                total[self.rows_of[company]] += weight_C * stack.astype(np.float64)
+        return to_record({key: total.astype(self.dtype) for key, total in sums.items()}), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Nothing: coalitions are scored by the operator's validation set, never by the companies themselves."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        return None

@@ -1,0 +1,59 @@
+"""Flower's own strategies by name, and the user's by `package.module:Class`, set up so that every company takes part."""
+
+from flwr.serverapp.strategy import (
+    Bulyan,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    FedTrimmedAvg,
+    FedYogi,
+    Krum,
+    MultiKrum,
+    QFedAvg,
+    Strategy,
+)
+
+from fl_sv.config import Config
+from fl_sv.errors import InputError
+from fl_sv.models import resolve
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fedadam": FedAdam,
+    "fedyogi": FedYogi,
+    "fedadagrad": FedAdagrad,
+    "fedavgm": FedAvgM,
+    "fedmedian": FedMedian,
+    "fedtrimmedavg": FedTrimmedAvg,
+    "krum": Krum,
+    "multikrum": MultiKrum,
+    "bulyan": Bulyan,
+    "qfedavg": QFedAvg,
+}
+
+
+def make_strategy(config: Config) -> Strategy:
+    """The teacher's strategy as the config asks for it.
+
+    Raises InputError when a `package.module:Class` cannot be imported, is no Strategy, or refuses its options.
+    """
+    name, options = config.teacher.strategy, dict(config.teacher.options)
+    strategy_class = STRATEGIES.get(name) or resolve(name, "teacher.strategy")
+    if not (isinstance(strategy_class, type) and issubclass(strategy_class, Strategy)):
+        raise InputError(f"teacher.strategy: {name} is not a subclass of flwr.serverapp.strategy.Strategy.")
+    if name == "qfedavg":
+        options.setdefault("client_learning_rate", config.training.learning_rate)
+    everybody = everyone(config.n_companies) if issubclass(strategy_class, FedAvg) else {}
+    try:
+        return strategy_class(**everybody, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"teacher.options: {name} refuses {options}: {error}.") from None
+
+
+def everyone(n_companies: int) -> dict[str, int]:
+    """Arguments that make FedAvg ask every company; by default it samples, or waits for ever for a second node."""
+    return dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), n_companies)

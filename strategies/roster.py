@@ -1,0 +1,103 @@
+"""Who takes part, and what goes into every message: the federation as the strategies see it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from fl_sv import messages as words
+from fl_sv.config import Config
+from fl_sv.data import Scaling
+from fl_sv.errors import CompanyFailed
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The companies of a run: their Flower nodes and the examples they registered."""
+
+    config: Config
+    scaling: Scaling
+    node_of: dict[str, int]
+    examples: dict[str, int]
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def by_name(self) -> list[str]:
+        """Companies in the order of aggregation: by name, so that the config's order decides no bit of a result."""
+        return sorted(self.node_of)
+
+    def briefing(self, company: str, server_round: int) -> ConfigRecord:
+        """What a company needs to know for a message. It never opens the config file itself."""
+        return ConfigRecord(
+            {
+                words.COMPANY: company,
+                words.ROUND: server_round,
+                words.RUN_CONFIG: self.config.model_dump_json(),
+                words.SCALING: self.scaling.to_json(),
+            }
+        )
+
+    def company_of(self, node_id: int) -> str:
+        for company, node in self.node_of.items():
+            if node == node_id:
+                return company
+        raise CompanyFailed(f"A reply came from node {node_id}, which belongs to no company of this run.")
+
+    def message(
+        self, company: str, message_type: str, server_round: int, arrays: Mapping[str, NDArray[np.floating]]
+    ) -> Message:
+        content = RecordDict(
+            {words.ARRAYS: to_record(arrays), words.CONFIG: self.briefing(company, server_round)},
+        )
+        return Message(content, self.node_of[company], message_type)
+
+    def replies_by_name(self, replies: list[Message], server_round: int) -> dict[str, RecordDict]:
+        """Contents of the replies, in order of the companies' names.
+
+        Raises CompanyFailed when a reply is an error: nobody is averaged over.
+        """
+        found: dict[str, RecordDict] = {}
+        for reply in replies:
+            company = self.company_of(reply.metadata.src_node_id)
+            if reply.has_error():
+                raise CompanyFailed(f"{company} failed in round {server_round}: {reply.error.reason}")
+            found[company] = reply.content
+        return dict(sorted(found.items()))
+
+
+def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
+    return ArrayRecord({key: Array(np.ascontiguousarray(array)) for key, array in arrays.items()})
+
+
+def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
+    return {key: array.numpy() for key, array in record.items()}
+
+
+def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+    """Raises ValueError when a reply does not hold exactly these arrays, of this type, all finite, and its metrics."""
+    records = content.array_records
+    if set(records) != {words.ARRAYS}:
+        raise ValueError(f"the reply holds the records {sorted(records)} instead of {words.ARRAYS!r}")
+    if set(content.metric_records) != {words.METRICS}:
+        raise ValueError("the reply holds no metrics")
+    record = records[words.ARRAYS]
+    if set(record) != set(shapes):
+        raise ValueError(f"the reply holds models {sorted(record)}; {sorted(shapes)} were asked for")
+    for key, shape in shapes.items():
+        array = record[key]
+        if tuple(array.shape) != tuple(shape) or array.dtype != dtype:
+            raise ValueError(
+                f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; {dtype} of {tuple(shape)} was sent"
+            )
+        if not np.isfinite(array.numpy()).all():
+            raise ValueError(f"model {key} came back with NaN or infinite parameters")
+    check_metrics(content.metric_records[words.METRICS])
+
+
+def check_metrics(metrics: MetricRecord) -> None:
+    """Raises ValueError when a metric is NaN or infinite."""
+    bad = [key for key, value in metrics.items() if not np.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"the metric {bad[0]!r} is {metrics[bad[0]]}")

@@ -1,0 +1,126 @@
+"""The teacher's strategy: any Flower Strategy, made strict and exact.
+
+Flower averages whoever replied, in the order of the replies, in the precision of the messages. Here every company that
+was asked must answer with finite parameters of the right shape, the replies are put in the order of the companies'
+names, and the inner strategy works in float64 with the numbers of examples as registered before the run.
+"""
+
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fl_sv import messages as words
+from fl_sv.errors import InputError, RunError
+from strategies.roster import Roster, check_arrays, to_numpy, to_record
+
+
+class TeacherStrategy(Strategy):
+    """Wraps `inner`; the one array it trains has the name `key`, the shape (P,) and the type `dtype`."""
+
+    def __init__(self, inner: Strategy, roster: Roster, key: str, n_params: int, dtype: str) -> None:
+        self.inner = inner
+        self.roster = roster
+        self.shapes = {key: (n_params,)}
+        self.dtype = dtype
+
+    def summary(self) -> None:
+        self.inner.summary()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's messages, each with the company's task."""
+        exact = _as_type(arrays, "float64")
+        messages = list(self.inner.configure_train(server_round, exact, config, grid))
+        return [self._stamped(message, server_round) for message in messages]
+
+    def check_reply(self, company: str, content: RecordDict) -> None:
+        """Raises ValueError when a company's reply cannot be aggregated."""
+        check_arrays(content, self.shapes, self.dtype)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """What the inner strategy makes of all replies. Raises RunError when one is missing, wrong, or it refuses."""
+        replies = list(replies)
+        contents = self.roster.replies_by_name(replies, server_round)
+        exact: list[Message] = []
+        for reply in sorted(replies, key=lambda reply: self.roster.company_of(reply.metadata.src_node_id)):
+            company = self.roster.company_of(reply.metadata.src_node_id)
+            self.check_reply(company, contents[company])
+            exact.append(self._exact(reply, company))
+        arrays, metrics = self.inner.aggregate_train(server_round, exact)
+        name = type(self.inner).__name__
+        if arrays is None:
+            raise RunError(f"{name} made no model of {len(exact)} replies in round {server_round}.")
+        if not all(np.isfinite(array).all() for array in to_numpy(arrays).values()):
+            raise RunError(
+                f"{name} made NaN or infinite parameters in round {server_round}. "
+                "Lower training.learning_rate or the strategy's own step size."
+            )
+        return _as_type(arrays, self.dtype), metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        messages = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+        return [self._stamped(message, server_round) for message in messages]
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        return self.inner.aggregate_evaluate(server_round, list(replies))
+
+    # --- the journal's view -------------------------------------------------------------------------------------
+
+    def state(self) -> bytes:
+        """The inner strategy's own state (moments of FedAdam, say), without which a resumed run would differ.
+
+        Raises InputError when a plug-in's state cannot be stored.
+        """
+        try:
+            return pickle.dumps(vars(self.inner))
+        except Exception as error:
+            raise InputError(
+                f"teacher.strategy: the state of {type(self.inner).__name__} cannot be stored for --resume: {error}. "
+                "Keep only arrays, numbers and named functions in its attributes."
+            ) from error
+
+    def restore(self, state: bytes) -> None:
+        vars(self.inner).update(pickle.loads(state))
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    def _stamped(self, message: Message, server_round: int) -> Message:
+        node_id = message.metadata.dst_node_id
+        company = self.roster.company_of(node_id)
+        config: dict[str, Any] = dict(message.content[words.CONFIG])
+        config.update(self.roster.briefing(company, server_round))
+        content = RecordDict(
+            {
+                words.ARRAYS: _as_type(message.content[words.ARRAYS], self.dtype),
+                words.CONFIG: ConfigRecord(config),
+            }
+        )
+        return Message(content, node_id, message.metadata.message_type)
+
+    def _exact(self, reply: Message, company: str) -> Message:
+        """The reply in float64, weighted by the examples that the company registered before the run."""
+        metrics = dict(reply.content[words.METRICS])
+        metrics[words.NUM_EXAMPLES] = self.roster.examples[company]
+        content = RecordDict(
+            {
+                words.ARRAYS: _as_type(reply.content[words.ARRAYS], "float64"),
+                words.METRICS: MetricRecord(metrics),
+            }
+        )
+        copy = Message(content, reply_to=reply)
+        copy.metadata.__dict__.update(reply.metadata.__dict__)
+        return copy
+
+
+def _as_type(arrays: ArrayRecord, dtype: str) -> ArrayRecord:
+    return to_record({key: array.astype(dtype) for key, array in to_numpy(arrays).items()})
