@@ -1,4 +1,4 @@
-"""Finds the Flower app (clients, server, strategies), which is carried as data and never installed under its own names."""
+"""Finds the Flower app (clients, server, strategies): data of this package, never installed under its own names."""
 
 import importlib
 import os

@@ -35,7 +35,7 @@ def train_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recip
     gradients = _gradients(model, len(recipe.batches[0]))
     if gradients is None:
         return torch.stack([train(model, params_P, x, y, recipe) for params_P in params_CP])
-    return torch.cat([_train_chunk(model, part, x, y, recipe, gradients) for part in params_CP.split(chunk)])
+    return torch.cat([_train_chunk(model, part, x, y, recipe, gradients) for part in torch.split(params_CP, chunk)])
 
 
 def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor | None]:
@@ -46,7 +46,7 @@ def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk
     losses, hits = [], []
     loss_of = row_loss(model.task)
     with torch.no_grad():
-        for part in params_CP.split(chunk):
+        for part in torch.split(params_CP, chunk):
             outputs_CVK = _outputs(model, part, x)
             rows = outputs_CVK.flatten(0, 1).double()
             targets = y.repeat(len(part))

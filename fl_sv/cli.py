@@ -2,54 +2,61 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
 from types import FrameType
 
-from fl_sv.errors import FlsvError, InputError, Interrupted, RunError
+from fl_sv.errors import FlsvError, Interrupted, RunError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0 done, 1 failed or a difference was found, 2 wrong input."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
-    except Interrupted:
-        print("fl-sv: interrupted. What was finished is in the journal; go on with --resume.", file=sys.stderr)
+        code = int(options.command(options))
+        sys.stdout.flush()
+    except (Interrupted, KeyboardInterrupt):
+        print("fl-sv: interrupted. What a run had finished is in its journal; go on with --resume.", file=sys.stderr)
         return 1
     except FlsvError as error:
         print(f"fl-sv: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # `fl-sv plan CONFIG | head -1`: the rest goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, a folder that went away
+        print(f"fl-sv: {error}", file=sys.stderr)
+        return 1
+    return code
 
 
 def run(options: argparse.Namespace) -> int:
     """The whole flow."""
     from fl_sv.config import load_config
     from fl_sv.plan import check, forecast
-    from fl_sv.rundir import check_destination, start_or_resume
+    from fl_sv.rundir import REPORT, RunDirectory, check_destination, start_or_resume
 
     config = load_config(options.config)
-    sys.path[:0] = [str(options.config.resolve().parent), str(Path.cwd())]  # where a user's own modules lie
-    out: Path = options.out
-    check_destination(out, config, resume=options.resume)
-    forecast(config, check(config), on_ray=options.backend == "ray")
+    _find_modules_beside(options.config)
+    check_destination(options.out, config, resume=options.resume)
+    if not RunDirectory(options.out).finished:
+        forecast(config, check(config), on_ray=options.backend == "ray")
 
     from fl_sv.app import import_app
     from fl_sv.progress import Progress
+    from fl_sv.report import write_report
     from fl_sv.screen import print_summary
 
-    simulation = import_app("server.simulation")
-    detail = "quiet" if options.quiet else "verbose" if options.verbose else "normal"
-    stop = _stop_on_signals()
-    with start_or_resume(out, config, resume=options.resume) as directory:
+    with start_or_resume(options.out, config, resume=options.resume) as directory:
         if not directory.finished:
-            simulation.simulate(config, directory, options.backend, Progress(detail), stop)
-        if not options.quiet:
+            simulation = import_app("server.simulation")
+            simulation.simulate(config, directory, options.backend, Progress(options.detail), _stop_on_signals())
+        elif not directory.file(REPORT).exists():  # the run was killed after its ledger was written
+            write_report(directory)
+        if options.detail != "quiet":
             print_summary(directory)
     return 0
 
@@ -60,7 +67,7 @@ def plan(options: argparse.Namespace) -> int:
     from fl_sv.plan import check, forecast, plan_text
 
     config = load_config(options.config)
-    sys.path[:0] = [str(options.config.resolve().parent), str(Path.cwd())]
+    _find_modules_beside(options.config)
     found = forecast(config, check(config))
     print(found.to_json() if options.json else plan_text(found))
     return 0
@@ -93,13 +100,15 @@ def pay(options: argparse.Namespace) -> int:
     from fl_sv.pay import pay_run
     from fl_sv.rundir import writing
     from fl_sv.screen import print_summary
+    from fl_sv.settlement import code_of
 
     with writing(options.dir) as directory:
-        objections = pay_run(directory, options.pot, options.negative, options.accept)
+        objections = pay_run(directory, options.pot, options.negative, options.accept).objections
         if objections:
+            options_needed = " ".join(f"--accept {code}" for code in dict.fromkeys(map(code_of, objections)))
             raise RunError(
-                "This run is not payable:\n" + "\n".join(objections) + "\nDecide on each alarm and accept it by name: "
-                "--accept " + " --accept ".join(sentence.split()[0].rstrip(":") for sentence in objections)
+                "\n".join(["This run is not payable:", *objections])
+                + f"\nNothing was written. Decide on each alarm and accept it by name: {options_needed}"
             )
         print_summary(directory)
     return 0
@@ -118,14 +127,17 @@ def report(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Recomputes everything that can be recomputed, and checks every hash and signature."""
-    from fl_sv.rundir import RunDirectory
+    from fl_sv.rundir import existing
     from fl_sv.verify import verify_run
 
-    if not options.dir.is_dir():
-        raise InputError(f"There is no run directory {options.dir}. Give the folder that `fl-sv run --out` wrote.")
-    for line in verify_run(RunDirectory(options.dir), options.key):
+    for line in verify_run(existing(options.dir), options.key):
         print(line)
     return 0
+
+
+def _find_modules_beside(config: Path) -> None:
+    """A user's own modules, `module:function` in the config, lie beside it or in the current folder."""
+    sys.path += [str(config.resolve().parent), str(Path.cwd())]
 
 
 def _stop_on_signals() -> threading.Event:
@@ -173,8 +185,12 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
     made.add_argument("--backend", choices=("ray", "inline"), default="ray", help="Flower on Ray, or one process")
     loudness = made.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    loudness.add_argument("--verbose", action="store_true", help="print what Flower and Ray say, too")
+    loudness.add_argument(
+        "--quiet", dest="detail", action="store_const", const="quiet", default="normal", help="print nothing but errors"
+    )
+    loudness.add_argument(
+        "--verbose", dest="detail", action="store_const", const="verbose", help="print what Flower and Ray say, too"
+    )
 
     made = verb("plan", plan, "config", "cost forecast without training")
     made.add_argument("--json", action="store_true", help="print one JSON document")

@@ -9,8 +9,8 @@ STAGES = ("teacher", "sweep", "anchors")
 def cost_json(costs: Mapping[str, Mapping[str, float]], seconds: float) -> str:
     """The text of cost.json: seconds, companies' seconds, bytes and FLOPs of each stage, over all resumptions.
 
-    costs: sums by stage from the journal; seconds: wall time of the whole run so far, of which `rest` is what no
-    stage used (joining, law, report). `sweep_share` is the sweep's FLOPs over the teacher's.
+    costs: sums by stage from the journal; seconds: wall time of the run, of which `rest` is what no stage used
+    (joining, law, report).
     """
     nothing = {"seconds": 0.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
     stages = {stage: dict(costs.get(stage, nothing)) for stage in STAGES}

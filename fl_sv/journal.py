@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, RunError
 from fl_sv.utilities import Score
 
 _SCHEMA = """
@@ -45,8 +45,12 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         # The server app runs in a thread of Flower's; the lock keeps its use and the command line's apart.
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.executescript(_SCHEMA)
+        self._path = path
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise RunError(f"The journal {path} cannot be used: {error}. Start a new run.") from None
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -127,16 +131,19 @@ class Journal:
             return self._database.execute(query, values).fetchall()
 
     def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """All or nothing."""
+        """All or nothing. Raises RunError when the disk is full or the entry is there already."""
         with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
             try:
+                self._database.execute("BEGIN IMMEDIATE")
                 for statement, values in statements:
                     self._database.execute(statement, values)
-            except BaseException:
-                self._database.execute("ROLLBACK")
+                self._database.execute("COMMIT")
+            except BaseException as error:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise RunError(f"The journal {self._path} cannot be written: {error}.") from error
                 raise
-            self._database.execute("COMMIT")
 
 
 def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...]]]:

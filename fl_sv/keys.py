@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from filelock import FileLock
 
 from fl_sv.errors import InputError
 
@@ -73,10 +74,15 @@ def is_signature(public: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def _make_key(folder: Path, path: Path) -> None:
+    """The private key appears last and whole, so that no crash or second process leaves another public one."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = Ed25519PrivateKey.generate()
-    temporary = folder / f".owner.{os.getpid()}"
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    temporary.replace(path)
-    (folder / "owner.pub").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with FileLock(folder / ".lock"):
+        if path.exists():
+            return
+        key = Ed25519PrivateKey.generate()
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (folder / "owner.pub").write_bytes(public)
+        temporary = folder / ".owner.part"
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        temporary.replace(path)

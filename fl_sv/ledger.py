@@ -44,9 +44,7 @@ def append_section(
     files: Sequence[str],
 ) -> None:
     """Adds a section with `records` (kind, body), closed over the hashes of `files`, in one step."""
-    path = run.file(LEDGER)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    before = read_records(text)
+    before = read_ledger(run) if run.finished else []
     opening = {
         "command": command,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,12 +55,24 @@ def append_section(
     closing = {"lines": len(before) + len(records) + 2, "files": hashes}
     section = before[-1].section + 1 if before else 1
     previous = before[-1].digest if before else GENESIS
-    lines = [text]
-    for offset, (kind, body) in enumerate([(OPEN, opening), *records, (CLOSE, closing)]):
-        line = _signed(key, len(before) + offset + 1, section, kind, body, previous)
-        previous = hashlib.sha256(line.encode()).hexdigest()
-        lines.append(line + "\n")
-    run.write_text(LEDGER, "".join(lines))
+    text = run.read_text(LEDGER) if before else ""
+    for number, (kind, body) in enumerate([(OPEN, opening), *records, (CLOSE, closing)], start=len(before) + 1):
+        line = _signed(key, number, section, kind, body, previous)
+        previous = _digest(line)
+        text += line + "\n"
+    run.write_text(LEDGER, text)
+
+
+def read_ledger(run: RunDirectory) -> list[Record]:
+    """The ledger of a run. Raises VerificationError when it is missing, empty or not whole."""
+    try:
+        data = run.file(LEDGER).read_bytes()
+    except OSError as error:
+        raise VerificationError(f"{LEDGER} cannot be read: {error.strerror}.") from None
+    records = read_records(data.decode("ascii", errors="replace"))
+    if not records:
+        raise VerificationError(f"{LEDGER} is empty.")
+    return records
 
 
 def read_records(text: str) -> list[Record]:
@@ -71,22 +81,24 @@ def read_records(text: str) -> list[Record]:
     Raises VerificationError that names the first line that is not.
     """
     records: list[Record] = []
-    previous, public = GENESIS, b""
-    for number, line in enumerate(text.splitlines(), start=1):
+    public = b""
+    *lines, rest = text.split("\n")
+    for number, line in enumerate(lines, start=1):
         where = f"{LEDGER}, line {number}"
         entry = _parse(line, where)
-        if entry["number"] != number or entry["previous"] != previous:
-            raise VerificationError(f"{where}: it does not follow from the line before; a line was changed or removed.")
-        body, kind = entry["body"], entry["kind"]
+        kind, body = entry["kind"], entry["body"]
         if kind == OPEN:
             public = _decode(body.get("public_key"), where)
         signature = _decode(entry.pop("signature"), where)
         if not is_signature(public, signature, canonical(entry)):
             raise VerificationError(f"{where}: the signature is not the signer's; the line was changed.")
-        previous = hashlib.sha256(line.encode()).hexdigest()
-        records.append(Record(number, entry["section"], kind, body, previous))
-    if records and (records[-1].kind != CLOSE or records[-1].body.get("lines") != len(records)):
-        raise VerificationError(f"{LEDGER} ends in line {len(records)} without a close; lines were cut off.")
+        if not _follows(entry, records[-1] if records else None):
+            raise VerificationError(
+                f"{where}: it does not follow from the line before; a line was changed, moved or removed."
+            )
+        records.append(Record(number, entry["section"], kind, body, _digest(line)))
+    if rest or (records and records[-1].kind != CLOSE):
+        raise VerificationError(f"{LEDGER} ends after line {len(records)} without a close; lines were cut off.")
     return records
 
 
@@ -116,22 +128,43 @@ def canonical(body: dict[str, Any]) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _signed(
-    key: Ed25519PrivateKey, number: int, section: int, kind: str, body: dict[str, Any], previous: str
-) -> str:
+def _signed(key: Ed25519PrivateKey, number: int, section: int, kind: str, body: dict[str, Any], previous: str) -> str:
     entry = {"number": number, "section": section, "kind": kind, "body": body, "previous": previous}
     entry["signature"] = b64encode(key.sign(canonical(entry))).decode()
+    return _text(entry)
+
+
+def _text(entry: dict[str, Any]) -> str:
+    """The line of an entry, without its end."""
     return json.dumps(entry, sort_keys=True, allow_nan=False)
 
 
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
 def _parse(line: str, where: str) -> dict[str, Any]:
+    """The entry of a line that is written exactly as `_signed` writes it."""
     try:
         entry = json.loads(line)
-    except ValueError:
-        raise VerificationError(f"{where}: it is not JSON; the line was changed.") from None
-    if not isinstance(entry, dict) or set(entry) != _FIELDS or not isinstance(entry["body"], dict):
-        raise VerificationError(f"{where}: its fields are not those of a ledger line; the line was changed.")
-    return entry
+        is_as_written = isinstance(entry, dict) and _text(entry) == line
+    except (ValueError, RecursionError):
+        is_as_written = False
+    if not is_as_written or set(entry) != _FIELDS or not isinstance(entry["body"], dict):
+        raise VerificationError(f"{where}: it is not written as a ledger's line; the line was changed.")
+    parsed: dict[str, Any] = entry
+    return parsed
+
+
+def _follows(entry: dict[str, Any], before: Record | None) -> bool:
+    """Whether the line continues the chain, and its section opens and closes where it should."""
+    opens = before is None or before.kind == CLOSE
+    number, section, digest = (before.number, before.section, before.digest) if before else (0, 0, GENESIS)
+    return (
+        (entry["kind"] == OPEN) == opens
+        and (entry["number"], entry["section"], entry["previous"]) == (number + 1, section + opens, digest)
+        and (entry["kind"] != CLOSE or entry["body"].get("lines") == number + 1)
+    )
 
 
 def _decode(text: Any, where: str) -> bytes:

@@ -6,12 +6,12 @@ import platform
 from functools import cache
 from pathlib import Path
 
-import threadpoolctl
-import torch
-
 
 def use_threads(n_threads: int) -> None:
     """Limits torch and BLAS. Every process calls this before it computes: sums depend on the number of threads."""
+    import threadpoolctl  # `fl-sv pay` and `verify` need neither
+    import torch
+
     torch.set_num_threads(n_threads)
     threadpoolctl.threadpool_limits(n_threads)
 

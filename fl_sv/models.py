@@ -7,12 +7,11 @@ layer, so that the untrained model predicts the uniform distribution (regression
 otherwise the noise of the initialisation would be paid out as an equal dole.
 """
 
-import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fl_sv.config.schema import Cnn, Config, Mlp, Model, Module, model_name
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
+from fl_sv.plugins import resolve
 from fl_sv.streams import stream_seed
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
@@ -76,7 +76,7 @@ class ModelSpec:
     def views(self, params_CP: Tensor) -> dict[str, Tensor]:
         """Each parameter of a stack of models as (C, *shape)."""
         sizes = [shape.numel() for shape in self.shapes.values()]
-        parts = params_CP.split(sizes, dim=1)
+        parts = torch.split(params_CP, sizes, dim=1)
         return {
             name: part.reshape(len(params_CP), *shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
@@ -107,7 +107,7 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
 
     small, large = tuple(map(spec, config.models.small)), spec(config.models.large)
     ladder = [*small, large]
-    for smaller, larger in zip(ladder, ladder[1:], strict=False):
+    for smaller, larger in pairwise(ladder):
         if smaller.n_params >= larger.n_params:
             raise InputError(
                 f"models: {larger.name} has {larger.n_params} parameters, no more than {smaller.name} with "
@@ -148,7 +148,7 @@ def build_module(model: Model, task: Task) -> nn.Module:
 def _mlp(model: Mlp, task: Task) -> nn.Sequential:
     widths = [math.prod(task.input_shape), *model.hidden]
     layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], task.n_outputs))
 
@@ -206,22 +206,3 @@ def _users_module(model: Module, task: Task) -> nn.Module:
             f"it must return (rows, {task.n_outputs})."
         )
     return module
-
-
-def resolve(reference: str, where: str) -> Any:
-    """The object that `package.module:attribute` names.
-
-    Raises InputError when the module or the attribute is not there.
-    """
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except ImportError as error:
-        raise InputError(
-            f"{where}: {reference} cannot be imported: {error}. The module must be installed, or lie beside the config."
-        ) from error
-    except AttributeError:
-        raise InputError(f"{where}: the module {module_name} has no {attribute!r}.") from None
-    return found

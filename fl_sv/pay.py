@@ -10,37 +10,34 @@ from fl_sv.keys import owner_key
 from fl_sv.ledger import append_section
 from fl_sv.machine import software
 from fl_sv.payouts import payouts_csv
-from fl_sv.publish import SEALED, payouts_record, read_evidence
+from fl_sv.publish import PAYOUTS, SEALED, payment_body
 from fl_sv.report import write_report
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import blocking, code_of, settle, split
+from fl_sv.settlement import Payment, code_of, divide
+from fl_sv.verify import verified
 
 
-def pay_run(
-    run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge"], accept: Sequence[str]
-) -> tuple[str, ...]:
-    """Writes payouts.csv and a ledger section; returns the alarms that forbid it, and then writes nothing.
+def pay_run(run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge"], accept: Sequence[str]) -> Payment:
+    """Writes payouts.csv, a ledger section and the report; with objections left it writes nothing.
 
-    Raises InputError when the run is not finished or an alarm is accepted that never fired.
+    The tables are verified first: nobody signs anew what was changed. payouts.csv itself is replaced in any case.
+    Raises VerificationError, and InputError when an alarm is accepted that never fired.
     """
-    if not run.finished:
-        raise InputError(f"{run.path} is not a finished run; finish it with `fl-sv run CONFIG --out DIR --resume`.")
-    evidence = read_evidence(run)
-    rules = evidence.config.payouts.model_copy(
-        update={"pot": FixedPot(kind="fixed", cents=pot_cents), "negative": negative}
-    )
-    settlement = settle(evidence)
-    values = settlement.valuation.values
-    amounts, problem = split(values, rules, evidence.config.companies, evidence.deployed_utility)
-    alarms = [*settlement.alarms, *problem]
-    unknown = [code for code in accept if code not in map(code_of, alarms)]
+    verification = verified(run, but=rundir.PAYOUTS)
+    evidence, settlement = verification.evidence, verification.settlement
+    pot = FixedPot(kind="fixed", cents=pot_cents)
+    rules = evidence.config.payouts.model_copy(update={"pot": pot, "negative": negative})
+    accepted = tuple(dict.fromkeys([*evidence.config.law.accept, *accept]))
+    payment = divide(evidence, settlement.valuation, settlement.alarms, rules, accepted)
+    fired = list(dict.fromkeys(map(code_of, payment.alarms)))
+    unknown = [code for code in accept if code not in fired]
     if unknown:
-        fired = ", ".join(dict.fromkeys(map(code_of, alarms))) or "none"
-        raise InputError(f"--accept {unknown[0]}: that alarm did not fire. Alarms of this run: {fired}.")
-    objections = blocking(alarms, [*accept, *evidence.config.law.accept])
-    if not objections:
-        run.write_text(rundir.PAYOUTS, payouts_csv(amounts))
-        records = [payouts_record(amounts, rules, accept, objections)]
-        append_section(run, owner_key(), "pay", software(), records, SEALED)
+        raise InputError(
+            f"--accept {unknown[0]}: that alarm did not fire. Alarms of this run: {', '.join(fired) or 'none'}."
+        )
+    if not payment.objections:
+        key = owner_key()
+        run.write_text(rundir.PAYOUTS, payouts_csv(payment.amounts))
+        append_section(run, key, "pay", software(), [(PAYOUTS, payment_body(payment))], SEALED)
         write_report(run)
-    return objections
+    return payment

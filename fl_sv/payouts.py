@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fl_sv.config.schema import FixedPot, PerformancePot
 from fl_sv.errors import InputError
+from fl_sv.tables import read_table
+from fl_sv.values.tables import as_numbers
 
 COLUMNS = ("company", "amount_cents")
 
@@ -37,27 +39,31 @@ def allocate(
     Raises InputError (a ValueError) for values that are not finite numbers, a negative pot, a pot of which nothing can
     be split, or an amount beyond `max_charge`.
     """
-    value_N = _checked(values, pot_cents, negative)
-    shares = [Fraction(v) if negative == "charge" else max(Fraction(v), Fraction(0)) for v in value_N.tolist()]
-    total = sum(shares)
-    if pot_cents == 0:
+    value_N = _checked_values(values, names)
+    pot = _checked_cents("the pot", pot_cents)
+    limit = pot if max_charge is None else _checked_cents("max_charge", max_charge)
+    who = [f"company {i}" for i in range(len(value_N))] if names is None else names
+    match negative:
+        case "clip":
+            shares = [max(Fraction(value), Fraction(0)) for value in value_N.tolist()]
+        case "charge":
+            shares = [Fraction(value) for value in value_N.tolist()]
+        case _:
+            raise InputError(f"negative is {negative!r}; allowed are 'clip' and 'charge'.")
+    if pot == 0:
         return np.zeros(len(shares), dtype=np.int64)
+    total = sum(shares)
     if total <= 0:
-        raise InputError(
-            "There is nothing to split: "
-            + ("no value is positive." if negative == "clip" else f"the values sum to {float(total):g}, not above zero.")
-            + " The run is not payable by this rule."
-        )
-    exact = [pot_cents * share / total for share in shares]
-    limit = pot_cents if max_charge is None else max_charge
-    for index, amount in enumerate(exact):
+        reason = "no value is positive" if negative == "clip" else "the sum of the values is not positive"
+        raise InputError(f"There is nothing to split: {reason}. The run is not payable by the rule {negative}.")
+    exact = [pot * share / total for share in shares]
+    for company, amount in zip(who, exact, strict=True):
         if amount < -limit:
-            who = names[index] if names else f"company {index}"
             raise InputError(
-                f"{who} would be charged {float(-amount):.0f} cents, more than max_charge = {limit}. "
+                f"{company} would be charged {math.ceil(-amount)} cents, more than max_charge = {limit}. "
                 "Raise max_charge or use the rule clip."
             )
-    return _largest_remainder(exact, pot_cents, names or [f"{i:09d}" for i in range(len(exact))])
+    return _largest_remainder(exact, pot, names or [f"{i:09d}" for i in range(len(exact))])
 
 
 def pot_cents(pot: FixedPot | PerformancePot, deployed_utility: float) -> int:
@@ -76,16 +82,12 @@ def payouts_csv(amounts: dict[str, int]) -> str:
 
 def read_payouts(path: Path) -> dict[str, int]:
     """Cents by company. Raises InputError that names the line."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise InputError(f"{path}: the columns are {reader.fieldnames}; expected {','.join(COLUMNS)}.")
-        amounts: dict[str, int] = {}
-        for row in reader:
-            try:
-                amounts[row["company"]] = int(row["amount_cents"])
-            except (TypeError, ValueError):
-                raise InputError(f"{path}, line {reader.line_num}: {row} is no payout in whole cents.") from None
+    amounts: dict[str, int] = {}
+    for row, where in read_table(path, COLUMNS):
+        try:
+            amounts[row["company"]] = int(row["amount_cents"])
+        except (TypeError, ValueError):
+            raise InputError(f"{where}: {row} is no payout in whole cents.") from None
     return amounts
 
 
@@ -97,21 +99,22 @@ def money(cents: int, currency: str, decimals: int) -> str:
     return f"{sign}{whole:,}{fraction} {currency}"
 
 
-def _checked(values: ArrayLike, pot: int, negative: str) -> NDArray[np.float64]:
-    try:
-        value_N = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"values must be numbers; given {values!r}.") from None
+def _checked_values(values: ArrayLike, names: Sequence[str] | None) -> NDArray[np.float64]:
+    value_N = as_numbers(values, "values")
     if value_N.ndim != 1 or value_N.size == 0:
         raise InputError(f"values must be a list of one number per company; given an array of shape {value_N.shape}.")
     if not np.isfinite(value_N).all():
         bad = int(np.flatnonzero(~np.isfinite(value_N))[0])
         raise InputError(f"the value of company {bad} is {value_N[bad]}; every value must be a finite number.")
-    if isinstance(pot, bool) or not isinstance(pot, int | np.integer) or not 0 <= pot <= 10**15:
-        raise InputError(f"the pot is {pot!r}; it must be a whole number of cents from 0 to 10**15.")
-    if negative not in ("clip", "charge"):
-        raise InputError(f"negative is {negative!r}; allowed are 'clip' and 'charge'.")
+    if names is not None and len(names) != len(value_N):
+        raise InputError(f"{len(names)} names are given for {len(value_N)} values; every company needs one.")
     return value_N
+
+
+def _checked_cents(what: str, cents: int) -> int:
+    if isinstance(cents, bool) or not isinstance(cents, int | np.integer) or not 0 <= cents <= 10**15:
+        raise InputError(f"{what} is {cents!r}; it must be a whole number of cents from 0 to 10**15.")
+    return int(cents)
 
 
 def _largest_remainder(exact: list[Fraction], pot: int, names: Sequence[str]) -> NDArray[np.int64]:

@@ -49,8 +49,8 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
     """
     if config.n_companies > MAX_COMPANIES_FOR_ALL:
         raise InputError(
-            f"{config.n_companies} companies mean {2**config.n_companies:,} coalitions; with coalitions.design = all "
-            f"the limit is {2**MAX_COMPANIES_FOR_ALL:,} ({MAX_COMPANIES_FOR_ALL} companies). Take fewer companies, or "
+            f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with coalitions.design = all "
+            f"the limit is 2**{MAX_COMPANIES_FOR_ALL} ({MAX_COMPANIES_FOR_ALL} companies). Take fewer companies, or "
             "let companies that act as one appear as one."
         )
     check_strategy(config)
@@ -81,25 +81,30 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     itemsize = np.dtype(config.compute.dtype).itemsize
     per_coalition = bytes_per_coalition(config, sizes)
     large_bytes = large.n_params * itemsize
-    stacks = 2 ** (n - 1) * n * (training.rounds - 1) + 2 ** (n - 1) * n  # first round out once, back once
-    n_bytes = 2 * per_coalition * stacks + 2 * large_bytes * (n * training.rounds * large_runs + singletons * training.large_seeds)
+    half = 2 ** (n - 1)  # coalitions that a company belongs to
+    # Companies that belong to a coalition of a wave, over all waves: their first round's model is the same for all.
+    taking_part = sum(int(np.bitwise_or.reduce(wave)).bit_count() for wave in waves)
+    large_messages = n * training.rounds * large_runs
+    n_bytes = 2 * (
+        per_coalition * (taking_part + half * n * (training.rounds - 1))
+        + large_bytes * (large_messages + singletons * training.large_seeds)
+    )
 
-    workers = config.compute.workers or os.cpu_count() or 1
+    workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1
     widest = max(map(len, waves))
     memory = (
         (workers * on_ray + 1) * PROCESS_BYTES
         + widest * per_coalition * (6 + 4 * min(n, workers + 2))  # float64 sums, records, messages under way
         + large_bytes * (8 + 4 * n)
     )
-    plan_memory = psutil.virtual_memory().available
-    if memory > plan_memory:
+    free = psutil.virtual_memory().available
+    if memory > free:
         raise InputError(
-            f"The run needs about {memory / 1e9:.1f} GB of memory and {plan_memory / 1e9:.1f} GB are free. Lower "
+            f"The run needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Lower "
             "coalitions.wave_megabytes, compute.workers or the width of the large model."
         )
 
     epochs = training.local_epochs * training.rounds
-    half = 2 ** (n - 1)  # coalitions that a company belongs to
     small_seconds = sum(seconds_per_row(config, model, stacked=min(half, config.compute.chunk)) for model in small)
     sweep = small_seconds * float(rows_N.sum()) * half * epochs * training.seeds / min(workers, n)
     large_row = seconds_per_row(config, large, stacked=1)
@@ -118,11 +123,11 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         n_companies=n,
         coalitions=2**n,
         trainings=(2**n - 1) * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
-        messages=n + n * training.rounds * (large_runs + len(waves)) + singletons,
+        messages=n + large_messages + taking_part * training.rounds + singletons,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
         seconds=round(seconds, 1),
-        available_memory_bytes=int(plan_memory),
+        available_memory_bytes=int(free),
         large_runs_of_grand_coalition=large_runs,
         sweep_share_of_teacher_flops=small_flops / (large.forward_flops * float(rows_N.sum()) * large_runs),
     )
@@ -140,7 +145,8 @@ def plan_text(plan: Plan) -> str:
             f"{plan.large_runs_of_grand_coalition})",
             f"messages               {plan.messages:,}",
             f"bytes                  {plan.bytes / 1e6:,.1f} MB",
-            f"peak memory            {plan.peak_memory_bytes / 1e9:.1f} GB of {plan.available_memory_bytes / 1e9:.1f} GB free",
+            f"peak memory            {plan.peak_memory_bytes / 1e9:.1f} GB "
+            f"of {plan.available_memory_bytes / 1e9:.1f} GB free",
             f"expected time          {duration}",
             f"sweep / teacher FLOPs  {plan.sweep_share_of_teacher_flops:.2f}",
         ]

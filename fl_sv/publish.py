@@ -6,20 +6,26 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fl_sv import rundir
 from fl_sv.config import config_hash
-from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError
 from fl_sv.keys import owner_key
 from fl_sv.ledger import append_section
 from fl_sv.payouts import payouts_csv
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, Settlement, TeacherLoss
+from fl_sv.settlement import Evidence, Payment, Settlement, TeacherLoss
+from fl_sv.tables import read_table
 from fl_sv.utilities import read_utilities, utilities_csv
 from fl_sv.valuation import law_text, load_validation, save_validation
+
+PAYOUTS = "payouts"  # the kind of the ledger's record
+COMPANY_COLUMNS = ("company", "examples", "fingerprint")
+TEACHER_COLUMNS = ("round", "loss", "accuracy")
+Number = TypeVar("Number", int, float)
 
 SEALED = (
     rundir.CONFIG,
@@ -46,30 +52,32 @@ def publish(run: RunDirectory, evidence: Evidence, settlement: Settlement, softw
     )
     run.write_text(rundir.LAW, law_text(settlement.law, evidence.sizes))
     run.write_text(rundir.VALUATION, settlement.valuation.to_json())
-    run.write_text(rundir.PAYOUTS, payouts_csv(settlement.amounts))
-    records = [
+    run.write_text(rundir.PAYOUTS, payouts_csv(settlement.payment.amounts))
+    append_section(run, owner_key(), "run", software, run_records(evidence, settlement), SEALED)
+
+
+def run_records(evidence: Evidence, settlement: Settlement) -> list[tuple[str, dict[str, Any]]]:
+    """The ledger's records of a run, (kind, body), each a function of the evidence."""
+    config = evidence.config
+    return [
         ("config", {"sha256": config_hash(config), "seed": config.seed}),
         ("companies", {"examples": evidence.examples, "fingerprints": evidence.fingerprints}),
         ("models", {"parameters": evidence.sizes, "deployed_utility": evidence.deployed_utility}),
         ("law", {"name": settlement.law.name, "holds": settlement.law.holds, "alarms": list(settlement.law.alarms)}),
         ("values", {company.name: company.value for company in settlement.valuation.companies}),
-        payouts_record(settlement.amounts, config.payouts, config.law.accept, settlement.objections),
+        (PAYOUTS, payment_body(settlement.payment)),
     ]
-    append_section(run, owner_key(), "run", software, records, SEALED)
 
 
-def payouts_record(
-    amounts: dict[str, int], rules: Payouts, accepted: Sequence[str], objections: Sequence[str]
-) -> tuple[str, dict[str, Any]]:
-    """The ledger's record of amounts, with the rules by which they are recomputed."""
-    body = {
-        "amounts": amounts,
-        "rules": rules.model_dump(mode="json"),
-        "accepted": list(accepted),
-        "payable": not objections,
-        "objections": list(objections),
+def payment_body(payment: Payment) -> dict[str, Any]:
+    """The ledger's record of a payment, with the rules by which it is recomputed."""
+    return {
+        "amounts": payment.amounts,
+        "rules": payment.rules.model_dump(mode="json"),
+        "accepted": list(payment.accepted),
+        "payable": not payment.objections,
+        "objections": list(payment.objections),
     }
-    return "payouts", body
 
 
 def read_evidence(run: RunDirectory) -> Evidence:
@@ -78,12 +86,10 @@ def read_evidence(run: RunDirectory) -> Evidence:
     examples, fingerprints = read_companies(run)
     if tuple(examples) != config.companies:
         raise InputError(f"{run.file(rundir.COMPANIES)}: the companies are not those of {rundir.CONFIG}.")
-    law = json.loads(run.read_text(rundir.LAW))
-    run.read_text(rundir.UTILITIES)
     return Evidence(
         config=config,
         table=read_utilities(run.file(rundir.UTILITIES), config.companies),
-        sizes={model: int(size) for model, size in law["sizes"].items()},
+        sizes=_read_sizes(run),
         examples=examples,
         fingerprints=fingerprints,
         validation_NV=load_validation(run.file(rundir.VALIDATION).read_bytes()),
@@ -93,39 +99,58 @@ def read_evidence(run: RunDirectory) -> Evidence:
 
 def _companies_csv(evidence: Evidence) -> str:
     rows = [[name, evidence.examples[name], evidence.fingerprints[name]] for name in evidence.config.companies]
-    return _csv(["company", "examples", "fingerprint"], rows)
+    return _csv(COMPANY_COLUMNS, rows)
 
 
 def _teacher_csv(evidence: Evidence) -> str:
     rows = [[p.number, repr(p.loss), "" if p.accuracy is None else repr(p.accuracy)] for p in evidence.curve]
-    return _csv(["round", "loss", "accuracy"], rows)
+    return _csv(TEACHER_COLUMNS, rows)
 
 
-def _csv(header: list[str], rows: list[list[Any]]) -> str:
+def _csv(header: Sequence[str], rows: list[list[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
 def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str]]:
-    rows = _rows(run, rundir.COMPANIES)
-    try:
-        examples = {row["company"]: int(row["examples"]) for row in rows}
-        return examples, {row["company"]: row["fingerprint"] for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run.file(rundir.COMPANIES)} is damaged: {error}.") from None
+    """Examples and fingerprint of each company, as registered."""
+    examples: dict[str, int] = {}
+    fingerprints: dict[str, str] = {}
+    for row, where in read_table(run.file(rundir.COMPANIES), COMPANY_COLUMNS):
+        company = row["company"]
+        examples[company], fingerprints[company] = _number(int, row["examples"], where), row["fingerprint"]
+    return examples, fingerprints
 
 
 def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
-    rows = _rows(run, rundir.TEACHER)
-    try:
-        return tuple(
-            TeacherLoss(int(row["round"]), float(row["loss"]), float(row["accuracy"]) if row["accuracy"] else None)
-            for row in rows
+    path = run.file(rundir.TEACHER)
+    curve = tuple(
+        TeacherLoss(
+            _number(int, row["round"], where),
+            _number(float, row["loss"], where),
+            _number(float, row["accuracy"], where) if row["accuracy"] else None,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run.file(rundir.TEACHER)} is damaged: {error}.") from None
+        for row, where in read_table(path, TEACHER_COLUMNS)
+    )
+    if not curve:
+        raise InputError(f"{path} holds no round of the teacher.")
+    return curve
 
 
-def _rows(run: RunDirectory, name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(run.read_text(name))))
+def _read_sizes(run: RunDirectory) -> dict[str, int]:
+    try:
+        sizes = json.loads(run.read_text(rundir.LAW))["sizes"]
+        return {model: int(size) for model, size in sizes.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{run.file(rundir.LAW)} is damaged: {error}.") from None
+
+
+def _number(kind: type[Number], text: str, where: str) -> Number:
+    try:
+        number = kind(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}.") from None
+    if not math.isfinite(number):
+        raise InputError(f"{where}: {text!r} is no finite number.")
+    return number

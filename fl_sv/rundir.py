@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.errors import InputError
+from fl_sv.keys import owner_key
 
 CONFIG = "config.yaml"
 UTILITIES = "utilities.csv"
@@ -24,6 +26,9 @@ LEDGER = "ledger.jsonl"
 REPORT = "report.html"
 JOURNAL = "journal.sqlite"
 _LOCK = ".lock"
+
+# What may change between a run and its resumption, because no result depends on it.
+_OF_THE_MACHINE: dict[str, Any] = {"compute": {"workers", "max_hours"}, "faults": True, "ray": True}
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,30 @@ class RunDirectory:
         temporary.replace(self.file(name))
 
 
+def existing(path: Path) -> RunDirectory:
+    """The run directory at `path`. Raises InputError when there is no folder."""
+    if not _is_folder(path):
+        raise InputError(f"There is no run directory {path}. Give the folder that `fl-sv run --out` wrote.")
+    return RunDirectory(path)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[RunDirectory]:
-    """The existing run directory, locked against other writers for the duration of the block.
+    """The finished run at `path`, locked against other writers for the duration of the block.
 
-    The lock is the operating system's and dies with its holder. Raises InputError when somebody else holds it.
+    Raises InputError when there is none or somebody else writes it.
     """
-    if not path.is_dir():
-        raise InputError(f"There is no run directory {path}. Give the folder that `fl-sv run --out` wrote.")
+    run = existing(path)
+    if not run.finished:
+        raise InputError(f"{path} is not a finished run; finish it with `fl-sv run CONFIG --out DIR --resume`.")
+    with _locked(run):
+        yield run
+
+
+@contextmanager
+def _locked(run: RunDirectory) -> Iterator[None]:
+    """The lock is the operating system's and dies with its holder."""
+    path = run.path
     lock = FileLock(path / _LOCK)
     try:
         lock.acquire(blocking=False)
@@ -84,7 +105,7 @@ def writing(path: Path) -> Iterator[RunDirectory]:
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}.") from None
     try:
-        yield RunDirectory(path)
+        yield
     finally:
         lock.release()
 
@@ -94,9 +115,12 @@ def check_destination(path: Path, config: Config, *, resume: bool) -> None:
 
     A folder that is missing or empty is begun in; one with a run of the same config can be resumed.
     """
-    if path.exists() and not path.is_dir():
+    try:
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    except OSError as error:
+        raise InputError(f"--out {path} cannot be made: {error.strerror}.") from None
+    if path == nearest and not path.is_dir():
         raise InputError(f"--out {path} is a file; give a new or empty folder.")
-    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"--out {path} cannot be made: {nearest} is not a folder that you may write.")
     if not _occupied(path):
@@ -111,32 +135,44 @@ def check_destination(path: Path, config: Config, *, resume: bool) -> None:
 
 @contextmanager
 def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[RunDirectory]:
-    """The run directory of a run that begins, or goes on with `resume`. Raises what `check_destination` does."""
+    """The run directory of a run that begins, or goes on with `resume`, locked against other writers.
+
+    Raises what `check_destination` does, and InputError when the owner's key, which signs at the very end, is unusable.
+    """
     check_destination(path, config, resume=resume)
+    owner_key()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {path} cannot be made: {error.strerror}. Give a folder that you may write.") from None
-    with writing(path) as run:
+    run = RunDirectory(path)
+    with _locked(run):
         check_destination(path, config, resume=resume)  # another process may have begun in between
-        if not run.file(CONFIG).exists():
+        if not run.finished:
             run.write_text(CONFIG, dump_config(config))
         yield run
 
 
 def _occupied(path: Path) -> bool:
-    return path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir())
+    """Whether there is anything but what a run leaves that was killed before it began."""
+    return path.is_dir() and any(entry.name not in (_LOCK, f".{CONFIG}.part") for entry in path.iterdir())
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _require_same_config(run: RunDirectory, config: Config) -> None:
-    before, now = run.config.model_dump(), config.model_dump()
-    if before == now:
-        return
-    where, was, is_now = _first_difference(before, now)
-    raise InputError(
-        f"{run.path} was begun with another config: {where} was {was!r} and is {is_now!r}. "
-        "Resume with the config it was begun with, or give a new folder."
-    )
+    before, now = (each.model_dump(exclude=_OF_THE_MACHINE) for each in (run.config, config))
+    if before != now:
+        where, was, is_now = _first_difference(before, now)
+        raise InputError(
+            f"{run.path} was begun with another config: {where} was {was!r} and is {is_now!r}. "
+            "Resume with the config it was begun with, or give a new folder."
+        )
 
 
 def _first_difference(before: object, now: object, where: str = "") -> tuple[str, object, object]:

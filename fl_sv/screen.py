@@ -2,37 +2,43 @@
 
 import io
 import json
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from fl_sv import rundir
-from fl_sv.ledger import newest, read_records
+from fl_sv.ledger import newest, read_ledger
 from fl_sv.payouts import allocate, money
-from fl_sv.publish import read_companies
+from fl_sv.publish import PAYOUTS, read_companies
 from fl_sv.rundir import RunDirectory
 from fl_sv.valuation import Valuation
+
+WIDTH = 110
 
 
 def print_summary(run: RunDirectory) -> None:
     """The payout table of a finished run, on standard output."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
-    _render(run, console)
+    width = None if Console().is_terminal else WIDTH
+    _render(run, _console(width=width))
 
 
 def summary(run: RunDirectory) -> str:
     """The same as plain text, for logs."""
     text = io.StringIO()
-    _render(run, Console(file=text, width=110, color_system=None))
+    _render(run, _console(file=text, width=WIDTH, color_system=None))
     return text.getvalue()
+
+
+def _console(**options: Any) -> Console:
+    """A console that prints names and sentences as they are."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
 
 
 def _render(run: RunDirectory, console: Console) -> None:
     config = run.config
     valuation = Valuation.from_json(run.read_text(rundir.VALUATION))
-    paid = newest(read_records(run.read_text(rundir.LEDGER)), "payouts").body
+    paid = newest(read_ledger(run), PAYOUTS).body
     amounts, examples = paid["amounts"], read_companies(run)[0]
     pot = sum(amounts.values())
     names = config.companies
@@ -66,14 +72,14 @@ def _render(run: RunDirectory, console: Console) -> None:
     _print_state(run, console, paid)
 
 
-def _print_state(run: RunDirectory, console: Console, paid: dict[str, object]) -> None:
+def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> None:
     law = json.loads(run.read_text(rundir.LAW))
     if paid["payable"]:
-        console.print(f"Payable. Law: {law['name']}.", highlight=False)
+        console.print(f"Payable. Law: {law['name']}.")
     else:
-        console.print("NOT payable; the amounts are provisional:", highlight=False)
-        for objection in paid["objections"]:  # type: ignore[attr-defined]
-            console.print(f"  {objection}", highlight=False)
+        console.print("NOT payable; the amounts are provisional:")
+        for objection in paid["objections"]:
+            console.print(f"  {objection}")
     if law["untested"]:
-        console.print(f"Not tested: {', '.join(law['untested'])} (see the report).", highlight=False)
-    console.print(f"Report: {run.file(rundir.REPORT)}", highlight=False, soft_wrap=True)
+        console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
+    console.print(f"Report: {run.file(rundir.REPORT)}", soft_wrap=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.audit import axiom_alarms, twins
+from fl_sv.audit import axiom_alarms
 from fl_sv.config import Config
 from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError
@@ -47,44 +47,53 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Payment:
+    """Amounts by some rules, and the alarms that somebody must decide on before they are paid."""
+
+    rules: Payouts
+    accepted: tuple[str, ...]  # codes of the alarms that somebody decided on
+    amounts: dict[str, int]  # cents
+    alarms: tuple[str, ...]  # of the law, of the axioms and of the split, accepted or not
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """The alarms that block payment; none when payable."""
+        return tuple(alarm for alarm in self.alarms if code_of(alarm) not in self.accepted)
+
+
+@dataclass(frozen=True)
 class Settlement:
-    """The law, the values and the amounts, and why they may not be paid without a decision."""
+    """The law, the values and the payment by the config's rules."""
 
     law: Law
     valuation: Valuation
-    amounts: dict[str, int]  # cents
-    alarms: tuple[str, ...]  # every alarm of the law and of the axioms, accepted or not
-    objections: tuple[str, ...]  # alarms that block payment; empty when payable
-    remarks: tuple[str, ...]  # audit lines that block nothing
+    alarms: tuple[str, ...]  # of the law and of the axioms
+    payment: Payment
 
 
 def settle(evidence: Evidence) -> Settlement:
-    """Law, values and payouts from the evidence."""
+    """Law, values and payment from the evidence."""
     config = evidence.config
     law = fit_to_table(config, evidence.table, evidence.sizes, evidence.examples)
     valuation = appraise(config, evidence.table, law, evidence.validation_NV)
-    amounts, problem = split(valuation.values, config.payouts, config.companies, evidence.deployed_utility)
     alarms = (*law.alarms, *axiom_alarms(valuation, -law.predict()))
-    objections = blocking([*alarms, *problem], config.law.accept)
-    valuation = replace(valuation, payable=not objections)
-    return Settlement(law, valuation, amounts, alarms, objections, twins(evidence.fingerprints))
+    payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
+    return Settlement(law, replace(valuation, payable=not payment.objections), alarms, payment)
 
 
-def split(
-    values: NDArray[np.float64], rules: Payouts, companies: Sequence[str], deployed_utility: float
-) -> tuple[dict[str, int], list[str]]:
+def divide(
+    evidence: Evidence, valuation: Valuation, alarms: Sequence[str], rules: Payouts, accepted: Sequence[str]
+) -> Payment:
     """Cents by company; when there is nothing to split everyone gets 0, and an alarm says so."""
+    companies = evidence.config.companies
+    problem: tuple[str, ...] = ()
     try:
-        pot = pot_cents(rules.pot, deployed_utility)
-        amount_N = allocate(values, pot, rules.negative, max_charge=rules.max_charge, names=companies)
+        pot = pot_cents(rules.pot, evidence.deployed_utility)
+        amount_N = allocate(valuation.values, pot, rules.negative, max_charge=rules.max_charge, names=companies)
+        amounts = dict(zip(companies, amount_N.tolist(), strict=True))
     except InputError as error:
-        return dict.fromkeys(companies, 0), [f"P1 payout: {error}"]
-    return dict(zip(companies, amount_N.tolist(), strict=True)), []
-
-
-def blocking(alarms: Sequence[str], accepted: Sequence[str]) -> tuple[str, ...]:
-    """The alarms that were not accepted by name; an alarm's name is the code its sentence starts with."""
-    return tuple(alarm for alarm in alarms if code_of(alarm) not in accepted)
+        amounts, problem = dict.fromkeys(companies, 0), (f"P1 payout: {error}",)
+    return Payment(rules, tuple(accepted), amounts, (*alarms, *problem))
 
 
 def code_of(alarm: str) -> str:

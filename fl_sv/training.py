@@ -61,7 +61,7 @@ def train(model: ModelSpec, params_P: Tensor, x: Tensor, y: Tensor, recipe: Reci
     """
     module, loss_of = model.module.train(), row_loss(model.task)
     parameters = list(module.parameters())
-    torch.nn.utils.vector_to_parameters(params_P, parameters)
+    torch.nn.utils.vector_to_parameters(params_P.clone(), parameters)  # it makes views, which SGD would write through
     for parameter in parameters:
         parameter.requires_grad_(True)
     received = [parameter.detach().clone() for parameter in parameters]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fl_sv.coalitions import member_names
 from fl_sv.errors import InputError, listed
+from fl_sv.tables import read_table
 
 COLUMNS = ("coalition", "members", "model", "seed", "loss", "accuracy", "status")
 DONE, PLANNED = "done", "planned"
@@ -105,39 +106,39 @@ def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:
 
     Raises InputError that names the line and what is wrong in it.
     """
-    planned: list[tuple[str, int, int]] = []
-    scores: dict[tuple[str, int, int], Score] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise InputError(f"{path}: the columns are {reader.fieldnames}; expected {','.join(COLUMNS)}.")
-        for row in reader:
-            score_or_key = _read_row(row, f"{path}, line {reader.line_num}", companies)
-            key = score_or_key.key if isinstance(score_or_key, Score) else score_or_key
-            if key in scores or (planned and key in planned[-1:]):
-                raise InputError(f"{path}, line {reader.line_num}: {key} stands twice.")
-            planned.append(key)
-            if isinstance(score_or_key, Score):
-                scores[key] = score_or_key
-    return UtilityTable(tuple(companies), tuple(dict.fromkeys(key[0] for key in planned)), tuple(planned), scores)
+    planned: dict[tuple[str, int, int], Score | None] = {}
+    for row, where in read_table(path, COLUMNS):
+        key, score = _read_row(row, where, companies)
+        if key in planned:
+            model, seed, coalition = key
+            raise InputError(f"{where}: coalition {coalition} of {model}, seed {seed}, stands twice.")
+        planned[key] = score
+    models = tuple(dict.fromkeys(model for model, _, _ in planned))
+    scores = {key: score for key, score in planned.items() if score is not None}
+    return UtilityTable(tuple(companies), models, tuple(planned), scores)
 
 
-def _read_row(row: dict[str, str], where: str, companies: Sequence[str]) -> Score | tuple[str, int, int]:
+def _read_row(row: dict[str, str], where: str, companies: Sequence[str]) -> tuple[tuple[str, int, int], Score | None]:
     try:
         coalition, seed = int(row["coalition"]), int(row["seed"])
-        loss = float(row["loss"]) if row["loss"] else None
-        accuracy = float(row["accuracy"]) if row["accuracy"] else None
-    except (TypeError, ValueError) as error:
+        loss, accuracy = (float(row[column]) if row[column] else None for column in ("loss", "accuracy"))
+    except ValueError as error:
         raise InputError(f"{where}: {error}.") from None
     if not 0 <= coalition < 1 << len(companies):
         raise InputError(f"{where}: there is no coalition {coalition} of {len(companies)} companies.")
     if row["members"] != member_names(coalition, companies):
         raise InputError(
-            f"{where}: members are {row['members']!r}; coalition {coalition} is "
-            f"{member_names(coalition, companies)!r}."
+            f"{where}: members are {row['members']!r}; coalition {coalition} is {member_names(coalition, companies)!r}."
         )
-    if row["status"] != DONE:
-        return row["model"], seed, coalition
+    if row["status"] not in (DONE, PLANNED):
+        raise InputError(f"{where}: the status is {row['status']!r}; it must be {DONE} or {PLANNED}.")
+    key = (row["model"], seed, coalition)
+    if row["status"] == PLANNED:
+        if row["loss"] or row["accuracy"]:
+            raise InputError(f"{where}: the status is {PLANNED}, but there is a loss or an accuracy.")
+        return key, None
     if loss is None or not math.isfinite(loss):
-        raise InputError(f"{where}: status is done but the loss is {row['loss']!r}.")
-    return Score(coalition, row["model"], seed, loss, accuracy)
+        raise InputError(f"{where}: the status is {DONE}, but the loss is {row['loss']!r}.")
+    if accuracy is not None and not 0 <= accuracy <= 1:
+        raise InputError(f"{where}: the accuracy is {row['accuracy']!r}; it must be a share from 0 to 1.")
+    return key, Score(coalition, row["model"], seed, loss, accuracy)

@@ -6,7 +6,7 @@ Shapes: N companies, M small sizes, R seeds, C = 2**N coalitions, V validation e
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Self
@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.coalitions import EMPTY, grand
+from fl_sv.coalitions import EMPTY, grand, members_matrix
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
 from fl_sv.utilities import UtilityTable
-from fl_sv.values import semivalue
+from fl_sv.values import semivalue, semivalue_weights
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,7 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
     )
 
 
-def appraise(
-    config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]
-) -> Valuation:
+def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:
     """Values of the large model's game with their intervals.
 
     validation_NV: the largest small model's value of each company for each validation example.
@@ -92,8 +90,9 @@ def appraise(
     utility_C = -law.predict()
     name = config.values.semivalue
     value_N, small_N = semivalue(utility_C, name), semivalue(-_losses(table, small), name)
-    variance_N = np.diag(law.value_covariance(name)) + _validation_variance(validation_NV, small_N, value_N)
-    half_N = NormalDist().inv_cdf((1 + config.values.level) / 2) * np.sqrt(variance_N)
+    quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
+    variance_N = _law_variance(law, name, quantile) + _validation_variance(validation_NV, small_N, value_N)
+    half_N = quantile * np.sqrt(variance_N)
     empty, total = float(utility_C[EMPTY]), float(utility_C[grand(config.n_companies)])
     companies = tuple(
         CompanyValue(
@@ -152,6 +151,30 @@ def _seed_std(table: UtilityTable, small: list[str]) -> NDArray[np.float64] | No
     if len(losses[0]) < 2:
         return None
     return np.array([math.sqrt(loss_RC.var(axis=0, ddof=1).mean()) for loss_RC in losses])
+
+
+def _law_variance(law: Law, name: str, quantile: float) -> NDArray[np.float64]:
+    """(N,) variance of the values by the law and by training seeds.
+
+    The law knows the covariance of Shapley values. For any other semivalue the errors of the coalitions are taken to
+    be perfectly correlated, in the worst direction: no interval of a value can be wider.
+    """
+    if name == "shapley":
+        return np.diag(law.value_covariance())
+    low_C, high_C = law.interval()
+    std_C = (high_C - low_C) / (2 * quantile)
+    n_companies = len(std_C).bit_length() - 1
+    return np.square(np.abs(semivalue_coefficients(range(len(std_C)), n_companies, name)).T @ std_C)
+
+
+def semivalue_coefficients(coalitions: Sequence[int], n_companies: int, name: str) -> NDArray[np.float64]:
+    """(C, N) weight of each coalition's utility in each company's value: positive for its members."""
+    weight_by_size = semivalue_weights(n_companies, name)
+    members_CN = members_matrix(coalitions, n_companies)
+    size_C = members_CN.sum(axis=1)
+    joined_C = weight_by_size[np.maximum(size_C - 1, 0)]
+    absent_C = weight_by_size[np.minimum(size_C, n_companies - 1)]
+    return np.where(members_CN, joined_C[:, None], -absent_C[:, None])
 
 
 def _validation_variance(

@@ -1,51 +1,61 @@
 """`fl-sv verify`: is this run what its owner signed, and do its numbers follow from its tables?
 
-First the chain: every line of the ledger, its signature and its link. Then the files, against the hashes of the newest
+First the chain: every line of the ledger, its signature and its link. Then the files, against the hashes of every
 close. Then the arithmetic: law, values and amounts are computed again from the utilities. Hashes and cents must agree
 exactly, floats to 1e-9.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fl_sv import rundir
 from fl_sv.config.schema import Payouts
-from fl_sv.errors import FlsvError, VerificationError, listed
+from fl_sv.errors import FlsvError, InputError, VerificationError, listed
 from fl_sv.keys import fingerprint, raw, read_public_key
-from fl_sv.ledger import CLOSE, Record, file_hash, newest, read_records, signers
+from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, read_ledger, signers
 from fl_sv.payouts import read_payouts
-from fl_sv.publish import read_evidence
-from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, Settlement, settle, split
+from fl_sv.publish import PAYOUTS, SEALED, payment_body, read_evidence, run_records
+from fl_sv.rundir import LEDGER, RunDirectory
+from fl_sv.settlement import Evidence, Settlement, divide, settle
 from fl_sv.valuation import law_text
 
 TOLERANCE = 1e-9
 MAX_NAMED = 20
 
 
+@dataclass(frozen=True)
+class Verification:
+    """What a run rests on, and what follows from it, when both are what its ledger says."""
+
+    evidence: Evidence
+    settlement: Settlement
+
+
 def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
     """Lines that say what was checked. `public_key` pins the signer.
 
-    Raises VerificationError that names every difference found (files, lines, digits), InputError for a bad key.
+    Raises VerificationError that names every difference found (files, lines, digits), InputError for a bad key or a
+    folder without a run.
     """
     pinned = read_public_key(public_key) if public_key else None
-    records = read_records(run.read_text(rundir.LEDGER))
-    if not records:
-        raise VerificationError("ledger.jsonl is empty.")
-    if pinned is not None and any(signer != raw(pinned) for signer in signers(records)):
-        raise VerificationError(f"ledger.jsonl: the signer is not the owner of {public_key}.")
-    differences = [*_file_differences(run, records), *_recomputed_differences(run, records)]
-    if differences:
-        named = "\n".join(f"  {difference}" for difference in differences[:MAX_NAMED])
-        more = f"\n  and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
-        raise VerificationError(f"{run.path} is not what was signed:\n{named}{more}")
-    marks = ", ".join(dict.fromkeys(fingerprint(signer) for signer in signers(records)))
+    if not run.finished and not run.file(rundir.PAYOUTS).exists():
+        raise InputError(f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote.")
+    records = read_ledger(run)
+    keys = signers(records)
+    for section, key in enumerate(keys, start=1):
+        if pinned is not None and key != raw(pinned):
+            raise VerificationError(
+                f"{LEDGER}: section {section} is not signed by the owner of {public_key}, but by the key with the "
+                f"fingerprint {fingerprint(key)}."
+            )
+    verified(run)
     lines = [
-        f"{len(records)} ledger lines in {records[-1].section} sections: chain and signatures are whole.",
+        f"{len(records)} ledger lines in {len(keys)} sections: chain and signatures are whole.",
         "Every file has the hash that was signed; law, values and amounts follow from the utilities.",
-        f"Signed by the key with the fingerprint {marks}.",
+        f"Signed by the key with the fingerprint {', '.join(dict.fromkeys(map(fingerprint, keys)))}.",
     ]
     if pinned is None:
         lines.append(
@@ -55,51 +65,72 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
     return lines
 
 
-def _file_differences(run: RunDirectory, records: list[Record]) -> Iterator[str]:
-    for name, expected in newest(records, CLOSE).body["files"].items():
-        try:
-            if file_hash(run, name) != expected:
-                yield f"{name} was changed after it was signed"
-        except VerificationError as error:
-            yield str(error)
+def verified(run: RunDirectory, *, but: str = "") -> Verification:
+    """The run, after every check; a file named `but` is left out.
 
-
-def _recomputed_differences(run: RunDirectory, records: list[Record]) -> Iterator[str]:
+    Raises VerificationError that names every difference found.
+    """
+    records = read_ledger(run)
+    differences = [difference for name, difference in _file_differences(run, records) if name != but]
     try:
         evidence = read_evidence(run)
         settlement = settle(evidence)
-        yield from _registered_differences(evidence, records)
-        yield from _value_differences(run, settlement, evidence)
-        yield from _amount_differences(run, evidence, settlement, records)
-    except (FlsvError, ValueError, KeyError) as error:
-        yield f"nothing can be recomputed: {error}"
+        differences += _value_differences(run, evidence, settlement)
+        differences += _record_differences(records, evidence, settlement)
+        if but != rundir.PAYOUTS:
+            differences += _amount_differences(run, records)
+    except (FlsvError, ValueError, KeyError, TypeError) as error:
+        differences.append(f"nothing more can be recomputed: {error}")
+    if differences:
+        named = "\n".join(f"  {difference}" for difference in differences[:MAX_NAMED])
+        more = f"\n  and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
+        raise VerificationError(f"{run.path} is not what was signed:\n{named}{more}")
+    return Verification(evidence, settlement)
 
 
-def _registered_differences(evidence: Evidence, records: list[Record]) -> Iterator[str]:
-    registered = newest(records, "companies").body
-    yield from _compare("companies.csv: examples", evidence.examples, registered["examples"])
-    yield from _compare("companies.csv: fingerprint", evidence.fingerprints, registered["fingerprints"])
-    models = newest(records, "models").body
-    yield from _compare("law.json: sizes", evidence.sizes, models["parameters"])
-    yield from _compare("teacher.csv: last loss", -evidence.deployed_utility, -models["deployed_utility"])
+def _file_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """Each file that is not what the newest close hashed, or that an earlier close hashed otherwise."""
+    *earlier, newest = [record for record in records if record.kind == CLOSE]
+    for name in SEALED:
+        signed = newest.body["files"].get(name)
+        try:
+            if file_hash(run, name) != signed:
+                yield name, f"{name} was changed after it was signed"
+        except VerificationError as error:
+            yield name, str(error)
+        for close in earlier:
+            if name != rundir.PAYOUTS and close.body["files"].get(name) != signed:
+                yield name, f"{name} was changed between lines {close.number} and {newest.number} of {LEDGER}"
 
 
-def _value_differences(run: RunDirectory, settlement: Settlement, evidence: Evidence) -> Iterator[str]:
+def _value_differences(run: RunDirectory, evidence: Evidence, settlement: Settlement) -> Iterator[str]:
     recorded = json.loads(run.read_text(rundir.VALUATION))
     yield from _compare("valuation.json", recorded, json.loads(settlement.valuation.to_json()))
     law = json.loads(run.read_text(rundir.LAW))
     yield from _compare("law.json", law, json.loads(law_text(settlement.law, evidence.sizes)))
+    means = evidence.validation_NV.mean(axis=1).tolist()
+    small = [company.small_value for company in settlement.valuation.companies]
+    yield from _compare("validation.npz: mean of row ", means, small)
 
 
-def _amount_differences(
-    run: RunDirectory, evidence: Evidence, settlement: Settlement, records: list[Record]
-) -> Iterator[str]:
-    signed = newest(records, "payouts").body
-    rules = Payouts.model_validate_json(json.dumps(signed["rules"]))
-    companies = evidence.config.companies
-    amounts, _ = split(settlement.valuation.values, rules, companies, evidence.deployed_utility)
-    yield from _compare("payouts.csv", read_payouts(run.file(rundir.PAYOUTS)), amounts)
-    yield from _compare("ledger.jsonl: payouts", signed["amounts"], amounts)
+def _record_differences(records: Sequence[Record], evidence: Evidence, settlement: Settlement) -> Iterator[str]:
+    """Every line of the first section is a function of the evidence; later ones divide another pot."""
+    of_run = dict(run_records(evidence, settlement))
+    for record in records:
+        if record.kind not in (OPEN, CLOSE):
+            body = of_run.get(record.kind) if record.section == 1 else _paid_again(evidence, settlement, record)
+            yield from _compare(f"{LEDGER}, line {record.number}", record.body, body)
+
+
+def _paid_again(evidence: Evidence, settlement: Settlement, record: Record) -> dict[str, Any]:
+    rules = Payouts.model_validate_json(json.dumps(record.body["rules"]))
+    accepted = record.body["accepted"]
+    return payment_body(divide(evidence, settlement.valuation, settlement.alarms, rules, accepted))
+
+
+def _amount_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[str]:
+    amounts = [record.body["amounts"] for record in records if record.kind == PAYOUTS]
+    yield from _compare("payouts.csv", read_payouts(run.file(rundir.PAYOUTS)), amounts[-1])
 
 
 def _compare(where: str, recorded: Any, computed: Any) -> Iterator[str]:

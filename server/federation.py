@@ -56,8 +56,8 @@ class Federation:
         """The usable reply to every message, in no particular order.
 
         A reply is usable when it carries no error and `check(company, content)` raises no ValueError. `what` says in
-        error messages what was being done; `on_reply` is called for each. Raises CompanyFailed when a company fails every try, WorkerDied when the
-        simulation lost an actor, Interrupted when the run was asked to stop.
+        error messages what was being done; `on_reply` is called once for each usable reply. Raises CompanyFailed when
+        a company fails every try, WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
         """
         pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
         usable: list[Message] = []
@@ -85,6 +85,8 @@ class Federation:
 
     def _send(self, messages: dict[str, Message], timeout: float) -> dict[str, Message]:
         """Replies by company; those that do not come within `timeout` seconds are left out."""
+        if self.stop.is_set():
+            raise Interrupted("The run was interrupted.")
         for message in messages.values():
             self.traffic.count(message.content)
         pushed = self.grid.push_messages(messages.values())
@@ -106,7 +108,7 @@ class Federation:
             reason = reply.error.reason or f"error {reply.error.code}"
             if reply.error.code == UNKNOWN_ERROR and any(death in reason for death in ACTOR_DEATHS):
                 raise WorkerDied(f"A Ray worker died while it trained for {company}.")
-            return _first_line(reason)
+            return _own_words(reason)
         try:
             check(company, reply.content)
         except (ValueError, KeyError, TypeError) as error:
@@ -171,7 +173,9 @@ def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> dict[s
             f"{len(nodes)} nodes are online; the config names {config.n_companies} companies. "
             f"A simulation needs num-supernodes={config.n_companies}."
         )
-    return {name or f"node {number}": node.node_id for number, (name, node) in enumerate(zip(names, nodes, strict=True))}
+    return {
+        name or f"node {number}": node.node_id for number, (name, node) in enumerate(zip(names, nodes, strict=True))
+    }
 
 
 def _check_registration(company: str, content: RecordDict) -> None:
@@ -188,7 +192,8 @@ def _again(message: Message) -> Message:
     return Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)
 
 
-def _first_line(reason: str) -> str:
-    """The last non-empty line of a reason, where Flower puts the exception's own text."""
+def _own_words(reason: str) -> str:
+    """The exception's own text, which Flower puts last, behind a traceback and its own prefix."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    return lines[-1].removesuffix("'>") if lines else "an error without a reason"
+    last = lines[-1].removesuffix("'>") if lines else "an error without a reason"
+    return last.rpartition("ClientAppException occurred. Message: ")[2]

@@ -19,7 +19,7 @@ SERVER_NODE = 1  # Flower's id for the server itself
 class InlineGrid(Grid):
     """Runs the client app in place when a message is pushed; replies wait to be pulled."""
 
-    def __init__(self, client_app: ClientApp, n_companies: int) -> None:
+    def __init__(self, client_app: ClientApp, partitions: Iterable[int]) -> None:
         # Every Message is stamped with the process's identity, which Flower's own runtimes set before a server app.
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
@@ -27,11 +27,11 @@ class InlineGrid(Grid):
             number + SERVER_NODE + 1: Context(
                 run_id=1,
                 node_id=number + SERVER_NODE + 1,
-                node_config={words.PARTITION: number, "num-partitions": n_companies},
+                node_config={words.PARTITION: number},
                 state=RecordDict(),
                 run_config={},
             )
-            for number in range(n_companies)
+            for number in partitions
         }
         self._replies: dict[str, Message] = {}
 

@@ -106,9 +106,7 @@ def _train_singletons(job: Job) -> None:
     scored = job.journal.scores()
     bits = {company: 1 << i for i, company in enumerate(config.companies)}
     missing = [c for c in roster.by_name if any((job.large.name, r, bits[c]) not in scored for r in replicates)]
-    initial = {
-        words.stack_key(job.large.name, r): job.large.initial_params(config.seed, r).numpy() for r in replicates
-    }
+    initial = {words.stack_key(job.large.name, r): job.large.initial_params(config.seed, r).numpy() for r in replicates}
     shapes = {key: params.shape for key, params in initial.items()}
     rows = sum(roster.examples[company] for company in missing) * len(replicates)
     with (

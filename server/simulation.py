@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flwr.app import Context
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from clients.app import app as client_app
@@ -26,23 +27,29 @@ Work = Callable[[Grid], Settlement]
 
 
 def simulate(
-    config: Config, run: RunDirectory, backend: str, progress: Progress, stop: threading.Event
+    config: Config,
+    run: RunDirectory,
+    backend: str,
+    progress: Progress,
+    stop: threading.Event,
+    companies: ClientApp = client_app,
 ) -> Settlement:
     """The whole flow with simulated companies. `stop` interrupts it at the next look for replies."""
 
     def work(grid: Grid) -> Settlement:
         return value_companies(config, run, grid, progress, stop)
 
+    _quieten(progress.detail == "verbose")
     if backend == "inline":
-        return work(InlineGrid(client_app, config.n_companies))
-    return _with_restarts(config, work, progress)
+        return work(InlineGrid(companies, range(config.n_companies)))
+    return _with_restarts(config, work, progress, companies)
 
 
-def _with_restarts(config: Config, work: Work, progress: Progress) -> Settlement:
+def _with_restarts(config: Config, work: Work, progress: Progress, companies: ClientApp) -> Settlement:
     """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from the journal."""
     for restart in range(config.faults.restarts + 1):
         try:
-            return on_ray(config, work, verbose=progress.detail == "verbose")
+            return on_ray(config, work, companies, verbose=progress.detail == "verbose")
         except WorkerDied as death:
             if restart == config.faults.restarts:
                 raise RunError(
@@ -53,7 +60,7 @@ def _with_restarts(config: Config, work: Work, progress: Progress) -> Settlement
     raise AssertionError("unreachable")
 
 
-def on_ray(config: Config, work: Work, *, verbose: bool) -> Settlement:
+def on_ray(config: Config, work: Work, companies: ClientApp, *, verbose: bool) -> Settlement:
     """Runs `work` as the ServerApp of a Flower simulation with one virtual SuperNode per company."""
     from flwr.simulation import run_simulation  # imports Ray, which `inline` does without
 
@@ -69,12 +76,15 @@ def on_ray(config: Config, work: Work, *, verbose: bool) -> Settlement:
             failure.append(error)
             raise
 
-    _quieten(verbose)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray and Flower warn about their own future
             run_simulation(
-                server_app, client_app, config.n_companies, backend_config=_backend(config, verbose), verbose_logging=verbose
+                server_app,
+                companies,
+                config.n_companies,
+                backend_config=_backend(config, verbose),
+                verbose_logging=verbose,
             )
     except Exception as error:
         if not failure:

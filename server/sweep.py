@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from fl_sv import messages as words
 from fl_sv.coalitions import EMPTY, members_matrix
-from fl_sv.models import ModelSpec
 from fl_sv.scoring import mean_scores
 from fl_sv.utilities import Score
-from fl_sv.values.exact import semivalue_weights
+from fl_sv.valuation import semivalue_coefficients
 from fl_sv.waves import plan_waves
 from server.job import Job
 from strategies.coalitions import CoalitionStrategy
@@ -73,9 +72,7 @@ def _train(job: Job, coalitions: list[int], what: str, after_round: Callable[[],
     return to_numpy(job.run_rounds(strategy, to_record(initial), 1, what, advance))
 
 
-def _score(
-    job: Job, coalitions: list[int], stacks: Stacks, what: str
-) -> tuple[list[Score], NDArray[np.float64]]:
+def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[list[Score], NDArray[np.float64]]:
     """Scores of the wave, and its part (N, V) of the validation values."""
     scores: list[Score] = []
     largest_losses_CV = np.zeros(())
@@ -92,22 +89,11 @@ def _score(
 
 
 def _coefficients(job: Job, coalitions: list[int]) -> NDArray[np.float64]:
-    """(C, N) weight of each coalition's utility in each company's value: positive for members."""
-    n = job.config.n_companies
-    weight_by_size = semivalue_weights(n, job.config.values.semivalue)
-    members_CN = members_matrix(coalitions, n)
-    size_C = members_CN.sum(axis=1)
-    joined_C = weight_by_size[np.maximum(size_C - 1, 0)]
-    absent_C = weight_by_size[np.minimum(size_C, n - 1)]
-    return np.where(members_CN, joined_C[:, None], -absent_C[:, None])
+    return semivalue_coefficients(coalitions, job.config.n_companies, job.config.values.semivalue)
 
 
 def _flops(job: Job, coalitions: list[int]) -> float:
     examples_N = np.array([job.examples[company] for company in job.config.companies])
     rows = float((members_matrix(coalitions, job.config.n_companies) @ examples_N).sum())
-    per_replicate = sum(_round_flops(job, model, rows) for model in job.small)
-    return per_replicate * job.config.training.seeds
-
-
-def _round_flops(job: Job, model: ModelSpec, rows: float) -> float:
-    return job.training_flops(model, rows, job.config.training.rounds)
+    training = job.config.training
+    return training.seeds * sum(job.training_flops(model, rows, training.rounds) for model in job.small)

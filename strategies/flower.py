@@ -1,4 +1,4 @@
-"""Flower's own strategies by name, and the user's by `package.module:Class`, set up so that every company takes part."""
+"""Flower's own strategies by name, the user's by `package.module:Class`, set up so that every company takes part."""
 
 from flwr.serverapp.strategy import (
     Bulyan,
@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import (
 
 from fl_sv.config import Config
 from fl_sv.errors import InputError
-from fl_sv.models import resolve
+from fl_sv.plugins import resolve
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "fedavg": FedAvg,

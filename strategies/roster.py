@@ -89,7 +89,8 @@ def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dty
         array = record[key]
         if tuple(array.shape) != tuple(shape) or array.dtype != dtype:
             raise ValueError(
-                f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; {dtype} of {tuple(shape)} was sent"
+                f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; "
+                f"{dtype} of shape {tuple(shape)} was sent"
             )
         if not np.isfinite(array.numpy()).all():
             raise ValueError(f"model {key} came back with NaN or infinite parameters")

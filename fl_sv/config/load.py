@@ -12,6 +12,7 @@ from fl_sv.config.schema import DATA_FILES, Config
 from fl_sv.errors import InputError, suggestion
 
 MAX_PROBLEMS = 5
+MAX_LINE = 400
 MAX_BYTES = 1_000_000
 SCALAR_BRANCHES = {"bool", "int", "float", "str", "list"}
 
@@ -46,16 +47,16 @@ def config_hash(config: Config) -> str:
 
 
 def _read(path: Path) -> str:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder. Give the YAML file of a run, for example configs/demo.yaml.")
     try:
         data = path.read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder. Give the YAML file of a run, for example configs/demo.yaml.") from None
     except FileNotFoundError:
         raise InputError(
             f"There is no file {path}. Give the YAML file of a run, for example configs/demo.yaml."
         ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from None
     if len(data) > MAX_BYTES:
         raise InputError(f"{path} has {len(data)} bytes; a configuration has at most {MAX_BYTES}. Is it a data file?")
     try:
@@ -82,15 +83,17 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        seen: set[str] = set()
         for (key_node, _), key in zip(node.value, keys, strict=True):
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is not a text; put it in quotes", key_node.start_mark
                 )
-            if keys.count(key) > 1:
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice in one place", key_node.start_mark
                 )
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -100,7 +103,7 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{where}{at}: not valid YAML: {error.problem or error.context}.") from None
+        raise InputError(f"{where}{at}: not valid YAML: {_one_line(error.problem or error.context)}.") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}.") from None
     if raw is None:
@@ -112,10 +115,16 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 def _explain(error: ValidationError, where: str) -> str:
     problems = error.errors(include_url=False)
-    lines = [f"{where}: {_sentence(problem)}" for problem in problems[:MAX_PROBLEMS]]
+    lines = [f"{where}: {_one_line(_sentence(problem))}" for problem in problems[:MAX_PROBLEMS]]
     if len(problems) > MAX_PROBLEMS:
         lines.append(f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key.")
     return "\n".join(lines)
+
+
+def _one_line(text: str | None) -> str:
+    """Keys and values of any length, with any line breaks, must not make a message long."""
+    text = " ".join(str(text).split())
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
 
 
 def _sentence(problem: Any) -> str:
@@ -188,7 +197,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     def absolute(name: str) -> str:
-        return str((folder / name).resolve())
+        return str(folder / name)
 
     data = config.data
     changes: dict[str, Any] = {}

@@ -145,17 +145,22 @@ class Data(Frozen):
         None,
         ge=2,
         le=100_000,
-        description="number of classes; counted in the pooled labels when the source is one file",
+        description="number of classes; without it the labels of a shared source are counted and must have no gap",
     )
     standardise: bool | None = Field(
         None,
         description="scale features by the validation set's mean and standard deviation; default true for tables "
-        "(files included), false for images and modules",
+        "(files included), false for images and functions",
     )
-    files: dict[CompanyName, str] | None = Field(None, description="with `source: own`: each company's file")
+    files: dict[CompanyName, str] | None = Field(
+        None, description="with `source: own`: each company's file; a node's own data path goes before it"
+    )
     validation: Validation = Field(Validation(), description="the operator's validation set")
     partition: Partition | None = Field(None, description="how the rows are divided among the companies")
-    corruptions: Annotated[tuple[Corruption, ...], _many("defects put in on purpose, for studies")] = ()
+    corruptions: Annotated[
+        tuple[Corruption, ...],
+        _many("defects put in on purpose, for studies, in this order; one of a kind for each company"),
+    ] = ()
 
 
 # --- models and training ------------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ def _read_csv(path: str, target: str, owner: str | None) -> Table:
     import polars as pl
 
     header = _csv_header(path)
+    if len(header) == 1:
+        raise InputError(
+            f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at least one feature, "
+            "separated by commas."
+        )
     doubles = [name for name, count in Counter(header).items() if count > 1]
     if doubles:
         raise InputError(

@@ -1,6 +1,5 @@
 """The sources of a shared pool of rows: scikit-learn's own sets, files, and a user's function."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_table
 from fl_sv.data.table import Table, table_of_arrays
 from fl_sv.errors import InputError
+from fl_sv.plugins import resolve
 
 
 def load_pool(data: Data) -> Table:
@@ -56,17 +56,7 @@ def _built_in(name: str) -> Table:
 
 
 def _users(reference: str, options: Mapping[str, Any]) -> Table:
-    module_name, _, attribute = reference.partition(":")
-    try:
-        function: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            function = getattr(function, part)
-    except ImportError as error:
-        raise InputError(
-            f"data.source: {reference} cannot be imported: {error}. The module must be installed or on PYTHONPATH."
-        ) from error
-    except AttributeError:
-        raise InputError(f"data.source: the module {module_name} has no {attribute!r}.") from None
+    function = resolve(reference, "data.source")
     try:
         arrays = function(**options)
     except Exception as error:

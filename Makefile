@@ -1,0 +1,51 @@
+# Two commands from a fresh checkout: `make demo` and `make test`. Everything else is here, too.
+#
+#   PYTHON=python3.12      which interpreter makes the environment
+#   VENV=/some/folder      where the environment lives
+#   TORCH_INDEX=https://.. an extra package index that has the build of torch you want (CPU or CUDA; see README)
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+              $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+OFFLINE = FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 \
+          FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 RAY_USAGE_STATS_ENABLED=0
+
+.PHONY: demo test check bench docs install install-dev clean
+
+demo: install
+	rm -rf runs/demo
+	@start=$$(date +%s) && $(OFFLINE) $(BIN)/fl-sv run configs/demo.yaml --out runs/demo && \
+	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
+
+test: install-dev
+	$(OFFLINE) $(BIN)/python -m pytest
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install-dev
+	for name in $$($(BIN)/python -m benchmarks); do $(OFFLINE) $(BIN)/python -m benchmarks.$$name; done
+
+docs: install-dev
+	$(BIN)/python -m fl_sv.config.reference > docs/config.md
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --editable '.[simulation]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP_INSTALL) --editable '.[simulation,dev]'
+	touch $@
+
+clean:
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

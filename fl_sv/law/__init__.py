@@ -1,0 +1,5 @@
+"""The law: from small models' losses on all coalitions to the large model's, and what it leaves uncertain."""
+
+from fl_sv.law.fit import Law, fit_law
+
+__all__ = ["Law", "fit_law"]

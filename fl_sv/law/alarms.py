@@ -1,0 +1,237 @@
+"""Diagnostics D1 to D9: what says that the law does not hold here.
+
+Every test compares the extra large runs with what the law said *before* it saw them, and its threshold is a share of
+the family-wise error: all tests together fire in at most one of ten games in which the law holds. A test without the
+data it needs is listed as untested, never as held. Duplicated companies are no alarm: only deviations from the law are.
+
+Shapes: N companies, C coalitions, M small sizes, A extra large runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from fl_sv.law.families import Game
+from fl_sv.law.inputs import LawData
+from fl_sv.law.posterior import covariance_of_runs, left_out
+from fl_sv.law.selection import Selected
+from fl_sv.values.tables import spelled
+
+CODES = ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9")
+ERROR_SHARE = 0.02
+DRAWS = 2000
+LEAST_RANK, LEAST_RANGE = 0.90, 10.0
+TURNING, GROWING = -0.2, 1.5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Alarms as sentences; diagnostics: figures by code; tested, untested: the codes."""
+
+    alarms: tuple[str, ...]
+    diagnostics: dict[str, dict[str, float]]
+    tested: tuple[str, ...]
+    untested: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The extra runs against the law: progress_A measured and expected_A, covariance_AA of their difference."""
+
+    game: Game
+    data: LawData
+    choice: Selected
+    progress_A: NDArray[np.float64]
+    expected_A: NDArray[np.float64]
+    covariance_AA: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One diagnostic: its figures, and the alarm's sentence without the code if it fired."""
+
+    figures: dict[str, float]
+    alarm: str | None
+
+
+def examine(game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]) -> Findings:
+    """All diagnostics of one fitted law."""
+    evidence = _evidence(game, data, choice, progress_A)
+    found = {code: test(evidence) for code, test in TESTS.items()}
+    done = {code: finding for code, finding in found.items() if finding is not None}
+    return Findings(
+        alarms=tuple(f"{code}: {finding.alarm}" for code, finding in done.items() if finding.alarm is not None),
+        diagnostics={code: finding.figures for code, finding in done.items()},
+        tested=tuple(code for code in CODES if code in done),
+        untested=tuple(code for code in CODES if code not in done),
+    )
+
+
+def bracket(evidence: Evidence) -> Finding | None:
+    """D1: a large run outside the interval that the law and all other runs gave it."""
+    n_runs = len(evidence.progress_A)
+    if not n_runs:
+        return None
+    left = left_out(evidence.choice.prior, evidence.data, evidence.progress_A)
+    worst = int(np.argmin(left.p_value_A))
+    error = float(left.error_A[worst] * evidence.game.unit)
+    # Bonferroni: the smallest of n_runs probabilities.
+    p_value = min(1.0, float(left.p_value_A[worst]) * n_runs)
+    figures = {"p_value": p_value, "error": -error}
+    if p_value >= ERROR_SHARE:
+        return Finding(figures, None)
+    direction = "above" if error < 0 else "below"
+    return Finding(
+        figures,
+        f"the large model's loss of coalition {_coalition(evidence, worst)} lies {abs(error):.3g} {direction} what the "
+        f"law and the other large runs say (p = {p_value:.4f}, allowed {ERROR_SHARE}); the small model "
+        f"{'over' if error < 0 else 'under'}-values it",
+    )
+
+
+def rank(evidence: Evidence) -> Finding | None:
+    """D2: the large runs rank differently from what the law said, beyond what its own spread explains."""
+    if len(evidence.progress_A) < evidence.data.n_companies:
+        return None
+    agreement = _spearman(evidence.expected_A, evidence.progress_A)
+    root_AA = np.linalg.cholesky(evidence.covariance_AA)
+    noise_DA = np.random.default_rng(0).standard_normal((DRAWS, len(root_AA))) @ root_AA.T
+    drawn_D = np.array([_spearman(evidence.expected_A, evidence.expected_A + noise_A) for noise_A in noise_DA])
+    p_value = float((1 + (drawn_D <= agreement).sum()) / (1 + DRAWS))
+    figures = {"spearman": agreement, "p_value": p_value}
+    if agreement >= LEAST_RANK or p_value >= ERROR_SHARE:
+        return Finding(figures, None)
+    return Finding(
+        figures,
+        f"the large runs rank differently from the law: Spearman {agreement:.2f}, required {LEAST_RANK:.2f} "
+        f"(p = {p_value:.4f} if the law held)",
+    )
+
+
+def ladder(evidence: Evidence) -> Finding | None:
+    """D3: the small sizes do not go on in one direction."""
+    retention = evidence.game.retention
+    if retention is None:
+        return None
+    figures = {"retention": retention, "least": TURNING, "most": GROWING}
+    if TURNING <= retention <= GROWING:
+        return Finding(figures, None)
+    what = "turn back" if retention < TURNING else "grow"
+    return Finding(
+        figures,
+        f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step before "
+        f"(allowed {TURNING} to {GROWING}), so nothing can be said about the next",
+    )
+
+
+def residuals(evidence: Evidence) -> Finding | None:
+    """D4: deviations of the large runs go with the coalition's size or amount of data."""
+    data = evidence.data
+    members_AN = data.members_CN[data.extra]
+    if len(members_AN) < 8:
+        return None
+    covariates = {"number of members": members_AN.sum(axis=1).astype(np.float64)}
+    if data.examples_N is not None:
+        covariates["log data size"] = np.log(members_AN @ data.examples_N)
+    covariates = {name: x_A for name, x_A in covariates.items() if np.ptp(x_A) > 1e-9}
+    if not covariates:
+        return None
+    white_A = np.linalg.solve(np.linalg.cholesky(evidence.covariance_AA), evidence.progress_A - evidence.expected_A)
+    generator = np.random.default_rng(0)
+    shuffled_DA = np.stack([generator.permutation(white_A) for _ in range(DRAWS)])
+    figures, alarm = {}, None
+    for name, x_A in covariates.items():
+        centred_A = x_A - x_A.mean()
+        p_value = float((1 + (np.abs(shuffled_DA @ centred_A) >= abs(white_A @ centred_A)).sum()) / (1 + DRAWS))
+        figures[f"p_value, {name}"] = p_value
+        if p_value < ERROR_SHARE / len(covariates) and alarm is None:
+            alarm = f"deviations from the law go with the {name} of the coalition (permutation p = {p_value:.4f})"
+    return Finding(figures, alarm)
+
+
+def floor(evidence: Evidence) -> Finding | None:
+    """D5: the small model has no room to tell coalitions apart."""
+    game, data = evidence.game, evidence.data
+    gain = float(data.small_CM[0, -1] - data.small_CM[-1, -1])
+    if game.fault is not None:
+        return Finding({"small_gain": gain}, game.fault)
+    if gain * game.unit < 0:
+        return Finding(
+            {"small_gain": gain, "large_gain": game.unit},
+            f"with all companies the small model's loss changes by {-gain:.4g} and the large model's by "
+            f"{-game.unit:.4g}: opposite directions",
+        )
+    figures = {}
+    alarm = None
+    if data.seed_std_M is not None:
+        figures["range_over_seed_std"] = abs(gain) / max(float(data.seed_std_M[-1]), 1e-300)
+        if figures["range_over_seed_std"] < LEAST_RANGE:
+            alarm = (
+                f"the small model's whole range is {figures['range_over_seed_std']:.1f} standard deviations of a seed, "
+                f"required {LEAST_RANGE:.0f}"
+            )
+    useful_A = evidence.progress_A > 0
+    if useful_A.sum() >= 5:
+        figures["share_missed"] = float((game.progress_CM[data.extra, -1][useful_A] < 0).mean())
+        if figures["share_missed"] > 0.2 and alarm is None:
+            alarm = (
+                f"the small model is worse than untrained on {figures['share_missed']:.0%} of the coalitions on which "
+                "the large model improves (allowed 20 %)"
+            )
+    return Finding(figures, alarm) if figures else None
+
+
+def value_added(evidence: Evidence) -> Finding | None:
+    """D9: the law predicts a left-out large run no better than the mean of the other runs of its size does."""
+    data = evidence.data
+    left = evidence.choice.left_out.get(evidence.choice.family.name)
+    if left is None:
+        return None
+    size_A = data.members_CN[data.extra].sum(axis=1)
+    error = float(np.sqrt(np.mean(left.error_A**2)))
+    same_AA = (size_A[:, None] == size_A[None, :]) & ~np.eye(len(size_A), dtype=bool)
+    usable_A = same_AA.any(axis=1)
+    if usable_A.sum() < data.n_companies:
+        return None
+    mean_A = (same_AA @ evidence.progress_A)[usable_A] / same_AA.sum(axis=1)[usable_A]
+    without = float(np.sqrt(np.mean((evidence.progress_A[usable_A] - mean_A) ** 2)))
+    figures = {"error": error, "error_without_small_model": without}
+    # Companies that are all alike leave nothing to add: then both errors are small, and neither is a reason.
+    expected = float(np.sqrt(np.mean(np.diag(evidence.covariance_AA))))
+    if error < without or error < 2 * expected:
+        return Finding(figures, None)
+    return Finding(
+        figures,
+        f"the small model adds nothing: the law misses a left-out large run by {error:.3f} of the gain, the mean of "
+        f"the other runs of its size by {without:.3f}",
+    )
+
+
+TESTS: dict[str, Callable[[Evidence], Finding | None]] = {
+    "D1": bracket,
+    "D2": rank,
+    "D3": ladder,
+    "D4": residuals,
+    "D5": floor,
+    "D9": value_added,
+}
+
+
+def _evidence(game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]) -> Evidence:
+    prior = choice.prior
+    covariance_AA = covariance_of_runs(prior, data, prior.amplitude)
+    return Evidence(game, data, choice, progress_A, prior.mean_C[data.extra], covariance_AA)
+
+
+def _coalition(evidence: Evidence, run: int) -> str:
+    return spelled(evidence.data.coalition_C[evidence.data.extra[run]])
+
+
+def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Rank correlation over the runs and the two ends."""
+    rank_a = rankdata(np.concatenate([[0.0, 1.0], a]))
+    rank_b = rankdata(np.concatenate([[0.0, 1.0], b]))
+    return float(np.corrcoef(rank_a, rank_b)[0, 1])

@@ -1,0 +1,58 @@
+"""How far the large game may lie from a law: learned from how far the largest small size lies from the ones below it.
+
+Shapes: C coalitions, M small sizes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.law.families import Family, Game
+from fl_sv.law.inputs import LawData
+from fl_sv.law.process import variance
+
+# Measured as in process.py: standard deviation of a singleton's progress around the law.
+ALONE = 0.15
+SMALLEST = 0.01
+PER_STEP = 1.0
+# A seed_std needs two seeds, so a mean over seeds carries at most half the variance of one run.
+LEAST_SEEDS = 2
+
+
+def amplitude_of(family: Family, game: Game, data: LawData) -> float:
+    """Standard deviation of a singleton's deviation from `family`, in progress, seed noise included.
+
+    The ladder's last step carries the seed noise of two sizes, so there the noise given is only a lower bound.
+    """
+    share = float(variance(data.members_CN).sum())
+    if share == 0:
+        return SMALLEST
+    noise = noise_of(game, data) * np.sqrt(max(len(data.members_CN) - 2, 1) / share)
+    progress_CM = game.progress_CM
+    if progress_CM.shape[1] == 1:
+        return float(np.hypot(ALONE, noise))
+    step_C = progress_CM[:, -1] - progress_CM[:, -2]
+    before_C = progress_CM[:, -2]
+    known = [before_C * (1 - before_C)]
+    if family.increasing:
+        known = known if family.parameters else []
+    elif progress_CM.shape[1] > 2:
+        known.append(progress_CM[:, -2] - progress_CM[:, -3])
+    off_C = _residual(step_C, known)
+    off = PER_STEP * game.reach * float(np.sqrt(off_C @ off_C / share))
+    return float(max(SMALLEST, off, noise))
+
+
+def noise_of(game: Game, data: LawData) -> float:
+    """Standard deviation of the seed noise in a coalition's progress of the largest small size, 0 if unknown."""
+    if data.seed_std_M is None or game.fault is not None:
+        return 0.0
+    gain = abs(float(data.small_CM[0, -1] - data.small_CM[-1, -1]))
+    return float(data.seed_std_M[-1] / np.sqrt(LEAST_SEEDS)) / gain
+
+
+def _residual(target_C: NDArray[np.float64], known: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """What a least-squares fit by the `known` columns leaves of the target."""
+    if not known:
+        return target_C
+    known_CK = np.stack(known, axis=1)
+    return target_C - known_CK @ np.linalg.lstsq(known_CK, target_C, rcond=None)[0]

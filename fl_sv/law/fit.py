@@ -1,0 +1,161 @@
+"""`fit_law`: the large model's loss for every coalition, from small models and a few large runs.
+
+    small tables -> progress -> law of progress -> condition on the large runs -> losses, values, intervals, alarms
+
+Shapes: N companies, C coalitions, M small sizes, A large runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+from fl_sv.errors import InputError
+from fl_sv.law.alarms import Findings, examine
+from fl_sv.law.families import Game, game_of
+from fl_sv.law.inputs import LawData, Table, law_data
+from fl_sv.law.posterior import Posterior, Prior, condition, progress_value_covariance
+from fl_sv.law.selection import selected
+from fl_sv.values.estimate import Estimate
+from fl_sv.values.exact import shapley
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """A fitted law between small and large losses.
+
+    name: affine, power, ladder or ladder+power (families.py), with "(fallback)" where no other could be fitted.
+    parameters: the law's own, and deviation_std, a singleton's standard deviation around it in units of loss.
+    diagnostics: figures by code (D1 ...). tested, untested: codes with and without the data they need.
+    alarms: sentences, each beginning with its code; holds: no alarm fired.
+    """
+
+    name: str
+    parameters: dict[str, float]
+    findings: Findings
+    _data: LawData
+    _game: Game
+    _prior: Prior
+    _posterior: Posterior
+
+    @property
+    def anchors(self) -> dict[int, float]:
+        """Measured mean loss of every large run, by coalition."""
+        runs = [self._data.coalition_C[row] for row in self._data.anchor_A]
+        return dict(zip(runs, self._data.large_A.tolist(), strict=True))
+
+    @property
+    def alarms(self) -> list[str]:
+        return list(self.findings.alarms)
+
+    @property
+    def holds(self) -> bool:
+        return not self.findings.alarms
+
+    @property
+    def diagnostics(self) -> dict[str, dict[str, float]]:
+        return {code: dict(figures) for code, figures in self.findings.diagnostics.items()}
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        return self.findings.tested
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        return self.findings.untested
+
+    def predict(self, coalitions: Iterable[int] | None = None) -> NDArray[np.float64]:
+        """Mean loss of the large model: (2**N,), or one for each of `coalitions`.
+
+        Equals the measured loss at every large run. Without `coalitions` a sampled design predicts its own
+        coalitions, ascending. Raises InputError for a coalition out of range or without a small loss.
+        """
+        return self._loss(self._rows(coalitions))
+
+    def interval(self, coalitions: Iterable[int] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(low, high) around `predict`: pointwise, at `level`, for the expected loss over training seeds."""
+        rows = self._rows(coalitions)
+        half = _quantile(self._data.level) * np.sqrt(self._loss_variance(rows))
+        loss = self._loss(rows)
+        return loss - half, loss + half
+
+    def shapley(self) -> Estimate:
+        """Shapley values of the large model, utility = minus loss; they sum to large[0] - large[grand].
+
+        Raises InputError for a sampled design: there the estimator must be used on `predict`.
+        """
+        self._need_complete("shapley()")
+        value_N = shapley(-self._loss(slice(None)))
+        half_N = _quantile(self._data.level) * np.sqrt(np.diag(self.value_covariance()))
+        return Estimate(
+            values=value_N, low=value_N - half_N, high=value_N + half_N, n_evaluations=len(self._data.anchor_A)
+        )
+
+    def value_covariance(self) -> NDArray[np.float64]:
+        """(N, N) covariance of `shapley().values`: law parameters, deviation from the law, seed noise.
+
+        Raises InputError for a sampled design.
+        """
+        self._need_complete("value_covariance()")
+        return self._game.unit**2 * progress_value_covariance(self._prior, self._posterior, self._data)
+
+    def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
+        return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])
+
+    def _loss(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
+        loss_C = self._game.loss_empty - self._game.unit * self._posterior.progress_C
+        # Put in rather than computed, so that the anchors are exact to the last bit.
+        loss_C[self._data.anchor_A] = self._data.large_A
+        return loss_C[rows]
+
+    def _loss_variance(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
+        return self._game.unit**2 * self._posterior.variance_C[rows]
+
+    def _need_complete(self, what: str) -> None:
+        if not self._data.complete:
+            raise InputError(
+                f"{what} needs the small losses of all 2**N coalitions; this is a sampled design of "
+                f"{len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions)."
+            )
+
+
+def fit_law(
+    small: Table,
+    large: Mapping[int, float],
+    *,
+    sizes: ArrayLike | None = None,
+    examples: ArrayLike | None = None,
+    seed_std: ArrayLike | None = None,
+    level: float = 0.9,
+) -> Law:
+    """Fit the law between the losses of small models on all coalitions and of the large model on few.
+
+    small: mean loss over seeds, (2**N,) or (2**N, M) with sizes ascending, index = bitmask; or a sampled design
+    {bitmask: loss or (M,)} with at least 0 and the grand coalition. large: {bitmask: mean loss}, at least 0 and the
+    grand coalition. sizes: (M+1,) parameter counts, ascending, the large model's last; without them the large model is
+    taken to be one step of the ladder away. examples: (N,) data sizes. seed_std: standard deviation over seeds of one
+    small run, scalar or (M,). level: of all intervals. Raises InputError naming what is wrong.
+    """
+    data = law_data(small, large, sizes, examples, seed_std, level)
+    game = game_of(data)
+    progress_A = (game.loss_empty - data.large_A[1:-1]) / game.unit
+    choice = selected(game, data, progress_A)
+    posterior = condition(choice.prior, data, progress_A)
+    name = choice.family.name if game.fault is None else f"{choice.family.name} (fallback)"
+    parameters = dict(zip(choice.family.parameters, choice.prior.theta_P.tolist(), strict=True))
+    parameters["deviation_std"] = choice.prior.amplitude * abs(game.unit)
+    return Law(
+        name=name,
+        parameters=parameters,
+        findings=examine(game, data, choice, progress_A),
+        _data=data,
+        _game=game,
+        _prior=choice.prior,
+        _posterior=posterior,
+    )
+
+
+def _quantile(level: float) -> float:
+    return float(norm.ppf((1 + level) / 2))

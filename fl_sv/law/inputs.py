@@ -1,0 +1,199 @@
+"""Everything `fit_law` is given, checked once and frozen.
+
+Shapes: N companies, C coalitions with a small loss, M small sizes, A anchors (coalitions with a large loss).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fl_sv.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
+from fl_sv.errors import InputError, listed
+from fl_sv.values.tables import as_numbers, spelled
+
+# Squares and ratios of losses must stay finite in float64.
+LARGEST_LOSS = 1e100
+
+Table = ArrayLike | Mapping[int, ArrayLike]
+
+
+@dataclass(frozen=True)
+class LawData:
+    """The measured losses of both games in one order of rows.
+
+    coalition_C: bitmasks ascending, row 0 the empty, the last row the grand coalition. complete: all 2**N are there.
+    small_CM: mean loss over seeds of every small size, ascending sizes. anchor_A: rows of the large runs, ascending;
+    large_A: their mean losses. log_size_M1: log parameter counts, the large model's last. examples_N: data sizes.
+    seed_std_M: standard deviation over seeds of one small run. level: of the intervals.
+    """
+
+    n_companies: int
+    coalition_C: tuple[int, ...]
+    complete: bool
+    members_CN: NDArray[np.bool_]
+    small_CM: NDArray[np.float64]
+    anchor_A: NDArray[np.intp]
+    large_A: NDArray[np.float64]
+    log_size_M1: NDArray[np.float64] | None
+    examples_N: NDArray[np.float64] | None
+    seed_std_M: NDArray[np.float64] | None
+    level: float
+
+    @property
+    def extra(self) -> NDArray[np.intp]:
+        """Rows of the large runs besides the empty and the grand coalition."""
+        return self.anchor_A[1:-1]
+
+    def rows(self, coalitions: list[int]) -> NDArray[np.intp]:
+        """Rows of `coalitions`. Raises InputError when one is out of range or has no small loss."""
+        outside = [c for c in coalitions if not 0 <= c <= grand(self.n_companies)]
+        if outside:
+            raise InputError(
+                f"the bitmask {listed(outside)} is out of range; with {self.n_companies} companies coalitions are "
+                f"0 to {grand(self.n_companies)}"
+            )
+        if self.complete:
+            return np.array(coalitions, dtype=np.intp)
+        row_of = {c: row for row, c in enumerate(self.coalition_C)}
+        missing = [spelled(c) for c in coalitions if c not in row_of]
+        if missing:
+            raise InputError(
+                f"no small loss is given for the coalition {listed(missing)}; the law predicts only coalitions that "
+                "the small model has trained on"
+            )
+        return np.array([row_of[c] for c in coalitions], dtype=np.intp)
+
+
+def law_data(
+    small: Table,
+    large: Mapping[int, float],
+    sizes: ArrayLike | None,
+    examples: ArrayLike | None,
+    seed_std: ArrayLike | None,
+    level: float,
+) -> LawData:
+    """The arguments of `fit_law` as LawData. Raises InputError that names the first thing that is wrong."""
+    coalition_C, small_CM, n_companies = _small_table(small)
+    n_sizes = small_CM.shape[1]
+    _refuse_unusable(small_CM, coalition_C)
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level is {level}; allowed are numbers between 0 and 1, for example 0.9")
+    log_size_M1 = None if sizes is None else np.log(_ascending(_vector(sizes, n_sizes + 1, "sizes", "(M+1,)")))
+    examples_N = None if examples is None else _vector(examples, n_companies, "examples", "(N,)")
+    if examples_N is not None and examples_N.min() <= 0:
+        raise InputError("examples must be positive: the number of examples of each company")
+    seed_std_M = None
+    if seed_std is not None:
+        given = as_numbers(seed_std, "seed_std")
+        seed_std_M = _vector(np.full(n_sizes, given) if given.ndim == 0 else given, n_sizes, "seed_std", "() or (M,)")
+        if seed_std_M.min() < 0:
+            raise InputError("seed_std must not be negative: the standard deviation over seeds of one small run")
+    data = LawData(
+        n_companies=n_companies,
+        coalition_C=coalition_C,
+        complete=len(coalition_C) == 1 << n_companies,
+        members_CN=members_matrix(coalition_C, n_companies),
+        small_CM=small_CM,
+        anchor_A=np.zeros(0, dtype=np.intp),
+        large_A=np.zeros(0),
+        log_size_M1=log_size_M1,
+        examples_N=examples_N,
+        seed_std_M=seed_std_M,
+        level=float(level),
+    )
+    return _with_anchors(data, large)
+
+
+def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], int]:
+    """coalition_C, small_CM and N of a full table or a sampled design."""
+    if isinstance(small, Mapping):
+        keys = _bitmasks(small, "small")
+        coalition_C = tuple(sorted(keys))
+        rows = [as_numbers(keys[c], f"the small loss of coalition {spelled(c)}") for c in coalition_C]
+        if not rows or coalition_C[-1] == EMPTY or coalition_C[0] != EMPTY:
+            raise InputError("small has no loss for the empty coalition 0 or for any other; the law needs both ends")
+        if len({row.shape for row in rows}) != 1 or rows[0].ndim > 1:
+            raise InputError("small must hold for every coalition either one loss or one loss for each of M sizes")
+        n_companies = coalition_C[-1].bit_length()
+        if coalition_C[-1] != grand(n_companies):
+            raise InputError(
+                f"small has no loss for the grand coalition {grand(n_companies)} (the largest bitmask given is "
+                f"{coalition_C[-1]}, so there are {n_companies} companies)"
+            )
+        table = np.stack(rows)
+    else:
+        table = as_numbers(small, "small")
+        if table.ndim not in (1, 2):
+            raise InputError(f"small has the shape {table.shape}; allowed are (2**N,) and (2**N, M)")
+        n_companies = n_companies_of_table(len(table), "small")
+        coalition_C = tuple(range(1 << n_companies))
+    small_CM = table.reshape(len(table), -1).astype(np.float64)
+    if small_CM.shape[1] == 0:
+        raise InputError(f"small has the shape {table.shape}: it holds no model size")
+    return coalition_C, small_CM, n_companies
+
+
+def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
+    if not isinstance(large, Mapping):
+        raise InputError("large must be a dict {bitmask: mean loss of the large model}")
+    losses = _bitmasks(large, "large")
+    last = grand(data.n_companies)
+    for needed, name in ((EMPTY, "empty"), (last, "grand")):
+        if needed not in losses:
+            raise InputError(f"large has no loss for the {name} coalition {needed}; the law is anchored there")
+    outside = sorted(c for c in losses if c > last)
+    if outside:
+        raise InputError(
+            f"large has the bitmask {listed(outside)}, out of range: small has {data.n_companies} companies, "
+            f"so coalitions are 0 to {last}"
+        )
+    coalitions = sorted(losses)
+    large_A = np.zeros(len(coalitions))
+    for a, c in enumerate(coalitions):
+        loss = as_numbers(losses[c], f"the large loss of coalition {spelled(c)}")
+        if loss.ndim != 0 or not abs(loss) <= LARGEST_LOSS:
+            raise InputError(
+                f"the large loss of coalition {spelled(c)} is {losses[c]!r}; allowed is one finite number up to "
+                f"{LARGEST_LOSS:g}"
+            )
+        large_A[a] = loss
+    fields = {name: getattr(data, name) for name in data.__dataclass_fields__}
+    return LawData(**(fields | {"anchor_A": data.rows(coalitions), "large_A": large_A}))
+
+
+def _bitmasks(table: Mapping[int, ArrayLike], what: str) -> dict[int, ArrayLike]:
+    """`table` with Python integers as keys; numpy would otherwise overflow beyond 63 companies."""
+    for key in table:
+        if not isinstance(key, Integral) or isinstance(key, bool) or key < 0:
+            raise InputError(f"{what} has the key {key!r}; allowed are coalitions as bitmasks: integers from 0 up")
+    return {int(key): loss for key, loss in table.items()}
+
+
+def _refuse_unusable(small_CM: NDArray[np.float64], coalition_C: tuple[int, ...]) -> None:
+    bad = np.argwhere(~(np.abs(small_CM) <= LARGEST_LOSS))
+    if len(bad):
+        shown = [f"coalition {spelled(coalition_C[c])}, size {m} is {small_CM[c, m]}" for c, m in bad.tolist()]
+        raise InputError(
+            f"small holds {len(bad)} unusable losses: {listed(shown)}. Allowed are finite numbers up to "
+            f"{LARGEST_LOSS:g}; a coalition that failed must be trained again, not guessed"
+        )
+
+
+def _vector(given: ArrayLike, length: int, what: str, shape: str) -> NDArray[np.float64]:
+    vector = as_numbers(given, what)
+    if vector.shape != (length,):
+        raise InputError(f"{what} has the shape {vector.shape}; allowed is {shape}, here ({length},)")
+    if not np.isfinite(vector).all():
+        raise InputError(f"{what} must be finite, but it is {vector.tolist()}")
+    return vector
+
+
+def _ascending(size_M1: NDArray[np.float64]) -> NDArray[np.float64]:
+    if size_M1[0] <= 0 or (np.diff(size_M1) <= 0).any():
+        raise InputError(
+            f"sizes must be positive and ascending, the large model's last, but they are {size_M1.tolist()}"
+        )
+    return size_M1

@@ -1,0 +1,197 @@
+"""What the large runs say: law parameters and deviations from the law as one Gaussian process.
+
+Progress of the large game = curve(theta) + amplitude * deviation, with theta ~ N(prior) and the deviation of
+process.py, which the training-seed noise of the small tables is part of. Conditioning on the large runs puts every
+prediction through the measured loss; everything is linear in the runs, so that mean and covariance of the Shapley values follow
+without a covariance of 2**N coalitions. The amplitude is uncertain: a grid of amplitudes with log-normal prior weight
+is averaged by evidence.
+
+Shapes: N companies, C coalitions, A extra large runs, P law parameters, G amplitudes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.stats import norm
+
+from fl_sv.law.families import Family
+from fl_sv.law.inputs import LawData
+from fl_sv.law.process import covariance, value_covariance, variance
+from fl_sv.values.exact import shapley
+
+AMPLITUDE_LOG_STD = 0.5
+AMPLITUDE_GRID = np.exp(AMPLITUDE_LOG_STD * np.linspace(-2.5, 2.5, 11))
+AMPLITUDE_PRIOR = np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2) / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
+PROGRESS_STEP = 1e-5
+JITTER = 1e-12
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A law linearised where the runs put it, before the runs have been used.
+
+    mean_C: progress; sensitivity_CP: its derivative by theta times the prior's standard deviation.
+    amplitude: standard deviation of a singleton's deviation, in progress.
+    """
+
+    theta_P: NDArray[np.float64]
+    mean_C: NDArray[np.float64]
+    sensitivity_CP: NDArray[np.float64]
+    amplitude: float
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """progress_C and its variance_C; weight_G of the amplitudes."""
+
+    progress_C: NDArray[np.float64]
+    variance_C: NDArray[np.float64]
+    weight_G: NDArray[np.float64]
+
+
+def linearised(family: Family, data: LawData, progress_A: NDArray[np.float64], amplitude: float) -> Prior:
+    """The law around its most probable parameters (three Gauss-Newton steps; the curves are nearly linear)."""
+    members_AN = data.members_CN[data.extra]
+    deviation_AA = amplitude**2 * covariance(members_AN, members_AN)
+    theta_P = family.prior_P
+    for _ in range(3):
+        curve_C, sensitivity_CP = _with_sensitivity(family, theta_P)
+        shift_P = (theta_P - family.prior_P) / _positive(family.prior_std_P)
+        mean_C = curve_C - sensitivity_CP @ shift_P
+        if not len(members_AN) or not len(theta_P):
+            break
+        sensitivity_AP = sensitivity_CP[data.extra]
+        factor = _factor(deviation_AA + sensitivity_AP @ sensitivity_AP.T)
+        gain_P = sensitivity_AP.T @ cho_solve(factor, progress_A - mean_C[data.extra])
+        theta_P = family.prior_P + family.prior_std_P * gain_P
+    return Prior(theta_P, mean_C, sensitivity_CP, amplitude)
+
+
+def condition(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> Posterior:
+    """Progress of every coalition given the extra large runs."""
+    amplitude_G = prior.amplitude * AMPLITUDE_GRID
+    own_C = variance(data.members_CN)
+    law_C = np.sum(prior.sensitivity_CP**2, axis=1)
+    if not len(progress_A):
+        spread = float(AMPLITUDE_PRIOR @ amplitude_G**2)
+        return Posterior(prior.mean_C, law_C + spread * own_C, AMPLITUDE_PRIOR)
+    rows = data.extra
+    unit_AC = covariance(data.members_CN[rows], data.members_CN)
+    law_AC = prior.sensitivity_CP[rows] @ prior.sensitivity_CP.T
+    residual_A = progress_A - prior.mean_C[rows]
+    means, variances, scores = [], [], []
+    for amplitude in amplitude_G:
+        cross_AC = amplitude**2 * unit_AC + law_AC
+        factor = _factor(cross_AC[:, rows])
+        weight_A = cho_solve(factor, residual_A)
+        means.append(prior.mean_C + weight_A @ cross_AC)
+        variances.append(law_C + amplitude**2 * own_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0))
+        scores.append(-0.5 * float(residual_A @ weight_A) - float(np.log(np.diag(factor[0])).sum()))
+    weight_G = _averaging(np.array(scores))
+    progress_C = weight_G @ np.array(means)
+    spread_C = weight_G @ (np.array(means) - progress_C) ** 2
+    variance_C = np.maximum(weight_G @ np.array(variances), 0.0) + spread_C
+    progress_C[rows], variance_C[rows] = progress_A, 0.0
+    return Posterior(progress_C, variance_C, weight_G)
+
+
+def progress_value_covariance(prior: Prior, posterior: Posterior, data: LawData) -> NDArray[np.float64]:
+    """(N, N) covariance of the Shapley values of the large game's progress; a complete table only."""
+    law_NP = _shapley_columns(prior.sensitivity_CP)
+    unit_NN = value_covariance(data.n_companies)
+    fixed_NN = law_NP @ law_NP.T
+    square_G = (prior.amplitude * AMPLITUDE_GRID) ** 2
+    if not len(data.extra):
+        return fixed_NN + float(posterior.weight_G @ square_G) * unit_NN
+    rows = data.extra
+    members_AN = data.members_CN[rows]
+    unit_NA = _shapley_columns(covariance(data.members_CN, members_AN))
+    fixed_NA = law_NP @ prior.sensitivity_CP[rows].T
+    unit_AA = covariance(members_AN, members_AN)
+    fixed_AA = prior.sensitivity_CP[rows] @ prior.sensitivity_CP[rows].T
+    total_NN = fixed_NN.copy()
+    for weight, square in zip(posterior.weight_G, square_G, strict=True):
+        cross_NA = square * unit_NA + fixed_NA
+        explained_NN = cross_NA @ cho_solve(_factor(square * unit_AA + fixed_AA), cross_NA.T)
+        total_NN += weight * (square * unit_NN - explained_NN)
+    return (total_NN + total_NN.T) / 2
+
+
+def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray[np.float64]:
+    """(A, A) covariance of what the extra runs measure around prior.mean_C."""
+    members_AN = data.members_CN[data.extra]
+    sensitivity_AP = prior.sensitivity_CP[data.extra]
+    jitter_AA = JITTER * np.eye(len(members_AN))
+    total_AA: NDArray[np.float64] = amplitude**2 * covariance(members_AN, members_AN) + jitter_AA
+    return total_AA + sensitivity_AP @ sensitivity_AP.T
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Each extra run predicted from all the others (Sundararajan and Keerthi 2001): measured minus predicted, and the
+    two-sided probability of an error at least as large."""
+
+    error_A: NDArray[np.float64]
+    p_value_A: NDArray[np.float64]
+
+
+def left_out(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> LeftOut:
+    """Leave-one-large-run-out; for each run the amplitudes are weighted by the evidence of the others."""
+    off_A = progress_A - prior.mean_C[data.extra]
+    error_GA, std_GA, score_GA = [], [], []
+    for amplitude in prior.amplitude * AMPLITUDE_GRID:
+        total_AA = covariance_of_runs(prior, data, amplitude)
+        factor = _factor(total_AA)
+        inverse_AA = cho_solve(factor, np.eye(len(off_A)))
+        error_A = inverse_AA @ off_A / np.diag(inverse_AA)
+        std_A = 1 / np.sqrt(np.diag(inverse_AA))
+        joint = -0.5 * float(off_A @ inverse_AA @ off_A) - float(np.log(np.diag(factor[0])).sum())
+        # Evidence of the others: the joint density without the left-out run's own predictive density.
+        score_GA.append(joint + 0.5 * (error_A / std_A) ** 2 + np.log(std_A))
+        error_GA.append(error_A)
+        std_GA.append(std_A)
+    weight_GA = np.array(score_GA) + np.log(AMPLITUDE_PRIOR)[:, None]
+    weight_GA = np.exp(weight_GA - weight_GA.max(axis=0))
+    weight_GA /= weight_GA.sum(axis=0)
+    beyond_GA = 2 * norm.sf(np.abs(error_GA) / np.array(std_GA))
+    return LeftOut(np.sum(weight_GA * error_GA, axis=0), np.sum(weight_GA * beyond_GA, axis=0))
+
+
+def _with_sensitivity(family: Family, theta_P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """curve_C at theta and its derivative by each parameter in units of the prior's standard deviation."""
+    curve_C = family.curve(theta_P)
+    columns = []
+    for p in range(len(theta_P)):
+        step_P = np.zeros(len(theta_P))
+        step_P[p] = PROGRESS_STEP
+        slope_C = (family.curve(theta_P + step_P) - family.curve(theta_P - step_P)) / (2 * PROGRESS_STEP)
+        columns.append(slope_C * family.prior_std_P[p])
+    return curve_C, np.stack(columns, axis=1) if columns else np.zeros((len(curve_C), 0))
+
+
+def _averaging(score_G: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Posterior weights of the amplitudes from the log likelihood of each."""
+    log_G = score_G + np.log(AMPLITUDE_PRIOR)
+    weight_G = np.exp(log_G - log_G.max())
+    averaged_G: NDArray[np.float64] = weight_G / weight_G.sum()
+    return averaged_G
+
+
+def _shapley_columns(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shapley values (N, K) of the games in the columns."""
+    n_companies = len(table_CK).bit_length() - 1
+    columns = [shapley(np.ascontiguousarray(table_CK[:, k])) for k in range(table_CK.shape[1])]
+    return np.stack(columns, axis=1) if columns else np.zeros((n_companies, 0))
+
+
+def _factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    """Cholesky factor; the jitter is far below any loss that is written down."""
+    jitter = 1e-10 * float(np.trace(matrix)) / len(matrix) + 1e-300
+    factor, lower = cho_factor(matrix + jitter * np.eye(len(matrix)), lower=True)
+    return factor, lower
+
+
+def _positive(std_P: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(std_P > 0, std_P, 1.0)

@@ -1,0 +1,80 @@
+"""What no law explains: a random game of which only the size of coalitions matters, and its Shapley values.
+
+Measured on 24 brute-forced games (digits, n = 6, four partitions, learning rates .1 and .3, widths 16, 32, 64 -> 256,
+2026-11), the deviation of the large game from the fitted law behaves like a mean over members: its variance falls
+with the coalition's size s as (1/s)(N - s)/(N - 1), the finite-population variance of a mean, and coalitions deviate
+alike as far as they agree in members *and* in absentees. The covariance of two coalitions is
+
+    K(S, T) = a * average(S, T) + (1 - a) * sqrt(d(s) d(t)) * J(S, T) * J(N - S, N - T),
+    average = |S & T| N / (s t (N - 1)) - 1 / (N - 1),   d(s) = (N / s - 1) / (N - 1),   J = Jaccard's similarity,
+
+positive definite as sum and products of such, 1 for a singleton, 0 at the empty and the grand coalition. Because it
+knows only sizes, the covariance of the N Shapley values is a multiple of I - 1/N, found by counting pairs of
+coalitions: no 2**N x 2**N matrix.
+
+Shapes: N companies, C and A coalitions.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+# Share `a` of the averaging part; of 0, .3 and 1 the one whose correlations fit the games above.
+AVERAGING = 0.3
+
+
+def covariance(members_AN: NDArray[np.bool_], members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """K_AC: covariance of the deviations at unit amplitude (the variance of a singleton)."""
+    n_companies = members_AN.shape[1]
+    both_AC = members_AN.astype(np.float64) @ members_CN.T.astype(np.float64)
+    size_A, size_C = members_AN.sum(axis=1).astype(np.float64), members_CN.sum(axis=1).astype(np.float64)
+    return _by_counts(size_A[:, None], size_C[None, :], both_AC, n_companies)
+
+
+def variance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """K_CC's diagonal: d(s)."""
+    size_C = members_CN.sum(axis=1).astype(np.float64)
+    return _by_counts(size_C, size_C, size_C, members_CN.shape[1])
+
+
+def value_covariance(n_companies: int) -> NDArray[np.float64]:
+    """(N, N) covariance of the Shapley values of a game drawn from the process at unit amplitude.
+
+    The values are exchangeable and sum to zero, so one company's variance says everything.
+    """
+    if n_companies == 1:
+        return np.zeros((1, 1))
+    rest = n_companies - 1
+    s, t, both = np.meshgrid(*[np.arange(rest + 1.0)] * 3, indexing="ij")
+    possible = (both <= s) & (both <= t) & (s + t - both <= rest)
+    s, t, both = s[possible], t[possible], both[possible]
+    parts = np.stack([both, s - both, t - both, rest - s - t + both])
+    log_pairs = gammaln(rest + 1) - gammaln(parts + 1).sum(axis=0)
+    # A company's value is a sum over coalitions of the rest, of size s, with weight s! (N - 1 - s)! / N!.
+    log_weight = gammaln(s + 1) + gammaln(rest - s + 1) + gammaln(t + 1) + gammaln(rest - t + 1)
+    weight = np.exp(log_pairs + log_weight - 2 * gammaln(n_companies + 1))
+    marginal = (
+        _by_counts(s + 1, t + 1, both + 1, n_companies)
+        - _by_counts(s + 1, t, both, n_companies)
+        - _by_counts(s, t + 1, both, n_companies)
+        + _by_counts(s, t, both, n_companies)
+    )
+    return float(weight @ marginal) * (n_companies * np.eye(n_companies) - 1) / rest
+
+
+def _by_counts(
+    s: NDArray[np.float64], t: NDArray[np.float64], both: NDArray[np.float64], n_companies: int
+) -> NDArray[np.float64]:
+    """K from the two sizes and the number of common members (broadcast)."""
+    if n_companies == 1:
+        return np.zeros(np.broadcast_shapes(s.shape, t.shape))
+    rest = n_companies - 1
+    proper = (s > 0) & (s < n_companies) & (t > 0) & (t < n_companies)
+    s, t = np.where(proper, s, 1), np.where(proper, t, 1)
+    both = np.where(proper, both, 0)
+    either = s + t - both
+    average = both * n_companies / (s * t * rest) - 1 / rest
+    depth = np.sqrt((n_companies / s - 1) * (n_companies / t - 1)) / rest
+    # Absent from both over absent from at least one; nobody is absent from at least one only at the grand coalition.
+    alike = both / either * (n_companies - either) / (n_companies - both)
+    return np.where(proper, AVERAGING * average + (1 - AVERAGING) * depth * alike, 0.0)

@@ -1,0 +1,26 @@
+"""Names in the config that mean a user's own Python object: `package.module:attribute`."""
+
+import importlib
+from typing import Any
+
+from fl_sv.errors import InputError
+
+
+def resolve(reference: str, where: str) -> Any:
+    """The object that `reference` names; `where` is the key of the config that holds it.
+
+    Raises InputError when the module cannot be imported or has no such attribute.
+    """
+    module_name, _, attribute = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise InputError(
+            f"{where}: {reference} cannot be imported: {type(error).__name__}: {error}. "
+            "The module must be installed, or lie beside the config."
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{where}: the module {module_name} has no {attribute!r}.")
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,194 @@
+"""What the page finds: whether the run is payable and why, whose order is not certain, and what an auditor notes."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fl_sv.audit import twins
+from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.payouts import pot_cents
+from fl_sv.report.facts import Facts, Grid
+from fl_sv.report.tables import Tables
+from fl_sv.report.wording import CHECKS, NEEDS, counted, enumerated, large_runs_needed, percent, sentence_case
+from fl_sv.settlement import code_of
+from fl_sv.valuation import CompanyValue
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An alarm, or a check that was not made, with what the check asks."""
+
+    sentence: str
+    asks: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to the first question: may these amounts be paid?"""
+
+    payable: bool
+    headline: str
+    summary: str
+    decision: str
+    objections: tuple[Finding, ...]  # alarms that block payment
+    accepted: tuple[Finding, ...]  # alarms that somebody has accepted by name
+    untested: tuple[Finding, ...]
+    numbering: str  # which company is meant by a number in an alarm; empty without such
+
+
+def verdict(tables: Tables, facts: Facts) -> Verdict:
+    decision = tables.decision
+    return Verdict(
+        payable=decision.payable,
+        headline="Payable" if decision.payable else "NOT payable",
+        summary=_summary(tables, facts),
+        decision=_decision(tables),
+        objections=tuple(map(_finding, decision.objections)),
+        accepted=tuple(map(_finding, decision.accepted_alarms)),
+        untested=tuple(
+            replace(_finding(check), sentence=f"not tested: {_lacking(check, tables)}") for check in tables.law.untested
+        ),
+        numbering=_numbering([*decision.objections, *decision.accepted_alarms], tables),
+    )
+
+
+def order_findings(tables: Tables, facts: Facts) -> tuple[str, ...]:
+    """Whose order the intervals leave open, and whose sign."""
+    companies = tables.valuation.companies
+    groups = overlapping(companies)
+    found = [
+        f"{enumerated(group)}: which of {'the two' if len(group) == 2 else 'these'} was worth more is not certain. "
+        f"Their {facts.level} intervals overlap."
+        for group in groups
+    ]
+    found.append(
+        "The intervals of all other pairs of companies do not overlap."
+        if groups
+        else f"No two {facts.level} intervals overlap: the order of the companies is not in doubt at this level."
+    )
+    for company in companies:
+        if company.high < 0:
+            found.append(
+                f"{company.name}: the whole interval lies below zero. By this measurement its data made the large "
+                "model worse."
+            )
+        elif company.low <= 0:
+            found.append(f"{company.name}: the interval contains zero. It is not certain that its data helped at all.")
+    return tuple(found)
+
+
+def overlapping(companies: tuple[CompanyValue, ...]) -> list[tuple[str, ...]]:
+    """Largest sets of companies whose intervals all overlap, by value from the top; names within a set likewise.
+
+    Intervals that all overlap share a point, the highest of their lower ends.
+    """
+    ranked = sorted(companies, key=lambda company: -company.value)
+    groups = {tuple(c.name for c in ranked if c.low <= edge.low <= c.high) for edge in ranked}
+    largest = [g for g in groups if len(g) > 1 and not any(set(g) < set(other) for other in groups)]
+    place = {company.name: rank for rank, company in enumerate(ranked)}
+    return sorted(largest, key=lambda group: [place[name] for name in group])
+
+
+def remarks(tables: Tables) -> tuple[str, ...]:
+    """Audit lines: they block nothing."""
+    same_rows = twins(tables.evidence.fingerprints)
+    found = list(same_rows or ["No two companies registered exactly the same rows."])
+    found += [
+        f"Put in on purpose, for this study: {_defect(corruption)} (config.yaml)."
+        for corruption in tables.evidence.config.data.corruptions
+    ]
+    return tuple(found)
+
+
+def check_grid(tables: Tables) -> Grid:
+    """Every check of the law with its result."""
+    law, accepted = tables.law, tables.decision.accepted
+    fired = set(map(code_of, law.alarms))
+    results = {code_of(check): "not tested" for check in law.untested}
+    for code in map(code_of, law.tested):
+        alarm = "alarm, accepted by name" if code in accepted else "ALARM"
+        results[code] = alarm if code in fired else "no alarm"
+    return Grid(
+        caption="The checks of the law",
+        head=("Check", "Asks", "Result"),
+        rows=tuple((code, CHECKS.get(code, ""), results[code]) for code in sorted(results)),
+        source="law.json",
+        text_columns=True,
+    )
+
+
+def _finding(text: str) -> Finding:
+    question = CHECKS.get(code_of(text), "")
+    return Finding(text, f"{code_of(text)} asks {question}." if question else "")
+
+
+def _lacking(check: str, tables: Tables) -> str:
+    """A check that was not made, with what it needs."""
+    code = code_of(check)
+    if check != code:
+        return check  # the law says it itself
+    more = large_runs_needed(code, tables.evidence.config.n_companies) - (len(tables.law.anchors) - 2)
+    if more > 0:
+        return f"{code} needs {counted(more, 'more large run')}."
+    return f"{code} needs {NEEDS[code]}." if code in NEEDS else f"{code}."
+
+
+def _numbering(alarms: Sequence[str], tables: Tables) -> str:
+    """The law knows companies by number only: its alarms name a coalition {0,2}."""
+    if not any(re.search(r"\{\d", alarm) for alarm in alarms):
+        return ""
+    numbered = [f"{number} {company}" for number, company in enumerate(tables.evidence.config.companies)]
+    return f"Numbers in braces are companies: {enumerated(numbered)}."
+
+
+def _summary(tables: Tables, facts: Facts) -> str:
+    evidence, curve = tables.evidence, tables.evidence.curve
+    first, last = curve[0], curve[-1]
+    people = sentence_case(counted(evidence.config.n_companies, "company", "companies"))
+    pot = facts.money(pot_cents(tables.decision.rules.pot, evidence.deployed_utility))
+    learned = (
+        f"{people} trained one large model together. On the {facts.validation_examples:,} validation examples, which "
+        f"only the operator holds, its loss went from {facts.value(first.loss)} {facts.unit} untrained to "
+        f"{facts.value(last.loss)} {facts.unit}"
+    )
+    if first.accuracy is not None and last.accuracy is not None:
+        learned += f", and the share it classifies rightly from {percent(first.accuracy)} to {percent(last.accuracy)}"
+    return f"{learned}. A pot of {pot} is divided by what each company's data contributed to this."
+
+
+def _decision(tables: Tables) -> str:
+    decision, law = tables.decision, tables.law
+    if not decision.payable:
+        alarms = counted(len(decision.objections), "alarm")
+        return (
+            f"These amounts may NOT be paid as they stand. {sentence_case(alarms)} fired and nobody has accepted "
+            f"{'it' if len(decision.objections) == 1 else 'them'}; until then every amount on this page is provisional."
+        )
+    if decision.accepted:
+        text = (
+            f"These amounts may be paid, by decision: {enumerated(decision.accepted)} fired and was accepted by name."
+        )
+    else:
+        text = "These amounts may be paid: no alarm fired."
+    if law.tested:
+        text += f" Tested: {enumerated([code_of(check) for check in law.tested])}."
+    if law.untested:
+        text += (
+            f" {sentence_case(counted(len(law.untested), 'check'))} could not be made with the runs at hand; nothing "
+            "is claimed about what was not tested."
+        )
+    return text
+
+
+def _defect(corruption: Corruption) -> str:
+    match corruption:
+        case WrongLabels():
+            return f"{percent(corruption.fraction, 0)} of the labels of {corruption.company} are wrong"
+        case FeatureNoise():
+            return f"noise of standard deviation {corruption.std:g} on the features of {corruption.company}"
+        case Duplicate():
+            return (
+                f"{corruption.company} holds copies of {percent(corruption.fraction, 0)} of the rows of {corruption.of}"
+            )
+        case FreeRider():
+            return f"the rows of {corruption.company} carry no information"

@@ -1,0 +1,23 @@
+"""From the page to HTML. Everything that is not a picture of ours is escaped: names and titles are users' input."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fl_sv.report.page import Page
+
+_TEMPLATE = "page.html.j2"
+
+
+def render(page: Page) -> str:
+    """The text of report.html."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # whatever the template's suffix
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(_TEMPLATE).render({f.name: getattr(page, f.name) for f in fields(page)})

@@ -1,0 +1,229 @@
+"""How the numbers came about: the run in steps, the law's parameters, the cost, the ledger, and all disclaimers."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fl_sv.coalitions import EMPTY
+from fl_sv.config.schema import (
+    ColumnPartition,
+    DirichletPartition,
+    IidPartition,
+    Partition,
+    SizesPartition,
+    model_name,
+)
+from fl_sv.report.facts import Facts, Grid
+from fl_sv.report.tables import Tables
+from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, short
+
+_STAGES = {
+    "teacher": "Teacher (large model, all companies)",
+    "sweep": "Sweep (small models, all coalitions)",
+    "anchors": "Anchors (large model, single companies)",
+    "rest": "Rest (joining, law, tables)",
+}
+
+_SEMIVALUES = {"shapley": "the Shapley value", "banzhaf": "the Banzhaf value", "loo": "what is lost without it"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One arrow from the data to the money."""
+
+    title: str
+    text: str
+
+
+def steps(tables: Tables, facts: Facts) -> tuple[Step, ...]:
+    return (
+        _companies(tables, facts),
+        _teacher(tables, facts),
+        _anchors(tables),
+        _sweep(tables),
+        _law(tables, facts),
+        _values(tables, facts),
+        Step(
+            "Money",
+            "The pot is divided by the values in exact arithmetic. All of the above is recorded in a chain of signed "
+            "lines, the ledger.",
+        ),
+    )
+
+
+def law_grid(tables: Tables) -> Grid:
+    """The law's parameters and diagnostics as it reports them."""
+    law = tables.law
+    named = [*law.parameters.items(), *law.diagnostics.items()]
+    return Grid(
+        caption="The law's own numbers",
+        head=("Name", "Value"),
+        rows=tuple((name, short(value)) for name, value in named),
+        source="law.json",
+        text_columns=True,
+    )
+
+
+def cost_grid(tables: Tables) -> Grid:
+    stages = {_STAGES.get(name, name): cost for name, cost in tables.costs.items()}
+
+    def row(name: str, cost: dict[str, float]) -> tuple[str, ...]:
+        return (
+            name,
+            decimal(cost["seconds"], 1),
+            decimal(cost["company_seconds"], 1),
+            decimal(cost["bytes"] / 1e6, 1),
+            scaled(cost["flops"], "FLOP"),
+        )
+
+    keys = ("seconds", "company_seconds", "bytes", "flops")
+    total = {key: sum(cost[key] for cost in stages.values()) for key in keys}
+    return Grid(
+        caption="Cost by stage",
+        head=("Stage", "Seconds", "Companies' seconds", "Messages, MB", "Arithmetic"),
+        rows=tuple(row(name, cost) for name, cost in stages.items()),
+        foot=row("Sum", total),
+        source="cost.json",
+    )
+
+
+def cost_words(tables: Tables) -> tuple[str, ...]:
+    words = [
+        "Measured while the run went, over all resumptions. Seconds are time on the clock, companies' seconds what the "
+        "companies spent on training, added up. FLOP counts multiplications and additions. These numbers are hashed in "
+        "the ledger but cannot be computed again."
+    ]
+    if tables.sweep_share is not None:
+        words.append(
+            f"The sweep over all coalitions took {decimal(tables.sweep_share, 2 if tables.sweep_share < 10 else 0)} "
+            "times the arithmetic of training the teacher itself."
+        )
+    return tuple(words)
+
+
+def ledger_grid(tables: Tables) -> Grid:
+    return Grid(
+        caption="Sections of the ledger",
+        head=("Section", "Command", "Time", "Signer's fingerprint"),
+        rows=tuple((str(s.number), f"fl-sv {s.command}", _time(s.time), s.signer) for s in tables.ledger.sections),
+        source="ledger.jsonl",
+        text_columns=True,
+    )
+
+
+def limits(tables: Tables, facts: Facts) -> tuple[str, ...]:
+    """What the report does not promise."""
+    missed = percent(1 - tables.valuation.level, 0 if facts.level.find(".") < 0 else 1)
+    return (
+        "It does not say that the law is true. It says which checks were made and which of them raised an alarm; a check "
+        "that was not made might have raised one.",
+        f"Each interval stands alone: about {missed} of such intervals miss, so among many companies some will. They "
+        "cover other training seeds and other validation examples, not another partition of the data.",
+        "Values hold for this large model, this way of training and this validation set. They are no market price, and "
+        "they can change with the task or with another company joining.",
+        "Nobody has checked that a company may use its data, or that the rows it registered are true. Wrong data shows "
+        "in the value only as far as it changes the model.",
+        "The hash chain and the signatures show that nothing was changed after it was signed. They do not show that "
+        "what was signed is true, nor that the whole directory was not signed anew by somebody else: for that, compare "
+        "the signer's fingerprint.",
+        "This page is not signed itself. What counts are the tables and the ledger that it quotes.",
+        "This page is no legal advice; what is owed follows from the companies' contract.",
+    )
+
+
+def _companies(tables: Tables, facts: Facts) -> Step:
+    config, counts = tables.evidence.config, tables.evidence.examples.values()
+    divided = _partition(config.data.partition)
+    return Step(
+        "Companies and data",
+        f"{counted(config.n_companies, 'company', 'companies').capitalize()} registered {min(counts):,} to "
+        f"{max(counts):,} examples, {facts.examples:,} in all (data: {config.data.source}{divided}). Counts and "
+        "fingerprints were recorded before anything was trained. The operator keeps "
+        f"{facts.validation_examples:,} validation examples of its own; they score models and serve nothing else.",
+    )
+
+
+def _teacher(tables: Tables, facts: Facts) -> Step:
+    evidence, training = tables.evidence, tables.evidence.config.training
+    large = model_name(evidence.config.models.large)
+    return Step(
+        "The large model",
+        f"The teacher, {large} with {evidence.sizes[large]:,} parameters, is trained on all companies' data in "
+        f"{counted(training.rounds, 'round')}. In each, every company makes "
+        f"{counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of {training.batch_size:,} "
+        f"(learning rate {_rate(evidence.config.models.large.learning_rate, training.learning_rate)}, "
+        f"{training.schedule}); its data never leave it. The results are combined by the strategy "
+        f"{evidence.config.teacher.strategy}. Deployed is the model of seed 0, with a loss of "
+        f"{facts.value(-evidence.deployed_utility)} {facts.unit}.",
+    )
+
+
+def _anchors(tables: Tables) -> Step:
+    config, anchors = tables.evidence.config, tables.law.anchors
+    alone = sum(coalition.bit_count() == 1 for coalition in anchors)
+    measured = ["untrained", "trained by all companies"]
+    if alone:
+        measured.append(f"trained by each of {alone} companies alone")
+    further = len(anchors) - 2 - alone
+    if further:
+        measured.append(f"trained by {counted(further, 'further coalition')}")
+    return Step(
+        "Measured points of the large model",
+        f"The large model's loss is measured {enumerated(measured)}, "
+        f"as the mean over {counted(config.training.large_seeds, 'seed')}.",
+    )
+
+
+def _sweep(tables: Tables) -> Step:
+    evidence = tables.evidence
+    *small, _large = evidence.table.models
+    trained = Counter(model for model, _, coalition in evidence.table.planned if coalition != EMPTY)
+    coalitions = len({coalition for model, _, coalition in evidence.table.planned if model == small[-1]})
+    total = sum(trained[model] for model in small)
+    sizes = enumerated([f"{model} ({evidence.sizes[model]:,} parameters)" for model in small])
+    return Step(
+        "Small models on every coalition",
+        f"A coalition is a group of companies; {evidence.config.n_companies} companies form {coalitions:,}, nobody at "
+        f"all included. Each trains the small {'model' if len(small) == 1 else 'models'} {sizes} by the same process "
+        f"with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. "
+        "A training that failed stops the run; it never becomes a number.",
+    )
+
+
+def _law(tables: Tables, facts: Facts) -> Step:
+    return Step(
+        "From small losses to large ones",
+        f"The law {tables.law.name} predicts the large model's loss on every coalition from the small models' losses, "
+        f"each with an interval at the level of {facts.level}. Where the large model was measured, the measurement "
+        "itself is used.",
+    )
+
+
+def _values(tables: Tables, facts: Facts) -> Step:
+    valuation = tables.valuation
+    return Step(
+        "Values",
+        f"The utility of a coalition is minus its loss. From all utilities follows each company's value, "
+        f"{_SEMIVALUES.get(valuation.semivalue, 'the semivalue ' + valuation.semivalue)}, out of a total of "
+        f"{facts.value(valuation.utility_grand - valuation.utility_empty)} {facts.unit}.",
+    )
+
+
+def _partition(partition: Partition | None) -> str:
+    match partition:
+        case IidPartition() | SizesPartition():
+            return ", divided among the companies at random"
+        case DirichletPartition():
+            return f", divided with label skew by a Dirichlet distribution, alpha {partition.alpha:g}"
+        case ColumnPartition():
+            return f", divided by the owner named in the column {partition.column}"
+        case None:
+            return ""
+
+
+def _time(iso: str) -> str:
+    return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _rate(own: float | None, common: float) -> str:
+    return f"{common if own is None else own:g}"

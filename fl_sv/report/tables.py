@@ -1,0 +1,165 @@
+"""Everything the report is made from, read once from the run directory.
+
+Shapes: N companies, C = 2**N coalitions (index = bitmask).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv import rundir
+from fl_sv.config.schema import Payouts
+from fl_sv.errors import InputError, VerificationError
+from fl_sv.keys import fingerprint
+from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, newest, read_records, signers
+from fl_sv.payouts import read_payouts
+from fl_sv.publish import read_evidence
+from fl_sv.rundir import RunDirectory
+from fl_sv.settlement import Evidence, code_of
+from fl_sv.valuation import Valuation, fit_to_table
+
+
+@dataclass(frozen=True)
+class LawTable:
+    """The content of law.json, and the large model's loss that the law predicts for every coalition."""
+
+    name: str
+    alarms: tuple[str, ...]
+    tested: tuple[str, ...]
+    untested: tuple[str, ...]
+    parameters: dict[str, Any]
+    diagnostics: dict[str, Any]
+    anchors: dict[int, float]  # measured mean loss of the large model by coalition
+    small_C: NDArray[np.float64]  # mean loss of the small model that is shown beside it
+    predicted_C: NDArray[np.float64]
+    low_C: NDArray[np.float64]
+    high_C: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The newest payouts record of the ledger: what is paid by which rules, and what stands against it."""
+
+    amounts: dict[str, int]  # cents, as in payouts.csv
+    rules: Payouts
+    payable: bool
+    objections: tuple[str, ...]  # alarms that block payment
+    accepted: tuple[str, ...]  # codes of alarms that fired and were accepted by name
+    accepted_alarms: tuple[str, ...]  # their sentences
+
+
+@dataclass(frozen=True)
+class Section:
+    """One command that wrote to the ledger."""
+
+    number: int
+    command: str
+    time: str
+    signer: str  # fingerprint of its key
+    software: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LedgerHead:
+    """Where the ledger stands."""
+
+    lines: int
+    digest: str  # sha256 of the last line
+    sections: tuple[Section, ...]
+    config_digest: str
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A finished run as the report sees it."""
+
+    evidence: Evidence
+    valuation: Valuation
+    law: LawTable
+    decision: Decision
+    ledger: LedgerHead
+    costs: dict[str, dict[str, float]]  # by stage: seconds, company_seconds, bytes, flops
+    sweep_share: float | None  # the sweep's FLOPs over the teacher's
+
+
+def read_tables(run: RunDirectory) -> Tables:
+    """Raises InputError for a table that is missing or damaged, VerificationError for one that was changed."""
+    records = read_records(run.read_text(rundir.LEDGER))
+    _require_as_signed(run, records)
+    evidence = read_evidence(run)
+    valuation = Valuation.from_json(run.read_text(rundir.VALUATION))
+    try:
+        law = _law(json.loads(run.read_text(rundir.LAW)), evidence, valuation)
+        cost = json.loads(run.read_text(rundir.COST))
+        return Tables(
+            evidence=evidence,
+            valuation=valuation,
+            law=law,
+            decision=_decision(run, records, law.alarms, evidence.config.law.accept),
+            ledger=_head(records),
+            costs=cost["stages"],
+            sweep_share=cost["sweep_share_of_teacher_flops"],
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run.path}: a table lacks {error}. `fl-sv verify` tells what changed.") from None
+
+
+def _require_as_signed(run: RunDirectory, records: Sequence[Record]) -> None:
+    """The page quotes the ledger's head, so it must not be made from tables that the head does not cover."""
+    for name, expected in newest(records, CLOSE).body["files"].items():
+        if file_hash(run, name) != expected:
+            raise VerificationError(
+                f"{name} was changed after it was signed; no report is made from it. "
+                "`fl-sv verify` names every difference."
+            )
+
+
+def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> LawTable:
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    low_C, high_C = law.interval()
+    return LawTable(
+        name=content["name"],
+        alarms=tuple(content["alarms"]),
+        tested=tuple(content["tested"]),
+        untested=tuple(content["untested"]),
+        parameters=content["parameters"],
+        diagnostics=content["diagnostics"],
+        anchors={int(coalition): loss for coalition, loss in content["anchors"].items()},
+        small_C=np.array(list(evidence.table.mean_losses(valuation.small_model).values())),
+        predicted_C=law.predict(),
+        low_C=low_C,
+        high_C=high_C,
+    )
+
+
+def _decision(
+    run: RunDirectory, records: Sequence[Record], law_alarms: Sequence[str], configured: Sequence[str]
+) -> Decision:
+    body = newest(records, "payouts").body
+    # An axiom's alarm that is accepted now stands in words only among the objections of an earlier section.
+    earlier = [text for record in records if record.kind == "payouts" for text in record.body["objections"]]
+    fired = list(dict.fromkeys([*law_alarms, *earlier]))
+    # The config may accept what never fired; `fl-sv pay` cannot.
+    of_config = [code for code in configured if code in map(code_of, fired)]
+    accepted = tuple(dict.fromkeys([*of_config, *(code for code in body["accepted"] if code not in configured)]))
+    return Decision(
+        amounts=read_payouts(run.file(rundir.PAYOUTS)),
+        rules=Payouts.model_validate_json(json.dumps(body["rules"])),
+        payable=body["payable"],
+        objections=tuple(body["objections"]),
+        accepted=accepted,
+        accepted_alarms=tuple(text for text in fired if code_of(text) in accepted),
+    )
+
+
+def _head(records: Sequence[Record]) -> LedgerHead:
+    opened = [record for record in records if record.kind == OPEN]
+    sections = tuple(
+        Section(record.section, record.body["command"], record.body["time"], fingerprint(key), record.body["software"])
+        for record, key in zip(opened, signers(records), strict=True)
+    )
+    return LedgerHead(len(records), records[-1].digest, sections, newest(records, "config").body["sha256"])

@@ -1,0 +1,92 @@
+"""How the report writes numbers and lists, and what each alarm is about, in words."""
+
+import math
+from collections.abc import Sequence
+
+NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
+
+# What each check asks. An alarm says that the answer was no; an untested one was never asked.
+CHECKS = {
+    "D1": "whether a further run of the large model falls into the interval that was predicted for it beforehand",
+    "D2": "whether the coalitions stand in the same order by the small model and by the large one",
+    "D3": "whether the relation between small and large losses changes steadily from one small size to the next",
+    "D4": "whether what the law leaves unexplained is free of patterns, such as by number of companies or data size",
+    "D5": "whether the small model learns enough, beyond the chance of its seeds, to tell coalitions apart",
+    "D6": "whether the small model's values stay the same at a lower learning rate",
+    "D7": "whether the small and the large model learn along the same curve, round by round",
+    "D8": "whether the same law comes out on synthetic data",
+    "D9": "whether the law does better than the small model's shares as they are",
+    "A1": "whether the values add up to what there is to be divided",
+    "A2": "whether a company that changes nothing has the value nothing",
+    "A3": "whether companies that can be exchanged for each other have the same value",
+    "P1": "whether the pot can be divided by the agreed rule",
+}
+
+# What the checks need that compare no large runs.
+NEEDS = {
+    "D3": "a third small size",
+    "D5": "a second seed of the small models",
+    "D6": "small models trained at a lower learning rate",
+    "D7": "the losses of both models round by round",
+    "D8": "the same runs on synthetic data",
+}
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def large_runs_needed(code: str, n_companies: int) -> int:
+    """Measured coalitions of the large model, besides nobody and all, that a check compares (fl_sv.law.alarms)."""
+    return {"D1": 1, "D2": n_companies, "D4": 8, "D9": n_companies}.get(code, 0)
+
+
+def decimal(number: float, places: int) -> str:
+    """Fixed places, and never a minus before zero."""
+    text = f"{number:,.{places}f}"
+    return text.removeprefix("-") if not text.strip("-0.,") else text
+
+
+def places_for(total: float) -> int:
+    """Decimals at which values that add up to `total` can be told apart: four, more when there is little."""
+    return 4 if total == 0 else min(12, max(4, 3 - math.floor(math.log10(abs(total)))))
+
+
+def percent(share: float, places: int = 1) -> str:
+    return f"{decimal(100 * share, places)}{NBSP}%"
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """`one company`, `eight companies`, `256 coalitions`."""
+    word = _NUMBERS[number] if 0 <= number < len(_NUMBERS) else f"{number:,}"
+    return f"{word} {singular if number == 1 else plural or singular + 's'}"
+
+
+def enumerated(items: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def scaled(number: float, unit: str) -> str:
+    """A large number with the metric prefix that leaves one to three digits before the point: 205.8 GFLOP."""
+    power = 0 if number < 1 else min(6, int(math.log10(number)) // 3)
+    return f"{decimal(number / 1000**power, 1 if power else 0)}{NBSP}{('', 'k', 'M', 'G', 'T', 'P', 'E')[power]}{unit}"
+
+
+def short(value: object, most: int = 8) -> str:
+    """A parameter or diagnostic of the law as the report shows it; law.json holds every digit."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case None:
+            return "none"
+        case list() | tuple():
+            shown = ", ".join(short(item) for item in value[:most])
+            return shown if len(value) <= most else f"{shown} and {len(value) - most} more"
+        case dict():
+            return short([f"{key}: {short(item)}" for key, item in value.items()])
+    return str(value)

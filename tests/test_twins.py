@@ -1,0 +1,195 @@
+"""Fast paths against their slow, obvious twins: the sweep, the stack, the singletons."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord
+from flwr.serverapp.strategy import FedAvg
+
+from clients.app import app as client_app
+from fl_sv import messages as words
+from fl_sv.bank import score_stack, train_stack
+from fl_sv.coalitions import members_of
+from fl_sv.config import Config, parse_config
+from fl_sv.data import Task, company_data, operator_data
+from fl_sv.journal import Journal
+from fl_sv.models import ModelSpec, model_specs, row_loss, tensors
+from fl_sv.progress import Progress
+from fl_sv.scoring import Validation
+from fl_sv.training import Recipe, make_recipe, train
+from server.federation import Federation, join
+from server.inline import InlineGrid
+from server.job import Job
+from server.large import measure_anchors
+from server.sweep import sweep_coalitions
+from strategies.coalitions import CoalitionStrategy
+from strategies.roster import to_numpy, to_record
+
+GAME = """
+seed: 3
+companies: [Ash, Beech, Chestnut, Damson]
+data:
+  source: iris
+  partition: {kind: dirichlet, alpha: 2, sizes: {Ash: 4, Beech: 3, Chestnut: 2, Damson: 1}}
+models:
+  small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [5, 4], learning_rate: 0.05}]
+  large: {kind: mlp, hidden: [16]}
+training: {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5, weight_decay: 0.01, seeds: 2,
+           schedule: cosine}
+compute: {dtype: float64, chunk: 3}
+payouts: {pot: {kind: fixed, cents: 100}}
+"""
+COALITIONS = range(1, 16)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return parse_config(GAME, "game")
+
+
+@pytest.fixture(scope="module")
+def federation(config: Config) -> Federation:
+    return join(InlineGrid(client_app, range(4)), config, operator_data(config), threading.Event())
+
+
+@pytest.fixture(scope="module")
+def job(config: Config, federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    operator = operator_data(config)
+    small, large = model_specs(config, operator.task)
+    validation = Validation(config, *tensors(operator.validation, config))
+    journal = Journal(tmp_path_factory.mktemp("twins") / "journal.sqlite")
+    return Job(config, federation, small, large, validation, journal, Progress("quiet"))
+
+
+@pytest.fixture(scope="module")
+def swept(job: Job) -> dict[str, np.ndarray]:
+    """The trained stack (15, P) of every model and replicate, from one wave of the product's own strategy."""
+    strategy = CoalitionStrategy(job.federation.roster, list(COALITIONS), "float64")
+    initial = {
+        words.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
+        for model in job.small
+        for r in range(2)
+    }
+    return to_numpy(job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None))
+
+
+def one_coalition_in_plain_torch(config: Config, model: ModelSpec, replicate: int, coalition: int) -> torch.Tensor:
+    """FedAvg of one coalition as a textbook writes it."""
+    scaling = operator_data(config).scaling
+    members = sorted(config.companies[i] for i in members_of(coalition))
+    data = {name: tensors(company_data(config, name, scaling), config) for name in members}
+    total = sum(len(y) for _, y in data.values())
+    params = model.initial_params(config.seed, replicate)
+    for server_round in range(1, config.training.rounds + 1):
+        mean = torch.zeros_like(params)
+        for name, (x, y) in data.items():
+            recipe = make_recipe(config, model, name, len(y), replicate, server_round)
+            mean += train(model, params, x, y, recipe) * (len(y) / total)
+        params = mean
+    return params
+
+
+def one_coalition_by_flower(config: Config, federation: Federation, key: str, coalition: int) -> np.ndarray:
+    """Flower's own FedAvg and its own loop, on a grid that holds the coalition's members alone."""
+    members = members_of(coalition)
+    task = ConfigRecord(
+        dict(federation.roster.briefing("", 0))
+    )  # nobody is addressed by name: each plays its partition
+    strategy = FedAvg(
+        fraction_evaluate=0.0, min_train_nodes=len(members), min_available_nodes=len(members), min_evaluate_nodes=0
+    )
+    name, replicate = words.parse_stack_key(key)
+    model = next(model for model in model_specs(config, operator_data(config).task)[0] if model.name == name)
+    result = strategy.start(
+        InlineGrid(client_app, members),
+        ArrayRecord({key: to_record({key: model.initial_params(config.seed, replicate).numpy()})[key]}),
+        num_rounds=config.training.rounds,
+        train_config=task,
+    )
+    return to_numpy(result.arrays)[key]
+
+
+def test_sweep_equals_plain_torch_for_every_coalition(job: Job, swept: dict[str, np.ndarray]) -> None:
+    for model in job.small:
+        for replicate in range(2):
+            for row, coalition in enumerate(COALITIONS):
+                alone = one_coalition_in_plain_torch(job.config, model, replicate, coalition)
+                together = swept[words.stack_key(model.name, replicate)][row]
+                assert np.abs(together - alone.numpy()).max() <= 1e-9, (model.name, replicate, coalition)
+
+
+def test_sweep_equals_flowers_fedavg_of_the_members_for_every_coalition(job: Job, swept: dict[str, np.ndarray]) -> None:
+    key = words.stack_key(job.small[0].name, 1)
+    for row, coalition in enumerate(COALITIONS):
+        by_flower = one_coalition_by_flower(job.config, job.federation, key, coalition)
+        assert np.abs(swept[key][row] - by_flower).max() <= 1e-9, coalition
+
+
+def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarray]) -> None:
+    strategy = CoalitionStrategy(job.federation.roster, [5, 6, 7], "float64")
+    key = words.stack_key(job.small[1].name, 0)
+    initial = {key: job.small[1].initial_params(config.seed, 0)[None].numpy()}
+    stacks = to_numpy(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None))
+    assert np.array_equal(stacks[key], swept[key][4:7])
+
+
+def test_company_training_alone_in_one_message_is_fedavg_with_one_member(job: Job) -> None:
+    measure_anchors(job)
+    for i in range(4):
+        params = one_coalition_in_plain_torch(job.config, job.large, 0, 1 << i)
+        ((loss, _),) = job.validation.means(job.large, params[None], "twin")
+        assert job.journal.scores()[job.large.name, 0, 1 << i].loss == pytest.approx(loss, abs=1e-9)
+
+
+def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
+    sweep_coalitions(job)
+    small = [score for score in job.journal.scores().values() if score.model != job.large.name]
+    assert len(small) == 16 * 2 * 2
+
+
+MODELS = {
+    "mlp": "{kind: mlp, hidden: [6]}",
+    "deep mlp": "{kind: mlp, hidden: [6, 5, 4]}",
+    "no hidden layer": "{kind: mlp, hidden: []}",
+    "cnn": "{kind: cnn, channels: [4, 8]}",
+    "module": "{kind: module, factory: 'tests.plugins:tiny_transformer', options: {width: 8}}",
+    "module with dropout": "{kind: module, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}",
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("task_kind", ["classification", "regression"])
+@pytest.mark.parametrize("proximal_mu", [0.0, 0.3])
+def test_stack_equals_one_model_after_the_other(kind: str, task_kind: str, proximal_mu: float) -> None:
+    config = parse_config(GAME.replace("{kind: mlp, hidden: [3]}, ", "").replace("{kind: mlp, hidden: [5, 4], learning_rate: 0.05}", MODELS[kind]).replace("hidden: [16]", "hidden: [4096]"), kind)  # fmt: skip
+    outputs = 3 if task_kind == "classification" else 1
+    (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 1, 8, 8, generator=generator, dtype=torch.float64)
+    y = torch.randint(3, (20,), generator=generator)
+    y = y if task_kind == "classification" else y.double()
+    spread = torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
+    stack = model.initial_params(1, 0) + 0.1 * spread
+    batches = tuple(np.array_split(np.arange(20), 3))
+    recipe = Recipe(0.1, 0.9, 0.01, proximal_mu, batches, torch_seed=5)
+    together = train_stack(model, stack, x, y, recipe, chunk=2)
+    for row, params in zip(together, stack, strict=True):
+        assert (row - train(model, params, x, y, recipe)).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("kind", ["mlp", "deep mlp", "no hidden layer", "cnn"])
+def test_scores_are_those_of_the_module_itself(kind: str) -> None:
+    config = parse_config(GAME.replace("{kind: mlp, hidden: [3]}, ", "").replace("{kind: mlp, hidden: [5, 4], learning_rate: 0.05}", MODELS[kind]).replace("hidden: [16]", "hidden: [4096]"), kind)  # fmt: skip
+    (model,), _ = model_specs(config, Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(9, 1, 8, 8, generator=generator, dtype=torch.float64)
+    y = torch.randint(3, (9,), generator=generator)
+    stack = torch.randn(4, model.n_params, generator=generator, dtype=torch.float64)
+    losses, hits = score_stack(model, stack, x, y, chunk=3)
+    for row, params in enumerate(stack):
+        torch.nn.utils.vector_to_parameters(params, model.module.parameters())
+        outputs = model.module.eval()(x).detach()
+        assert torch.allclose(losses[row], row_loss(model.task)(outputs, y), atol=1e-12)
+        assert torch.equal(hits[row], outputs.argmax(1) == y)
