@@ -25,7 +25,7 @@ def read_table(path: Path, columns: tuple[str, ...], *, others: bool = False) ->
             reader = csv.DictReader(file)
             found = tuple(reader.fieldnames or ())
             if not (set(columns) <= set(found) if others else columns == found):
-                raise InputError(f"{path}: the columns are {listed(found) or 'none'}; expected {','.join(columns)}.")
+                raise InputError(f"{path}: the columns are {','.join(found)[:100]!r}; expected {','.join(columns)}.")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 if None in row or None in row.values():

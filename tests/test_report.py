@@ -24,9 +24,9 @@ from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.cost import cost_json
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import owner_key
-from fl_sv.ledger import append_section, read_records
-from fl_sv.payouts import allocate, money, read_payouts
-from fl_sv.publish import SEALED, payouts_record, publish
+from fl_sv.ledger import append_section, read_ledger
+from fl_sv.payouts import allocate, money, payouts_csv, read_payouts
+from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
 from fl_sv.report import write_report
 from fl_sv.report.findings import overlapping
 from fl_sv.report.html import render
@@ -36,7 +36,7 @@ from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
 from fl_sv.report.tables import Tables, read_tables
 from fl_sv.report.wording import decimal, places_for, scaled, short
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, Settlement, TeacherLoss, blocking, split
+from fl_sv.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.utilities import Score, UtilityTable, planned_rows
 from fl_sv.valuation import CompanyValue, Valuation
 from fl_sv.values import shapley
@@ -92,7 +92,7 @@ def make_evidence(config: Config) -> Evidence:
     )
 
 
-def make_valuation(config: Config, *, payable: bool) -> Valuation:
+def make_valuation(config: Config) -> Valuation:
     values = shapley([-loss("mlp-64", 0, c) for c in range(16)])
     halves = (0.35, 0.06, 0.06, 0.01)
     total = float(values.sum())
@@ -100,7 +100,7 @@ def make_valuation(config: Config, *, payable: bool) -> Valuation:
         CompanyValue(name, float(v), float(v - half), float(v + half), float(v / total), float(v / 2))
         for name, v, half in zip(COMPANIES, values, halves, strict=True)
     )
-    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, payable, "mlp-8", companies)
+    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", companies)
 
 
 def make_run(
@@ -122,16 +122,16 @@ def make_run(
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
         diagnostics={"D2": {"spearman": 0.61}},
     )
-    objections = blocking(alarms, accepted)
-    valuation = make_valuation(config, payable=not objections)
-    amounts, _ = split(valuation.values, config.payouts, COMPANIES, evidence.deployed_utility)
+    valuation = make_valuation(config)
+    payment = divide(evidence, valuation, alarms, config.payouts, accepted)
+    valuation = replace(valuation, payable=not payment.objections)
     run.write_text(rundir.CONFIG, dump_config(config))
     stages = {
         stage: {"seconds": 2.0, "company_seconds": 1.5, "bytes": 3_000_000, "flops": 4e9}
         for stage in ("teacher", "sweep")
     }
     run.write_text(rundir.COST, cost_json(stages, 5.0))
-    settlement = Settlement(law, valuation, amounts, alarms, objections, ())  # type: ignore[arg-type]
+    settlement = Settlement(law, valuation, alarms, payment)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})
     return run
 
@@ -233,7 +233,7 @@ def test_an_unpayable_run_says_so_with_every_alarm(tmp_path: Path) -> None:
     words = Grids(run.read_text(rundir.REPORT)).words
     assert "NOT payable" in words and "Two alarms fired" in words and "provisional" in words
     assert all(alarm in words for alarm in ALARMS)
-    assert "D1 asks whether a further run of the large model falls into the interval" in words
+    assert "D1 asks whether a run of the large model falls where the law" in words
     assert "Numbers in braces are companies: 0 Ash, 1 Beech, 2 Chestnut and 3 Damson." in words
     assert "may be paid" not in words
 
@@ -251,15 +251,15 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS)
     tables = read_tables(run)
     rules = tables.decision.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
-    amounts, _ = split(tables.valuation.values, rules, COMPANIES, 0.0)
-    run.write_text(rundir.PAYOUTS, "company,amount_cents\n" + "".join(f"{n},{c}\n" for n, c in amounts.items()))
-    append_section(run, owner_key(), "pay", {}, [payouts_record(amounts, rules, ["D1", "D5"], [])], SEALED)
+    payment = divide(tables.evidence, tables.valuation, ALARMS, rules, ("D1", "D5"))
+    run.write_text(rundir.PAYOUTS, payouts_csv(payment.amounts))
+    append_section(run, owner_key(), "pay", {}, [(PAYOUTS, payment_body(payment))], SEALED)
     write_report(run)
     page = run.read_text(rundir.REPORT)
     table = Grids(page).tables[0]
     assert cents(table[-1][5]) == 500
     assert "by decision: D1 and D5" in page and "fl-sv pay" in page
-    assert read_records(run.read_text(rundir.LEDGER))[-1].digest in page
+    assert read_ledger(run)[-1].digest in page
 
 
 def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_uncertain_order_and_harm_are_said_in_words(page: str) -> None:
 
 
 def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
-    records = read_records(run.read_text(rundir.LEDGER))
+    records = read_ledger(run)
     assert records[-1].digest in page
     assert "fl-sv verify DIR --key PUB" in page
 
@@ -362,6 +362,13 @@ def test_nothing_to_pay_draws_no_payouts(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", config_text=CONFIG.replace("1000001", "0"))
     write_report(run)
     assert "Nothing is paid, so there is nothing to draw." in run.read_text(rundir.REPORT)
+
+
+def test_a_regression_has_no_accuracy(run: RunDirectory) -> None:
+    tables = read_tables(run)
+    curve = tuple(replace(point, accuracy=None) for point in tables.evidence.curve)
+    words = Grids(render(build_page(replace(tables, evidence=replace(tables.evidence, curve=curve))))).words
+    assert "Value, squared units" in words and "classif" not in words and "nats" not in words
 
 
 # --- money ----------------------------------------------------------------------------------------------------------

@@ -96,10 +96,10 @@ def rank(evidence: Evidence) -> Finding | None:
     """D2: the large runs rank differently from what the law said, beyond what its own spread explains."""
     if len(evidence.progress_A) < evidence.data.n_companies:
         return None
-    agreement = _spearman(evidence.expected_A, evidence.progress_A)
+    agreement = float(_spearman(evidence.expected_A, evidence.progress_A[None, :])[0])
     root_AA = np.linalg.cholesky(evidence.covariance_AA)
     noise_DA = np.random.default_rng(0).standard_normal((DRAWS, len(root_AA))) @ root_AA.T
-    drawn_D = np.array([_spearman(evidence.expected_A, evidence.expected_A + noise_A) for noise_A in noise_DA])
+    drawn_D = _spearman(evidence.expected_A, evidence.expected_A + noise_DA)
     p_value = float((1 + (drawn_D <= agreement).sum()) / (1 + DRAWS))
     figures = {"spearman": agreement, "p_value": p_value}
     if agreement >= LEAST_RANK or p_value >= ERROR_SHARE:
@@ -230,8 +230,11 @@ def _coalition(evidence: Evidence, run: int) -> str:
     return spelled(evidence.data.coalition_C[evidence.data.extra[run]])
 
 
-def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Rank correlation over the runs and the two ends."""
-    rank_a = rankdata(np.concatenate([[0.0, 1.0], a]))
-    rank_b = rankdata(np.concatenate([[0.0, 1.0], b]))
-    return float(np.corrcoef(rank_a, rank_b)[0, 1])
+def _spearman(expected_A: NDArray[np.float64], measured_DA: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D,) rank correlation of each row with the expectation, over the runs and the two ends."""
+    ends_D2 = np.tile([0.0, 1.0], (len(measured_DA), 1))
+    rank_D = rankdata(np.concatenate([ends_D2, measured_DA], axis=1), axis=1)
+    rank = rankdata(np.concatenate([[0.0, 1.0], expected_A]))
+    rank_D, rank = rank_D - rank_D.mean(axis=1, keepdims=True), rank - rank.mean()
+    agreement_D: NDArray[np.float64] = rank_D @ rank / np.sqrt(np.sum(rank_D**2, axis=1) * (rank @ rank))
+    return agreement_D

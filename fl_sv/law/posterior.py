@@ -2,9 +2,9 @@
 
 Progress of the large game = curve(theta) + amplitude * deviation, with theta ~ N(prior) and the deviation of
 process.py, which the training-seed noise of the small tables is part of. Conditioning on the large runs puts every
-prediction through the measured loss; everything is linear in the runs, so that mean and covariance of the Shapley values follow
-without a covariance of 2**N coalitions. The amplitude is uncertain: a grid of amplitudes with log-normal prior weight
-is averaged by evidence.
+prediction through the measured loss. Everything is linear in the runs, so that mean and covariance of the Shapley
+values follow without a covariance of 2**N coalitions. The amplitude is uncertain: a grid of amplitudes with log-normal
+prior weight is averaged by evidence.
 
 Shapes: N companies, C coalitions, A extra large runs, P law parameters, G amplitudes.
 """

@@ -113,10 +113,10 @@ def ledger_grid(tables: Tables) -> Grid:
 
 def limits(tables: Tables, facts: Facts) -> tuple[str, ...]:
     """What the report does not promise."""
-    missed = percent(1 - tables.valuation.level, 0 if facts.level.find(".") < 0 else 1)
+    missed = percent(1 - tables.valuation.level, 1 if "." in facts.level else 0)
     return (
-        "It does not say that the law is true. It says which checks were made and which of them raised an alarm; a check "
-        "that was not made might have raised one.",
+        "It does not say that the law is true. It says which checks were made and which of them raised an alarm; a "
+        "check that was not made might have raised one.",
         f"Each interval stands alone: about {missed} of such intervals miss, so among many companies some will. They "
         "cover other training seeds and other validation examples, not another partition of the data.",
         "Values hold for this large model, this way of training and this validation set. They are no market price, and "

@@ -15,9 +15,9 @@ from fl_sv import rundir
 from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import fingerprint
-from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, newest, read_records, signers
+from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, newest, read_ledger, signers
 from fl_sv.payouts import read_payouts
-from fl_sv.publish import read_evidence
+from fl_sv.publish import PAYOUTS, read_evidence
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import Evidence, code_of
 from fl_sv.valuation import Valuation, fit_to_table
@@ -88,7 +88,7 @@ class Tables:
 
 def read_tables(run: RunDirectory) -> Tables:
     """Raises InputError for a table that is missing or damaged, VerificationError for one that was changed."""
-    records = read_records(run.read_text(rundir.LEDGER))
+    records = read_ledger(run)
     _require_as_signed(run, records)
     evidence = read_evidence(run)
     valuation = Valuation.from_json(run.read_text(rundir.VALUATION))
@@ -139,9 +139,9 @@ def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> L
 def _decision(
     run: RunDirectory, records: Sequence[Record], law_alarms: Sequence[str], configured: Sequence[str]
 ) -> Decision:
-    body = newest(records, "payouts").body
+    body = newest(records, PAYOUTS).body
     # An axiom's alarm that is accepted now stands in words only among the objections of an earlier section.
-    earlier = [text for record in records if record.kind == "payouts" for text in record.body["objections"]]
+    earlier = [text for record in records if record.kind == PAYOUTS for text in record.body["objections"]]
     fired = list(dict.fromkeys([*law_alarms, *earlier]))
     # The config may accept what never fired; `fl-sv pay` cannot.
     of_config = [code for code in configured if code in map(code_of, fired)]

@@ -7,15 +7,15 @@ NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
 # What each check asks. An alarm says that the answer was no; an untested one was never asked.
 CHECKS = {
-    "D1": "whether a further run of the large model falls into the interval that was predicted for it beforehand",
-    "D2": "whether the coalitions stand in the same order by the small model and by the large one",
-    "D3": "whether the relation between small and large losses changes steadily from one small size to the next",
+    "D1": "whether a run of the large model falls where the law and the other runs expect it, beyond chance",
+    "D2": "whether the runs of the large model stand in the order in which the law puts them",
+    "D3": "whether the small sizes go on steadily in one direction, so that something can be said about the next size",
     "D4": "whether what the law leaves unexplained is free of patterns, such as by number of companies or data size",
     "D5": "whether the small model learns enough, beyond the chance of its seeds, to tell coalitions apart",
     "D6": "whether the small model's values stay the same at a lower learning rate",
     "D7": "whether the small and the large model learn along the same curve, round by round",
     "D8": "whether the same law comes out on synthetic data",
-    "D9": "whether the law does better than the small model's shares as they are",
+    "D9": "whether the small model adds anything to what the runs of the large model say by themselves",
     "A1": "whether the values add up to what there is to be divided",
     "A2": "whether a company that changes nothing has the value nothing",
     "A3": "whether companies that can be exchanged for each other have the same value",

@@ -29,8 +29,8 @@ def least_core(utilities: ArrayLike) -> tuple[float, NDArray[np.float64]]:
     utilities: (2**N,), N <= 16. The allocation sums to v(grand) - v(empty); epsilon is its largest excess over
     proper nonempty coalitions, the smallest possible, and may be negative. The core is empty exactly when epsilon
     is positive, up to rounding. Where the least core is more than one point the allocation is the prenucleolus, the
-    point in it that treats copies alike. One company alone has no proper coalition: epsilon is 0. Raises InputError for a
-    bad table.
+    point in it that treats copies alike. One company alone has no proper coalition: epsilon is 0.
+    Raises InputError for a bad table.
 
     >>> epsilon, allocation = least_core([0, 0, 0, 1, 0, 1, 0, 1])  # 0 needs one of 1 and 2, who are alike
     >>> round(epsilon, 9), allocation.round(9) + 0

@@ -15,6 +15,10 @@ from fl_sv.values.surrogate import fit_surrogate
 
 Floats = NDArray[np.float64]
 
+# The surrogate chosen is the one whose left-out residuals came out smallest, and they are a little too small: for
+# budgets of 256 to 1024 of 4096 the errors were 1.0 to 1.17 times what they announce (4 kinds of games, 2026-11).
+CHOICE = 1.1
+
 
 def corrected_surrogate(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
@@ -72,5 +76,5 @@ def _standard_errors(pairs: Pairs, left_out_P: Floats, count_KN: Floats) -> Floa
     variance_K = variance_K[np.minimum(size_K, n_companies - size_K)]
     variance_N = (variance_K[1:-1, None] / np.maximum(count_KN[1:-1], 1)).sum(axis=0) / n_companies**2
     degrees_of_freedom = max(n_pairs - n_companies, 1)
-    stderr_N: Floats = np.sqrt(variance_N * (1 - 1 / n_companies) * n_pairs / degrees_of_freedom)
+    stderr_N: Floats = CHOICE * np.sqrt(variance_N * (1 - 1 / n_companies) * n_pairs / degrees_of_freedom)
     return stderr_N

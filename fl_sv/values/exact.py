@@ -115,13 +115,16 @@ def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
 def _semivalue(utility_C: NDArray[np.float64], n_companies: int, weight_N: NDArray[np.float64]) -> NDArray[np.float64]:
     """value_N: every company's marginal contributions, weighted by the size of the coalition it joins."""
     weight_R = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
-    value_N = np.empty(n_companies)
-    for i in range(n_companies):
-        marginal_R = _marginals(utility_C, i)
-        marginal_R *= weight_R
-        # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same bits always.
-        value_N[i] = marginal_R.sum()
-    return value_N
+    return np.array([_weighted_marginals(utility_C, i, weight_R) for i in range(n_companies)])
+
+
+def _weighted_marginals(utility_C: NDArray[np.float64], i: int, weight_R: NDArray[np.float64]) -> float:
+    """Weighted sum of the marginal contributions of company i. A function of its own, so that the marginals of one
+    company are forgotten before the next are made."""
+    marginal_R = _marginals(utility_C, i)
+    marginal_R *= weight_R
+    # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same bits always.
+    return float(marginal_R.sum())
 
 
 def _marginals(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]:

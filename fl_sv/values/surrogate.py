@@ -132,8 +132,9 @@ def _covariance_of_differences(
     n = member_RN.shape[1]
     s, t = member_RN.sum(axis=1, dtype=float)[:, None], member_LN.sum(axis=1, dtype=float)[None, :]
     m = member_RN.astype(float) @ member_LN.T.astype(float)
-    same = covariance(n, s, t, m) + covariance(n, n - s, n - t, n - s - t + m)
-    return same - covariance(n, n - s, t, t - m) - covariance(n, s, n - t, s - m)
+    same: Floats = covariance(n, s, t, m) + covariance(n, n - s, n - t, n - s - t + m)
+    crossed: Floats = covariance(n, n - s, t, t - m) + covariance(n, s, n - t, s - m)
+    return same - crossed
 
 
 def _shapley_of_columns(covariance: Covariance, member_LN: NDArray[np.bool_]) -> Floats:
@@ -146,7 +147,8 @@ def _shapley_of_columns(covariance: Covariance, member_LN: NDArray[np.bool_]) ->
         inside[t], outside[t] = _shapley_of_column(covariance, n, t)
     within_L1 = (inside[size_L] - outside[n - size_L])[:, None]
     without_L1 = (outside[size_L] - inside[n - size_L])[:, None]
-    return np.where(member_LN, within_L1, without_L1)
+    value_LN: Floats = np.where(member_LN, within_L1, without_L1)
+    return value_LN
 
 
 def _shapley_of_column(covariance: Covariance, n: int, t: int) -> tuple[float, float]:

@@ -1,0 +1,65 @@
+"""Import directions, the public surface, and what a process loads."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fl_sv
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FORBIDDEN = {
+    "fl_sv": {"flwr", "ray", "clients", "server", "strategies", "benchmarks"},
+    "clients": {"server", "strategies", "ray", "benchmarks"},
+    "strategies": {"server", "clients", "ray", "benchmarks"},
+    "server": {"benchmarks"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level packages that a module imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_imports_follow_the_direction_of_the_story(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        if "_app" not in path.parts:
+            assert not set(imports(path)) & FORBIDDEN[room], path
+
+
+def test_only_the_simulation_runs_clients_in_the_servers_process() -> None:
+    users = {path.name for path in (ROOT / "server").glob("*.py") if "clients" in imports(path)}
+    assert users == {"simulation.py"}
+
+
+def test_public_names_are_exactly_what_the_library_exports() -> None:
+    exported = {name for name in vars(fl_sv) if not name.startswith("_")}
+    submodules = {name for name in exported if f"fl_sv.{name}" in sys.modules}
+    assert exported - submodules == set(fl_sv.__all__) - {"__version__"}
+
+
+def test_library_alone_loads_neither_torch_nor_flower_nor_ray() -> None:
+    code = "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_story_is_one_page() -> None:
+    assert len((ROOT / "server" / "valuation.py").read_text().splitlines()) <= 110
+
+
+def test_readme_tree_names_every_tracked_file_of_the_code() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for room in ("fl_sv", "clients", "server", "strategies", "configs"):
+        for path in sorted((ROOT / room).glob("*")):
+            if path.name not in ("__init__.py", "__pycache__", "py.typed", "_app") and not path.name.startswith("."):
+                assert path.name in readme, f"README's tree does not name {room}/{path.name}"

@@ -1,0 +1,114 @@
+"""A run that is killed or interrupted goes on from its journal and ends in the same bytes."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+GAME = """
+companies: [Ash, Beech, Chestnut, Damson]
+data: {source: digits, partition: {kind: dirichlet, alpha: 3}}
+models:
+  small: [{kind: mlp, hidden: [8]}, {kind: mlp, hidden: [12]}]
+  large: {kind: mlp, hidden: [256]}
+training: {rounds: 12, seeds: 2}
+teacher: {strategy: fedadam, options: {eta: 0.01}}
+coalitions: {waves: 5}
+payouts: {pot: {kind: fixed, cents: 1000}}
+"""
+TABLES = ("utilities.csv", "valuation.json", "payouts.csv", "teacher.csv")
+
+
+class Run:
+    """`fl-sv run` in a process of its own."""
+
+    def __init__(self, folder: Path, backend: str, *extra: str) -> None:
+        self.out = folder / "run"
+        (folder / "game.yaml").write_text(GAME)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fl_sv.cli", "run", folder / "game.yaml", "--out", self.out, "--backend", backend, *extra],
+            env={**os.environ, "FL_SV_HOME": str(folder / "home")},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    def wait_for(self, query: str, count: int) -> None:
+        """Until the journal holds `count` rows of the query."""
+        while self.process.poll() is None:
+            if self._rows(query) >= count:
+                return
+            time.sleep(0.005)
+        raise AssertionError(f"the run ended before {query!r} had {count} rows: {self.process.communicate()[1]}")
+
+    def end(self) -> tuple[int, str]:
+        _, errors = self.process.communicate(timeout=300)
+        return self.process.returncode, errors
+
+    def tables(self) -> dict[str, bytes]:
+        return {name: (self.out / name).read_bytes() for name in TABLES}
+
+    def _rows(self, query: str) -> int:
+        try:
+            with sqlite3.connect(f"file:{self.out}/journal.sqlite?mode=ro", uri=True) as database:
+                return int(database.execute(f"SELECT COUNT(*) FROM {query}").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0  # not there yet
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    run = Run(tmp_path_factory.mktemp("undisturbed"), "inline")
+    assert run.end() == (0, "")
+    return run.tables()
+
+
+IN_THE_TEACHER = ("teacher WHERE run='teacher/0'", 5)
+IN_THE_GAMES_FEDAVG = ("teacher WHERE run='fedavg/0'", 4)
+BEFORE_THE_SWEEP = ("score", 3)
+IN_THE_SWEEP = ("wave", 2)
+
+
+def test_run_killed_in_every_stage_ends_in_the_same_bytes(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    for moment in (IN_THE_TEACHER, IN_THE_GAMES_FEDAVG, BEFORE_THE_SWEEP, IN_THE_SWEEP):
+        run = Run(tmp_path, "inline", "--resume")
+        run.wait_for(*moment)
+        run.process.kill()
+        run.end()
+    last = Run(tmp_path, "inline", "--resume")
+    assert last.end() == (0, "")
+    assert last.tables() == undisturbed
+
+
+def test_run_killed_on_ray_then_interrupted_by_control_c_then_finished_inline_ends_in_the_same_bytes(
+    undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    killed = Run(tmp_path, "ray")
+    killed.wait_for(*IN_THE_TEACHER)
+    killed.process.kill()
+    killed.end()
+    interrupted = Run(tmp_path, "ray", "--resume")
+    interrupted.wait_for(*IN_THE_SWEEP)
+    interrupted.process.send_signal(signal.SIGINT)
+    code, errors = interrupted.end()
+    assert code == 1
+    assert "go on with --resume" in errors
+    assert "Traceback" not in errors
+    last = Run(tmp_path, "inline", "--resume")
+    assert last.end() == (0, "")
+    assert last.tables() == undisturbed
+
+
+def test_second_writer_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    first = Run(tmp_path, "inline")
+    first.wait_for(*IN_THE_TEACHER)
+    code, errors = Run(tmp_path, "inline", "--resume").end()
+    first.process.kill()
+    first.end()
+    assert code == 2
+    assert "being written by another process" in errors

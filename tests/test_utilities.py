@@ -1,0 +1,166 @@
+"""Tables in CSV: written so that every number reads back exactly, read so that a bad row is named."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fl_sv.errors import InputError
+from fl_sv.tables import read_game
+from fl_sv.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
+
+COMPANIES = ("Ash-Co", "Beech 2")
+HEADER = "coalition,members,model,seed,loss,accuracy,status\n"
+scores = st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(0, 1))
+
+
+def table_of(companies: tuple[str, ...], cells: list[tuple[float, float | None]]) -> UtilityTable:
+    """One small model with a seed on the first len(cells) coalitions; the large one is planned and not done."""
+    small = range(len(cells))
+    planned = planned_rows(["s", "large"], {"s": 1, "large": 1}, {"s": small, "large": [0, 1]})
+    done = [Score(coalition, "s", 0, *cell) for coalition, cell in enumerate(cells)]
+    return UtilityTable(companies, ("s", "large"), planned, {score.key: score for score in done})
+
+
+def read(folder: Path, text: str, companies: tuple[str, ...] = COMPANIES) -> UtilityTable:
+    path = folder / "utilities.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_utilities(path, companies)
+
+
+@given(st.lists(scores, min_size=4, max_size=4))
+def test_every_float_reads_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[float, float | None]]
+) -> None:
+    table = table_of(COMPANIES, cells)
+    text = utilities_csv(table)
+    again = read(tmp_path_factory.mktemp("table"), text)
+    assert again == table
+    assert utilities_csv(again) == text
+
+
+def test_coalition_of_any_length_is_a_decimal_integer(tmp_path: Path) -> None:
+    companies = tuple(f"Company {i}" for i in range(300))
+    grand = 2**300 - 1
+    score = Score(grand, "s", 0, 1.5, None)
+    table = UtilityTable(companies, ("s",), (score.key,), {score.key: score})
+    text = utilities_csv(table)
+    assert text.splitlines()[1].startswith(f"{grand},Company 0+Company 1+")
+    assert read(tmp_path, text, companies) == table
+
+
+def test_rows_are_sorted_by_model_size_then_seed_then_coalition() -> None:
+    rows = planned_rows(["s", "large"], {"s": 2, "large": 1}, {"s": [3, 0], "large": [1, 0]})
+    assert rows == (("s", 0, 0), ("s", 0, 3), ("s", 1, 0), ("s", 1, 3), ("large", 0, 0), ("large", 0, 1))
+
+
+def test_training_that_is_planned_and_not_done_has_neither_loss_nor_accuracy() -> None:
+    assert utilities_csv(table_of(COMPANIES, [(1.0, None)])).splitlines()[2:] == [
+        "0,,large,0,,,planned",
+        "1,Ash-Co,large,0,,,planned",
+    ]
+
+
+def test_missing_training_is_named_and_never_a_number() -> None:
+    table = table_of(COMPANIES, [(1.0, None)] * 4)
+    assert table.mean_losses("s") == dict.fromkeys(range(4), 1.0)
+    with pytest.raises(InputError, match=r"2 trainings of large have no utility: nobody \(seed 0\), Ash-Co \(seed 0\)"):
+        table.mean_losses("large")
+
+
+def test_mean_over_seeds_is_taken_coalition_by_coalition() -> None:
+    planned = planned_rows(["s"], {"s": 2}, {"s": [0, 1]})
+    losses = dict(zip(planned, [1.0, 2.0, 5.0, 8.0], strict=True))
+    done = {key: Score(key[2], "s", key[1], loss, None) for key, loss in losses.items()}
+    table = UtilityTable(("Ash",), ("s",), planned, done)
+    assert table.mean_losses("s") == {0: 3.0, 1: 5.0}
+    assert table.loss_by_seed("s").tolist() == [[1.0, 2.0], [5.0, 8.0]]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("x,,s,0,1.0,,done", "line 3: .*'x'"),
+        ("1,Ash-Co,s,zero,1.0,,done", "line 3: .*'zero'"),
+        ("1,Ash-Co,s,0,one,,done", "line 3: .*'one'"),
+        ("4,Ash-Co,s,0,1.0,,done", "line 3: there is no coalition 4 of 2 companies"),
+        ("-1,Ash-Co,s,0,1.0,,done", "line 3: there is no coalition -1"),
+        ("1,Beech 2,s,0,1.0,,done", "line 3: members are 'Beech 2'; coalition 1 is 'Ash-Co'"),
+        ("1,Ash-Co,s,0,,,done", "line 3: the status is done, but the loss is ''"),
+        ("1,Ash-Co,s,0,nan,,done", "line 3: the status is done, but the loss is 'nan'"),
+        ("1,Ash-Co,s,0,1.0,1.5,done", "line 3: the accuracy is '1.5'"),
+        ("1,Ash-Co,s,0,1.0,nan,done", "line 3: the accuracy is 'nan'"),
+        ("1,Ash-Co,s,0,1.0,,planned", "line 3: the status is planned, but there is a loss"),
+        ("1,Ash-Co,s,0,1.0,,maybe", "line 3: the status is 'maybe'; it must be done or planned"),
+        ("1,Ash-Co,s,0,1.0", "line 3: the row has more or fewer cells than the 7 columns"),
+        ("1,Ash-Co,s,0,1.0,,done,", "line 3: the row has more or fewer cells than the 7 columns"),
+        ("0,,s,0,2.0,,done", "line 3: coalition 0 of s, seed 0, stands twice"),
+    ],
+)
+def test_bad_row_is_named_with_its_line(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, f"{HEADER}0,,s,0,1.0,,done\n{row}\n")
+
+
+def test_planned_row_that_stands_twice_is_named_however_far_apart(tmp_path: Path) -> None:
+    rows = "0,,s,0,,,planned\n1,Ash-Co,s,0,,,planned\n0,,s,0,,,planned\n"
+    with pytest.raises(InputError, match="line 4: coalition 0 of s, seed 0, stands twice"):
+        read(tmp_path, HEADER + rows)
+
+
+def test_wrong_header_and_missing_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the columns are 'coalition,loss'; expected coalition,members,model"):
+        read(tmp_path, "coalition,loss\n")
+    with pytest.raises(InputError, match=r"nowhere\.csv cannot be read: No such file"):
+        read_utilities(tmp_path / "nowhere.csv", COMPANIES)
+
+
+# --- tables from elsewhere ----------------------------------------------------------------------------------------
+
+
+def game(folder: Path, text: str | bytes) -> np.ndarray:
+    path = folder / "game.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_game(path)
+
+
+def test_game_may_have_its_rows_in_any_order_and_more_columns(tmp_path: Path) -> None:
+    rows = "utility,note,coalition\n6,all,3\n1,a,1\n0,,0\n2,b,2\n"
+    assert game(tmp_path, rows).tolist() == [0, 1, 2, 6]
+    assert game(tmp_path, b"\xef\xbb\xbf" + rows.encode()).tolist() == [0, 1, 2, 6]  # as Excel writes it
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=8, max_size=8))
+def test_game_reads_back_exactly(tmp_path_factory: pytest.TempPathFactory, utilities: list[float]) -> None:
+    rows = "".join(f"{coalition},{utility!r}\n" for coalition, utility in enumerate(utilities))
+    again = game(tmp_path_factory.mktemp("game"), f"coalition,utility\n{rows}").tolist()
+    assert list(map(math.copysign, again, utilities)) == again == utilities
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the columns are ''; expected coalition,utility"),
+        ("coalition;utility\n0;1\n", "the columns are 'coalition;utility'; expected"),
+        ("coalition,utility\n", "has 0 rows"),
+        ("coalition,utility\n0,1\n", "has 1 rows"),
+        ("coalition,utility\n0,1\n2,1\n", r"2 of 4 coalitions of 2 companies are missing: 1, 3\."),
+        ("coalition,utility\n0,1\n8388608,1\n", r"16777214 of 16777216 coalitions .* are missing: 1, 2, .* and 16777204"),
+        ("coalition,utility\n0,1\n1,1\n1,2\n", "line 4: coalition 1 stands twice"),
+        ("coalition,utility\n0,1\n1.5,1\n", "line 3: the coalition is '1.5'"),
+        ("coalition,utility\n0,1\n-1,1\n", "line 3: coalition -1 is out of range"),
+        ("coalition,utility\n0,1\n16777216,1\n", "line 3: coalition 16777216 is out of range; .*at most 24 companies"),
+        ("coalition,utility\n0,1\n1,much\n", "line 3: the utility of coalition 1 is 'much', not a number"),
+        ("coalition,utility\n0,1\n1,nan\n", "line 3: the utility of coalition 1 is nan; it must be finite"),
+        ("coalition,utility\n0,1\n1,1e999\n", "line 3: the utility of coalition 1 is inf"),
+        ("coalition,utility\n0,1\n1\n", "line 3: the row has more or fewer cells"),
+        (b"coalition,utility\n0,\xff\n", "is no CSV text"),
+        (b"PK\x03\x04\x00\x00", r"the columns are 'PK\\x03\\x04\\x00\\x00'; expected"),
+    ],
+)
+def test_bad_game_is_refused_with_the_line_or_the_coalitions(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        game(tmp_path, text)
