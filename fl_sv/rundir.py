@@ -111,10 +111,17 @@ def _locked(run: RunDirectory) -> Iterator[None]:
 
 
 def check_destination(path: Path, config: Config, *, resume: bool) -> None:
-    """Raises InputError when a run cannot begin in `path`, or go on there with `resume`; changes nothing.
+    """Raises InputError when a run cannot begin in `path`, or go on there with `resume`, or while another one does.
 
     A folder that is missing or empty is begun in; one with a run of the same config can be resumed.
     """
+    _check_content(path, config, resume=resume)
+    if _occupied(path):
+        with _locked(RunDirectory(path)):
+            pass
+
+
+def _check_content(path: Path, config: Config, *, resume: bool) -> None:
     try:
         nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     except OSError as error:
@@ -147,7 +154,7 @@ def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[Run
         raise InputError(f"--out {path} cannot be made: {error.strerror}. Give a folder that you may write.") from None
     run = RunDirectory(path)
     with _locked(run):
-        check_destination(path, config, resume=resume)  # another process may have begun in between
+        _check_content(path, config, resume=resume)  # another process may have begun in between
         if not run.finished:
             run.write_text(CONFIG, dump_config(config))
         yield run

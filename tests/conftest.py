@@ -1,29 +1,19 @@
-"""One finished run for all tests that need one, and the command line as a test calls it."""
+"""One finished run for all tests that need one, and the command line in this process."""
 
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from fl_sv.cli import main
 from fl_sv.keys import HOME_VARIABLE
 from fl_sv.rundir import RunDirectory
+from tests.runs import SMOKE, Answer, Command, shell
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SMOKE = REPOSITORY / "configs" / "smoke.yaml"
-
-
-class Answer(NamedTuple):
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +29,7 @@ def owner_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def finished_run(owner_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of configs/smoke.yaml, by the command line. Never write into it: `run` is a copy."""
     out = tmp_path_factory.mktemp("smoke") / "run"
-    shell(["run", str(SMOKE), "--out", str(out), "--backend", "inline", "--quiet"], expect=0)
+    assert shell("run", SMOKE, "--out", out, "--backend", "inline", "--quiet") == Answer(0, "", "")
     return out
 
 
@@ -50,7 +40,7 @@ def run(finished_run: Path, tmp_path: Path) -> RunDirectory:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """`fl-sv ARGUMENTS` in this process."""
 
     def call(*arguments: object) -> Answer:
@@ -61,17 +51,3 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         return Answer(code, *capsys.readouterr())
 
     return call
-
-
-def shell(arguments: list[str], *, expect: int, environment: dict[str, str] | None = None) -> Answer:
-    """`fl-sv ARGUMENTS` in a process of its own; `expect` is its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fl_sv.cli", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == expect, done.stderr
-    return Answer(done.returncode, done.stdout, done.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_sv.errors import InputError, RunError
@@ -37,6 +37,7 @@ def reopened(journal: Journal, path: Path) -> Journal:
     return Journal(path)
 
 
+@settings(max_examples=20)  # each waits for the disk
 @given(st.dictionaries(st.integers(0, 2**200), st.tuples(floats, st.none() | floats)))
 def test_scores_read_back_exactly_for_coalitions_of_any_length(
     tmp_path_factory: pytest.TempPathFactory, cells: dict[int, tuple[float, float | None]]
@@ -105,7 +106,7 @@ def test_company_whose_data_changed_between_two_sessions_is_named(journal: Journ
     assert journal.companies() == companies
     with pytest.raises(InputError, match="The data of Beech changed since the run began: 20 examples then, 21 now"):
         journal.register({**companies, "Beech": (21, "b")})
-    with pytest.raises(InputError, match="The data of Ash changed .* or other rows"):
+    with pytest.raises(InputError, match=r"The data of Ash changed .* or other rows"):
         journal.register({**companies, "Ash": (10, "other")})
 
 

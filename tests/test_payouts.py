@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_clipped_amounts_sum_exactly_to_the_pot_and_none_is_negative(them: list[
 def test_whoever_is_worth_more_is_paid_no_less(them: list[float], pot: int) -> None:
     amounts = allocate(them, pot)
     ranked = sorted(zip(them, amounts.tolist(), strict=True))
-    for (less, fewer), (more, cents) in zip(ranked, ranked[1:], strict=False):
+    for (less, fewer), (more, cents) in pairwise(ranked):
         assert fewer <= cents or less == more
 
 
@@ -153,7 +154,9 @@ def test_numpy_integers_and_the_largest_pot_are_paid_exactly() -> None:
 
 
 @given(st.floats(-100, 100), st.floats(-100, 100), st.floats(0.01, 1e6))
-def test_performance_pot_is_the_rounded_product_and_nothing_below_the_floor(u: float, floor: float, rate: float) -> None:
+def test_performance_pot_is_the_rounded_product_and_nothing_below_the_floor(
+    u: float, floor: float, rate: float
+) -> None:
     pot = PerformancePot(kind="performance", cents_per_utility=rate, floor=floor)
     cents = pot_cents(pot, u)
     assert cents == 0 if u <= floor else abs(cents - (u - floor) * rate) <= 0.5 + 1e-6 * rate

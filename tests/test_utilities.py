@@ -148,7 +148,10 @@ def test_game_reads_back_exactly(tmp_path_factory: pytest.TempPathFactory, utili
         ("coalition,utility\n", "has 0 rows"),
         ("coalition,utility\n0,1\n", "has 1 rows"),
         ("coalition,utility\n0,1\n2,1\n", r"2 of 4 coalitions of 2 companies are missing: 1, 3\."),
-        ("coalition,utility\n0,1\n8388608,1\n", r"16777214 of 16777216 coalitions .* are missing: 1, 2, .* and 16777204"),
+        (
+            "coalition,utility\n0,1\n8388608,1\n",
+            r"16777214 of 16777216 coalitions .* are missing: 1, 2, .* and 16777204",
+        ),
         ("coalition,utility\n0,1\n1,1\n1,2\n", "line 4: coalition 1 stands twice"),
         ("coalition,utility\n0,1\n1.5,1\n", "line 3: the coalition is '1.5'"),
         ("coalition,utility\n0,1\n-1,1\n", "line 3: coalition -1 is out of range"),

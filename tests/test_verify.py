@@ -5,41 +5,23 @@ import dataclasses
 import json
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fl_sv import rundir
-from fl_sv.config import Config, dump_config
 from fl_sv.keys import HOME_VARIABLE, fingerprint, owner_key, raw
 from fl_sv.ledger import CLOSE, append_section, newest, read_ledger
 from fl_sv.machine import software
 from fl_sv.payouts import allocate, read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, publish, read_evidence
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, code_of, settle
+from fl_sv.settlement import code_of, settle
 from fl_sv.valuation import Valuation, save_validation
-from tests.conftest import Answer
+from tests.runs import Command, published, with_sections
 
-Command = Callable[..., Answer]
 D_ALARMS = tuple(f"D{number}" for number in range(1, 10))
-
-
-def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDirectory:
-    """A finished run on other evidence, by the code that finishes every run."""
-    folder.mkdir()
-    other = RunDirectory(folder)
-    other.write_text(rundir.CONFIG, dump_config(evidence.config))
-    shutil.copy(source.file(rundir.COST), other.file(rundir.COST))
-    publish(other, evidence, settle(evidence), software())
-    return other
-
-
-def with_sections(config: Config, **changes: dict[str, object]) -> Config:
-    content = config.model_dump()
-    return Config.model_validate(content | {name: content[name] | change for name, change in changes.items()})
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """Diagnostics D1 to D9: what says that the law does not hold here.
 
-Every test compares the extra large runs with what the law said *before* it saw them, and its threshold is a share of
-the family-wise error: all tests together fire in at most one of ten games in which the law holds. A test without the
-data it needs is listed as untested, never as held. Duplicated companies are no alarm: only deviations from the law are.
+Every test on large runs compares them with what the law said before it saw them (D2, D4), or before it saw that one
+(D1, D9). Thresholds are shares of the family-wise error. They were chosen on the 45 games of tests/data/law_digits.npz:
+from widths 16, 32, 64 to 256, 2 to 4 of these show an alarm (by number of runs), two of them because their seeds
+disagree wildly; from widths 8, 16, 32, which lead less far, 4 to 7; from width 64 alone 2, with 2N runs 10.
+
+A test without the data it needs is listed as untested, never as held. Duplicated companies are no alarm: only
+deviations from the law are.
 
 Shapes: N companies, C coalitions, M small sizes, A extra large runs.
 """
@@ -12,27 +16,32 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
 from fl_sv.law.posterior import covariance_of_runs, left_out
+from fl_sv.law.process import variance
 from fl_sv.law.selection import Selected
 from fl_sv.values.tables import spelled
 
 CODES = ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9")
-ERROR_SHARE = 0.02
+# Each test's share of the family's one in ten.
+ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
+# A singleton's deviation below this share of the large model's gain is ordinary: the run itself puts it right. In large
+# coalitions less is allowed, but never less than a third of it.
+MATERIAL, LEAST_DEPTH = 0.15, 1 / 3
 DRAWS = 2000
 LEAST_RANK, LEAST_RANGE = 0.90, 10.0
-TURNING, GROWING = -0.2, 1.5
+TURNING, GROWING, FARTHEST = -0.2, 1.5, 3.0
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Alarms as sentences; diagnostics: figures by code; tested, untested: the codes."""
+    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested: the codes."""
 
     alarms: tuple[str, ...]
-    diagnostics: dict[str, dict[str, float]]
+    diagnostics: dict[str, float]
     tested: tuple[str, ...]
     untested: tuple[str, ...]
 
@@ -64,31 +73,35 @@ def examine(game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.
     done = {code: finding for code, finding in found.items() if finding is not None}
     return Findings(
         alarms=tuple(f"{code}: {finding.alarm}" for code, finding in done.items() if finding.alarm is not None),
-        diagnostics={code: finding.figures for code, finding in done.items()},
+        diagnostics={f"{code} {name}": x for code, finding in done.items() for name, x in finding.figures.items()},
         tested=tuple(code for code in CODES if code in done),
         untested=tuple(code for code in CODES if code not in done),
     )
 
 
 def bracket(evidence: Evidence) -> Finding | None:
-    """D1: a large run outside the interval that the law and all other runs gave it."""
+    """D1: a large run outside the interval that the law and all other runs gave it, and far enough to matter."""
     n_runs = len(evidence.progress_A)
     if not n_runs:
         return None
     left = left_out(evidence.choice.prior, evidence.data, evidence.progress_A)
-    worst = int(np.argmin(left.p_value_A))
-    error = float(left.error_A[worst] * evidence.game.unit)
     # Bonferroni: the smallest of n_runs probabilities.
-    p_value = min(1.0, float(left.p_value_A[worst]) * n_runs)
-    figures = {"p_value": p_value, "error": -error}
-    if p_value >= ERROR_SHARE:
+    p_value_A = np.minimum(1.0, 2 * n_runs * norm.sf(np.abs(left.error_A) / left.std_A))
+    # Large coalitions deviate less, in the measure of process.py.
+    depth_A = np.sqrt(variance(evidence.data.members_CN[evidence.data.extra]))
+    material_A = np.abs(left.error_A) >= MATERIAL * np.maximum(depth_A, LEAST_DEPTH)
+    worst = int(np.argmin(np.where(material_A, p_value_A, 1 + p_value_A)))
+    error = float(left.error_A[worst] * evidence.game.unit)
+    p_value = float(p_value_A[worst])
+    figures = {"p_value": p_value, "share_of_gain": float(left.error_A[worst])}
+    if p_value >= ERROR_SHARE or not material_A[worst]:
         return Finding(figures, None)
     direction = "above" if error < 0 else "below"
     return Finding(
         figures,
         f"the large model's loss of coalition {_coalition(evidence, worst)} lies {abs(error):.3g} {direction} what the "
-        f"law and the other large runs say (p = {p_value:.4f}, allowed {ERROR_SHARE}); the small model "
-        f"{'over' if error < 0 else 'under'}-values it",
+        f"law and the other large runs say, {abs(left.error_A[worst]):.0%} of the large model's gain "
+        f"(p = {p_value:.4f}, allowed {ERROR_SHARE}): the small model {'over' if error < 0 else 'under'}-values it",
     )
 
 
@@ -112,13 +125,23 @@ def rank(evidence: Evidence) -> Finding | None:
 
 
 def ladder(evidence: Evidence) -> Finding | None:
-    """D3: the small sizes do not go on in one direction."""
-    retention = evidence.game.retention
-    if retention is None:
-        return None
-    figures = {"retention": retention, "least": TURNING, "most": GROWING}
-    if TURNING <= retention <= GROWING:
-        return Finding(figures, None)
+    """D3: the small sizes do not go on in one direction, or the large runs put the law far from where they lead."""
+    retention, law = evidence.game.retention, evidence.choice.family
+    figures = {}
+    if retention is not None:
+        figures["retention"] = retention
+    if len(evidence.progress_A) >= evidence.data.n_companies and not law.increasing:
+        shift_P = (evidence.choice.prior.theta_P - law.prior_P) / law.prior_std_P
+        worst = int(np.argmax(np.abs(shift_P)))
+        figures["shift"] = float(shift_P[worst])
+        if abs(shift_P[worst]) > FARTHEST:
+            return Finding(
+                figures,
+                f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f} standard deviations "
+                f"from where the small sizes lead (allowed {FARTHEST})",
+            )
+    if retention is None or TURNING <= retention <= GROWING:
+        return Finding(figures, None) if figures else None
     what = "turn back" if retention < TURNING else "grow"
     return Finding(
         figures,
@@ -143,12 +166,19 @@ def residuals(evidence: Evidence) -> Finding | None:
     generator = np.random.default_rng(0)
     shuffled_DA = np.stack([generator.permutation(white_A) for _ in range(DRAWS)])
     figures, alarm = {}, None
+    error_A = left_out(evidence.choice.prior, data, evidence.progress_A).error_A
     for name, x_A in covariates.items():
         centred_A = x_A - x_A.mean()
+        # What a straight line through the left-out errors explains, from the smallest to the largest coalition.
+        trend = abs(float(error_A @ centred_A) / float(centred_A @ centred_A)) * float(np.ptp(x_A))
         p_value = float((1 + (np.abs(shuffled_DA @ centred_A) >= abs(white_A @ centred_A)).sum()) / (1 + DRAWS))
         figures[f"p_value, {name}"] = p_value
-        if p_value < ERROR_SHARE / len(covariates) and alarm is None:
-            alarm = f"deviations from the law go with the {name} of the coalition (permutation p = {p_value:.4f})"
+        figures[f"trend, {name}"] = trend
+        if p_value < PATTERN_SHARE / len(covariates) and trend >= MATERIAL and alarm is None:
+            alarm = (
+                f"deviations from the law go with the {name} of the coalition, {trend:.0%} of the large model's gain "
+                f"from one end to the other (allowed {MATERIAL:.0%}; permutation p = {p_value:.4f})"
+            )
     return Finding(figures, alarm)
 
 
@@ -173,13 +203,13 @@ def floor(evidence: Evidence) -> Finding | None:
                 f"the small model's whole range is {figures['range_over_seed_std']:.1f} standard deviations of a seed, "
                 f"required {LEAST_RANGE:.0f}"
             )
-    useful_A = evidence.progress_A > 0
+    useful_A = evidence.progress_A > MATERIAL
     if useful_A.sum() >= 5:
         figures["share_missed"] = float((game.progress_CM[data.extra, -1][useful_A] < 0).mean())
         if figures["share_missed"] > 0.2 and alarm is None:
             alarm = (
                 f"the small model is worse than untrained on {figures['share_missed']:.0%} of the coalitions on which "
-                "the large model improves (allowed 20 %)"
+                f"the large model makes more than {MATERIAL:.0%} of its gain (allowed 20 %)"
             )
     return Finding(figures, alarm) if figures else None
 

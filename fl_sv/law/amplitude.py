@@ -13,7 +13,7 @@ from fl_sv.law.process import variance
 # Measured as in process.py: standard deviation of a singleton's progress around the law.
 ALONE = 0.15
 SMALLEST = 0.01
-PER_STEP = 1.0
+PER_STEP = 0.7
 # A seed_std needs two seeds, so a mean over seeds carries at most half the variance of one run.
 LEAST_SEEDS = 2
 

@@ -23,14 +23,16 @@ from numpy.typing import NDArray
 
 from fl_sv.law.inputs import LawData
 
-# Priors and amplitudes, measured on the games named in process.py (with widths 8, 16, 32 -> 256 and with learning
-# rates matched to equal grand losses beside them); see tests/data/README.md for the tables kept.
-CURVATURE_PER_STEP, CURVATURE_STD_PER_STEP = 0.06, 0.10
+# Priors, measured on the games named in process.py, and on the same with widths 8, 16, 32 and with learning rates that
+# give every width the large model's grand loss. The tables are kept in tests/data/law_digits.npz.
+CURVATURE_PER_STEP, CURVATURE_STD_PER_STEP = 0.06, 0.07
 CURVATURE_STD = 0.15
-SLOPE_STD_PER_STEP = 0.25
+SLOPE_STD_PER_STEP = 0.15
 SLOPE_UNTESTED, SLOPE_UNTESTED_STD = 0.6, 0.4
-# A game whose two ends differ by less than this share of its losses has no progress to speak of.
-FLAT = 1e-9
+# Beyond these bounds of log kappa a power is a step at one of its ends.
+STEEPEST = 1.5
+# A game whose two ends differ by less than this share of its largest loss has no progress to speak of.
+FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,15 @@ def game_of(data: LawData) -> Game:
     gain = float(data.large_A[0] - data.large_A[-1])
     fault = None
     if (np.abs(gain_M) <= FLAT * np.abs(data.small_CM).max(axis=0)).any():
-        fault = "a small model has the same loss with all companies as with none; the law counts members instead"
+        fault = "a small model gains practically nothing from all companies together; the law counts members instead"
         progress_CM = data.members_CN.mean(axis=1)[:, None]
     else:
         progress_CM = (data.small_CM[0] - data.small_CM) / gain_M
     unit, end = gain, 1.0
     if abs(gain) <= FLAT * float(np.abs(data.large_A).max()):
-        fault = "the large model has the same loss with all companies as with none; the law has nothing to share"
-        unit, end = max(float(np.abs(data.large_A).max()), 1.0), gain / max(float(np.abs(data.large_A).max()), 1.0)
+        fault = "the large model gains practically nothing from all companies together; there is nothing to share"
+        unit = max(float(np.abs(data.large_A).max()), 1.0)
+        end = gain / unit
     step_M = np.ones(data.small_CM.shape[1]) if data.log_size_M1 is None else np.diff(data.log_size_M1)
     n_sizes = progress_CM.shape[1]
     return Game(
@@ -151,7 +154,7 @@ def power(
     smaller = min(loss_empty, loss_grand)
     # Losses are at least 0; a utility with negative losses is shifted, which makes the curve as weak as at E0 = 0.
     floor = 0.0 if smaller > 0 else smaller - max(abs(gain), abs(smaller), 1.0)
-    kappa = float(np.exp(log_kappa))
+    kappa = float(np.exp(np.clip(log_kappa, -STEEPEST, STEEPEST)))
     # Relative to the loss of the empty coalition, so that no power overflows; extrapolated progress may pass zero loss.
     relative_C = (loss_empty - floor - progress_C * gain) / (loss_empty - floor)
     end = (loss_grand - floor) / (loss_empty - floor)

@@ -28,7 +28,7 @@ class Law:
 
     name: affine, power, ladder or ladder+power (families.py), with "(fallback)" where no other could be fitted.
     parameters: the law's own, and deviation_std, a singleton's standard deviation around it in units of loss.
-    diagnostics: figures by code (D1 ...). tested, untested: codes with and without the data they need.
+    diagnostics: figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they need.
     alarms: sentences, each beginning with its code; holds: no alarm fired.
     """
 
@@ -55,8 +55,8 @@ class Law:
         return not self.findings.alarms
 
     @property
-    def diagnostics(self) -> dict[str, dict[str, float]]:
-        return {code: dict(figures) for code, figures in self.findings.diagnostics.items()}
+    def diagnostics(self) -> dict[str, float]:
+        return dict(self.findings.diagnostics)
 
     @property
     def tested(self) -> tuple[str, ...]:

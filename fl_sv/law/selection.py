@@ -1,9 +1,9 @@
 """Which law: the default until the large runs speak against it.
 
-Leave-one-large-run-out with the one-standard-error rule. The default is the law that won on the brute-forced games
-(ladder+power with two sizes or more, otherwise affine); another law replaces it only when its mean squared error over
-the left-out runs is smaller by more than one standard error of the difference. With fewer runs than companies such a
-standard error means little, and the default stands.
+Leave-one-large-run-out with the one-standard-error rule. The default is the law that won on the brute-forced games:
+ladder+power with two sizes or more; with one size power, or affine as long as no run can tell its curve. Another law
+replaces it only when its mean squared error over the left-out runs is smaller by more than one standard error of the
+difference. With fewer runs than companies such a standard error means little, and the default stands.
 
 Shapes: A extra large runs.
 """
@@ -32,7 +32,7 @@ def selected(game: Game, data: LawData, progress_A: NDArray[np.float64]) -> Sele
     """The law for these runs."""
     laws = families(game)
     priors = {name: linearised(law, data, progress_A, amplitude_of(law, game, data)) for name, law in laws.items()}
-    default = "ladder+power" if "ladder+power" in laws else "affine"
+    default = _default(laws, len(progress_A))
     left_out_by_law = {}
     chosen = default
     if len(progress_A) >= max(2, data.n_companies):
@@ -43,3 +43,9 @@ def selected(game: Game, data: LawData, progress_A: NDArray[np.float64]) -> Sele
         if gain_A.mean() > gain_A.std(ddof=1) / np.sqrt(len(gain_A)):
             chosen = best
     return Selected(laws[chosen], priors[chosen], left_out_by_law)
+
+
+def _default(laws: dict[str, Family], n_runs: int) -> str:
+    if "ladder+power" in laws:
+        return "ladder+power"
+    return "power" if "power" in laws and n_runs else "affine"

@@ -65,8 +65,8 @@ def estimate_shapley(
         raise InputError(f"game is {game!r}; allowed is a function from bool (C, N) to float (C,)")
     if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"method is {method!r}; allowed are {', '.join(METHODS)}")
-    if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
-        raise InputError(f"level is {level!r}; allowed is a number between 0 and 1, both excluded")
+    if not isinstance(level, float | np.floating) or not 0.01 <= level <= 0.9999:
+        raise InputError(f"level is {level!r}; allowed is a number from 0.01 to 0.9999, for example 0.9")
     if budget > MOST_EVALUATIONS:
         raise InputError(f"budget means {budget} evaluations; allowed are at most {MOST_EVALUATIONS}")
     evaluated: list[int] = []

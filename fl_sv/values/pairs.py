@@ -89,7 +89,7 @@ def _distinct(
     n_companies: int, size: int, drawn: int, existing: int, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
     """`drawn` of the `existing` coalitions of this size, distinct, each equally likely."""
-    if drawn > existing / 2:
+    if 2 * drawn > existing:
         # In lexicographic order those with company 0 come first: at size N/2 they are the `existing` ones.
         member_CK = np.array([c for c, _ in zip(combinations(range(n_companies), size), range(existing), strict=False)])
         member_CN = np.zeros((existing, n_companies), dtype=bool)

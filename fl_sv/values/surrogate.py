@@ -10,7 +10,7 @@ s = |S|, t = |T| and m = |S and T|. The rest follows from the covariance alone:
 
 Federated utilities are concave in the size of a coalition: what a company adds falls like a power of the size. The
 `concave` covariances say so. `linear` is exact on 2-additive games, as soon as the pairs determine N slopes, for it is
-the paired regression of KernelSHAP; `cubic` is exact up to third-order interactions given enough pairs.
+the paired regression of KernelSHAP; `cubic` is exact on 4-additive ones, given enough pairs.
 
 Shapes: N companies, P pairs, R = P + 1 rows (the last is the pair grand and empty), L landmarks: rows whose
 covariances span the surrogate (Nystroem), D of their independent directions.

@@ -1,0 +1,290 @@
+"""The law predicts what the large model was measured to do, and says how sure it is.
+
+law_digits.npz: mean losses over three seeds of 45 games trained by brute force (digits, n = 6, FedAvg, widths
+8, 16, 32, 64 and 256, all 64 coalitions; Dirichlet 0.3, 0.5 and 1.0, by size with wrong labels at one company, and a
+pair of twins). The priors of the law were chosen on the games "lr.1", "lr.3" and "matched"; "held-out" was looked at
+afterwards. The thresholds of the alarms were chosen on all 45.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl_sv.errors import InputError
+from fl_sv.law import Law, fit_law
+from fl_sv.law.process import covariance, value_covariance, variance
+from fl_sv.values.exact import shapley
+
+DATA = np.load(Path(__file__).parent / "data" / "law_digits.npz")
+NAMES = [str(name) for name in DATA["name"]]
+GRAND = 63
+SINGLETONS = [1 << i for i in range(6)]
+LEAVE_ONE_OUTS = [GRAND ^ s for s in SINGLETONS]
+DESIGNS = {
+    "law_0": [0, GRAND],
+    "law_n": [0, GRAND, *SINGLETONS],
+    "law_2n": [0, GRAND, *SINGLETONS, *LEAVE_ONE_OUTS],
+}
+
+
+def fitted(game: int, design: str, ladder: slice = slice(1, 4), **options: object) -> tuple[Law, np.ndarray]:
+    """The law of one brute-forced game, and the large model's true losses."""
+    loss_CM = DATA["loss"][game].astype(np.float64)
+    sizes = np.append(DATA["sizes"][:-1][ladder], DATA["sizes"][-1])
+    given = {
+        "sizes": sizes,
+        "examples": DATA["examples"][game],
+        "seed_std": DATA["seed_std"][game][:-1][ladder].astype(np.float64),
+    } | options
+    large = {c: float(loss_CM[c, -1]) for c in DESIGNS[design]}
+    return fit_law(loss_CM[:, :-1][:, ladder], large, **given), loss_CM[:, -1]
+
+
+def smooth_game(n_companies: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """small_CM of three sizes and large_C of a game with diminishing returns."""
+    members_CN = (np.arange(1 << n_companies)[:, None] >> np.arange(n_companies)) & 1
+    data_C = members_CN @ np.arange(1.0, n_companies + 1)
+    return np.stack([2 * np.exp(-rate * data_C) for rate in (0.1, 0.15, 0.2)], axis=1), 2 * np.exp(-0.25 * data_C)
+
+
+def ends(loss_C: np.ndarray) -> dict[int, float]:
+    return {0: float(loss_C[0]), len(loss_C) - 1: float(loss_C[-1])}
+
+
+def relative_error(value_N: np.ndarray, true_N: np.ndarray) -> float:
+    return float(np.linalg.norm(value_N - true_N) / np.linalg.norm(true_N))
+
+
+@pytest.mark.parametrize("group", ["lr.1", "lr.3", "matched", "held-out"])
+def test_values_of_the_large_model_are_predicted_within_the_targets(group: str) -> None:
+    games = [g for g, name in enumerate(NAMES) if name.startswith(group)]
+    for design, target in {"law_0": 0.08, "law_n": 0.05, "law_2n": 0.04}.items():
+        errors, small_errors = [], []
+        for game in games:
+            law, true_C = fitted(game, design)
+            true_N = shapley(-true_C)
+            errors.append(relative_error(law.shapley().values, true_N))
+            small_errors.append(relative_error(shapley(-DATA["loss"][game, :, 3].astype(float)), true_N))
+        assert np.mean(errors) <= target, f"{group} {design}: {np.mean(errors):.3f}"
+        assert np.mean(errors) < 0.8 * np.mean(small_errors)
+
+
+def test_intervals_cover_brute_force_about_as_often_as_they_say() -> None:
+    inside, inside_losses = [], []
+    for design in ("law_n", "law_2n"):
+        for game in range(len(NAMES)):
+            law, true_C = fitted(game, design)
+            estimate = law.shapley()
+            true_N = shapley(-true_C)
+            inside.append((estimate.low <= true_N) & (true_N <= estimate.high))
+            low_C, high_C = law.interval()
+            others = [c for c in range(64) if c not in DESIGNS[design]]
+            inside_losses.append(((low_C <= true_C) & (true_C <= high_C))[others])
+    assert 0.85 <= np.concatenate(inside).mean() <= 0.95
+    assert 0.85 <= np.concatenate(inside_losses).mean() <= 0.97
+
+
+def test_more_large_runs_narrow_the_intervals() -> None:
+    widths = [
+        np.mean([np.ptp(np.stack([(e := fitted(g, design)[0].shapley()).low, e.high]), axis=0) for g in range(12)])
+        for design in DESIGNS
+    ]
+    assert widths[0] > widths[1] > widths[2]
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_predictions_equal_the_measured_loss_at_every_anchor_exactly(design: str) -> None:
+    law, true_C = fitted(0, design)
+    anchors = DESIGNS[design]
+    assert law.predict(anchors).tolist() == true_C[anchors].tolist()
+    assert law.predict()[anchors].tolist() == true_C[anchors].tolist()
+    low, high = law.interval(anchors)
+    assert (low <= law.predict(anchors)).all() and (law.predict(anchors) <= high).all()
+
+
+def test_values_sum_to_the_gain_of_the_large_model_and_lie_in_their_intervals() -> None:
+    for design in DESIGNS:
+        law, true_C = fitted(3, design)
+        estimate = law.shapley()
+        assert estimate.values.sum() == pytest.approx(true_C[0] - true_C[GRAND], abs=1e-12)
+        assert (estimate.low <= estimate.values).all() and (estimate.values <= estimate.high).all()
+        assert estimate.n_evaluations == len(DESIGNS[design])
+
+
+def test_the_covariance_of_the_values_is_symmetric_positive_and_keeps_the_sum() -> None:
+    for design in DESIGNS:
+        covariance_NN = fitted(5, design)[0].value_covariance()
+        assert np.array_equal(covariance_NN, covariance_NN.T)
+        assert np.linalg.eigvalsh(covariance_NN).min() >= -1e-12
+        assert np.abs(covariance_NN.sum(axis=1)).max() < 1e-12
+
+
+def test_the_covariance_of_values_by_counting_equals_the_one_through_all_coalitions() -> None:
+    for n_companies in (2, 3, 5):
+        members_CN = ((np.arange(1 << n_companies)[:, None] >> np.arange(n_companies)) & 1).astype(bool)
+        kernel_CC = covariance(members_CN, members_CN)
+        assert np.linalg.eigvalsh(kernel_CC).min() > -1e-12
+        assert np.allclose(np.diag(kernel_CC), variance(members_CN))
+        weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(1 << n_companies)], axis=1)
+        assert np.allclose(weight_NC @ kernel_CC @ weight_NC.T, value_covariance(n_companies), atol=1e-12)
+
+
+def test_equal_input_gives_equal_bytes() -> None:
+    first, second = fitted(7, "law_2n")[0], fitted(7, "law_2n")[0]
+    assert first.predict().tobytes() == second.predict().tobytes()
+    assert first.value_covariance().tobytes() == second.value_covariance().tobytes()
+    assert json.dumps(first.diagnostics) == json.dumps(second.diagnostics)
+    assert first.alarms == second.alarms
+
+
+def test_one_size_and_two_anchors_pay_the_small_models_shares() -> None:
+    small_CM, large_C = smooth_game()
+    law = fit_law(small_CM[:, -1], ends(large_C))
+    small_N = shapley(-small_CM[:, -1])
+    assert law.name == "affine"
+    assert np.allclose(law.shapley().values, small_N / small_N.sum() * (large_C[0] - large_C[-1]))
+
+
+def test_an_affine_large_game_is_recovered_whatever_the_runs() -> None:
+    small_CM, _ = smooth_game()
+    large_C = 0.3 + 0.7 * small_CM[:, 0]
+    law = fit_law(small_CM[:, 0], {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)})
+    assert np.allclose(law.predict(), large_C, atol=0.02)
+
+
+def test_a_sampled_design_predicts_its_coalitions_like_the_full_table_and_refuses_values() -> None:
+    small_CM, large_C = smooth_game(5)
+    full = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8])
+    chosen = [0, 1, 5, 6, 21, 30, 31]
+    sampled = fit_law({c: small_CM[c] for c in chosen}, ends(large_C), sizes=[1, 2, 4, 8])
+    assert sampled.predict().shape == (len(chosen),)
+    # The ladder's slope is learned from fewer coalitions, hence only nearly the same.
+    assert np.allclose(sampled.predict(chosen), full.predict(chosen), atol=0.02)
+    with pytest.raises(InputError, match=r"no small loss is given for the coalition 2 = \{1\}"):
+        sampled.predict([2])
+    with pytest.raises(InputError, match="sampled design"):
+        sampled.shapley()
+    everything = fit_law({c: small_CM[c] for c in range(32)}, ends(large_C), sizes=[1, 2, 4, 8])
+    assert np.array_equal(everything.shapley().values, full.shapley().values)
+
+
+def test_many_companies_are_sampled_with_bitmasks_of_any_length() -> None:
+    last = (1 << 80) - 1
+    law = fit_law({0: 2.0, 1: 1.9, 1 << 70: 1.8, last ^ 1: 0.6, last: 0.5}, {0: 2.2, last: 0.3})
+    assert law.predict([last, 0]).tolist() == [0.3, 2.2]
+    assert 0.3 < law.predict([1 << 70])[0] < 2.2
+
+
+def test_sixteen_companies_take_seconds() -> None:
+    small_CM, large_C = smooth_game(16)
+    runs = [0, *(1 << i for i in range(16)), (1 << 16) - 1]
+    law = fit_law(small_CM, {c: float(large_C[c]) for c in runs}, sizes=[1, 2, 4, 8])
+    assert law.shapley().values.shape == (16,)
+
+
+def test_one_company_takes_everything() -> None:
+    law = fit_law([[2.0, 2.0, 2.0], [1.0, 0.9, 0.8]], {0: 2.0, 1: 0.5}, sizes=[1, 2, 3, 4])
+    estimate = law.shapley()
+    assert (estimate.low[0], estimate.values[0], estimate.high[0]) == (1.5, 1.5, 1.5)
+
+
+@pytest.mark.parametrize("flat", ["small", "large"])
+def test_a_game_without_progress_falls_back_to_the_affine_law_and_says_so(flat: str) -> None:
+    small_CM, large_C = smooth_game()
+    if flat == "small":
+        small_CM = np.ones_like(small_CM)
+    else:
+        large_C = np.ones_like(large_C)
+    law = fit_law(small_CM, ends(large_C) | {3: float(large_C[3])}, sizes=[1, 2, 4, 8])
+    assert law.name == "affine (fallback)"
+    assert not law.holds and law.alarms[0].startswith("D5: ")
+    assert np.isfinite(law.predict()).all() and np.isfinite(law.value_covariance()).all()
+    assert law.shapley().values.sum() == pytest.approx(large_C[0] - large_C[-1], abs=1e-12)
+
+
+def test_negative_losses_and_extreme_scales_stay_finite() -> None:
+    small_CM, large_C = smooth_game()
+    for scale, shift in ((1e-6, 0.0), (1e6, 0.0), (1.0, -50.0)):
+        runs = {c: float(scale * large_C[c] + shift) for c in (0, 1, 2, 4, 8, 15)}
+        law = fit_law(scale * small_CM + shift, runs, sizes=[1, 2, 4, 8])
+        assert np.isfinite(law.predict()).all()
+        assert relative_error(law.predict() - shift, scale * large_C) < 0.05
+
+
+def test_no_table_breaks_the_fit() -> None:
+    generator = np.random.default_rng(0)
+    for trial in range(200):
+        n_companies, n_sizes = int(generator.integers(1, 6)), int(generator.integers(1, 5))
+        small_CM = generator.normal(size=(1 << n_companies, n_sizes)) * 10.0 ** generator.integers(-60, 60)
+        large_C = np.exp(generator.normal(size=1 << n_companies) * 5)
+        if trial % 4 == 0:
+            small_CM[-1] = small_CM[0] * (1 + 1e-8)
+        runs = {0, len(large_C) - 1, *generator.permutation(len(large_C))[: trial % 20].tolist()}
+        law = fit_law(small_CM, {c: float(large_C[c]) for c in runs}, sizes=np.arange(1, n_sizes + 2), seed_std=0.1)
+        low_C, high_C = law.interval()
+        assert np.isfinite(low_C).all() and np.isfinite(high_C).all()
+        assert (low_C <= law.predict()).all() and (law.predict() <= high_C).all()
+        assert law.shapley().values.sum() == pytest.approx(
+            large_C[0] - large_C[-1], abs=1e-9 * np.abs(law.predict()).max()
+        )
+
+
+def test_seed_noise_widens_the_intervals() -> None:
+    small_CM, large_C = smooth_game()
+    quiet = fit_law(small_CM[:, -1], ends(large_C)).shapley()
+    noisy = fit_law(small_CM[:, -1], ends(large_C), seed_std=0.4).shapley()
+    assert (noisy.high - noisy.low > quiet.high - quiet.low).all()
+
+
+def test_the_law_needs_no_torch() -> None:
+    code = "import sys; from fl_sv.law import fit_law; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SMALL = [2.0, 1.5, 1.4, 1.0]
+LARGE = {0: 2.0, 3: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"large": {3: 0.5}}, "empty coalition 0"),
+        ({"large": {0: 2.0}}, "grand coalition 3"),
+        ({"large": {0: 2.0, 3: float("nan")}}, r"coalition 3 = \{0, 1\} is nan"),
+        ({"large": {0: 2.0, 3: 0.5, 4: 0.1}}, "bitmask 4, out of range"),
+        ({"large": {0: 2.0, 3: 0.5, -1: 0.1}}, "key -1"),
+        ({"large": {0: 2.0, 3: 0.5, "1": 0.1}}, "key '1'"),
+        ({"large": {0: 2.0, 3: "half"}}, "coalition 3"),
+        ({"large": [2.0, 0.5]}, "large must be a dict"),
+        ({"small": [2.0, 1.5, 1.4]}, "small has 3 entries"),
+        ({"small": [2.0, float("nan"), 1.4, 1.0]}, r"coalition 1 = \{0\}, size 0 is nan"),
+        ({"small": np.ones((4, 1, 1))}, "small has the shape"),
+        ({"small": np.ones((4, 0))}, "no model size"),
+        ({"small": "losses"}, "small must be real numbers"),
+        ({"small": {0: 2.0, 2: 1.0}}, "no loss for the grand coalition 3"),
+        ({"small": {1: 2.0, 3: 1.0}}, "empty coalition 0"),
+        ({"small": {}}, "both ends"),
+        ({"small": {0: 2.0, 3: [1.0, 2.0]}}, "one loss for each of M sizes"),
+        ({"small": {0: 2.0, 3: 1.0}, "large": {0: 2.0, 1: 1.0, 3: 0.5}}, "no small loss is given for the coalition 1"),
+        ({"sizes": [2, 1]}, "ascending"),
+        ({"sizes": [1, 2, 3]}, r"sizes has the shape \(3,\)"),
+        ({"sizes": [1, float("inf")]}, "sizes must be finite"),
+        ({"examples": [1.0]}, "examples has the shape"),
+        ({"examples": [1.0, 0.0]}, "examples must be positive"),
+        ({"seed_std": -1.0}, "seed_std must not be negative"),
+        ({"seed_std": [0.1, 0.1]}, "seed_std has the shape"),
+        ({"level": 1.0}, "level is 1.0"),
+    ],
+)
+def test_wrong_input_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit_law(**({"small": SMALL, "large": LARGE} | change))
+
+
+def test_a_coalition_out_of_range_cannot_be_predicted() -> None:
+    with pytest.raises(InputError, match="bitmask 4 is out of range"):
+        fit_law(SMALL, LARGE).predict([0, 4])

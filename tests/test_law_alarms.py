@@ -1,0 +1,92 @@
+"""An alarm fires when the law is broken, and hardly ever when it is not."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fl_sv.law import fit_law
+from tests.test_law import DATA, DESIGNS, GRAND, NAMES, ends, fitted, smooth_game
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_at_most_one_game_in_ten_fires_any_alarm(design: str) -> None:
+    fired = [name for game, name in enumerate(NAMES) if not fitted(game, design)[0].holds]
+    assert len(fired) <= 0.1 * len(NAMES), fired
+
+
+def test_twins_fire_no_alarm() -> None:
+    twins = [game for game, name in enumerate(NAMES) if "twins" in name]
+    assert len(twins) >= 9
+    for game in twins:
+        for design in DESIGNS:
+            assert fitted(game, design)[0].alarms == []
+
+
+def test_a_company_that_the_small_models_over_value_is_found() -> None:
+    """Every small model credits one company with half of the whole gain, the more the fewer others are with it."""
+    size_C = np.array([c.bit_count() for c in range(64)])
+    found = dict.fromkeys(DESIGNS, 0)
+    for game in range(len(NAMES)):
+        small_CM = DATA["loss"][game][:, 1:4].astype(np.float64)
+        large_C = DATA["loss"][game][:, -1].astype(np.float64)
+        company = game % 6
+        credit_C = 0.5 * (1 - size_C / 6) * (np.arange(64) >> company & 1)
+        small_CM -= credit_C[:, None] * (small_CM[0] - small_CM[GRAND])
+        for design, runs in DESIGNS.items():
+            law = fit_law(
+                small_CM,
+                {c: float(large_C[c]) for c in runs},
+                sizes=DATA["sizes"][1:],
+                seed_std=DATA["seed_std"][game][1:4].astype(np.float64),
+            )
+            found[design] += not law.holds
+    assert found["law_n"] >= 0.8 * len(NAMES), found
+    assert found["law_2n"] >= 0.9 * len(NAMES), found
+
+
+def test_alarms_are_sentences_with_code_and_figure() -> None:
+    small_CM, large_C = smooth_game()
+    large = ends(large_C) | {1: 2.4, 2: float(large_C[2]), 4: float(large_C[4]), 8: float(large_C[8])}
+    law = fit_law(small_CM, large, sizes=[1, 2, 4, 8])
+    assert not law.holds
+    for alarm in law.alarms:
+        assert re.match(r"D[1-9]: .*\d", alarm)
+    assert any("coalition 1 = {0}" in alarm and "over-values" in alarm for alarm in law.alarms)
+
+
+def test_a_diagnostic_without_its_data_is_untested_not_held() -> None:
+    small_CM, large_C = smooth_game()
+    law = fit_law(small_CM[:, -1], ends(large_C))
+    assert law.holds and law.tested == ()
+    assert law.untested == ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9")
+    full = fit_law(
+        small_CM, dict(enumerate(large_C.tolist())), sizes=[1, 2, 4, 8], seed_std=0.01, examples=[1, 2, 3, 4]
+    )
+    assert full.tested == ("D1", "D2", "D3", "D4", "D5", "D9")
+    assert full.untested == ("D6", "D7", "D8")
+
+
+def test_a_ladder_that_turns_back_is_an_alarm() -> None:
+    small_CM, large_C = smooth_game()
+    law = fit_law(small_CM[:, [0, 2, 0]], ends(large_C), sizes=[1, 2, 4, 8])
+    assert [alarm[:3] for alarm in law.alarms] == ["D3:"]
+
+
+def test_a_small_model_within_its_seed_noise_is_an_alarm() -> None:
+    small_CM, large_C = smooth_game()
+    law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.5)
+    assert [alarm[:3] for alarm in law.alarms] == ["D5:"]
+
+
+def test_small_and_large_models_going_opposite_ways_is_an_alarm() -> None:
+    small_CM, large_C = smooth_game()
+    law = fit_law(small_CM, ends(2.0 - large_C), sizes=[1, 2, 4, 8])
+    assert any(alarm.startswith("D5: ") and "opposite" in alarm for alarm in law.alarms)
+
+
+def test_a_large_game_that_ranks_the_companies_the_other_way_round_is_an_alarm() -> None:
+    small_CM, large_C = smooth_game()
+    reversed_C = large_C[[int(f"{c:04b}"[::-1], 2) for c in range(16)]]
+    law = fit_law(small_CM, {c: float(reversed_C[c]) for c in (0, 1, 2, 4, 8, 15)}, sizes=[1, 2, 4, 8])
+    assert {alarm[:2] for alarm in law.alarms} & {"D1", "D2"}

@@ -1,0 +1,147 @@
+"""What the documents say is so: the example runs, the commands exist, links lead somewhere, the tree is the tree."""
+
+import contextlib
+import io
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fl_sv.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOMS = ("fl_sv", "clients", "server", "strategies", "configs")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SHOWN = [
+    *PAGES,
+    ROOT / "Makefile",
+    ROOT / "constraints.txt",
+    *(path for folder in (".ci", ".github") for path in (ROOT / folder).rglob("*") if path.is_file()),
+]
+REGISTRIES = (
+    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org|registry\.npmjs\.org|index-url=?\s*http"
+)
+THIS_MACHINE = r"(?<![\w.])/(?:work|tmp|root|home|Users)\b"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for name, block in fenced if name == language]
+
+
+def commands(text: str, program: str) -> set[str]:
+    """The words that follow `program` where a document shows it as code."""
+    code = "\n".join([*re.findall(r"^    .*$", text, re.MULTILINE), *re.findall(r"`[^`\n]+`", text)])
+    return set(re.findall(rf"(?:^\s*|`){program} ([a-z]+)", code, re.MULTILINE))
+
+
+def anchor(heading: str) -> str:
+    """GitHub's anchor of a heading."""
+    return "".join(c for c in heading.lower() if c.isalnum() or c in " -_").replace(" ", "-")
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_python_example_of_the_readme_runs() -> None:
+    (example,) = blocks(README, "python")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(example, "README.md", "exec"), {})
+    *companies, law = said.getvalue().splitlines()
+    assert [line.split()[0] for line in companies] == ["Ash", "Beech", "Chestnut"]
+    cents = [round(100 * float(line.split()[-2].replace(",", ""))) for line in companies]
+    assert sum(cents) == 10_000_000
+    assert "not tested:" in law
+
+
+def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    for block in blocks(page, "python"):
+        (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block, encoding="utf-8")
+    (config,) = blocks(page, "yaml")
+    (tmp_path / "run.yaml").write_text(config, encoding="utf-8")
+    command = [sys.executable, "-m", "fl_sv.cli", "run", tmp_path / "run.yaml", "--out", tmp_path / "run"]
+    done = subprocess.run([*command, "--backend", "inline"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Ash" in (tmp_path / "run" / "payouts.csv").read_text(encoding="utf-8")
+
+
+def help_of(verb: str) -> str:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0, f"there is no command fl-sv {verb}"
+    return said.getvalue()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_commands_and_options_that_a_document_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert commands(text, "make") <= set(targets)
+    for verb in sorted(commands(text, "fl-sv")):
+        shown = re.findall(rf"\bfl-sv {verb} ([^\n`#]*)", text)
+        options = {option for line in shown for option in re.findall(r"--[a-z]+", line)}
+        assert all(option in help_of(verb) for option in options | {"--help"}), f"fl-sv {verb}: {sorted(options)}"
+
+
+def test_readme_shows_every_verb_and_both_make_commands() -> None:
+    assert commands(README, "fl-sv") == {"run", "plan", "value", "pay", "report", "verify"}
+    assert commands(README, "make") >= {"demo", "test"}
+
+
+def test_changelog_begins_with_the_version_of_the_package() -> None:
+    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert versions[0] == project["version"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, section = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{relative(page)}: {link}"
+        if section:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in map(anchor, headings), f"{relative(page)}: {link}"
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=relative)
+def test_no_document_names_a_registry_or_a_folder_of_this_machine(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(REGISTRIES, text)
+    assert not re.findall(THIS_MACHINE, text)
+
+
+def test_readme_tree_is_the_tree() -> None:
+    """Every file of the code stands in its folder with a comment, and nothing else does."""
+    (tree,) = [block for block in blocks(README, "") if "valuation.py" in block]
+    shown: set[str] = set()
+    folder = ""
+    for line in tree.splitlines():
+        if heading := re.match(r"([\w/]+/) ", line):
+            folder = heading[1]
+        elif line.startswith("  ") and folder.startswith(ROOMS):
+            files = re.findall(r"(?:^|  )([\w.]+\.(?:py|yaml|css|j2)) +(?=\S)", line)
+            assert files, f"no file with a comment: {line}"
+            shown |= {folder + name for name in files}
+    there = {
+        relative(path)
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and not {"__pycache__", "_app"} & set(path.parts)
+    }
+    assert shown == {name for name in there if not name.endswith(("__init__.py", "py.typed"))}
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) < 200
