@@ -1,7 +1,6 @@
 """fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated learning.
 
-The library knows no Flower and no Ray: a notebook or an auditor can use it alone. `fl_sv.distillation` and everything
-else that needs torch is imported on first use.
+The library knows no Flower and no Ray: a notebook or an auditor can use it alone, and this module loads no torch.
 """
 
 from fl_sv.law import fit_law

@@ -64,6 +64,11 @@ class Journal:
         found = [Score(int(coalition), model, seed, loss, accuracy) for coalition, model, seed, loss, accuracy in rows]
         return {score.key: score for score in found}
 
+    def has_score(self, key: tuple[str, int, int]) -> bool:
+        model, seed, coalition = key
+        query = "SELECT 1 FROM score WHERE model=? AND seed=? AND coalition=?"
+        return bool(self._read(query, model, seed, str(coalition)))
+
     def add_scores(self, scores: Iterable[Score]) -> None:
         self._write(_score_statements(scores))
 

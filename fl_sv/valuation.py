@@ -174,7 +174,8 @@ def semivalue_coefficients(coalitions: Sequence[int], n_companies: int, name: st
     size_C = members_CN.sum(axis=1)
     joined_C = weight_by_size[np.maximum(size_C - 1, 0)]
     absent_C = weight_by_size[np.minimum(size_C, n_companies - 1)]
-    return np.where(members_CN, joined_C[:, None], -absent_C[:, None])
+    coefficient_CN: NDArray[np.float64] = np.where(members_CN, joined_C[:, None], -absent_C[:, None])
+    return coefficient_CN
 
 
 def _validation_variance(

@@ -34,7 +34,7 @@ def main(grid: Grid, context: Context) -> None:
     if not out.is_absolute():
         raise InputError(f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's disk.")
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
-    check(config)
+    check(config, own_data=False)  # the companies' own files are theirs to read
     with start_or_resume(out, config, resume=bool(settings["resume"])) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())

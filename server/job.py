@@ -38,7 +38,7 @@ class Job:
 
     def keep(self, score: Score) -> None:
         """Enters a score into the journal, once."""
-        if score.key not in self.journal.scores():
+        if not self.journal.has_score(score.key):
             self.journal.add_scores([score])
 
     def run_rounds(

@@ -54,7 +54,7 @@ def _with_restarts(config: Config, work: Work, progress: Progress, companies: Cl
             if restart == config.faults.restarts:
                 raise RunError(
                     f"{death} The simulation was started {restart + 1} times and lost a worker each time. "
-                    "Is there enough memory? Lower coalitions.wave_megabytes or compute.workers and use --resume."
+                    "Is there enough memory? Lower compute.workers and go on with --resume."
                 ) from death
             progress.note(f"{death} Starting the simulation again from the journal.")
     raise AssertionError("unreachable")

@@ -9,6 +9,7 @@ on where it was. Whatever is not finished is an exception, never a number.
 
 import threading
 import time
+from contextlib import closing
 
 from flwr.serverapp import Grid
 
@@ -38,25 +39,27 @@ def value_companies(
     """What each company's data were worth to the large model, and what each is paid."""
     use_threads(config.compute.threads)
     started = time.perf_counter()
-    job = _prepare(config, run, grid, progress, stop)  #      who takes part, with how many examples
-    curve = train_teacher(job)  #                             the large model on the grand coalition
-    measure_anchors(job)  #                                   the large model untrained, and at each company alone
-    sweep_coalitions(job)  #                                  the small models on every coalition
-    evidence = _gather(job, curve)  #                         the utility table and what belongs to it
-    settlement = settle(evidence)  #                          law, values, payouts
-    run.write_text(COST, cost_json(job.journal.costs(), time.perf_counter() - started))
-    publish(run, evidence, settlement, software())  #         tables and signed ledger
-    write_report(run)  #                                      a page that a company's lawyer can follow
+    with closing(Journal(run.file(JOURNAL))) as journal:
+        job = _prepare(config, journal, grid, progress, stop)  #  who takes part, with how many examples
+        curve = train_teacher(job)  #                             the large model on the grand coalition
+        measure_anchors(job)  #                                   the large model untrained, and at each company alone
+        sweep_coalitions(job)  #                                  the small models on every coalition
+        evidence = _gather(job, curve)  #                         the utility table and what belongs to it
+        costs = journal.costs()
+    settlement = settle(evidence)  #                              law, values, payouts
+    run.write_text(COST, cost_json(costs, time.perf_counter() - started))
+    publish(run, evidence, settlement, software())  #             tables and signed ledger
+    write_report(run)  #                                          a page that a company's lawyer can follow
     return settlement
 
 
-def _prepare(config: Config, run: RunDirectory, grid: Grid, progress: Progress, stop: threading.Event) -> Job:
-    """Joins the companies and opens the journal."""
+def _prepare(config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event) -> Job:
+    """Joins the companies and enters them into the journal."""
     operator = operator_data(config)
+    small, large = model_specs(config, operator.task)  # before anybody is asked for a model that cannot be
     federation = join(grid, config, operator, stop)
-    roster, journal = federation.roster, Journal(run.file(JOURNAL))
+    roster = federation.roster
     journal.register({c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies})
-    small, large = model_specs(config, operator.task)
     validation = Validation(config, *tensors(operator.validation, config))
     return Job(config, federation, small, large, validation, journal, progress)
 

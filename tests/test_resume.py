@@ -30,13 +30,14 @@ class Run:
     def __init__(self, folder: Path, backend: str, *extra: str) -> None:
         self.out = folder / "run"
         (folder / "game.yaml").write_text(GAME)
+        command = [sys.executable, "-m", "fl_sv.cli", "run", folder / "game.yaml", "--out", self.out]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fl_sv.cli", "run", folder / "game.yaml", "--out", self.out, "--backend", backend, *extra],
+            [*command, "--backend", backend, *extra],
             env={**os.environ, "FL_SV_HOME": str(folder / "home")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-        )  # fmt: skip
+        )
 
     def wait_for(self, query: str, count: int) -> None:
         """Until the journal holds `count` rows of the query."""

@@ -149,6 +149,12 @@ def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
     assert len(small) == 16 * 2 * 2
 
 
+def game_with(model: str) -> Config:
+    """The game with one small model, and a large one that is larger than any of them."""
+    small = "{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [5, 4], learning_rate: 0.05}"
+    return parse_config(GAME.replace(small, model).replace("hidden: [16]", "hidden: [4096]"), model)
+
+
 MODELS = {
     "mlp": "{kind: mlp, hidden: [6]}",
     "deep mlp": "{kind: mlp, hidden: [6, 5, 4]}",
@@ -163,7 +169,7 @@ MODELS = {
 @pytest.mark.parametrize("task_kind", ["classification", "regression"])
 @pytest.mark.parametrize("proximal_mu", [0.0, 0.3])
 def test_stack_equals_one_model_after_the_other(kind: str, task_kind: str, proximal_mu: float) -> None:
-    config = parse_config(GAME.replace("{kind: mlp, hidden: [3]}, ", "").replace("{kind: mlp, hidden: [5, 4], learning_rate: 0.05}", MODELS[kind]).replace("hidden: [16]", "hidden: [4096]"), kind)  # fmt: skip
+    config = game_with(MODELS[kind])
     outputs = 3 if task_kind == "classification" else 1
     (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
     generator = torch.Generator().manual_seed(0)
@@ -181,7 +187,7 @@ def test_stack_equals_one_model_after_the_other(kind: str, task_kind: str, proxi
 
 @pytest.mark.parametrize("kind", ["mlp", "deep mlp", "no hidden layer", "cnn"])
 def test_scores_are_those_of_the_module_itself(kind: str) -> None:
-    config = parse_config(GAME.replace("{kind: mlp, hidden: [3]}, ", "").replace("{kind: mlp, hidden: [5, 4], learning_rate: 0.05}", MODELS[kind]).replace("hidden: [16]", "hidden: [4096]"), kind)  # fmt: skip
+    config = game_with(MODELS[kind])
     (model,), _ = model_specs(config, Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3))
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(9, 1, 8, 8, generator=generator, dtype=torch.float64)

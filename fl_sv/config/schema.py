@@ -326,7 +326,7 @@ class Compute(Frozen):
         None, ge=1, le=4096, description="Ray actors that train companies side by side; the machine's cores without it"
     )
     threads: int = Field(1, ge=1, le=256, description="threads of torch and BLAS in every process")
-    chunk: int = Field(64, ge=1, le=65_536, description="models that are trained together as one stack")
+    chunk: int = Field(128, ge=1, le=65_536, description="models that are trained together as one stack")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of training and messages")
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         "cpu", description="where companies train: cpu, cuda or cuda:INDEX"
