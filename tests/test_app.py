@@ -65,7 +65,8 @@ def flwr_run(flower: dict[str, str], bundle: Path, nodes: int, settings: str) ->
     federation = f"num-supernodes={nodes} client-resources-num-cpus=1"
     command = [FLWR, "run", bundle, "local", "--stream", "--federation-config", federation, "-c", settings]
     log = subprocess.run(command, env=flower, capture_output=True, text=True, timeout=300, check=False)
-    listed = subprocess.run([FLWR, "list", "local", "--format", "json"], env=flower, capture_output=True, text=True, check=True)  # fmt: skip
+    listing = [FLWR, "list", "local", "--format", "json"]
+    listed = subprocess.run(listing, env=flower, capture_output=True, text=True, check=True)
     runs = json.loads(listed.stdout)["runs"]
     return log.stdout + log.stderr, max(runs, key=lambda run: run["pending-at"])["status"]
 

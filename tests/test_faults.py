@@ -144,7 +144,7 @@ def test_company_that_says_nothing_in_time_stops_the_run(config: Config, tmp_pat
     impatient = config.model_copy(
         update={"faults": config.faults.model_copy(update={"timeout_seconds": 10.0, "retries": 0})}
     )
-    with pytest.raises(CompanyFailed, match="Beech failed in round 1 of the teacher's .*no reply came in time"):
+    with pytest.raises(CompanyFailed, match=r"Beech failed in round 1 of the teacher's .*no reply came in time"):
         run(impatient, tmp_path / "run", Company(says_nothing_in_time, words.TEACHER, 99, tmp_path))
 
 

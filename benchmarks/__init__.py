@@ -1,0 +1,1 @@
+"""Measured claims, each `python -m benchmarks.NAME [--json]`. `python -m benchmarks` lists the names."""
