@@ -102,6 +102,7 @@ def _backend(config: Config, verbose: bool) -> dict[str, Any]:
     if config.ray.address:
         start["address"] = config.ray.address
     else:
+        start["address"] = "local"  # else Ray joins whatever cluster it finds on this machine
         start["num_cpus"] = config.compute.workers or os.cpu_count() or 1
         start["include_dashboard"] = False
     return {"client_resources": {"num_cpus": 1, "num_gpus": gpus}, "init_args": start}

@@ -38,6 +38,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ADDRESS": "local",  # else Flower's ray.init joins whatever cluster it finds on this machine
         "PATH": f"{FLWR.parent}{os.pathsep}{os.environ['PATH']}",
     }
     yield environment
