@@ -19,7 +19,7 @@ from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
 from fl_sv.utilities import UtilityTable
-from fl_sv.values import semivalue, semivalue_weights
+from fl_sv.values import semivalue, semivalue_weights, shapley
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CompanyValue:
     low: float
     high: float
     share: float  # of utility_grand - utility_empty, before any payout rule
-    small_value: float  # by the measured utilities of the small model
+    small_value: float  # its Shapley value by the measured utilities of the small model
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
 def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:
     """Values of the large model's game with their intervals.
 
-    validation_NV: the largest small model's value of each company for each validation example.
+    validation_NV: the largest small model's Shapley value of each company for each validation example.
     """
     *_, small, _large = table.models
     utility_C = -law.predict()
     name = config.values.semivalue
-    value_N, small_N = semivalue(utility_C, name), semivalue(-_losses(table, small), name)
+    value_N, small_N = semivalue(utility_C, name), shapley(-_losses(table, small))
     quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
     variance_N = _law_variance(law, name, quantile) + _validation_variance(validation_NV, small_N, value_N)
     half_N = quantile * np.sqrt(variance_N)
@@ -183,7 +183,7 @@ def _validation_variance(
 ) -> NDArray[np.float64]:
     """(N,) variance of the values by the draw of the validation set.
 
-    Measured on the small model and carried to the large one by the ratio of what there is to be divided.
+    Measured on the small model's Shapley values and carried to the values paid for by the ratio of the sums.
     """
     small_total, total = small_N.sum(), value_N.sum()
     scale = total / small_total if small_total != 0 else 1.0

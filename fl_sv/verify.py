@@ -42,7 +42,10 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
     """
     pinned = read_public_key(public_key) if public_key else None
     if not run.finished and not run.file(rundir.PAYOUTS).exists():
-        raise InputError(f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote.")
+        raise InputError(
+            f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote; one that was "
+            "stopped goes on with --resume."
+        )
     records = read_ledger(run)
     keys = signers(records)
     for section, key in enumerate(keys, start=1):

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fl_sv.config import load_config
 from fl_sv.errors import InputError
-from fl_sv.plan import check
+from fl_sv.plan import check, forecast
 from fl_sv.progress import Progress
 from fl_sv.rundir import start_or_resume
 from fl_sv.screen import summary
@@ -34,7 +34,9 @@ def main(grid: Grid, context: Context) -> None:
     if not out.is_absolute():
         raise InputError(f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's disk.")
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
-    check(config, own_data=False)  # the companies' own files are theirs to read
+    examples = check(config, own_data=False)  # the companies' own files are theirs to read
+    if examples:
+        forecast(config, examples)  # refuses what would not fit
     with start_or_resume(out, config, resume=bool(settings["resume"])) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())

@@ -44,9 +44,9 @@ def sweep_coalitions(job: Job) -> None:
 
 
 def validation_values(job: Job) -> NDArray[np.float64]:
-    """(N, V) value of each company for each validation example, by the largest small model.
+    """(N, V) Shapley value of each company for each validation example, by the largest small model.
 
-    The value is linear in the utilities: each wave contributed its part, the empty coalition's is added here.
+    It is linear in the utilities: each wave contributed its part, the empty coalition's is added here.
     """
     largest, replicates = job.small[-1], range(job.config.training.seeds)
     untrained_V = np.mean([job.validation.untrained(largest, r)[0] for r in replicates], axis=0)
@@ -89,7 +89,7 @@ def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[
 
 
 def _coefficients(job: Job, coalitions: list[int]) -> NDArray[np.float64]:
-    return semivalue_coefficients(coalitions, job.config.n_companies, job.config.values.semivalue)
+    return semivalue_coefficients(coalitions, job.config.n_companies, "shapley")
 
 
 def _flops(job: Job, coalitions: list[int]) -> float:

@@ -86,3 +86,14 @@ def test_failed_run_is_listed_as_failed_and_says_why(flower: dict[str, str], bun
     log, status = flwr_run(flower, bundle, 3, f'config="configs/smoke.yaml" out="{tmp_path / "run"}"')
     assert status == "finished:failed"
     assert "A simulation needs num-supernodes=4" in log
+
+
+def test_run_that_would_take_too_long_is_refused_under_flower_too(
+    flower: dict[str, str], bundle: Path, tmp_path: Path
+) -> None:
+    smoke = (ROOT / "configs" / "smoke.yaml").read_text()
+    (tmp_path / "long.yaml").write_text(f"{smoke}\ncompute: {{max_hours: 1.0e-6}}\n")
+    log, status = flwr_run(flower, bundle, 4, f'config="{tmp_path / "long.yaml"}" out="{tmp_path / "run"}"')
+    assert status == "finished:failed"
+    assert "compute.max_hours is 1e-06" in log
+    assert not (tmp_path / "run").exists()

@@ -155,6 +155,11 @@ def test_a_column_of_text_that_is_not_the_owner_is_refused(csv: Any) -> None:
     assert read_table(csv(text), "target", "shop").features == ("age",)
 
 
+def test_an_owner_column_that_is_not_there_is_named_beside_the_column_of_text(csv: Any) -> None:
+    text = message(csv("age,shop,target\n1,North,0\n"), owner="shops")
+    assert "There is no column 'shops' (`data.partition.column`). Did you mean shop?" in text
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1garbagePAR1", b"no parquet at all"])
 def test_a_broken_parquet_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)

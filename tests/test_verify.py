@@ -172,6 +172,18 @@ def test_validation_part_must_belong_to_the_values(command: Command, run: RunDir
     assert "validation.npz: mean of row [0] is" in answer.err
 
 
+def test_small_values_are_shapley_whichever_semivalue_is_paid(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    evidence = read_evidence(run)
+    banzhaf = dataclasses.replace(evidence, config=with_sections(evidence.config, values={"semivalue": "banzhaf"}))
+    other = published(tmp_path / "banzhaf", run, banzhaf)
+    assert command("verify", other.path).code == 0
+    before, now = (json.loads(each.file(rundir.VALUATION).read_text())["companies"] for each in (run, other))
+    assert [company["small_value"] for company in now] == [company["small_value"] for company in before]
+    assert [company["value"] for company in now] != [company["value"] for company in before]
+
+
 def test_directory_signed_anew_by_another_key_is_found_only_when_the_signer_is_pinned(
     command: Command, run: RunDirectory, tmp_path: Path, owner_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

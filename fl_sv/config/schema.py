@@ -320,7 +320,7 @@ class Payouts(Frozen):
 
 
 class Compute(Frozen):
-    """How the work is spread. None of this changes a result but `dtype` and `device`."""
+    """How the work is spread. `dtype` and `device` change results; `threads` and `chunk` at most their last digits."""
 
     workers: int | None = Field(
         None, ge=1, le=4096, description="Ray actors that train companies side by side; the machine's cores without it"
