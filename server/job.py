@@ -1,19 +1,22 @@
 """What every federated stage of a run works with, and the training loop they share."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from flwr.app import ArrayRecord, ConfigRecord
+from flwr.serverapp import Grid
 
 from fl_sv.config import Config
+from fl_sv.data import operator_data
 from fl_sv.journal import Journal
-from fl_sv.models import ModelSpec
+from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.progress import Progress
 from fl_sv.scoring import Validation
 from fl_sv.utilities import Score
-from server.federation import Federation
+from server.federation import Federation, join
 from strategies.coalitions import CoalitionStrategy
 from strategies.teacher import TeacherStrategy
 
@@ -76,3 +79,14 @@ class Job:
             n_bytes=traffic.n_bytes - before.n_bytes,
             flops=flops,
         )
+
+
+def open_job(config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event) -> Job:
+    """Joins the companies behind the grid and enters them into the journal."""
+    operator = operator_data(config)
+    small, large = model_specs(config, operator.task)  # before anybody is asked for a model that cannot be
+    federation = join(grid, config, operator, stop)
+    roster = federation.roster
+    journal.register({c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies})
+    validation = Validation(config, *tensors(operator.validation, config))
+    return Job(config, federation, small, large, validation, journal, progress)

@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from flwr.app import Context
 from flwr.clientapp import ClientApp
@@ -23,7 +23,7 @@ from fl_sv.settlement import Settlement
 from server.inline import InlineGrid
 from server.valuation import value_companies
 
-Work = Callable[[Grid], Settlement]
+Outcome = TypeVar("Outcome")
 
 
 def simulate(
@@ -45,7 +45,9 @@ def simulate(
     return _with_restarts(config, work, progress, companies)
 
 
-def _with_restarts(config: Config, work: Work, progress: Progress, companies: ClientApp) -> Settlement:
+def _with_restarts(
+    config: Config, work: Callable[[Grid], Settlement], progress: Progress, companies: ClientApp
+) -> Settlement:
     """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from the journal."""
     for restart in range(config.faults.restarts + 1):
         try:
@@ -60,12 +62,12 @@ def _with_restarts(config: Config, work: Work, progress: Progress, companies: Cl
     raise AssertionError("unreachable")
 
 
-def on_ray(config: Config, work: Work, companies: ClientApp, *, verbose: bool) -> Settlement:
+def on_ray(config: Config, work: Callable[[Grid], Outcome], companies: ClientApp, *, verbose: bool) -> Outcome:
     """Runs `work` as the ServerApp of a Flower simulation with one virtual SuperNode per company."""
     from flwr.simulation import run_simulation  # imports Ray, which `inline` does without
 
     server_app = ServerApp()
-    outcome: list[Settlement] = []
+    outcome: list[Outcome] = []
     failure: list[BaseException] = []
 
     @server_app.main()

@@ -16,19 +16,15 @@ from flwr.serverapp import Grid
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
 from fl_sv.cost import cost_json
-from fl_sv.data import operator_data
 from fl_sv.journal import Journal
 from fl_sv.machine import software, use_threads
-from fl_sv.models import model_specs, tensors
 from fl_sv.progress import Progress
 from fl_sv.publish import publish
 from fl_sv.report import write_report
 from fl_sv.rundir import COST, JOURNAL, RunDirectory
-from fl_sv.scoring import Validation
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
 from fl_sv.utilities import UtilityTable, planned_rows
-from server.federation import join
-from server.job import Job
+from server.job import Job, open_job
 from server.large import measure_anchors, train_teacher
 from server.sweep import sweep_coalitions, validation_values
 
@@ -40,7 +36,7 @@ def value_companies(
     use_threads(config.compute.threads)
     started = time.perf_counter()
     with closing(Journal(run.file(JOURNAL))) as journal:
-        job = _prepare(config, journal, grid, progress, stop)  #  who takes part, with how many examples
+        job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
         measure_anchors(job)  #                                   the large model untrained, and at each company alone
         sweep_coalitions(job)  #                                  the small models on every coalition
@@ -51,17 +47,6 @@ def value_companies(
     publish(run, evidence, settlement, software())  #             tables and signed ledger
     write_report(run)  #                                          a page that a company's lawyer can follow
     return settlement
-
-
-def _prepare(config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event) -> Job:
-    """Joins the companies and enters them into the journal."""
-    operator = operator_data(config)
-    small, large = model_specs(config, operator.task)  # before anybody is asked for a model that cannot be
-    federation = join(grid, config, operator, stop)
-    roster = federation.roster
-    journal.register({c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies})
-    validation = Validation(config, *tensors(operator.validation, config))
-    return Job(config, federation, small, large, validation, journal, progress)
 
 
 def _gather(job: Job, curve: list[TeacherLoss]) -> Evidence:

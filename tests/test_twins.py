@@ -17,15 +17,13 @@ from fl_sv.data import Task, company_data, operator_data
 from fl_sv.journal import Journal
 from fl_sv.models import ModelSpec, model_specs, row_loss, tensors
 from fl_sv.progress import Progress
-from fl_sv.scoring import Validation
 from fl_sv.training import Recipe, make_recipe, train
-from server.federation import Federation, join
 from server.inline import InlineGrid
-from server.job import Job
+from server.job import Job, open_job
 from server.large import measure_anchors
 from server.sweep import sweep_coalitions
 from strategies.coalitions import CoalitionStrategy
-from strategies.roster import to_numpy, to_record
+from strategies.roster import Roster, to_numpy, to_record
 
 GAME = """
 seed: 3
@@ -50,17 +48,9 @@ def config() -> Config:
 
 
 @pytest.fixture(scope="module")
-def federation(config: Config) -> Federation:
-    return join(InlineGrid(client_app, range(4)), config, operator_data(config), threading.Event())
-
-
-@pytest.fixture(scope="module")
-def job(config: Config, federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    operator = operator_data(config)
-    small, large = model_specs(config, operator.task)
-    validation = Validation(config, *tensors(operator.validation, config))
+def job(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Job:
     journal = Journal(tmp_path_factory.mktemp("twins") / "journal.sqlite")
-    return Job(config, federation, small, large, validation, journal, Progress("quiet"))
+    return open_job(config, journal, InlineGrid(client_app, range(4)), Progress("quiet"), threading.Event())
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +81,10 @@ def one_coalition_in_plain_torch(config: Config, model: ModelSpec, replicate: in
     return params
 
 
-def one_coalition_by_flower(config: Config, federation: Federation, key: str, coalition: int) -> np.ndarray:
+def one_coalition_by_flower(config: Config, roster: Roster, key: str, coalition: int) -> np.ndarray:
     """Flower's own FedAvg and its own loop, on a grid that holds the coalition's members alone."""
     members = members_of(coalition)
-    task = ConfigRecord(
-        dict(federation.roster.briefing("", 0))
-    )  # nobody is addressed by name: each plays its partition
+    task = ConfigRecord(dict(roster.briefing("", 0)))  # nobody is addressed by name: each plays its partition
     strategy = FedAvg(
         fraction_evaluate=0.0, min_train_nodes=len(members), min_available_nodes=len(members), min_evaluate_nodes=0
     )
@@ -123,7 +111,7 @@ def test_sweep_equals_plain_torch_for_every_coalition(job: Job, swept: dict[str,
 def test_sweep_equals_flowers_fedavg_of_the_members_for_every_coalition(job: Job, swept: dict[str, np.ndarray]) -> None:
     key = words.stack_key(job.small[0].name, 1)
     for row, coalition in enumerate(COALITIONS):
-        by_flower = one_coalition_by_flower(job.config, job.federation, key, coalition)
+        by_flower = one_coalition_by_flower(job.config, job.federation.roster, key, coalition)
         assert np.abs(swept[key][row] - by_flower).max() <= 1e-9, coalition
 
 
