@@ -83,7 +83,7 @@ def _company(message: Message, context: Context) -> Company:
 
 
 def _arrays(message: Message) -> Stacks:
-    return {key: array.numpy() for key, array in message.content[words.ARRAYS].items()}
+    return {key: words.unpacked(array.data) for key, array in message.content[words.ARRAYS].items()}
 
 
 def _round(message: Message) -> int:

@@ -9,17 +9,19 @@ model alone, so that equal configurations give equal bytes.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.schema import Mlp
-from fl_sv.mlp import mlp_gradients, mlp_outputs
+from fl_sv.mlp import mlp_descend, mlp_gradients, mlp_outputs
 from fl_sv.models import ModelSpec, row_loss
 from fl_sv.training import Recipe, train
 
 Views = dict[str, Tensor]
+Descent = Callable[[Tensor, Tensor], None]  # one step on a batch
 
 # Above this many operations a step, `vmap` lost against one model after the other: two-layer CNNs on 28x28 images,
 # batch 32, gained 2.3 times with 4 channels (16 MFLOP a step) and lost 1.3 to 3 times with 16 and 32 channels
@@ -32,10 +34,13 @@ def train_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recip
 
     x (n, *input_shape) and y (n,) are the company's rows; `chunk` models are in work at a time.
     """
-    gradients = _gradients(model, len(recipe.batches[0]))
-    if gradients is None:
+    if isinstance(model.config, Mlp):
+        x, train_chunk = x.flatten(1), _train_mlps
+    elif 3 * model.forward_flops * len(recipe.batches[0]) <= VMAP_MAX_FLOPS:
+        train_chunk = _train_modules
+    else:
         return torch.stack([train(model, params_P, x, y, recipe) for params_P in params_CP])
-    return torch.cat([_train_chunk(model, part, x, y, recipe, gradients) for part in torch.split(params_CP, chunk)])
+    return torch.cat([train_chunk(model, part, x, y, recipe) for part in torch.split(params_CP, chunk)])
 
 
 def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor | None]:
@@ -57,43 +62,55 @@ def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk
     return torch.cat(losses).reshape(shape), torch.cat(hits).reshape(shape) if hits else None
 
 
-Gradients = Callable[[Views, Tensor, Tensor], Views]
+def _train_mlps(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+    views, kind = _own_views(model, params_CP), model.task.kind
+    if recipe.momentum or recipe.weight_decay or recipe.proximal_mu:
+        descend = _sgd(views, partial(mlp_gradients, views, kind=kind), recipe)
+    else:
+        descend = partial(mlp_descend, views, kind=kind, rate=recipe.learning_rate)
+    for batch in recipe.batches:
+        descend(x[batch], y[batch])
+    return model.flatten(views)
 
 
-def _gradients(model: ModelSpec, batch_size: int) -> Gradients | None:
-    """The function from a stack and a batch to the gradients of each model's mean loss, or None for the plain loop."""
-    if isinstance(model.config, Mlp):
-        kind = model.task.kind
-        return lambda views, x, y: mlp_gradients(views, x.flatten(1), y, kind)
-    if 3 * model.forward_flops * batch_size > VMAP_MAX_FLOPS:
-        return None
-    module, loss_of = model.module.train(), row_loss(model.task)
+def _train_modules(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+    views, module, loss_of = _own_views(model, params_CP), model.module.train(), row_loss(model.task)
 
     def mean_loss(views: Views, x: Tensor, y: Tensor) -> Tensor:
         return loss_of(functional_call(module, views, (x,)), y).mean()
 
-    return vmap(grad(mean_loss), in_dims=(0, None, None), randomness="same")
-
-
-def _train_chunk(
-    model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recipe: Recipe, gradients: Gradients
-) -> Tensor:
-    """torch.optim.SGD, written out for a stack."""
-    views = {name: view.clone() for name, view in model.views(params_CP).items()}
-    received = {name: view.clone() for name, view in views.items()} if recipe.proximal_mu else {}
-    velocity: Views = {}
+    gradients = vmap(grad(mean_loss), in_dims=(0, None, None), randomness="same")
+    descend = _sgd(views, partial(gradients, views), recipe)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(recipe.torch_seed)
         for batch in recipe.batches:
-            for name, step in gradients(views, x[batch], y[batch]).items():
-                if recipe.proximal_mu:
-                    step = step + recipe.proximal_mu * (views[name] - received[name])
-                if recipe.weight_decay:
-                    step = step + recipe.weight_decay * views[name]
-                if recipe.momentum:
-                    step = velocity[name] = recipe.momentum * velocity[name] + step if name in velocity else step
-                views[name].sub_(step, alpha=recipe.learning_rate)
+            descend(x[batch], y[batch])
     return model.flatten(views)
+
+
+def _own_views(model: ModelSpec, params_CP: Tensor) -> Views:
+    """The stack's parameters by name, contiguous and free to be changed."""
+    return {name: view.clone() for name, view in model.views(params_CP).items()}
+
+
+def _sgd(
+    views: Views, gradients: Callable[[Tensor, Tensor], Views], recipe: Recipe
+) -> Callable[[Tensor, Tensor], None]:
+    """torch.optim.SGD with FedProx's term, written out for a stack: one step on the batch that it is given."""
+    received = {name: view.clone() for name, view in views.items()} if recipe.proximal_mu else {}
+    velocity: Views = {}
+
+    def descend(x: Tensor, y: Tensor) -> None:
+        for name, step in gradients(x, y).items():
+            if recipe.proximal_mu:
+                step = step + recipe.proximal_mu * (views[name] - received[name])
+            if recipe.weight_decay:
+                step = step + recipe.weight_decay * views[name]
+            if recipe.momentum:
+                step = velocity[name] = recipe.momentum * velocity[name] + step if name in velocity else step
+            views[name].sub_(step, alpha=recipe.learning_rate)
+
+    return descend
 
 
 def _outputs(model: ModelSpec, params_CP: Tensor, x: Tensor) -> Tensor:

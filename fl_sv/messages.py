@@ -3,6 +3,11 @@
 The library knows no Flower; these are the words that `clients`, `server` and `strategies` put into Flower's records.
 """
 
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
 REGISTER = "query.register"  # who are you, how many examples do you hold, which library do you run
 TEACHER = "train"  # one round of the large model (the default action: what any Flower Strategy sends)
 ALONE = "train.alone"  # all rounds of the large model by one company alone
@@ -36,3 +41,18 @@ def parse_stack_key(key: str) -> tuple[str, int]:
     """Model and replicate of `stack_key`."""
     model, _, replicate = key.rpartition("/")
     return model, int(replicate)
+
+
+def unpacked(data: bytes) -> NDArray[np.floating]:
+    """The array in the bytes of a Flower Array (NumPy's .npy format): a read-only view of them, where Flower's own
+    reading copies the bytes twice.
+
+    Raises ValueError when they hold no array of numbers.
+    """
+    buffer = io.BytesIO(data)
+    if (version := np.lib.format.read_magic(buffer)) != (1, 0):
+        raise ValueError(f"an array came in version {version} of the .npy format; 1.0 is read")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(buffer)
+    numbers = np.frombuffer(data, dtype, offset=buffer.tell())
+    array: NDArray[np.floating] = numbers.reshape(shape, order="F" if fortran_order else "C")
+    return array

@@ -1,6 +1,6 @@
-"""Outputs and gradients of a stack of MLPs in closed form.
+"""Outputs, gradients and descent of a stack of MLPs in closed form.
 
-Shapes: C models, B rows, F features, H units of a layer, K outputs.
+Shapes: C models, B rows, F features, H units of a layer, I inputs and O outputs of any layer, K outputs of the last.
 
 Activations are kept as (C, H, B). The first layer's input is the same for all models, so its product and its gradient
 are one wide matrix product, (C*H, F) by (F, B); the other layers are batched products. Everything is contiguous.
@@ -10,8 +10,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-Layer = tuple[Tensor, Tensor]  # weight (C, outputs, inputs), bias (C, outputs)
+Kind = Literal["classification", "regression"]
+Layer = tuple[Tensor, Tensor]  # weight (C, O, I), bias (C, O)
+Signal = tuple[
+    Tensor, Tensor
+]  # gradient of the layer's outputs (C, O, B), and its inputs (C, I, B), the first's (F, B)
 
 
 def mlp_outputs(views: dict[str, Tensor], x_BF: Tensor) -> Tensor:
@@ -19,26 +24,41 @@ def mlp_outputs(views: dict[str, Tensor], x_BF: Tensor) -> Tensor:
     return _forward(_layers(views), x_BF)[-1].transpose(1, 2)
 
 
-def mlp_gradients(
-    views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Literal["classification", "regression"]
-) -> dict[str, Tensor]:
+def mlp_gradients(views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Kind) -> dict[str, Tensor]:
     """Gradient of each model's mean loss over the batch, under the names of `views`.
 
     The loss is the cross-entropy of softmax outputs, or the squared error of the single output.
     """
+    gradients: list[Tensor] = []
+    for delta, inputs in _signals(_layers(views), x_BF, y_B, kind):
+        if inputs.dim() == 2:  # shared by all models: one wide product
+            weight = (delta.flatten(0, 1) @ inputs.T).reshape(*delta.shape[:2], -1)
+        else:
+            weight = torch.bmm(delta, inputs.transpose(1, 2))
+        gradients += [weight, delta.sum(2)]
+    return dict(zip(views, gradients, strict=True))
+
+
+def mlp_descend(views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Kind, rate: float) -> None:
+    """A step of plain gradient descent, in place: `mlp_gradients` and the update in one pass over the weights."""
     layers = _layers(views)
+    for (weight, bias), (delta, inputs) in zip(layers, _signals(layers, x_BF, y_B, kind), strict=True):
+        if inputs.dim() == 2:
+            weight.view(-1, len(inputs)).addmm_(delta.flatten(0, 1), inputs.T, alpha=-rate)
+        else:
+            weight.baddbmm_(delta, inputs.transpose(1, 2), alpha=-rate)
+        bias.sub_(delta.sum(2), alpha=rate)
+
+
+def _signals(layers: list[Layer], x_BF: Tensor, y_B: Tensor, kind: Kind) -> list[Signal]:
+    """What each layer's gradient is made of, first layer first."""
     *hidden, outputs_CKB = _forward(layers, x_BF)
     delta = _output_delta(outputs_CKB, y_B, kind)
-    gradients: list[Tensor] = []
-    for depth in range(len(layers) - 1, 0, -1):
-        weight, _ = layers[depth]
-        below = hidden[depth - 1]
-        gradients += [delta.sum(2), torch.bmm(delta, below.transpose(1, 2))]
-        delta = torch.bmm(weight.transpose(1, 2), delta).mul_(below > 0)
-    n_models, n_units, n_rows = delta.shape
-    wide = delta.reshape(n_models * n_units, n_rows) @ x_BF
-    gradients += [delta.sum(2), wide.reshape(n_models, n_units, -1)]
-    return dict(zip(views, reversed(gradients), strict=True))
+    signals: list[Signal] = []
+    for (weight, _), below in zip(layers[:0:-1], hidden[::-1], strict=True):
+        signals.append((delta, below))
+        delta = torch.ops.aten.threshold_backward(torch.bmm(weight.transpose(1, 2), delta), below, 0)  # ReLU's
+    return [(delta, x_BF.T), *reversed(signals)]
 
 
 def _layers(views: dict[str, Tensor]) -> list[Layer]:
@@ -51,19 +71,18 @@ def _forward(layers: list[Layer], x_BF: Tensor) -> list[Tensor]:
     """Activations (C, H, B) of every hidden layer after ReLU, and the outputs (C, K, B) last."""
     (weight, bias), *rest = layers
     n_models, n_units, n_features = weight.shape
-    wide = weight.reshape(n_models * n_units, n_features) @ x_BF.T
-    activations = [wide.reshape(n_models, n_units, len(x_BF)).add_(bias[:, :, None])]
+    wide = torch.addmm(bias.reshape(-1, 1), weight.reshape(n_models * n_units, n_features), x_BF.T)
+    activations = [wide.reshape(n_models, n_units, len(x_BF))]
     for weight, bias in rest:
         activations[-1].relu_()
         activations.append(torch.baddbmm(bias[:, :, None], weight, activations[-1]))
     return activations
 
 
-def _output_delta(outputs_CKB: Tensor, y_B: Tensor, kind: str) -> Tensor:
+def _output_delta(outputs_CKB: Tensor, y_B: Tensor, kind: Kind) -> Tensor:
     """Gradient of the mean loss with respect to the outputs."""
     n_rows = len(y_B)
     if kind == "regression":
         return (outputs_CKB - y_B).mul_(2 / n_rows)
     delta = torch.softmax(outputs_CKB, dim=1)
-    delta[:, y_B, torch.arange(n_rows, device=y_B.device)] -= 1
-    return delta.div_(n_rows)
+    return delta.sub_(one_hot(y_B, outputs_CKB.shape[1]).T).div_(n_rows)

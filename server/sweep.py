@@ -79,7 +79,7 @@ def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[
     for model in job.small:
         sum_CV = np.zeros(())
         for replicate in range(job.config.training.seeds):
-            stack = torch.from_numpy(stacks[words.stack_key(model.name, replicate)])
+            stack = torch.tensor(stacks[words.stack_key(model.name, replicate)])
             losses, hits = job.validation.losses(model, stack, what)
             means = zip(coalitions, mean_scores(losses, hits), strict=True)
             scores += [Score(coalition, model.name, replicate, *mean) for coalition, mean in means]

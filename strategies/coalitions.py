@@ -11,10 +11,11 @@ same untrained model, so it travels and trains once.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
+from torch import Tensor
 
 from fl_sv import messages as words
 from fl_sv.coalitions import members_matrix
@@ -29,13 +30,8 @@ class CoalitionStrategy(Strategy):
         self.dtype = dtype
         companies = roster.config.companies
         members_CN = members_matrix(coalitions, len(companies))
-        examples_N = np.array([roster.examples[company] for company in companies], dtype=np.float64)
-        examples_C = members_CN @ examples_N
-        self.n_coalitions = len(members_CN)
+        self.examples_C = members_CN @ np.array([roster.examples[company] for company in companies], dtype=np.float64)
         self.rows_of = {company: np.flatnonzero(members_CN[:, i]) for i, company in enumerate(companies)}
-        self.weights_of = {
-            company: examples_N[i] / examples_C[self.rows_of[company]] for i, company in enumerate(companies)
-        }
         self._sent_shapes: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def summary(self) -> None:
@@ -66,14 +62,17 @@ class CoalitionStrategy(Strategy):
         missing = [company for company in self._sent_shapes if company not in contents]
         if missing:
             raise ValueError(f"{missing[0]} did not answer in round {server_round}")
-        sums: dict[str, NDArray[np.float64]] = {}
+        sums: dict[str, Tensor] = {}
         for company, content in contents.items():
             self.check_reply(company, content)
-            weight_C = self.weights_of[company][:, None]
+            rows = torch.from_numpy(self.rows_of[company])
             for key, stack in to_numpy(content[words.ARRAYS]).items():
-                total = sums.setdefault(key, np.zeros((self.n_coalitions, stack.shape[1])))
-                total[self.rows_of[company]] += weight_C * stack.astype(np.float64)
-        return to_record({key: total.astype(self.dtype) for key, total in sums.items()}), None
+                trained = torch.tensor(stack, dtype=torch.float64)
+                if key not in sums:
+                    sums[key] = trained.new_zeros(len(self.examples_C), stack.shape[1])
+                sums[key].index_add_(0, rows, trained.expand(len(rows), -1), alpha=self.roster.examples[company])
+        examples = torch.from_numpy(self.examples_C)[:, None]
+        return to_record({key: (total / examples).numpy().astype(self.dtype) for key, total in sums.items()}), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

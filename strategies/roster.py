@@ -72,7 +72,7 @@ def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
 
 
 def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
-    return {key: array.numpy() for key, array in record.items()}
+    return {key: words.unpacked(array.data) for key, array in record.items()}
 
 
 def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
@@ -92,7 +92,7 @@ def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dty
                 f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; "
                 f"{dtype} of shape {tuple(shape)} was sent"
             )
-        if not np.isfinite(array.numpy()).all():
+        if not np.isfinite(words.unpacked(array.data)).all():
             raise ValueError(f"model {key} came back with NaN or infinite parameters")
     check_metrics(content.metric_records[words.METRICS])
 

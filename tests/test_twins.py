@@ -155,8 +155,10 @@ MODELS = {
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("task_kind", ["classification", "regression"])
-@pytest.mark.parametrize("proximal_mu", [0.0, 0.3])
-def test_stack_equals_one_model_after_the_other(kind: str, task_kind: str, proximal_mu: float) -> None:
+@pytest.mark.parametrize("momentum, weight_decay, proximal_mu", [(0, 0, 0), (0.9, 0.01, 0), (0.9, 0.01, 0.3)])
+def test_stack_equals_one_model_after_the_other(
+    kind: str, task_kind: str, momentum: float, weight_decay: float, proximal_mu: float
+) -> None:
     config = game_with(MODELS[kind])
     outputs = 3 if task_kind == "classification" else 1
     (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
@@ -167,7 +169,7 @@ def test_stack_equals_one_model_after_the_other(kind: str, task_kind: str, proxi
     spread = torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
     stack = model.initial_params(1, 0) + 0.1 * spread
     batches = tuple(np.array_split(np.arange(20), 3))
-    recipe = Recipe(0.1, 0.9, 0.01, proximal_mu, batches, torch_seed=5)
+    recipe = Recipe(0.1, momentum, weight_decay, proximal_mu, batches, torch_seed=5)
     together = train_stack(model, stack, x, y, recipe, chunk=2)
     for row, params in zip(together, stack, strict=True):
         assert (row - train(model, params, x, y, recipe)).abs().max() <= 1e-9
