@@ -28,13 +28,15 @@ MOST_STEPS = 100_000
 
 
 def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
-    """q (..., K) in float64, from probabilities (..., K) of the generalist and (classes, p, p_dustbin) of specialists.
+    """q (..., K), from probabilities (..., K) of the generalist and (classes, p, p_dustbin) of each specialist.
 
-    p (..., S) are the probabilities of the specialist's classes and p_dustbin (...) that of all others. No specialist
-    returns the generalist; one has a closed form; with all classes in every one's hands q is the arithmetic mean.
+    p (..., S) are the probabilities of the specialist's classes and p_dustbin (...) that of all others. Computed in
+    float64. No specialist returns the generalist; one has a closed form; with all classes in every one's hands q is the
+    arithmetic mean.
     Raises InputError for what is no distribution or no class, RunError when 100,000 steps do not suffice.
     """
-    g = reals(generalist, "generalist", "*").double()
+    given = reals(generalist, "generalist", "*")
+    g = given.double()
     if g.ndim == 0:
         raise InputError("generalist is one number; it must be the probabilities of the classes, (K,).")
     _distribution(g, g.sum(-1), "generalist")
@@ -43,7 +45,7 @@ def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
     for _ in range(MOST_STEPS):
         before, q = q, (g + sum(opinion.over_all_classes(q) for opinion in checked)) / (1 + len(checked))
         if not holds_any((q - before).abs() > SMALLEST_CHANGE):
-            return q
+            return q.to(given.dtype)
     raise RunError(f"the specialists' common distribution has not settled after {MOST_STEPS} steps.")
 
 

@@ -8,10 +8,9 @@ Shapes: n rows, B rows of a batch, D inputs (any axes), F features, K classes.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fl_sv.distillation.checks import batch, count, labels, number, reals, same_shape
-from fl_sv.distillation.losses import hard_ce
+from fl_sv.distillation.losses import hard_ce, kl
 from fl_sv.distillation.transfer import Function, TransferSet, answers
 
 
@@ -80,5 +79,5 @@ def agreement(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     batch(student_logits, teacher_logits, None)
     p, q = (student_logits / temperature).softmax(1), (teacher_logits / temperature).softmax(1)
     p, q, mixture = (distribution.clamp(0.01, 0.99) for distribution in (p, q, (p + q) / 2))
-    js = sum(functional.kl_div(side.log(), mixture, reduction="batchmean") for side in (p, q)) / 2
-    return 1 - torch.as_tensor(js).clamp(0, 1)
+    js_B = (kl(mixture.log(), p.log()) + kl(mixture.log(), q.log())) / 2
+    return 1 - js_B.mean().clamp(0, 1)

@@ -80,10 +80,15 @@ def hard_ce(logits_BK: Tensor, target_B: Tensor) -> Tensor:
     return -logits_BK.log_softmax(1).gather(1, target_B[:, None])[:, 0]
 
 
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) in nats over the last axis, from the logarithms of both."""
+    # Not F.kl_div: it has no batching rule, so that vmap goes through the stack model by model (torch 2.13).
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
 def soft_kl(logits_BK: Tensor, log_target_BK: Tensor, temperature: float) -> Tensor:
     """T^2 KL(target || p_s) of each row (B,), from the logarithm of the target probabilities."""
-    log_p_BK = (logits_BK / temperature).log_softmax(-1)
-    return temperature**2 * functional.kl_div(log_p_BK, log_target_BK, reduction="none", log_target=True).sum(-1)
+    return temperature**2 * kl(log_target_BK, (logits_BK / temperature).log_softmax(-1))
 
 
 def hinton(*, temperature: float = 4.0, alpha: float = 0.9) -> Rows:
@@ -129,13 +134,12 @@ def dkd(*, temperature: float = 4.0, alpha: float = 1.0, beta: float | Tensor = 
         is_target_BK = torch.arange(s_BK.shape[1], device=s_BK.device) == target_B[:, None]
         log_bs_B2, log_qs_BK = _decoupled(s_BK / temperature, target_B, is_target_BK)
         log_bt_B2, log_qt_BK = _decoupled(t_BK / temperature, target_B, is_target_BK)
-        target_kl_B = functional.kl_div(log_bs_B2, log_bt_B2, reduction="none", log_target=True).sum(1)
         # Zero where the target stands, before anything is multiplied: 0 * inf would be NaN in the gradient.
         difference_BK = torch.where(is_target_BK, 0, log_qt_BK - log_qs_BK)
         qt_BK = (t_BK / temperature).masked_fill(is_target_BK, -torch.inf).softmax(1)
         rest_kl_B = (qt_BK * difference_BK).sum(1)
         weight = beta_1 if beta_B is None else beta_B.to(s_BK)
-        return temperature**2 * (alpha * target_kl_B + weight * rest_kl_B)
+        return temperature**2 * (alpha * kl(log_bt_B2, log_bs_B2) + weight * rest_kl_B)
 
     return rows
 

@@ -5,10 +5,9 @@ Shapes: P peers, B rows of a batch, K classes.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fl_sv.distillation.checks import labels, reals
-from fl_sv.distillation.losses import hard_ce
+from fl_sv.distillation.losses import hard_ce, kl
 
 
 def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
@@ -23,12 +22,7 @@ def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
     target_B = labels(targets, n_rows, n_classes)
     log_p_PBK = z_PBK.log_softmax(2)
     # First axis: who learns, second: from whom.
-    kl_PPB = functional.kl_div(
-        log_p_PBK[:, None].expand(-1, n_peers, -1, -1),
-        log_p_PBK.detach()[None].expand(n_peers, -1, -1, -1),
-        reduction="none",
-        log_target=True,
-    ).sum(3)
+    kl_PPB = kl(log_p_PBK.detach()[None], log_p_PBK[:, None])
     others_PP1 = 1 - torch.eye(n_peers, dtype=z_PBK.dtype, device=z_PBK.device)[:, :, None]
     weight = 1 / max(n_peers - 1, 1) if average else 1.0
     hard_PB = torch.stack([hard_ce(z_BK, target_B) for z_BK in z_PBK])
