@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import vjp, vmap
 from torch.nn import functional
 
 from fl_sv.distillation.checks import count, labels, number, reals, same_shape
@@ -58,8 +58,8 @@ def second_order(
     v_Bm = _directions(directions, y_s)
 
     def product(fn: Function) -> Tensor:
-        hessian_u: Tensor = jvp(lambda points: pullback(fn, points)[1](v_Bm), (x,), (u,))[1]
-        return hessian_u
+        # H is symmetric, so pulling u back through the gradient gives H u; torch 2.13's forward mode warns.
+        return pullback(lambda points: pullback(fn, points)[1](v_Bm), x)[1](u)
 
     return _squares(product(student_fn), product(teacher_fn).detach())
 

@@ -44,6 +44,7 @@ def minimise(
             optimiser.zero_grad()
             loss_of_rows(rows_B).mean().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+    optimiser.zero_grad()
 
 
 def distil(
