@@ -329,11 +329,14 @@ def test_bad_batches_are_refused_with_a_sentence(name, arguments, sentence):
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("hinton", {"temperature": 0}, "temperature is 0.0; it must be above 0"),
+        ("hinton", {"temperature": 0}, "temperature is 0.0; it must be at least 1e-06"),
         ("hinton", {"temperature": -1}, "temperature is -1.0"),
         ("dkd", {"temperature": math.inf}, "temperature is inf; a finite number"),
         ("cross_entropy", {"temperature": "hot"}, "temperature is 'hot'"),
         ("hinton", {"temperature": True}, "temperature is True"),
+        ("hinton", {"temperature": 10**400}, "a finite number is needed"),
+        ("hinton", {"temperature": 1e200}, "at most 1e+06"),
+        ("tests.own_losses:__doc__", {}, "is a str; it must be a function"),
         ("hinton", {"alpha": 1.5}, "alpha is 1.5; it must be at least 0 and at most 1"),
         ("dkd", {"alpha": -1}, "alpha is -1.0; it must be at least 0"),
         ("dkd", {"beta": -1}, "beta is -1.0"),

@@ -210,6 +210,12 @@ def test_a_sum_that_does_not_settle_is_an_error_and_no_number(monkeypatch):
         kd.specialists(distributions(5), [opinion([0, 1], (), 1), opinion([1, 2], (), 2)])
 
 
+def test_a_stack_cannot_stop_before_the_sum_has_settled():
+    """How often to repeat depends on the numbers, so vmap is refused by torch; rows need none, they are a batch."""
+    with pytest.raises(RuntimeError, match="vmap"):
+        vmap(lambda g: kd.specialists(g, [opinion([0, 1])]))(distributions(3, 5))
+
+
 def test_the_dustbins_correction_undoes_the_enriched_sample():
     """Bayes: two special classes are 2 % of the world and 50 % of the specialist's sample."""
     likelihood, special = torch.tensor([0.3, 0.6, 0.1]), 0.02

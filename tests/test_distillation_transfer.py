@@ -1,6 +1,8 @@
 """Transfer sets, what a teacher dreams up, and training with them."""
 
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -281,6 +283,16 @@ def test_a_hint_is_learned_together_with_its_regressor(teacher):
     kd.minimise(together, lambda rows: kd.hint(regressor(student[:2](X[rows])), features[rows]), 200, SGD, seeded())
     with torch.no_grad():
         assert float(kd.hint(regressor(student[:2](X)), features).mean()) < before / 2
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "distillation.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(compile(example, "distillation.md", "exec"), {})
+    before, after = map(float, capsys.readouterr().out.split(" -> "))
+    assert after < before / 100
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ Shapes: B rows of a batch, K classes; axes of other arrays are named by the call
 """
 
 import math
-from numbers import Integral, Real
+import sys
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def reals(value: object, name: str, axes: str) -> Tensor:
         raise InputError(f"{name} has shape {tuple(tensor.shape)}; it must be ({', '.join(axes)}).")
     if tensor.numel() == 0:
         raise InputError(f"{name} is empty: its shape is {tuple(tensor.shape)}.")
-    if holds_any(~torch.isfinite(tensor)):
+    if readable(tensor) and not torch.isfinite(tensor).all():
         raise InputError(f"{name} holds NaN or infinity; every number must be finite.")
     return tensor
 
@@ -78,15 +79,21 @@ def needed(targets_B: Tensor | None, who: str) -> Tensor:
 
 def number(value: object, name: str, low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> float:
     """A finite number between `low` and `high`; `above` leaves out `low` itself. Raises InputError for any other."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(float(value)):
+    is_number = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
         raise InputError(f"{name} is {value!r}; a finite number is needed.")
-    value = float(value)
+    value = float(value)  # type: ignore[arg-type]
     if not low <= value <= high or (above and value == low):
         limits = f"above {low:g}" if above else f"at least {low:g}"
         raise InputError(
             f"{name} is {value}; it must be {limits}{f' and at most {high:g}' if high < math.inf else ''}."
         )
     return value
+
+
+def heat(temperature: object) -> float:
+    """A temperature between 1e-6 and 1e6, whose square is a number in float32. Raises InputError for any other."""
+    return number(temperature, "temperature", 1e-6, 1e6)
 
 
 def count(value: object, name: str, low: int = 1) -> int:
@@ -96,12 +103,18 @@ def count(value: object, name: str, low: int = 1) -> int:
     return int(value)
 
 
-def holds_any(condition: Tensor) -> bool:
-    """Whether the condition holds anywhere; False where the numbers cannot be read, inside `torch.func.vmap`."""
+def readable(tensor: Tensor) -> bool:
+    """Whether decisions may depend on the tensor's numbers: not inside `torch.func.vmap`."""
     try:
-        return bool(condition.any())
-    except RuntimeError:  # how vmap refuses a decision that would depend on the numbers
+        bool(tensor.reshape(-1)[:1].any())  # one number, because a look at all costs as much as a loss
+    except RuntimeError:  # how vmap refuses
         return False
+    return True
+
+
+def holds_any(condition: Tensor) -> bool:
+    """Whether the condition holds anywhere, as far as its numbers are `readable`."""
+    return readable(condition) and bool(condition.any())
 
 
 def _tensor(value: object, name: str) -> Tensor:

@@ -44,14 +44,14 @@ def implied(
     log_p_n, drift = slope(x)
     accepted = 0
     for _ in range(count(steps, "steps")):
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
         proposal = x + width * (drift + step_size * noise)
         inside_n = ((proposal >= low) & (proposal <= high)).flatten(1).all(1)
         log_p_there_n, drift_there = slope(proposal.clamp(low, high))
         # The way back, in units of step_size, is -(noise + (drift + drift there) / step_size).
         back = noise + (drift + drift_there) / step_size
         log_ratio_n = log_p_there_n - log_p_n + ((noise**2 - back**2) / 2).flatten(1).sum(1)
-        uniform_n = torch.rand(len(x), generator=generator, dtype=x.dtype)
+        uniform_n = torch.rand(len(x), generator=generator, dtype=x.dtype).to(x)
         accept_n = inside_n & (uniform_n.log() < log_ratio_n)
         accepted += int(accept_n.sum())
         accept = accept_n.reshape(-1, *[1] * (x.ndim - 1))

@@ -44,7 +44,7 @@ def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
     q = torch.full_like(g, 1 / g.shape[-1])
     for _ in range(MOST_STEPS):
         before, q = q, (g + sum(opinion.over_all_classes(q) for opinion in checked)) / (1 + len(checked))
-        if not holds_any((q - before).abs() > SMALLEST_CHANGE):
+        if bool(((q - before).abs() <= SMALLEST_CHANGE).all()):
             return q.to(given.dtype)
     raise RunError(f"the specialists' common distribution has not settled after {MOST_STEPS} steps.")
 

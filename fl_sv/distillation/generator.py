@@ -35,10 +35,10 @@ def generated(
     net = copy.deepcopy(net)
     latent, batch_size, steps = count(latent, "latent"), count(batch_size, "batch_size"), count(steps, "steps")
     rate = number(learning_rate, "learning_rate", 0, above=True)
-    dtype = next(net.parameters()).dtype
+    like = next(net.parameters())
 
     def dream(rows: int) -> Tensor:
-        rows_x: Tensor = net(torch.randn(rows, latent, generator=generator, dtype=dtype))
+        rows_x: Tensor = net(torch.randn(rows, latent, generator=generator, dtype=like.dtype).to(like))
         return rows_x
 
     answers(teacher_fn, TransferSet("generated", dream(2).detach()), "teacher")

@@ -9,7 +9,7 @@ Shapes: n rows, B rows of a batch, D inputs (any axes), F features, K classes.
 import torch
 from torch import Tensor
 
-from fl_sv.distillation.checks import batch, count, labels, number, reals, same_shape
+from fl_sv.distillation.checks import batch, count, heat, labels, number, reals, same_shape
 from fl_sv.distillation.losses import hard_ce, kl
 from fl_sv.distillation.transfer import Function, TransferSet, answers
 
@@ -75,7 +75,7 @@ def agreement(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     As published, probabilities are clipped to 0.01..0.99 and KL runs from the mixture. Both models pass gradients on.
     Raises InputError for bad input.
     """
-    temperature = number(temperature, "temperature", 0, above=True)
+    temperature = heat(temperature)
     batch(student_logits, teacher_logits, None)
     p, q = (student_logits / temperature).softmax(1), (teacher_logits / temperature).softmax(1)
     p, q, mixture = (distribution.clamp(0.01, 0.99) for distribution in (p, q, (p + q) / 2))

@@ -34,19 +34,19 @@ def perturb(
 ) -> Tensor:
     """The disturbed logits t' (B, K), to be used with any loss.
 
-    noise: xi, (B, K) or (B, 1) of the same numbers for every model that is to be compared; mask: (B, 1), 1 where a row
-    is disturbed. What is not given is drawn from `generator` (None is torch's global one, which a training seeds), the
-    noise first. Raises InputError for a negative sigma, a probability outside 0..1, an unknown mode or granularity, or
-    draws of another shape.
+    noise: xi, (B, K) or (B, 1), the same numbers for every model that is to be compared; mask: (B, 1), 1 where a row is
+    disturbed. What is not given is drawn, the noise first, from `generator` (None: torch's global one, which a training
+    seeds); on the CPU, so that every device hears the same. Raises InputError for a negative sigma, a probability
+    outside 0..1, an unknown mode or granularity, or draws of another shape.
     """
     check_noise(sigma, mode, granularity, probability)
     t_BK = reals(teacher_logits, "teacher_logits", "BK")
     rows, classes = t_BK.shape
     if noise is None:
         columns = classes if granularity == "per_logit" else 1
-        noise = torch.randn(rows, columns, generator=generator, dtype=t_BK.dtype, device=t_BK.device)
+        noise = torch.randn(rows, columns, generator=generator, dtype=t_BK.dtype)
     if mask is None:
-        mask = torch.rand(rows, 1, generator=generator, dtype=t_BK.dtype, device=t_BK.device) < probability
+        mask = torch.rand(rows, 1, generator=generator, dtype=t_BK.dtype) < probability
     step_BK = sigma * _draws(mask, "mask", rows, 1).to(t_BK) * _draws(noise, "noise", rows, classes).to(t_BK)
     return t_BK * (1 + step_BK) if mode == "multiplicative" else t_BK + step_BK
 

@@ -2,7 +2,8 @@
 
 Real rows: `own` training data, `held_out`, `public` without labels, `shifted` to other class frequencies. Invented
 rows: `gaussian` with the moments of real ones and `uniform` over all possible x; those that the teacher itself dreams
-up are made in `inversion`, `generator` and `density`.
+up are made in `inversion`, `generator` and `density`. Generators are torch's on the CPU; rows come out on the device of
+what goes in.
 
 Shapes: n rows, D inputs (any axes), K classes.
 """
@@ -90,7 +91,7 @@ def shifted(x: Tensor, targets: Tensor, frequencies: Tensor, *, size: int, gener
     if len(missing):
         raise InputError(f"frequencies want the class {int(missing[0])}, of which there is no row.")
     weight_n = (wanted_K / there_K.clamp_min(1))[target_n]
-    rows = torch.multinomial(weight_n, count(size, "size"), replacement=True, generator=generator)
+    rows = torch.multinomial(weight_n.cpu(), count(size, "size"), replacement=True, generator=generator)
     return TransferSet("shifted", x[rows], target_n[rows])
 
 
@@ -105,7 +106,7 @@ def gaussian(like: Tensor, *, size: int, generator: torch.Generator) -> Transfer
     rows_nF = like.flatten(1).double()
     # Real rows often span less than all dimensions, so no Cholesky factor: centred rows are a square root as they are.
     root_nF = (rows_nF - rows_nF.mean(0)) / (len(rows_nF) - 1) ** 0.5
-    z = torch.randn(count(size, "size"), len(root_nF), generator=generator, dtype=torch.float64)
+    z = torch.randn(count(size, "size"), len(root_nF), generator=generator, dtype=torch.float64).to(rows_nF)
     return TransferSet("gaussian", (rows_nF.mean(0) + z @ root_nF).reshape(size, *like.shape[1:]).to(like.dtype))
 
 
@@ -120,4 +121,4 @@ def in_box(low: Tensor, high: Tensor, size: int, generator: torch.Generator) -> 
     same_shape(low, high, "low and high")
     if holds_any(low > high):
         raise InputError("low is above high; a box needs low <= high in every input.")
-    return low + (high - low) * torch.rand(size, *low.shape, generator=generator, dtype=low.dtype)
+    return low + (high - low) * torch.rand(size, *low.shape, generator=generator, dtype=low.dtype).to(low)
