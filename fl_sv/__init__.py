@@ -4,6 +4,7 @@ The library knows no Flower and no Ray: a notebook or an auditor can use it alon
 somebody asks for `fl_sv.distillation`.
 """
 
+import typing as _typing
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
@@ -39,7 +40,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> _ModuleType:
-    if name == "distillation":
-        return _import_module("fl_sv.distillation")
-    raise AttributeError(f"module 'fl_sv' has no attribute {name!r}")
+if _typing.TYPE_CHECKING:
+    from fl_sv import distillation as distillation
+else:
+
+    def __getattr__(name: str) -> _ModuleType:
+        if name == "distillation":
+            return _import_module("fl_sv.distillation")
+        raise AttributeError(f"module 'fl_sv' has no attribute {name!r}")

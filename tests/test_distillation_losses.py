@@ -284,6 +284,20 @@ def test_sure_models_in_float32_have_finite_losses_and_gradients(name, options):
     assert torch.isfinite(s.grad).all()
 
 
+@pytest.mark.parametrize("temperature", [1, 20, 100])
+def test_float32_is_near_float64_even_when_temperature_squared_magnifies_rounding(temperature):
+    s, t, _ = batch(rows=500, dtype=torch.float32)
+    loss = kd.loss("hinton", temperature=temperature, alpha=1)
+    close(loss(s, t).mean().double(), loss(s.double(), t.double()).mean(), rtol=2e-5)
+    close(gradient_of(loss, s, t).double(), gradient_of(loss, s.double(), t.double()), rtol=1e-4, atol=1e-5)
+
+
+def test_a_student_equal_to_its_teacher_stands_exactly_still():
+    _, t, y = batch(dtype=torch.float32)
+    assert gradient_of(kd.loss("hinton", alpha=1), t, t).abs().max() == 0
+    assert gradient_of(kd.loss("dkd"), t, t, y).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("method", ["mutual", "multi_teacher"])
 def test_methods_of_several_models_go_through_vmap(method):
     s, t, y = batch()

@@ -344,6 +344,7 @@ BOX = (torch.zeros(2), torch.ones(2))
         ),
         (lambda: kd.distil(net(3), TEACHER, kd.own(X, Y + 1), kd.loss("dkd"), SGD, seeded()), "holds the class 2"),
         (lambda: kd.learn_together([net(3)], kd.public(X), SGD, seeded()), "mutual learning needs a target class"),
+        (lambda: kd.learn_together([net(3), net(3, 4)], kd.own(X, Y), SGD, seeded()), "the peer 1 cannot use"),
         (
             lambda: kd.distil(net(3), TEACHER, kd.public(X), SOFT, kd.Schedule(torch.optim.Adam, 0, 1), seeded()),
             "epochs is 0",

@@ -40,7 +40,7 @@ def distilbert(
 
 def attention(scores: Tensor, teacher_scores: Tensor) -> Tensor:
     """(B,) mean squared difference of attention scores (B, A, S, S); scores of padding, at most -100, count as 0."""
-    s, t = reals(scores, "scores", "BAST"), reals(teacher_scores, "teacher_scores", "BAST")
+    s, t = reals(scores, "scores", "BASS"), reals(teacher_scores, "teacher_scores", "BASS")
     same_shape(s, t, "scores and teacher_scores")
     return hint(*(torch.where(score <= MASKED, 0, score) for score in (s, t)))
 

@@ -76,10 +76,13 @@ def learn_together(
 ) -> list[nn.Module]:
     """Copies of the peers after deep mutual learning, all stepping at the same time (Zhang et al. 2018).
 
-    Student and teacher together are two peers of different size. Raises InputError for an unlabelled transfer set.
+    Student and teacher together are two peers of different size. Raises InputError for an unlabelled transfer set, or
+    one that a peer cannot use.
     """
     together = nn.ModuleList(copy.deepcopy(peer) for peer in peers)
     targets = needed(transfer.targets, "mutual learning")
+    for i, peer in enumerate(together):
+        answers(peer, transfer, f"peer {i}")
 
     def loss_of_rows(rows_B: Tensor) -> Tensor:
         logits_PBK = torch.stack([peer(transfer.x[rows_B]) for peer in together])

@@ -2,8 +2,7 @@
 
 Real rows: `own` training data, `held_out`, `public` without labels, `shifted` to other class frequencies. Invented
 rows: `gaussian` with the moments of real ones and `uniform` over all possible x; those that the teacher itself dreams
-up are made in `inversion`, `generator` and `density`. Generators are torch's on the CPU; rows come out on the device of
-what goes in.
+up are made in `inversion`, `generator` and `density`. Generators are torch's, on the CPU.
 
 Shapes: n rows, D inputs (any axes), K classes.
 """
