@@ -239,6 +239,11 @@ def test_the_dustbins_correction_undoes_the_enriched_sample():
         (lambda: kd.specialists(distributions(3), [([0, 1], [0.6], 0.4)]), r"p of specialist 0 has shape \(1,\)"),
         (lambda: kd.specialists(distributions(3), [([0], [0.6], 0.6)]), "specialist 0 is no distribution"),
         (lambda: kd.specialists(distributions(2), [([0, 1], [0.5, 0.4], 0.1)]), "p_dustbin must be 0"),
+        (lambda: kd.specialists(distributions(3), [([0.5], [0.6], 0.4)]), "a class of specialist 0 is 0.5"),
+        (
+            lambda: kd.specialists(distributions(3), [([0], [0.6], [0.4])]),
+            r"p_dustbin of specialist 0 has shape \(1,\)",
+        ),
         (lambda: kd.specialists(distributions(3), ["an expert", 3]), r"it must be \(classes, p, p_dustbin\)"),
         (lambda: kd.active_specialists(distributions(3), [[0]], 0), "n is 0"),
         (lambda: kd.dustbin_correction(0.0, 0.5), "true_share is 0.0"),
@@ -301,9 +306,11 @@ def test_images_are_attacked_like_rows():
 
 
 def test_a_flat_teacher_moves_nothing():
-    x = ROWS.clamp(-1, 1)
-    flat = torch.tensor([1.0, 0.0], dtype=x.dtype)
-    close(kd.bss(lambda x: flat + 0 * x[:, :2], x, torch.ones(6, dtype=torch.int64)), x)
+    x = ROWS.clamp(-1, 1).float()
+    flat = torch.tensor([100.0, 0.0])
+    for squared_norm in (False, True):
+        there = kd.bss(lambda x: flat + 0 * x[:, :2], x, torch.ones(6, dtype=torch.int64), squared_norm=squared_norm)
+        assert torch.equal(there, x)
 
 
 def test_base_rows_are_the_eligible_ones_with_the_largest_difference():

@@ -57,7 +57,8 @@ def bss(
 def _step(gradient: Tensor, gap_B: Tensor, squared_norm: bool) -> Tensor:
     """Along the gradient (B, *D), as far as the gap and the gradient's norm say; nowhere where there is no slope."""
     norm_B = gradient.flatten(1).norm(dim=1)
-    length_B = gap_B / (norm_B**2 if squared_norm else norm_B).clamp_min(torch.finfo(gradient.dtype).tiny)
+    divisor_B = norm_B**2 if squared_norm else norm_B
+    length_B = torch.where(divisor_B > 0, gap_B / divisor_B, 0)
     step: Tensor = length_B.reshape(-1, *[1] * (gradient.ndim - 1)) * gradient
     return step
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,8 +33,8 @@ def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
 
     p (..., S) are the probabilities of the specialist's classes and p_dustbin (...) that of all others. Computed in
     float64. No specialist returns the generalist; one has a closed form; with all classes in every one's hands q is the
-    arithmetic mean.
-    Raises InputError for what is no distribution or no class, RunError when 100,000 steps do not suffice.
+    arithmetic mean. Raises InputError for what is no distribution or no class, RunError when 100,000 steps do not
+    suffice.
     """
     given = reals(generalist, "generalist", "*")
     g = given.double()
@@ -53,7 +54,7 @@ def active_specialists(generalist: Tensor, classes: Sequence[Sequence[int]], n: 
     """Indices of the specialists whose classes meet the generalist's n most probable ones; generalist (K,)."""
     g_K = reals(generalist, "generalist", "K")
     top = set(g_K.argsort(descending=True, stable=True)[: count(n, "n")].tolist())
-    return [i for i, own in enumerate(classes) if top & set(own)]
+    return [i for i, own in enumerate(classes) if top & set(_classes(own, f"specialist {i}"))]
 
 
 def dustbin_correction(true_share: float, sampled_share: float) -> float:
@@ -90,13 +91,15 @@ def _opinion(opinion: Specialist, g: Tensor, who: str) -> _Opinion:
         classes, p, dustbin = opinion
     except (TypeError, ValueError) as error:
         raise InputError(f"{who} is {opinion!r:.60}; it must be (classes, p, p_dustbin).") from error
-    own = [count(k, f"a class of {who}", 0) for k in classes]
+    own = _classes(classes, who)
     n_classes = g.shape[-1]
     if not own or len(set(own)) < len(own) or max(own) >= n_classes:
         raise InputError(f"{who} has the classes {own}; they must be different ones of 0 to {n_classes - 1}.")
     p, dustbin = reals(p, f"p of {who}", "*").to(g), reals(dustbin, f"p_dustbin of {who}", "*").to(g)
     if p.shape != (*g.shape[:-1], len(own)):
         raise InputError(f"p of {who} has shape {tuple(p.shape)}; it must be {(*g.shape[:-1], len(own))}.")
+    if dustbin.shape not in ((), g.shape[:-1]):
+        raise InputError(f"p_dustbin of {who} has shape {tuple(dustbin.shape)}; it must be one number for each row.")
     dustbin = dustbin.expand(g.shape[:-1])[..., None]
     _distribution(torch.cat([p, dustbin], -1), p.sum(-1) + dustbin[..., 0], who)
     if len(own) == n_classes and holds_any(dustbin > 1e-6):
@@ -104,6 +107,10 @@ def _opinion(opinion: Specialist, g: Tensor, who: str) -> _Opinion:
     outside = torch.ones(n_classes, dtype=g.dtype, device=g.device)
     outside[own] = 0
     return _Opinion(torch.tensor(own, device=g.device), p, dustbin, outside)
+
+
+def _classes(classes: Sequence[int], who: str) -> list[int]:
+    return [count(k, f"a class of {who}", 0) for k in np.asarray(classes).reshape(-1).tolist()]
 
 
 def _distribution(p: Tensor, total: Tensor, who: str) -> None:
