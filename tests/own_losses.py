@@ -15,3 +15,8 @@ def hellinger(power: float = 0.5) -> Rows:
 def mean_over_everything() -> Rows:
     """Not a loss of rows."""
     return lambda s_BK, t_BK, targets_B: (s_BK - t_BK).abs().mean()
+
+
+def scaled(**options: float) -> Rows:
+    """A factory that takes any options."""
+    return lambda s_BK, t_BK, targets_B: options["by"] * (s_BK - t_BK).abs().sum(1)

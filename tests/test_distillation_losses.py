@@ -174,6 +174,17 @@ def test_the_objective_lies_between_labels_and_teacher(given_batch, weight):
     close(kd.objective(distance, weight)(s, t, y), expected)
 
 
+def test_an_objective_of_the_teacher_alone_needs_no_targets():
+    s, t, _ = batch()
+    distance = kd.loss("logit_l2")
+    assert torch.equal(kd.objective(distance, 1)(s, t), distance(s, t))
+
+
+def test_a_users_factory_may_take_any_options():
+    s, t, _ = batch()
+    close(kd.loss("tests.own_losses:scaled", by=2.0)(s, t), 2 * (s - t).abs().sum(1))
+
+
 # --- peers and several teachers ----------------------------------------------------------------------------------
 
 
