@@ -1,7 +1,12 @@
 """fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated learning.
 
-The library knows no Flower and no Ray: a notebook or an auditor can use it alone, and this module loads no torch.
+The library knows no Flower and no Ray: a notebook or an auditor can use it alone, and this module loads no torch, until
+somebody asks for `fl_sv.distillation`.
 """
+
+import typing as _typing
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 
 from fl_sv.law import fit_law
 from fl_sv.payouts import allocate
@@ -33,3 +38,13 @@ __all__ = [
     "semivalue",
     "shapley",
 ]
+
+
+if _typing.TYPE_CHECKING:
+    from fl_sv import distillation as distillation
+else:
+
+    def __getattr__(name: str) -> _ModuleType:
+        if name == "distillation":
+            return _import_module("fl_sv.distillation")
+        raise AttributeError(f"module 'fl_sv' has no attribute {name!r}")

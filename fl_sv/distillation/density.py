@@ -1,0 +1,62 @@
+"""Rows from the density that a classifier implies: p(x) proportional to sum over classes of exp t_k(x).
+
+Training fixes a classifier's logits only up to a function of x, so reading logsumexp t(x) as log p(x) (Grathwohl et al.
+2020) is a choice, and for a ReLU net such a density has no finite mass. Therefore x stays in a box. Langevin steps with
+Metropolis' correction have exactly this density in the limit of many steps.
+
+Shapes: n rows (chains), D inputs (any axes), K classes.
+"""
+
+import torch
+from torch import Tensor
+
+from fl_sv.distillation.checks import count, number
+from fl_sv.distillation.derivatives import pullback
+from fl_sv.distillation.transfer import Function, TransferSet, answers, in_box
+from fl_sv.errors import InputError
+
+
+def implied(
+    teacher_fn: Function,
+    low: Tensor,
+    high: Tensor,
+    *,
+    size: int,
+    generator: torch.Generator,
+    steps: int = 200,
+    step_size: float = 0.1,
+) -> TransferSet:
+    """`size` chains' last rows in the box from low (*D) to high (*D). Unlabelled.
+
+    step_size: standard deviation of a step, in units of the box's width in each input; a good one is accepted about
+    every second time. Raises InputError for bad input, or when no step of any chain is accepted.
+    """
+    step_size = number(step_size, "step_size", 0, above=True)
+    x = in_box(low, high, count(size, "size"), generator)
+    answers(teacher_fn, TransferSet("density", x), "teacher")
+    width = high - low
+
+    def slope(x: Tensor) -> tuple[Tensor, Tensor]:
+        """log p (n,), and where a Langevin step is centred, from x in units of the box."""
+        log_p_n, pull = pullback(lambda rows: teacher_fn(rows).logsumexp(1), x)
+        return log_p_n.detach(), (pull(torch.ones_like(log_p_n)) * width * step_size**2 / 2).detach()
+
+    log_p_n, drift = slope(x)
+    accepted = 0
+    for _ in range(count(steps, "steps")):
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
+        proposal = x + width * (drift + step_size * noise)
+        inside_n = ((proposal >= low) & (proposal <= high)).flatten(1).all(1)
+        log_p_there_n, drift_there = slope(proposal.clamp(low, high))
+        # The way back, in units of step_size, is -(noise + (drift + drift there) / step_size).
+        back = noise + (drift + drift_there) / step_size
+        log_ratio_n = log_p_there_n - log_p_n + ((noise**2 - back**2) / 2).flatten(1).sum(1)
+        uniform_n = torch.rand(len(x), generator=generator, dtype=x.dtype).to(x)
+        accept_n = inside_n & (uniform_n.log() < log_ratio_n)
+        accepted += int(accept_n.sum())
+        accept = accept_n.reshape(-1, *[1] * (x.ndim - 1))
+        x, drift = torch.where(accept, proposal, x), torch.where(accept, drift_there, drift)
+        log_p_n = torch.where(accept_n, log_p_there_n, log_p_n)
+    if not accepted:
+        raise InputError(f"no step was accepted with step_size {step_size}; take a smaller one.")
+    return TransferSet("density", x)

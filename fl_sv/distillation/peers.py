@@ -1,0 +1,29 @@
+"""Deep mutual learning (Zhang et al. 2018): models that learn together, each from the labels and from its peers.
+
+Shapes: P peers, B rows of a batch, K classes.
+"""
+
+import torch
+from torch import Tensor
+
+from fl_sv.distillation.checks import labels, reals
+from fl_sv.distillation.losses import hard_ce, kl
+
+
+def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
+    """(P, B) loss of each peer on each row: CE(z_i, y) + w sum over j != i of KL(softmax z_j || softmax z_i).
+
+    logits (P, B, K), targets (B,). w = 1/(P - 1), or 1 without `average`, as in the authors' code. No gradient goes to
+    the peer that teaches, so the sum over P is one step of all of them together. A single model has only its CE.
+    Raises InputError for bad input.
+    """
+    z_PBK = reals(logits, "logits", "PBK")
+    n_peers, n_rows, n_classes = z_PBK.shape
+    target_B = labels(targets, n_rows, n_classes)
+    log_p_PBK = z_PBK.log_softmax(2)
+    # First axis: who learns, second: from whom.
+    kl_PPB = kl(log_p_PBK.detach()[None], log_p_PBK[:, None])
+    others_PP1 = 1 - torch.eye(n_peers, dtype=z_PBK.dtype, device=z_PBK.device)[:, :, None]
+    weight = 1 / max(n_peers - 1, 1) if average else 1.0
+    hard_PB = torch.stack([hard_ce(z_BK, target_B) for z_BK in z_PBK])
+    return hard_PB + weight * (others_PP1 * kl_PPB).sum(1)

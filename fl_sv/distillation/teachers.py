@@ -1,0 +1,66 @@
+"""Several teachers at once: what they say together, and a student's distance from it.
+
+Shapes: P teachers, B rows of a batch, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from fl_sv.distillation.checks import heat, holds_any, reals, same_shape
+from fl_sv.distillation.losses import soft_kl
+from fl_sv.errors import InputError, suggestion
+
+Combine = Literal["logits", "probs", "losses"]
+
+
+def multi_teacher(
+    student_logits: Tensor,
+    teachers: Tensor,
+    *,
+    weights: Sequence[float] | Tensor | None = None,
+    temperature: float = 1.0,
+    combine: Combine = "logits",
+) -> Tensor:
+    """(B,) T^2 KL(target || p_s) from student (B, K) and teachers (P, B, K) (FedDF: Lin et al. 2020).
+
+    weights: (P,), at least 0 with sum 1, None for equal ones. What is averaged: "logits", target softmax(sum w t / T),
+    a geometric mean; "probs", target sum w softmax(t / T); "losses", sum w KL, whose gradient is that of "probs".
+    Raises InputError for bad options or shapes.
+    """
+    if combine not in get_args(Combine):
+        raise InputError(f"combine is {combine!r}. {suggestion(str(combine), get_args(Combine))}")
+    temperature = heat(temperature)
+    s_BK = reals(student_logits, "student_logits", "BK")
+    t_PBK = reals(teachers, "teachers", "PBK").detach().to(s_BK.dtype)
+    same_shape(s_BK, t_PBK[0], "student and teacher logits")
+    weight_P11 = _weights(weights, t_PBK)[:, None, None]
+    if combine == "logits":
+        return soft_kl(s_BK, ((weight_P11 * t_PBK).sum(0) / temperature).log_softmax(1), temperature)
+    log_p_PBK = (t_PBK / temperature).log_softmax(2)
+    if combine == "probs":
+        return soft_kl(s_BK, (weight_P11.log() + log_p_PBK).logsumexp(0), temperature)
+    return (weight_P11[:, :, 0] * soft_kl(s_BK, log_p_PBK, temperature)).sum(0)
+
+
+def entropy_reduction(teachers: Tensor, temperature: float = 0.1) -> Tensor:
+    """(B, K) probabilities softmax(mean of the teachers' probabilities / T), sharper than their mean.
+
+    teachers: logits (P, B, K). The aggregation of DS-FL (Itahara et al. 2021). Raises InputError for bad input.
+    """
+    temperature = heat(temperature)
+    return (reals(teachers, "teachers", "PBK").softmax(2).mean(0) / temperature).softmax(1)
+
+
+def _weights(weights: Sequence[float] | Tensor | None, teachers_PBK: Tensor) -> Tensor:
+    """weight_P, checked."""
+    n_teachers = len(teachers_PBK)
+    if weights is None:
+        return teachers_PBK.new_full((n_teachers,), 1 / n_teachers)
+    weight_P = reals(weights, "weights", "P").to(teachers_PBK)
+    if len(weight_P) != n_teachers:
+        raise InputError(f"weights has {len(weight_P)} entries for {n_teachers} teachers; give one a teacher.")
+    if holds_any(weight_P < 0) or holds_any((weight_P.sum() - 1).abs() > 1e-5):
+        raise InputError("weights must be at least 0 and sum to 1; divide them by their sum.")
+    return weight_P

@@ -1,0 +1,123 @@
+"""Transfer sets: the rows on which a student listens to its teacher.
+
+Real rows: `own` training data, `held_out`, `public` without labels, `shifted` to other class frequencies. Invented
+rows: `gaussian` with the moments of real ones and `uniform` over all possible x; those that the teacher itself dreams
+up are made in `inversion`, `generator` and `density`. Generators are torch's, on the CPU.
+
+Shapes: n rows, D inputs (any axes), K classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fl_sv.distillation.checks import count, holds_any, labels, reals, same_shape
+from fl_sv.errors import InputError
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class TransferSet:
+    """Rows x (n, *D), finite, and their target classes (n,), or None where nobody knows them."""
+
+    name: str
+    x: Tensor
+    targets: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        reals(self.x, f"x of the transfer set {self.name}", "*")
+        if self.x.ndim < 2:
+            raise InputError(f"x of the transfer set {self.name} has shape {tuple(self.x.shape)}; it must be (n, *D).")
+        if self.targets is not None:
+            labels(self.targets, len(self), None, f"targets of the transfer set {self.name}")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def labelled_by(self, teacher: Function) -> "TransferSet":
+        """The same rows with the classes that the teacher predicts, for methods that need targets."""
+        return replace(self, targets=answers(teacher, self, "teacher").argmax(1))
+
+
+def answers(model: Function, transfer: TransferSet, who: str) -> Tensor:
+    """(n, K) what a model says to every row, without gradient.
+
+    Raises InputError when it cannot take such rows or says something else than K numbers a row.
+    """
+    try:
+        with torch.no_grad():
+            logits = model(transfer.x)
+    except (RuntimeError, IndexError) as error:
+        raise InputError(
+            f"the {who} cannot use the transfer set {transfer.name}, whose rows have shape "
+            f"{tuple(transfer.x.shape[1:])} and type {transfer.x.dtype}: {error}"
+        ) from error
+    logits_nK = reals(logits, f"what the {who} says to the transfer set {transfer.name}", "nK")
+    if len(logits_nK) != len(transfer):
+        raise InputError(f"the {who} answers {len(transfer)} rows with {len(logits_nK)}; one a row is needed.")
+    return logits_nK
+
+
+def own(x: Tensor, targets: Tensor) -> TransferSet:
+    """A company's training rows."""
+    return TransferSet("own", x, targets)
+
+
+def held_out(x: Tensor, targets: Tensor) -> TransferSet:
+    """Labelled rows from the same source that no model was trained on."""
+    return TransferSet("held_out", x, targets)
+
+
+def public(x: Tensor) -> TransferSet:
+    """Rows that everybody may see and nobody has labelled."""
+    return TransferSet("public", x)
+
+
+def shifted(x: Tensor, targets: Tensor, frequencies: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
+    """`size` of the given rows, drawn with replacement so that class k has the share frequencies[k] on average.
+
+    frequencies: (K,), at least 0, sum 1. Raises InputError for bad ones, or a class that is wanted and has no row.
+    """
+    wanted_K = reals(frequencies, "frequencies", "K").double()
+    if holds_any(wanted_K < 0) or holds_any((wanted_K.sum() - 1).abs() > 1e-5):
+        raise InputError("frequencies must be at least 0 and sum to 1; divide them by their sum.")
+    target_n = labels(targets, len(x), len(wanted_K))
+    there_K = torch.bincount(target_n, minlength=len(wanted_K))
+    missing = ((there_K == 0) & (wanted_K > 0)).nonzero()
+    if len(missing):
+        raise InputError(f"frequencies want the class {int(missing[0])}, of which there is no row.")
+    weight_n = (wanted_K / there_K.clamp_min(1))[target_n]
+    rows = torch.multinomial(weight_n.cpu(), count(size, "size"), replacement=True, generator=generator)
+    return TransferSet("shifted", x[rows], target_n[rows])
+
+
+def gaussian(like: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
+    """`size` normal rows with the mean and covariance of `like` (n, *D).
+
+    Raises InputError for fewer than two rows, which have no covariance.
+    """
+    like = reals(like, "like", "*")
+    if like.ndim < 2 or len(like) < 2:
+        raise InputError(f"like has shape {tuple(like.shape)}; moments need at least two rows, (n, *D).")
+    rows_nF = like.flatten(1).double()
+    # Real rows often span less than all dimensions, so no Cholesky factor: centred rows are a square root as they are.
+    root_nF = (rows_nF - rows_nF.mean(0)) / (len(rows_nF) - 1) ** 0.5
+    z = torch.randn(count(size, "size"), len(root_nF), generator=generator, dtype=torch.float64).to(rows_nF)
+    return TransferSet("gaussian", (rows_nF.mean(0) + z @ root_nF).reshape(size, *like.shape[1:]).to(like.dtype))
+
+
+def uniform(low: Tensor, high: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
+    """`size` rows uniform in the box between low (*D) and high (*D): "all possible x"."""
+    return TransferSet("uniform", in_box(low, high, count(size, "size"), generator))
+
+
+def in_box(low: Tensor, high: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """(size, *D) uniform rows. Raises InputError for a box whose low is above its high."""
+    low, high = reals(low, "low", "*"), reals(high, "high", "*")
+    same_shape(low, high, "low and high")
+    if holds_any(low > high):
+        raise InputError("low is above high; a box needs low <= high in every input.")
+    return low + (high - low) * torch.rand(size, *low.shape, generator=generator, dtype=low.dtype).to(low)
