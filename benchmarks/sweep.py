@@ -1,6 +1,6 @@
 """The sweep of all coalitions, side by side with the ways in which it is done today.
 
-    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32]
+    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32] [--table]
 
 Digits, equal shares, one small model, one seed. Our time is the whole sweep on Ray, start-up included. The baselines
 train a sample of coalitions of every size, and their time is extrapolated by the number of members:
@@ -10,22 +10,27 @@ train a sample of coalitions of every size, and their time is extrapolated by th
 * plain torch, one coalition after the other, against our sweep in one process on the same number of threads.
 
 Every process has imported everything before its clock starts. What the sampled coalitions reached (loss on the
-validation set) must be the same in all of them. `gemm_fraction` counts the operations of the closed-form training, not
-those that nobody needs (the gradient of the input), and divides by the best square matrix product in float32.
+validation set) must be the same in all of them. `gemm_fraction` counts the operations that the training needs (not
+the gradient of its input, which nobody needs) by the seconds that the companies report for it; `..._of_everything` by
+those of the whole sweep in one process: messages, aggregation and scoring, too. Both are fractions of the best square
+matrix product in float32 on the same thread.
 """
 
 import argparse
 import json
+import logging
 import math
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from flwr.serverapp import Grid
 
@@ -35,7 +40,7 @@ from fl_sv.coalitions import members_of
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
 from fl_sv.journal import Journal
-from fl_sv.machine import use_threads
+from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.progress import Progress
 from fl_sv.scoring import Validation
@@ -48,6 +53,7 @@ from server.sweep import sweep_coalitions
 SAMPLE = 12
 GROWTH_COMPANIES = range(8, 15)
 GROWTH_ROUNDS = 3
+TABLE_COMPANIES = (6, 8, 10, 12, 14, 16)
 
 
 def game(companies: int, rounds: int, width: int, *, threads: int = 1) -> Config:
@@ -65,26 +71,37 @@ def game(companies: int, rounds: int, width: int, *, threads: int = 1) -> Config
     )
 
 
-def sweep_losses(config: Config, grid: Grid) -> np.ndarray:
-    """(2**N,) loss of every coalition, by the product's own sweep."""
+@dataclass(frozen=True)
+class Swept:
+    """One sweep of all coalitions by the product's own code."""
+
+    losses: np.ndarray  # (2**N,)
+    company_seconds: float  # of training, as the companies report it
+    sweep_seconds: float  # of the stage, once everybody is there
+    seconds: float = math.nan  # of everything
+
+
+def sweep(config: Config, grid: Grid) -> Swept:
+    """The sweep stage of a run, in a journal of its own."""
     with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.sqlite")) as journal:
         sweep_coalitions(open_job(config, journal, grid, Progress("quiet"), threading.Event()))
-        scores = journal.scores().values()
-    return np.array([score.loss for score in sorted(scores, key=lambda score: score.coalition)])
+        scores, cost = journal.scores().values(), journal.costs()["sweep"]
+    losses = np.array([score.loss for score in sorted(scores, key=lambda score: score.coalition)])
+    return Swept(losses, cost["company_seconds"], cost["seconds"])
 
 
-def on_ray_whole(config: Config) -> tuple[float, np.ndarray]:
-    """Seconds and losses of the sweep on Ray, its start and end included."""
+def on_ray_whole(config: Config) -> Swept:
+    """The sweep on Ray, its start and end included in the seconds."""
     started = time.perf_counter()
-    losses = on_ray(config, lambda grid: sweep_losses(config, grid), client_app, verbose=False)
-    return time.perf_counter() - started, losses
+    swept = on_ray(config, lambda grid: sweep(config, grid), client_app, verbose=False)
+    return replace(swept, seconds=time.perf_counter() - started)
 
 
-def in_one_process(config: Config) -> tuple[float, np.ndarray]:
-    """Seconds and losses of the sweep in this process."""
+def in_one_process(config: Config) -> Swept:
+    """The sweep in this process."""
     started = time.perf_counter()
-    losses = sweep_losses(config, InlineGrid(client_app, range(config.n_companies)))
-    return time.perf_counter() - started, losses
+    swept = sweep(config, InlineGrid(client_app, range(config.n_companies)))
+    return replace(swept, seconds=time.perf_counter() - started)
 
 
 def plain_torch(config: Config, coalitions: Sequence[int]) -> tuple[list[float], list[torch.Tensor]]:
@@ -148,19 +165,52 @@ def matrix_peak() -> float:
     return best
 
 
+def quietly() -> None:
+    """Nothing but the result: Flower logs every round."""
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+
+
 def growth(rounds: int, width: int) -> dict[int, float]:
     """Seconds of the sweep in one process by number of companies, the same rows divided among them."""
-    return {n: in_one_process(game(n, rounds, width))[0] for n in GROWTH_COMPANIES}
+    return {n: in_one_process(game(n, rounds, width)).seconds for n in GROWTH_COMPANIES}
+
+
+def table(rounds: int, width: int) -> Iterator[dict[str, float]]:
+    """The whole sweep on Ray by number of companies: seconds, and the most memory of all its processes at once."""
+    for n in TABLE_COMPANIES:
+        with peak_memory() as peak:
+            swept = on_ray_whole(game(n, rounds, width))
+        yield {"companies": n, "coalitions": 2**n, "seconds": swept.seconds, "gigabytes": max(peak) / 1e9}
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """Bytes of this process and its children (unique set size), looked at twice a second."""
+    found, done = [0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.5):
+            processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+            with suppress(psutil.Error):
+                found.append(sum(process.memory_full_info().uss for process in processes))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
 
 
 def measure(companies: int, rounds: int, width: int) -> dict[str, Any]:
     config = game(companies, rounds, width)
     use_threads(config.compute.threads)
+    keep_freed_memory()  # as `fl-sv run` does
     sample = sample_coalitions(companies)
     in_one_process(game(4, 1, width))  # warms torch up
-    ray_seconds, ray_losses = on_ray_whole(config)
-    inline_seconds, inline_losses = in_one_process(config)
-    peak = matrix_peak()
+    ray, inline = on_ray_whole(config), in_one_process(config)
+    flops, peak = training_flops(config), matrix_peak()
     torch_seconds, torch_models = plain_torch(config, sample)
     runs_seconds, runs_models = _flower.one_simulation_each(config, sample)
     start, loop_seconds, loop_models = _flower.one_simulation_for_all(config, sample)
@@ -170,20 +220,21 @@ def measure(companies: int, rounds: int, width: int) -> dict[str, Any]:
         "flower_loop": start + extrapolated(sample, loop_seconds, companies),
     }
     differences = [
-        np.abs(_losses(config, models) - found[sample]).max()
+        np.abs(_losses(config, models) - swept.losses[sample]).max()
         for models in (torch_models, runs_models, loop_models)
-        for found in (ray_losses, inline_losses)
+        for swept in (ray, inline)
     ]
     by_n = growth(GROWTH_ROUNDS, width)
     first, last = min(by_n), max(by_n)
     return {
-        "speedup_vs_flower_runs": everyone["flower_runs"] / ray_seconds,
-        "speedup_vs_flower_loop": everyone["flower_loop"] / ray_seconds,
-        "speedup_vs_torch_loop": everyone["torch_loop"] / inline_seconds,
-        "gemm_fraction": training_flops(config) / inline_seconds / peak,
+        "speedup_vs_flower_runs": everyone["flower_runs"] / ray.seconds,
+        "speedup_vs_flower_loop": everyone["flower_loop"] / ray.seconds,
+        "speedup_vs_torch_loop": everyone["torch_loop"] / inline.seconds,
+        "gemm_fraction": flops / inline.company_seconds / peak,
+        "gemm_fraction_of_everything": flops / inline.seconds / peak,
         "growth_per_company": (by_n[last] / by_n[first]) ** (1 / (last - first)),
         "max_abs_difference": float(max(differences)),
-        "seconds": {"ray": ray_seconds, "inline": inline_seconds, **everyone},
+        "seconds": {"ray": ray.seconds, "inline": inline.seconds, **everyone},
         "growth_seconds": by_n,
         "matrix_peak_gflops": peak / 1e9,
         "companies": companies,
@@ -207,7 +258,13 @@ def main() -> None:
     parser.add_argument("--companies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--table", action="store_true", help="seconds and memory by number of companies, on Ray")
     options = parser.parse_args()
+    quietly()
+    if options.table:
+        for row in table(options.rounds, options.width):
+            print(json.dumps(row), flush=True)
+        return
     found = measure(options.companies, options.rounds, options.width)
     print(json.dumps(found, indent=None if options.json else 2))
 

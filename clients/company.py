@@ -14,7 +14,7 @@ from torch import Tensor
 from fl_sv.bank import score_stack, train_stack
 from fl_sv.config import Config
 from fl_sv.data import Dataset, Scaling, company_data, fingerprint
-from fl_sv.machine import use_threads
+from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.messages import parse_stack_key
 from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.training import make_recipe
@@ -80,6 +80,7 @@ def load_company(name: str, run_config: str, scaling: str, data_path: str | None
     """
     config = Config.model_validate_json(run_config)
     use_threads(config.compute.threads)
+    keep_freed_memory()
     scaled = Scaling.from_json(scaling)
     data = company_data(config, name, scaled, data_path)
     small, large = model_specs(config, scaled.task)

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.schema import Mlp
-from fl_sv.mlp import mlp_descend, mlp_gradients, mlp_outputs
+from fl_sv.mlp import mlp_descend, mlp_gradients, mlp_outputs, mlp_targets
 from fl_sv.models import ModelSpec, row_loss
 from fl_sv.training import Recipe, train
 
 Views = dict[str, Tensor]
+Batches = list[tuple[Tensor, Tensor]]  # rows and targets of each step
 Descent = Callable[[Tensor, Tensor], None]  # one step on a batch
 
 # Above this many operations a step, `vmap` lost against one model after the other: two-layer CNNs on 28x28 images,
@@ -35,12 +36,14 @@ def train_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recip
     x (n, *input_shape) and y (n,) are the company's rows; `chunk` models are in work at a time.
     """
     if isinstance(model.config, Mlp):
-        x, train_chunk = x.flatten(1), _train_mlps
+        train_chunk = _train_mlps
+        x, y = x.flatten(1), mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
     elif 3 * model.forward_flops * len(recipe.batches[0]) <= VMAP_MAX_FLOPS:
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params_P, x, y, recipe) for params_P in params_CP])
-    return torch.cat([train_chunk(model, part, x, y, recipe) for part in torch.split(params_CP, chunk)])
+    batches = [(x[rows], y[rows]) for rows in recipe.batches]
+    return torch.cat([train_chunk(model, part, batches, recipe) for part in torch.split(params_CP, chunk)])
 
 
 def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor | None]:
@@ -62,18 +65,18 @@ def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk
     return torch.cat(losses).reshape(shape), torch.cat(hits).reshape(shape) if hits else None
 
 
-def _train_mlps(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+def _train_mlps(model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
     views, kind = _own_views(model, params_CP), model.task.kind
     if recipe.momentum or recipe.weight_decay or recipe.proximal_mu:
         descend = _sgd(views, partial(mlp_gradients, views, kind=kind), recipe)
     else:
         descend = partial(mlp_descend, views, kind=kind, rate=recipe.learning_rate)
-    for batch in recipe.batches:
-        descend(x[batch], y[batch])
+    for x, y in batches:
+        descend(x, y)
     return model.flatten(views)
 
 
-def _train_modules(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+def _train_modules(model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
     views, module, loss_of = _own_views(model, params_CP), model.module.train(), row_loss(model.task)
 
     def mean_loss(views: Views, x: Tensor, y: Tensor) -> Tensor:
@@ -83,8 +86,8 @@ def _train_modules(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, re
     descend = _sgd(views, partial(gradients, views), recipe)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(recipe.torch_seed)
-        for batch in recipe.batches:
-            descend(x[batch], y[batch])
+        for x, y in batches:
+            descend(x, y)
     return model.flatten(views)
 
 

@@ -1,10 +1,15 @@
-"""One place where a process is told how many threads it may use, and what the library is made of."""
+"""One place where a process is told how to use the machine, and what the library is made of."""
 
+import ctypes
 import hashlib
 import importlib.metadata
+import os
 import platform
 from functools import cache
 from pathlib import Path
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT_BYTES = 2**30
 
 
 def use_threads(n_threads: int) -> None:
@@ -14,6 +19,18 @@ def use_threads(n_threads: int) -> None:
 
     torch.set_num_threads(n_threads)
     threadpoolctl.threadpool_limits(n_threads)
+
+
+def keep_freed_memory() -> None:
+    """Lets a process on glibc reuse what it frees instead of giving it back to the system.
+
+    Stacks of models of the same size come and go every round: getting their pages anew was half of the system time of
+    a sweep on Ray, a tenth of its wall time (10 companies, 2 cores, 2026-11).
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if set_option is not None:
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            set_option(option, KEPT_BYTES)
 
 
 @cache

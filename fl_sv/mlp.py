@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn import functional
 
 Kind = Literal["classification", "regression"]
 Layer = tuple[Tensor, Tensor]  # weight (C, O, I), bias (C, O)
@@ -24,13 +24,18 @@ def mlp_outputs(views: dict[str, Tensor], x_BF: Tensor) -> Tensor:
     return _forward(_layers(views), x_BF)[-1].transpose(1, 2)
 
 
-def mlp_gradients(views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Kind) -> dict[str, Tensor]:
+def mlp_targets(y_B: Tensor, kind: Kind, n_outputs: int, dtype: torch.dtype) -> Tensor:
+    """What the outputs (softmax outputs for classification) should be, (B, K)."""
+    return y_B[:, None] if kind == "regression" else functional.one_hot(y_B, n_outputs).to(dtype)
+
+
+def mlp_gradients(views: dict[str, Tensor], x_BF: Tensor, target_BK: Tensor, kind: Kind) -> dict[str, Tensor]:
     """Gradient of each model's mean loss over the batch, under the names of `views`.
 
     The loss is the cross-entropy of softmax outputs, or the squared error of the single output.
     """
     gradients: list[Tensor] = []
-    for delta, inputs in _signals(_layers(views), x_BF, y_B, kind):
+    for delta, inputs in _signals(_layers(views), x_BF, target_BK, kind):
         if inputs.dim() == 2:  # shared by all models: one wide product
             weight = (delta.flatten(0, 1) @ inputs.T).reshape(*delta.shape[:2], -1)
         else:
@@ -39,10 +44,10 @@ def mlp_gradients(views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Kin
     return dict(zip(views, gradients, strict=True))
 
 
-def mlp_descend(views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Kind, rate: float) -> None:
+def mlp_descend(views: dict[str, Tensor], x_BF: Tensor, target_BK: Tensor, kind: Kind, rate: float) -> None:
     """A step of plain gradient descent, in place: `mlp_gradients` and the update in one pass over the weights."""
     layers = _layers(views)
-    for (weight, bias), (delta, inputs) in zip(layers, _signals(layers, x_BF, y_B, kind), strict=True):
+    for (weight, bias), (delta, inputs) in zip(layers, _signals(layers, x_BF, target_BK, kind), strict=True):
         if inputs.dim() == 2:
             weight.view(-1, len(inputs)).addmm_(delta.flatten(0, 1), inputs.T, alpha=-rate)
         else:
@@ -50,10 +55,10 @@ def mlp_descend(views: dict[str, Tensor], x_BF: Tensor, y_B: Tensor, kind: Kind,
         bias.sub_(delta.sum(2), alpha=rate)
 
 
-def _signals(layers: list[Layer], x_BF: Tensor, y_B: Tensor, kind: Kind) -> list[Signal]:
+def _signals(layers: list[Layer], x_BF: Tensor, target_BK: Tensor, kind: Kind) -> list[Signal]:
     """What each layer's gradient is made of, first layer first."""
     *hidden, outputs_CKB = _forward(layers, x_BF)
-    delta = _output_delta(outputs_CKB, y_B, kind)
+    delta = _output_delta(outputs_CKB, target_BK, kind)
     signals: list[Signal] = []
     for (weight, _), below in zip(layers[:0:-1], hidden[::-1], strict=True):
         signals.append((delta, below))
@@ -79,10 +84,8 @@ def _forward(layers: list[Layer], x_BF: Tensor) -> list[Tensor]:
     return activations
 
 
-def _output_delta(outputs_CKB: Tensor, y_B: Tensor, kind: Kind) -> Tensor:
+def _output_delta(outputs_CKB: Tensor, target_BK: Tensor, kind: Kind) -> Tensor:
     """Gradient of the mean loss with respect to the outputs."""
-    n_rows = len(y_B)
     if kind == "regression":
-        return (outputs_CKB - y_B).mul_(2 / n_rows)
-    delta = torch.softmax(outputs_CKB, dim=1)
-    return delta.sub_(one_hot(y_B, outputs_CKB.shape[1]).T).div_(n_rows)
+        return (outputs_CKB - target_BK.T).mul_(2 / len(target_BK))
+    return torch.softmax(outputs_CKB, dim=1).sub_(target_BK.T).div_(len(target_BK))

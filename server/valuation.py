@@ -17,7 +17,7 @@ from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
 from fl_sv.cost import cost_json
 from fl_sv.journal import Journal
-from fl_sv.machine import software, use_threads
+from fl_sv.machine import keep_freed_memory, software, use_threads
 from fl_sv.progress import Progress
 from fl_sv.publish import publish
 from fl_sv.report import write_report
@@ -34,6 +34,7 @@ def value_companies(
 ) -> Settlement:
     """What each company's data were worth to the large model, and what each is paid."""
     use_threads(config.compute.threads)
+    keep_freed_memory()
     started = time.perf_counter()
     with closing(Journal(run.file(JOURNAL))) as journal:
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples

@@ -7,6 +7,7 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAvg
+from torch.utils.flop_counter import FlopCounterMode
 
 from clients.app import app as client_app
 from fl_sv import messages as words
@@ -173,6 +174,14 @@ def test_stack_equals_one_model_after_the_other(
     together = train_stack(model, stack, x, y, recipe, chunk=2)
     for row, params in zip(together, stack, strict=True):
         assert (row - train(model, params, x, y, recipe)).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("kind", ["mlp", "deep mlp", "no hidden layer"])
+def test_operations_of_an_mlp_are_those_that_torch_counts(kind: str) -> None:
+    (model,), _ = model_specs(game_with(MODELS[kind]), Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3))
+    with FlopCounterMode(display=False) as counter:
+        model.module(torch.zeros(1, 1, 8, 8, dtype=torch.float64))
+    assert model.forward_flops == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("kind", ["mlp", "deep mlp", "no hidden layer", "cnn"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import Findings, examine
@@ -158,4 +158,4 @@ def fit_law(
 
 
 def _quantile(level: float) -> float:
-    return float(norm.ppf((1 + level) / 2))
+    return float(ndtri((1 + level) / 2))
