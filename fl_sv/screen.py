@@ -82,4 +82,9 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
             console.print(f"  {objection}")
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
+    cost = json.loads(run.read_text(rundir.COST))
+    if (share := cost["sweep_share_of_teacher_flops"]) is not None:
+        seconds = {name: f"{stage['seconds']:.0f} s" for name, stage in cost["stages"].items()}
+        spent = ", ".join(f"{name} {duration}" for name, duration in seconds.items())
+        console.print(f"Cost: {spent}. The sweep took {share:.2f} times the arithmetic of training the teacher.")
     console.print(f"Report: {run.file(rundir.REPORT)}", soft_wrap=True)

@@ -16,10 +16,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from clients.app import app as client_app
 from fl_sv.config import Config
-from fl_sv.errors import RunError, WorkerDied
+from fl_sv.errors import InputError, RunError, WorkerDied
 from fl_sv.progress import Progress
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import Settlement
+from server.cluster import join_cluster
 from server.inline import InlineGrid
 from server.valuation import value_companies
 
@@ -81,6 +82,8 @@ def on_ray(config: Config, work: Callable[[Grid], Outcome], companies: ClientApp
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray and Flower warn about their own future
+            if config.ray.address:
+                join_cluster(config.ray.address, verbose=verbose)
             run_simulation(
                 server_app,
                 companies,
@@ -88,6 +91,8 @@ def on_ray(config: Config, work: Callable[[Grid], Outcome], companies: ClientApp
                 backend_config=_backend(config, verbose),
                 verbose_logging=verbose,
             )
+    except InputError:
+        raise
     except Exception as error:
         if not failure:
             raise RunError(f"Flower's simulation engine could not run: {error}") from error
@@ -99,14 +104,15 @@ def on_ray(config: Config, work: Callable[[Grid], Outcome], companies: ClientApp
 
 
 def _backend(config: Config, verbose: bool) -> dict[str, Any]:
+    """Flower's settings: what an actor takes, and how Ray is started where no cluster was joined."""
     gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
-    start: dict[str, Any] = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
-    if config.ray.address:
-        start["address"] = config.ray.address
-    else:
-        start["address"] = "local"  # else Ray joins whatever cluster it finds on this machine
-        start["num_cpus"] = config.compute.workers or os.cpu_count() or 1
-        start["include_dashboard"] = False
+    start = {
+        "address": "local",  # else Ray joins whatever cluster it finds on this machine
+        "num_cpus": config.compute.workers or os.cpu_count() or 1,
+        "include_dashboard": False,
+        "logging_level": logging.INFO if verbose else logging.ERROR,
+        "log_to_driver": verbose,
+    }
     return {"client_resources": {"num_cpus": 1, "num_gpus": gpus}, "init_args": start}
 
 
