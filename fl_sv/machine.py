@@ -8,8 +8,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-KEPT_BYTES = 2**30
+# Options of glibc's malloc.h. Larger blocks, such as a large model's, still go back at once.
+MALLOC_OPTIONS = {-1: 256 << 20, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 
 def use_threads(n_threads: int) -> None:
@@ -22,15 +22,15 @@ def use_threads(n_threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Lets a process on glibc reuse what it frees instead of giving it back to the system.
+    """Lets a process on glibc reuse the stacks that it frees instead of giving them back to the system.
 
     Stacks of models of the same size come and go every round: getting their pages anew was half of the system time of
     a sweep on Ray, a tenth of its wall time (10 companies, 2 cores, 2026-11).
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if set_option is not None:
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            set_option(option, KEPT_BYTES)
+        for option, n_bytes in MALLOC_OPTIONS.items():
+            set_option(option, n_bytes)
 
 
 @cache
