@@ -440,6 +440,27 @@ def test_both_kinds_of_pot_are_shown(page: str) -> None:
     assert [row[3] for row in table[1:]] == ["10,000.01", "9,000.01", "5,000.00", "0.00"]
 
 
+def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
+    united = CONFIG + "values: {unions: {Trees: [Beech, Chestnut]}}\n"
+    run = make_run(tmp_path / "run", config_text=united)
+    write_report(run)
+    grids = Grids(run.read_text(rundir.REPORT))
+    head, together, *members = next(table for table in grids.tables if "As a union" in table[0])
+    assert [row[0] for row in (together, *members)] == ["Trees, together", "Beech", "Chestnut"]
+    for column in (3, 4):  # money, paid and as one
+        assert cents(together[column]) == sum(cents(row[column]) for row in members)
+    # The union's part is the Shapley value of the game between Ash, the union and Damson.
+    tables = read_tables(run)
+    between = [-tables.law.predicted_C[c] for c in (0, 1, 6, 7, 8, 9, 14, 15)]
+    assert float(together[2]) == pytest.approx(shapley(between)[1], abs=1e-3)
+    assert cents(together[3]) - cents(together[4]) == cents(together[5].lstrip("+"))
+    assert head[5].startswith("Difference")
+
+
+def test_without_unions_nothing_is_said_about_them(page: str) -> None:
+    assert "As a union" not in page
+
+
 def test_splits_add_up() -> None:
     found = splits({"a": 1, "b": 99}, {"a": 1, "b": 2})
     assert found.equal == {"a": 50, "b": 50} and found.by_size == {"a": 33, "b": 67}

@@ -280,6 +280,9 @@ class Values(Frozen):
         Field("shapley", description="shapley, banzhaf, loo or beta:A,B")
     )
     level: float = Field(0.9, ge=0.5, le=0.999, description="coverage of every interval (probability)")
+    unions: dict[CompanyName, Annotated[tuple[str, ...], _many("companies of the union", min_length=2)]] = Field(
+        {}, description="companies that belong together, by the union's name; the report shows what acting as one pays"
+    )
 
 
 class FixedPot(Frozen):
@@ -409,6 +412,11 @@ def _check_companies(config: Config) -> None:
     }
     for where, mapping in named.items():
         _check_names(where, mapping, config.companies, complete=bool(mapping))
+    united = [company for members in config.values.unions.values() for company in members]
+    _check_names("values.unions", united, config.companies, complete=False)
+    if len(set(united)) < len(united):
+        twice = next(company for company in united if united.count(company) > 1)
+        raise ValueError(f"values.unions: {twice!r} stands twice; a company belongs to one union at most")
     for index, corruption in enumerate(config.data.corruptions):
         mentioned = [corruption.company, corruption.of] if isinstance(corruption, Duplicate) else [corruption.company]
         _check_names(f"data.corruptions[{index}]", mentioned, config.companies, complete=False)

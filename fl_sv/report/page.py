@@ -12,6 +12,7 @@ from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_gri
 from fl_sv.report.sums import interval_grid, interval_words, payout_grid, payout_words, pot_grid, pot_words
 from fl_sv.report.svg import Picture
 from fl_sv.report.tables import LedgerHead, Tables
+from fl_sv.report.unions import WORDS, union_grid
 from fl_sv.report.wording import enumerated
 
 
@@ -34,6 +35,8 @@ class Page:
     law_words: str
     checks: Grid
     curve_picture: Picture
+    unions: Grid | None
+    union_words: str
     pots: Grid | None
     pot_words: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -71,6 +74,8 @@ def build_page(tables: Tables) -> Page:
         law_words=_law_words(tables, facts),
         checks=check_grid(tables),
         curve_picture=curve_picture(evidence.curve, facts.unit),
+        unions=union_grid(tables, facts),
+        union_words=WORDS,
         pots=pot_grid(tables, facts),
         pot_words=pot_words(tables, facts),
         steps=steps(tables, facts),
