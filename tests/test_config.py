@@ -454,4 +454,5 @@ FROZEN_KEYS = [
     "values",
     "values.level",
     "values.semivalue",
+    "values.unions",
 ]
