@@ -36,12 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """The whole flow."""
     from fl_sv.config import load_config
+    from fl_sv.extension import read_origin, take_over
     from fl_sv.plan import check, forecast
     from fl_sv.rundir import REPORT, RunDirectory, check_destination, start_or_resume
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
     check_destination(options.out, config, resume=options.resume)
+    origin = read_origin(options.source, config) if options.source else None
     if not RunDirectory(options.out).finished:
         forecast(config, check(config), on_ray=options.backend == "ray")
 
@@ -52,8 +54,11 @@ def run(options: argparse.Namespace) -> int:
 
     with start_or_resume(options.out, config, resume=options.resume) as directory:
         if not directory.finished:
+            progress = Progress(options.detail)
+            if origin is not None:
+                progress.note(f"{take_over(origin, directory):,} coalitions are taken over from {options.source}.")
             simulation = import_app("server.simulation")
-            simulation.simulate(config, directory, options.backend, Progress(options.detail), _stop_on_signals())
+            simulation.simulate(config, directory, options.backend, progress, _stop_on_signals())
         elif not directory.file(REPORT).exists():  # the run was killed after its ledger was written
             write_report(directory)
         if options.detail != "quiet":
@@ -183,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     made = verb("run", run, "config", "teacher, coalition sweep, law, valuation, payouts, report")
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty")
     made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    made.add_argument("--from", dest="source", type=Path, metavar="RUN", help="reuse a run with other companies")
     made.add_argument("--backend", choices=("ray", "inline"), default="ray", help="Flower on Ray, or one process")
     loudness = made.add_mutually_exclusive_group()
     loudness.add_argument(

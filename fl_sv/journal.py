@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError, RunError
 from fl_sv.utilities import Score
 
+REUSED = -1  # the wave that a run takes over from the one it extends
+OPERATOR = ""  # no company has this name
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
                                   PRIMARY KEY (model, seed, coalition));
-CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, validation BLOB);
+CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, coalitions TEXT, losses BLOB);
 CREATE TABLE IF NOT EXISTS teacher (run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
                                     PRIMARY KEY (run, round));
 CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
@@ -38,6 +41,14 @@ class TeacherRound:
     strategy: bytes  # the Flower strategy's own state
     loss: float
     accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Coalitions that were trained together, and what the largest small model lost on each validation example."""
+
+    coalitions: list[int]
+    losses_CV: NDArray[np.float64]  # mean over seeds, rows in the order of the coalitions
 
 
 class Journal:
@@ -72,13 +83,19 @@ class Journal:
     def add_scores(self, scores: Iterable[Score]) -> None:
         self._write(_score_statements(scores))
 
-    def waves(self) -> dict[int, NDArray[np.float64]]:
-        """The finished waves by number, each with its part of the validation values, (N, V)."""
-        return {number: _array(blob) for number, blob in self._read("SELECT number, validation FROM wave")}
+    def finished_waves(self) -> set[int]:
+        """Numbers of the waves that are finished; REUSED among them when the run extends another."""
+        return {number for (number,) in self._read("SELECT number FROM wave")}
 
-    def add_wave(self, number: int, scores: Iterable[Score], validation_NV: NDArray[np.float64]) -> None:
-        wave = ("INSERT INTO wave VALUES (?, ?)", (number, _blob(validation_NV)))
-        self._write([*_score_statements(scores), wave])
+    def wave(self, number: int) -> Wave:
+        """What a finished wave left."""
+        ((coalitions, losses),) = self._read("SELECT coalitions, losses FROM wave WHERE number=?", number)
+        return Wave([int(coalition) for coalition in coalitions.split()], _array(losses))
+
+    def add_wave(self, number: int, scores: Iterable[Score], wave: Wave) -> None:
+        """Scores of every model, and the wave's losses by example."""
+        values = (number, " ".join(map(str, wave.coalitions)), _blob(wave.losses_CV))
+        self._write([*_score_statements(scores), ("INSERT INTO wave VALUES (?, ?, ?)", values)])
 
     # --- the large model ----------------------------------------------------------------------------------------
 
@@ -100,25 +117,25 @@ class Journal:
 
     # --- companies and cost -------------------------------------------------------------------------------------
 
-    def companies(self) -> dict[str, tuple[int, str]]:
-        """Number of examples and fingerprint of each company, as registered when the run began."""
+    def holders(self) -> dict[str, tuple[int, str]]:
+        """Number of examples and fingerprint of each company's rows, and of the validation set under OPERATOR."""
         return {name: (examples, digest) for name, examples, digest in self._read("SELECT * FROM company")}
 
-    def register(self, companies: dict[str, tuple[int, str]]) -> None:
-        """Enters examples and fingerprint of each company when the run begins; a resumed run must find the same.
+    def register(self, holders: dict[str, tuple[int, str]]) -> None:
+        """Enters examples and fingerprint of everybody's rows; what is there already must be the same.
 
-        Raises InputError when a company's data have changed in between.
+        Raises InputError when data have changed in between.
         """
-        before = self.companies()
-        for name, entry in before.items():
-            if companies.get(name) != entry:
+        before = self.holders()
+        for name in before.keys() & holders.keys():
+            if holders[name] != before[name]:
+                whose = f"The data of {name}" if name != OPERATOR else "The validation data"
                 raise InputError(
-                    f"The data of {name} changed since the run began: {entry[0]} examples then, "
-                    f"{companies[name][0]} now, or other rows. Start a new run."
+                    f"{whose} changed since the run, or the one that it extends, began: {before[name][0]} examples "
+                    f"then, {holders[name][0]} now, or other rows. Start a new run."
                 )
-        if not before:
-            insert = "INSERT INTO company VALUES (?, ?, ?)"
-            self._write([(insert, (name, *entry)) for name, entry in companies.items()])
+        insert = "INSERT INTO company VALUES (?, ?, ?)"
+        self._write([(insert, (name, *entry)) for name, entry in holders.items() if name not in before])
 
     def add_cost(self, stage: str, *, seconds: float, company_seconds: float, n_bytes: int, flops: float) -> None:
         self._write([("INSERT INTO cost VALUES (?, ?, ?, ?, ?)", (stage, seconds, company_seconds, n_bytes, flops))])

@@ -28,7 +28,7 @@ JOURNAL = "journal.sqlite"
 _LOCK = ".lock"
 
 # What may change between a run and its resumption, because no result depends on it.
-_OF_THE_MACHINE: dict[str, Any] = {"compute": {"workers", "max_hours"}, "faults": True, "ray": True}
+OF_THE_MACHINE: dict[str, Any] = {"compute": {"workers", "max_hours"}, "faults": True, "ray": True}
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,19 @@ def _is_folder(path: Path) -> bool:
 
 
 def _require_same_config(run: RunDirectory, config: Config) -> None:
-    before, now = (each.model_dump(exclude=_OF_THE_MACHINE) for each in (run.config, config))
+    before, now = (each.model_dump(exclude=OF_THE_MACHINE) for each in (run.config, config))
     if before != now:
-        where, was, is_now = _first_difference(before, now)
+        where, was, is_now = first_difference(before, now)
         raise InputError(
             f"{run.path} was begun with another config: {where} was {was!r} and is {is_now!r}. "
             "Resume with the config it was begun with, or give a new folder."
         )
 
 
-def _first_difference(before: object, now: object, where: str = "") -> tuple[str, object, object]:
+def first_difference(before: object, now: object, where: str = "") -> tuple[str, object, object]:
+    """Path of the first key in which two nested mappings differ, and both its values."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
             if before.get(key) != now.get(key):
-                return _first_difference(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
+                return first_difference(before.get(key), now.get(key), f"{where}.{key}" if where else str(key))
     return where, before, now

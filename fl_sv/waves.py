@@ -2,7 +2,7 @@
 loses are bounded by the wave and not by 2**N."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -17,9 +17,9 @@ def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
     return sum(n_params) * config.training.seeds * itemsize
 
 
-def plan_waves(config: Config, n_params: Sequence[int]) -> list[list[int]]:
-    """All coalitions but the empty one, ascending, in waves whose messages stay within the configured size."""
+def plan_waves(config: Config, n_params: Sequence[int], known: Collection[int] = ()) -> list[list[int]]:
+    """All coalitions but the empty and the known ones, ascending, in waves of messages within the configured size."""
     per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / bytes_per_coalition(config, n_params)))
-    n_coalitions = 2**config.n_companies - 1
-    n_waves = min(n_coalitions, max(config.coalitions.waves, math.ceil(n_coalitions / per_wave)))
-    return [part.tolist() for part in np.array_split(np.arange(1, n_coalitions + 1), n_waves)]
+    todo = np.setdiff1d(np.arange(1, 2**config.n_companies), list(known), assume_unique=True)
+    n_waves = min(len(todo), max(config.coalitions.waves, math.ceil(len(todo) / per_wave)))
+    return [part.tolist() for part in np.array_split(todo, n_waves)] if n_waves else []

@@ -10,8 +10,8 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
 from fl_sv.config import Config
-from fl_sv.data import operator_data
-from fl_sv.journal import Journal
+from fl_sv.data import fingerprint, operator_data
+from fl_sv.journal import OPERATOR, Journal
 from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.progress import Progress
 from fl_sv.scoring import Validation
@@ -87,6 +87,9 @@ def open_job(config: Config, journal: Journal, grid: Grid, progress: Progress, s
     small, large = model_specs(config, operator.task)  # before anybody is asked for a model that cannot be
     federation = join(grid, config, operator, stop)
     roster = federation.roster
-    journal.register({c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies})
+    journal.register(
+        {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
+        | {OPERATOR: (len(operator.validation.y), fingerprint(operator.validation))}
+    )
     validation = Validation(config, *tensors(operator.validation, config))
     return Job(config, federation, small, large, validation, journal, progress)

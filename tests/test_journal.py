@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_sv.errors import InputError, RunError
-from fl_sv.journal import Journal, TeacherRound
+from fl_sv.journal import Journal, TeacherRound, Wave
 from fl_sv.utilities import Score
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -53,16 +53,17 @@ def test_scores_read_back_exactly_for_coalitions_of_any_length(
 
 def test_wave_is_entered_with_its_scores_or_not_at_all(journal: Journal, path: Path) -> None:
     first, second = Score(1, "small", 0, 0.1, 0.5), Score(2, "small", 0, 0.2, None)
-    part = np.array([[0.1, np.nextafter(0.1, 1)]])
-    journal.add_wave(0, [first], part)
+    wave = Wave([1, 2**200], np.array([[0.1, np.nextafter(0.1, 1)], [0.2, 0.3]]))
+    journal.add_wave(0, [first], wave)
     with pytest.raises(RunError, match=r"journal\.sqlite cannot be written"):
-        journal.add_wave(1, [second, first], part)  # its second score is there already
+        journal.add_wave(1, [second, first], wave)  # its second score is there already
     with pytest.raises(RunError):
-        journal.add_wave(0, [second], part)  # and here the wave is
+        journal.add_wave(0, [second], wave)  # and here the wave is
     journal = reopened(journal, path)
     assert journal.scores() == {first.key: first}
-    assert list(journal.waves()) == [0]
-    np.testing.assert_array_equal(journal.waves()[0], part)
+    assert journal.finished_waves() == {0}
+    assert journal.wave(0).coalitions == wave.coalitions
+    np.testing.assert_array_equal(journal.wave(0).losses_CV, wave.losses_CV)
 
 
 def test_failed_entry_leaves_the_journal_usable(journal: Journal) -> None:
@@ -103,8 +104,11 @@ def test_company_whose_data_changed_between_two_sessions_is_named(journal: Journ
     companies = {"Ash": (10, "a"), "Beech": (20, "b")}
     journal.register(companies)
     journal.register(companies)
-    assert journal.companies() == companies
-    with pytest.raises(InputError, match="The data of Beech changed since the run began: 20 examples then, 21 now"):
+    assert journal.holders() == companies
+    with pytest.raises(
+        InputError,
+        match="The data of Beech changed since the run, or the one that it extends, began: 20 examples then, 21 now",
+    ):
         journal.register({**companies, "Beech": (21, "b")})
     with pytest.raises(InputError, match=r"The data of Ash changed .* or other rows"):
         journal.register({**companies, "Ash": (10, "other")})
@@ -126,12 +130,12 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from fl_sv.journal import Journal
+from fl_sv.journal import Journal, Wave
 from fl_sv.utilities import Score
 journal = Journal(Path(sys.argv[1]))
 for wave in range(100_000):
     scores = [Score(100 * wave + i, "small", 0, 0.1 * i, None) for i in range(100)]
-    journal.add_wave(wave, scores, np.full((2, 50), float(wave)))
+    journal.add_wave(wave, scores, Wave([1, 2], np.full((2, 50), float(wave))))
 """
 
 
@@ -141,7 +145,7 @@ def test_killed_writer_leaves_whole_waves_only(path: Path) -> None:
             time.sleep(0.01)
         os.kill(writer.pid, signal.SIGKILL)
     journal = Journal(path)
-    waves = list(journal.waves())
+    waves = sorted(journal.finished_waves())
     assert waves == list(range(len(waves)))
     assert len(journal.scores()) == 100 * len(waves) > 0
     journal.close()

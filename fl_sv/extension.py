@@ -1,0 +1,133 @@
+"""A run that extends a finished one: a company joins or leaves, and nothing is trained twice.
+
+What a coalition's models learn depends on its members' rows, the validation set and the process alone. Where a
+company's rows do not depend on who else takes part, every coalition of the companies that stay is worth what it was.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fl_sv import rundir
+from fl_sv.coalitions import EMPTY, grand, members_of
+from fl_sv.config import Config
+from fl_sv.errors import InputError, VerificationError
+from fl_sv.journal import OPERATOR, REUSED, Journal, Wave
+from fl_sv.rundir import RunDirectory, existing, first_difference
+from fl_sv.settlement import Evidence
+from fl_sv.verify import verified
+
+# What may differ between a run and one that extends it. Where the rows come from may, too: that a company's rows and
+# the validation set are the same is checked by their fingerprints, once everybody has joined.
+FREE = {
+    **rundir.OF_THE_MACHINE,
+    "title": True,
+    "companies": True,
+    "data": {"source": True, "files": True, "validation": {"file"}, "partition": {"owners"}, "corruptions": True},
+    "law": True,
+    "values": True,
+    "payouts": True,
+    "coalitions": True,
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A finished run whose trainings are taken over."""
+
+    run: RunDirectory
+    evidence: Evidence
+
+    def new_coalition(self, coalition: int, companies: tuple[str, ...]) -> int | None:
+        """The coalition of the same companies in the new order; None when one of them has left."""
+        names = [self.evidence.config.companies[i] for i in members_of(coalition)]
+        if not set(names) <= set(companies):
+            return None
+        return sum(1 << companies.index(name) for name in names)
+
+
+def read_origin(path: Path, config: Config) -> Origin:
+    """The run in `path`, verified as a whole.
+
+    Raises InputError when it is not finished, or `config` differs from its own in more than who takes part and what
+    follows the training; VerificationError when it was changed.
+    """
+    run = existing(path)
+    if not run.finished or not run.file(rundir.JOURNAL).exists():
+        raise InputError(f"--from {path} holds no finished run with its {rundir.JOURNAL}; finish it with --resume.")
+    before = run.config
+    partition = config.data.partition
+    if partition is not None and partition.kind != "column":
+        raise InputError(
+            f"--from: with the partition {partition.kind!r} a company's rows depend on who else takes part, so nothing "
+            "can be reused. It takes `data.source: own`, or a partition by an owner column."
+        )
+    was, now = (each.model_dump(exclude=FREE) for each in (before, config))
+    if was != now:
+        where, old, new = first_difference(was, now)
+        raise InputError(
+            f"--from {path}: that run was made with another process: {where} was {old!r} and is {new!r}. A run that "
+            "extends it trains the same way; only companies, law, values and payouts may differ."
+        )
+    if not set(before.companies) & set(config.companies):
+        raise InputError(f"--from {path}: no company of that run takes part in this one; there is nothing to reuse.")
+    return Origin(run, verified(run).evidence)
+
+
+def take_over(origin: Origin, run: RunDirectory) -> int:
+    """Enters into the run's journal what the origin trained; returns the number of coalitions, once.
+
+    Raises VerificationError when the origin's journal is not what its ledger signed.
+    """
+    companies = run.config.companies
+    stayed = set(companies) & set(origin.evidence.config.companies)
+    old, new = Journal(origin.run.file(rundir.JOURNAL)), Journal(run.file(rundir.JOURNAL))
+    try:
+        if REUSED in new.finished_waves():
+            return len(new.wave(REUSED).coalitions)
+        _require_as_signed(origin, old)
+        *small, _large = origin.evidence.table.models
+        scores = [
+            replace(score, coalition=coalition)
+            for score in old.scores().values()
+            if (coalition := origin.new_coalition(score.coalition, companies)) is not None and coalition != EMPTY
+            # The large model's grand coalition is the teacher's own run.
+            if score.model in small or (coalition.bit_count() == 1 and coalition != grand(len(companies)))
+        ]
+        new.register({name: entry for name, entry in old.holders().items() if name in stayed or name == OPERATOR})
+        wave = _losses(origin, old, companies)
+        new.add_wave(REUSED, scores, wave)
+        return len(wave.coalitions)
+    finally:
+        old.close()
+        new.close()
+
+
+def _losses(origin: Origin, journal: Journal, companies: tuple[str, ...]) -> Wave:
+    """The losses by example of every coalition that stays, ascending."""
+    losses_of: dict[int, np.ndarray] = {}
+    for number in journal.finished_waves():
+        wave = journal.wave(number)
+        for coalition, losses_V in zip(wave.coalitions, wave.losses_CV, strict=True):
+            if (moved := origin.new_coalition(coalition, companies)) is not None:
+                losses_of[moved] = losses_V
+    ordered = dict(sorted(losses_of.items()))
+    return Wave(list(ordered), np.array(list(ordered.values())))
+
+
+def _require_as_signed(origin: Origin, journal: Journal) -> None:
+    """The journal is not in the ledger, but the utilities that came out of it are."""
+    table, path = origin.evidence.table, origin.run.file(rundir.JOURNAL)
+    scores = journal.scores()
+    if any(scores.get(key) != score for key, score in table.scores.items()):
+        raise VerificationError(f"{path} does not hold the utilities that were signed; nothing is reused from it.")
+    losses_of = {
+        coalition: losses_V
+        for number in journal.finished_waves()
+        for wave in [journal.wave(number)]
+        for coalition, losses_V in zip(wave.coalitions, wave.losses_CV, strict=True)
+    }
+    for coalition, mean in table.mean_losses(table.models[-2]).items():
+        if coalition != EMPTY and abs(losses_of[coalition].mean() - mean) > 1e-9 * max(1.0, abs(mean)):
+            raise VerificationError(f"{path}: the losses of coalition {coalition} are not those that were signed.")
