@@ -13,16 +13,10 @@ from hypothesis import strategies as st
 from fl_sv.coalitions import members_matrix
 from fl_sv.errors import InputError
 from fl_sv.values import Estimate, estimate_shapley, shapley
+from fl_sv.values.covariances import Linear, covariances_for
 from fl_sv.values.estimate import METHODS
 from fl_sv.values.pairs import draw_pairs
-from fl_sv.values.surrogate import (
-    COVARIANCES,
-    RIDGES,
-    _covariance_of_differences,
-    _ridge_fits,
-    _shapley_of_columns,
-    linear,
-)
+from fl_sv.values.surrogate import RIDGES, _covariance_of_differences, _ridge_fits, _shapley_of_columns
 
 LARGE_GAMES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "games.json").read_text())[
     "large_games"
@@ -309,24 +303,32 @@ def test_pairs_of_a_size_are_equally_likely():
         assert np.ptp(counts) < 8 * np.sqrt(counts.mean())
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+WEIGHTS = np.array([0.05, 0.5, 0.9, 1.2, 1.3, 2.05])
+EVERY_COVARIANCE = pytest.mark.parametrize("covariance", covariances_for(6), ids=str)
+
+
+@EVERY_COVARIANCE
 def test_shapley_values_of_the_surrogate_are_those_of_its_table(covariance):
-    n = 5
-    every = members_matrix(range(2**n), n)
-    size, common = every.sum(axis=1, dtype=float), every.astype(float) @ every.T
-    table_CL = covariance(n, size[:, None], size, common)
-    table_CL = table_CL - table_CL[:, ::-1]  # less the covariance with the complement
+    every = members_matrix(range(64), 6)
+    table_CL = covariance.between(every, every, WEIGHTS) - covariance.between(every, ~every, WEIGHTS)
     expected = np.array([shapley(column) for column in table_CL.T])
-    np.testing.assert_allclose(_shapley_of_columns(covariance, every), expected, atol=1e-12)
+    np.testing.assert_allclose(_shapley_of_columns(covariance, every, WEIGHTS), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@EVERY_COVARIANCE
+def test_a_covariance_is_symmetric_and_positive(covariance):
+    every = members_matrix(range(64), 6)
+    table_CC = covariance.between(every, every, WEIGHTS)
+    np.testing.assert_allclose(table_CC, table_CC.T, atol=1e-12)
+    assert np.linalg.eigvalsh(table_CC).min() > -1e-12
+
+
+@EVERY_COVARIANCE
 def test_left_out_residuals_are_those_of_a_fit_without_the_pair(covariance):
-    n = 6
-    member = draw_pairs(n, 20, 1.0, np.random.default_rng(0)).member_PN
+    member = draw_pairs(6, 20, 1.0, np.random.default_rng(0)).member_PN
     target = np.random.default_rng(1).normal(size=20)
-    covariance_RR = _covariance_of_differences(covariance, member, member)
-    fits = _ridge_fits(covariance, member, np.arange(20), target)
+    covariance_RR = _covariance_of_differences(covariance, member, member, WEIGHTS)
+    fits = _ridge_fits(covariance_RR, np.arange(20), target)
     for ridge, (_, residual, left_out) in zip(RIDGES, fits, strict=True):
         if ridge < 1e-4:
             continue
@@ -340,10 +342,18 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_pair(covariance):
 
 
 def test_linear_covariance_is_the_dot_product_of_signs():
-    signs = np.where(members_matrix(range(8), 3), 1.0, -1.0)
-    member = signs > 0
-    size, common = member.sum(axis=1, dtype=float), member.astype(float) @ member.T
-    np.testing.assert_allclose(linear(3, size[:, None], size, common), signs @ signs.T / 3, atol=1e-15)
+    every = members_matrix(range(8), 3)
+    signs = np.where(every, 1.0, -1.0)
+    np.testing.assert_allclose(Linear().between(every, every, np.ones(3)), signs @ signs.T / 3, atol=1e-15)
+
+
+def test_many_companies_need_no_more_nodes():
+    n = 300
+    member = np.random.default_rng(0).random((1, n)) < 0.02
+    for covariance in covariances_for(n)[1:]:
+        end_values = covariance.between(np.array([[True] * n, [False] * n]), member, np.ones(n))[:, 0]
+        total = covariance.shapley(member, np.ones(n)).sum()
+        assert total == pytest.approx(end_values[0] - end_values[1], rel=1e-9)
 
 
 # --- input -----------------------------------------------------------------------------------------------------

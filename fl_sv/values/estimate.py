@@ -5,6 +5,7 @@ Shapes: N companies, C coalitions evaluated.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +18,22 @@ from fl_sv.values.exact import shapley
 from fl_sv.values.pairs import Evaluate
 from fl_sv.values.permutations import antithetic, permutation
 from fl_sv.values.regression import kernelshap, leverage
+from fl_sv.values.shapiq_methods import SHAPIQ_METHODS, shapiq_method
 from fl_sv.values.tables import LARGEST_UTILITY, as_numbers, spelled
 
 Floats = NDArray[np.float64]
 Game = Callable[[NDArray[np.bool_]], Floats]
 """member_CN, whether company n is in coalition c -> utility_C."""
 
-METHODS: dict[str, Callable[[Evaluate, int, int, np.random.Generator], tuple[Floats, Floats]]] = {
+Method = Callable[[Evaluate, int, int, np.random.Generator], tuple[Floats, Floats]]
+METHODS: dict[str, Method] = {
     "auto": corrected_surrogate,
     "permutation": permutation,
     "antithetic": antithetic,
     "kernelshap": kernelshap,
     "leverage": leverage,
 }
+"""By their own means. Those of the package shapiq are added where it is asked for."""
 MOST_EVALUATIONS = 1 << 24
 MOST_COMPANIES = 1000
 
@@ -52,7 +56,8 @@ def estimate_shapley(
     game: bool (C, N), row c the members of coalition c -> float (C,). budget: distinct coalitions, the empty and the
     grand one included; at 2**N or more all are evaluated and the values are exact. method: "auto" (recommended; a
     surrogate chosen by cross-validation, corrected on the sampled pairs), or "permutation", "antithetic",
-    "kernelshap", "leverage". level: of the two-sided interval of each value, against the draw of coalitions alone (a
+    "kernelshap", "leverage", or, where the package shapiq is installed, its own as "shapiq:SVARM" (these know no
+    interval). level: of the two-sided interval of each value, against the draw of coalitions alone (a
     game that is itself random needs repeated runs). Equal seeds give equal values.
 
     The values sum to v(grand) - v(empty). Where the budget is too small to judge the error (for "auto": below 4), the
@@ -63,8 +68,9 @@ def estimate_shapley(
     seed = _whole_number("seed", seed, 0)
     if not callable(game):
         raise InputError(f"game is {game!r}; allowed is a function from bool (C, N) to float (C,)")
-    if not isinstance(method, str) or method not in METHODS:
-        raise InputError(f"method is {method!r}; allowed are {', '.join(METHODS)}")
+    methods = METHODS | {name: partial(shapiq_method, name) for name in SHAPIQ_METHODS}
+    if not isinstance(method, str) or method not in methods:
+        raise InputError(f"method is {method!r}; allowed are {', '.join(methods)}")
     if not isinstance(level, float | np.floating) or not 0.01 <= level <= 0.9999:
         raise InputError(f"level is {level!r}; allowed is a number from 0.01 to 0.9999, for example 0.9")
     if budget > MOST_EVALUATIONS:
@@ -84,7 +90,7 @@ def estimate_shapley(
         value_N = shapley(evaluate(members_matrix(range(budget), n_clients)))
         half_width_N = np.zeros(n_clients)
     else:
-        value_N, stderr_N = METHODS[method](evaluate, n_clients, budget, np.random.default_rng(seed))
+        value_N, stderr_N = methods[method](evaluate, n_clients, budget, np.random.default_rng(seed))
         half_width_N = ndtri((1 + level) / 2) * stderr_N
     return Estimate(
         values=value_N * scale,

@@ -17,9 +17,11 @@ SHOWN = 10
 def as_numbers(given: ArrayLike, what: str) -> NDArray[np.float64]:
     """`given` as float64, without a copy where it is that already.
 
-    Raises InputError for text, objects, complex numbers and ragged lists; numpy alone would read the text "1.5"
-    as a number.
+    Raises InputError for text, objects, complex numbers, ragged lists and masked entries; numpy alone would read the
+    text "1.5" as a number, and what lies under a mask.
     """
+    if np.ma.is_masked(given):
+        raise InputError(f"{what} has masked entries; allowed are real numbers only, with none missing")
     try:
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
