@@ -38,25 +38,28 @@ def run(options: argparse.Namespace) -> int:
     from fl_sv.config import load_config
     from fl_sv.extension import read_origin, take_over
     from fl_sv.plan import check, forecast
+    from fl_sv.progress import Progress
     from fl_sv.rundir import REPORT, RunDirectory, check_destination, start_or_resume
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
     check_destination(options.out, config, resume=options.resume)
+    progress = Progress(options.detail)
+    progress.say(f"Checking {options.config}, its data and how fast this machine is.")
     origin = read_origin(options.source, config) if options.source else None
     if not RunDirectory(options.out).finished:
         forecast(config, check(config), on_ray=options.backend == "ray")
 
     from fl_sv.app import import_app
-    from fl_sv.progress import Progress
     from fl_sv.report import write_report
     from fl_sv.screen import print_summary
 
+    if options.backend == "ray" and config.ray.address:
+        import_app("server.cluster").require_head(config.ray.address)
     with start_or_resume(options.out, config, resume=options.resume) as directory:
         if not directory.finished:
-            progress = Progress(options.detail)
             if origin is not None:
-                progress.note(f"{take_over(origin, directory):,} coalitions are taken over from {options.source}.")
+                progress.say(f"{take_over(origin, directory):,} coalitions are taken over from {options.source}.")
             simulation = import_app("server.simulation")
             simulation.simulate(config, directory, options.backend, progress, _stop_on_signals())
         elif not directory.file(REPORT).exists():  # the run was killed after its ledger was written
@@ -105,16 +108,15 @@ def pay(options: argparse.Namespace) -> int:
     from fl_sv.pay import pay_run
     from fl_sv.rundir import writing
     from fl_sv.screen import print_summary
-    from fl_sv.settlement import code_of
+    from fl_sv.settlement import NOT_DIVIDED, code_of
 
     with writing(options.dir) as directory:
         objections = pay_run(directory, options.pot, options.negative, options.accept).objections
         if objections:
-            options_needed = " ".join(f"--accept {code}" for code in dict.fromkeys(map(code_of, objections)))
-            raise RunError(
-                "\n".join(["This run is not payable:", *objections])
-                + f"\nNothing was written. Decide on each alarm and accept it by name: {options_needed}"
-            )
+            codes = [code for code in dict.fromkeys(map(code_of, objections)) if code != NOT_DIVIDED]
+            decide = "Decide on each alarm and accept it by name: " + " ".join(f"--accept {code}" for code in codes)
+            advice = decide if codes else "Take the other rule (--negative) or another pot."
+            raise RunError("\n".join(["This run is not payable:", *objections, f"Nothing was written. {advice}"]))
         print_summary(directory)
     return 0
 

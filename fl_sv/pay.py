@@ -13,7 +13,7 @@ from fl_sv.payouts import payouts_csv
 from fl_sv.publish import PAYOUTS, SEALED, payment_body
 from fl_sv.report import write_report
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Payment, code_of, divide
+from fl_sv.settlement import NOT_DIVIDED, Payment, code_of, divide
 from fl_sv.verify import verified
 
 
@@ -31,6 +31,11 @@ def pay_run(run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge
     payment = divide(evidence, settlement.valuation, settlement.alarms, rules, accepted)
     fired = list(dict.fromkeys(map(code_of, payment.alarms)))
     unknown = [code for code in accept if code not in fired]
+    if NOT_DIVIDED in accept and NOT_DIVIDED in fired:
+        raise InputError(
+            f"--accept {NOT_DIVIDED}: the pot could not be divided, so there are no amounts to accept. Take the other "
+            "rule (--negative) or another pot."
+        )
     if unknown:
         raise InputError(
             f"--accept {unknown[0]}: that alarm did not fire. Alarms of this run: {', '.join(fired) or 'none'}."

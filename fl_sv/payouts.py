@@ -61,7 +61,7 @@ def allocate(
         if amount < -limit:
             raise InputError(
                 f"{company} would be charged {math.ceil(-amount)} cents, more than max_charge = {limit}. "
-                "Raise max_charge or use the rule clip."
+                "Take the rule clip, or raise payouts.max_charge in a new run's config."
             )
     return _largest_remainder(exact, pot, names or [f"{i:09d}" for i in range(len(exact))])
 

@@ -49,6 +49,11 @@ class Progress:
             yield Bar(rich, name, total, unit)
         self.note(f"{name}: {total} {unit} in {time.perf_counter() - started:.1f} s")
 
+    def say(self, text: str) -> None:
+        """A line for whoever watches: what goes on where there is no bar yet."""
+        if self.detail != "quiet" and (self._console.is_terminal or self.detail == "verbose"):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def note(self, text: str) -> None:
         """A line for --verbose."""
         if self.detail == "verbose":

@@ -15,6 +15,7 @@ from fl_sv.rundir import RunDirectory
 from fl_sv.valuation import Valuation
 
 WIDTH = 110
+SPARE = ("examples", "share", "equal split", "by size")  # columns that a narrow terminal does without
 
 
 def print_summary(run: RunDirectory) -> None:
@@ -49,10 +50,11 @@ def _render(run: RunDirectory, console: Console) -> None:
         return money(cents, "", config.payouts.decimals).strip()
 
     table = Table(title=config.title or None, title_justify="left")
-    for heading in ("company", "examples", "value", f"{valuation.level:.0%} interval", "share"):
-        table.add_column(heading, justify="left" if heading == "company" else "right")
+    table.add_column("company", overflow="fold")
+    for heading in ("examples", "value", f"{valuation.level:.0%} interval", "share"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for heading in (f"payout {config.payouts.currency}", "equal split", "by size"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for company in valuation.companies:
         name = company.name
         table.add_row(
@@ -68,6 +70,8 @@ def _render(run: RunDirectory, console: Console) -> None:
     total = valuation.utility_grand - valuation.utility_empty
     table.add_section()
     table.add_row("sum", f"{sum(examples.values()):,}", f"{total:.4f}", "", "", amount(pot), amount(pot), amount(pot))
+    if _console(width=10_000).measure(table).maximum > console.width:  # amounts are never cut off
+        table.columns = [column for column in table.columns if str(column.header) not in SPARE]
     console.print(table)
     _print_state(run, console, paid)
 
@@ -86,5 +90,5 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
     if (share := cost["sweep_share_of_teacher_flops"]) is not None:
         seconds = {name: f"{stage['seconds']:.0f} s" for name, stage in cost["stages"].items()}
         spent = ", ".join(f"{name} {duration}" for name, duration in seconds.items())
-        console.print(f"Cost: {spent}. The sweep took {share:.2f} times the arithmetic of training the teacher.")
+        console.print(f"Cost: {spent}; arithmetic of the sweep / of the teacher: {share:.2f}.")
     console.print(f"Report: {run.file(rundir.REPORT)}", soft_wrap=True)

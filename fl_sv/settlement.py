@@ -18,6 +18,8 @@ from fl_sv.payouts import allocate, pot_cents
 from fl_sv.utilities import UtilityTable
 from fl_sv.valuation import Valuation, appraise, fit_to_table
 
+NOT_DIVIDED = "P1"  # the alarm that the pot could not be divided by the rule
+
 
 @dataclass(frozen=True)
 class TeacherLoss:
@@ -57,8 +59,10 @@ class Payment:
 
     @property
     def objections(self) -> tuple[str, ...]:
-        """The alarms that block payment; none when payable."""
-        return tuple(alarm for alarm in self.alarms if code_of(alarm) not in self.accepted)
+        """The alarms that block payment; none when payable. A pot that was not divided leaves nothing to accept."""
+        return tuple(
+            alarm for alarm in self.alarms if code_of(alarm) == NOT_DIVIDED or code_of(alarm) not in self.accepted
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def divide(
         amount_N = allocate(valuation.values, pot, rules.negative, max_charge=rules.max_charge, names=companies)
         amounts = dict(zip(companies, amount_N.tolist(), strict=True))
     except InputError as error:
-        amounts, problem = dict.fromkeys(companies, 0), (f"P1 payout: {error}",)
+        amounts, problem = dict.fromkeys(companies, 0), (f"{NOT_DIVIDED} payout: {error}",)
     return Payment(rules, tuple(accepted), amounts, (*alarms, *problem))
 
 

@@ -25,10 +25,8 @@ def join_cluster(address: str, *, verbose: bool) -> None:
 
     # The workers import what this process can import; the paths must exist on every node.
     path = os.pathsep.join([*filter(None, sys.path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    require_head(address)
     try:
-        if address != "auto":
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()  # Ray itself tries for minutes
         ray.init(
             address=address,
             runtime_env={"env_vars": {"PYTHONPATH": path}},
@@ -43,6 +41,20 @@ def join_cluster(address: str, *, verbose: bool) -> None:
     except BaseException:
         ray.shutdown()
         raise
+
+
+def require_head(address: str) -> None:
+    """Raises InputError when nobody listens at the address; Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"ray.address: the cluster at {address} cannot be joined: {error}. Start its head with `ray start --head`, "
+            "correct the address, or leave it out: then the run starts a Ray of its own."
+        ) from None
 
 
 def _check_nodes(ray: Any) -> None:

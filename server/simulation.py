@@ -50,6 +50,8 @@ def _with_restarts(
     config: Config, work: Callable[[Grid], Settlement], progress: Progress, companies: ClientApp
 ) -> Settlement:
     """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from the journal."""
+    where = f"the Ray cluster at {config.ray.address}" if config.ray.address else "a Ray of its own"
+    progress.say(f"Starting Flower's simulation engine on {where}.")
     for restart in range(config.faults.restarts + 1):
         try:
             return on_ray(config, work, companies, verbose=progress.detail == "verbose")
@@ -59,7 +61,7 @@ def _with_restarts(
                     f"{death} The simulation was started {restart + 1} times and lost a worker each time. "
                     "Is there enough memory? Lower compute.workers and go on with --resume."
                 ) from death
-            progress.note(f"{death} Starting the simulation again from the journal.")
+            progress.say(f"{death} Starting the simulation again from the journal.")
     raise AssertionError("unreachable")
 
 

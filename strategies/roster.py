@@ -93,7 +93,10 @@ def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dty
                 f"{dtype} of shape {tuple(shape)} was sent"
             )
         if not np.isfinite(words.unpacked(array.data)).all():
-            raise ValueError(f"model {key} came back with NaN or infinite parameters")
+            raise ValueError(
+                f"model {key} came back with NaN or infinite parameters; if its data are sound, its training diverged, "
+                "and a new run needs a lower learning rate"
+            )
     check_metrics(content.metric_records[words.METRICS])
 
 

@@ -55,7 +55,7 @@ def test_commands_and_their_options_are_the_contracts() -> None:
         for name, verb in verbs.choices.items()
     }
     assert options == {
-        "run": ["--out", "--resume", "--backend", "--quiet", "--verbose"],
+        "run": ["--out", "--resume", "--from", "--backend", "--quiet", "--verbose"],
         "plan": ["--json"],
         "value": ["--semivalue", "--json"],
         "pay": ["--pot", "--negative", "--accept"],

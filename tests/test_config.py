@@ -235,7 +235,7 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("models.small", [], r"models\.small: .*at least 1"),
         ("models.small.0.hidden", [0], r"models\.small\[0\]\.hidden\[0\]: .*greater than or equal to 1; given 0"),
         ("models.small.0.hidden", [10**9], r"models\.small\[0\]\.hidden\[0\]: .*less than or equal to 16384"),
-        ("models.large.hidden", [4], r"models: the name 'mlp-4' stands twice"),
+        ("models.large.hidden", [4], r"models: 'mlp-4' stands twice"),
         ("models.large", {"kind": "module", "factory": "no colon"}, r"models\.large\.factory: .*given 'no colon'"),
         ("training.rounds", 0, r"training\.rounds: .*greater than or equal to 1; given 0"),
         ("training.rounds", 10**9, r"training\.rounds: .*less than or equal to 100000"),

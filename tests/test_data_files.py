@@ -157,7 +157,7 @@ def test_a_column_of_text_that_is_not_the_owner_is_refused(csv: Any) -> None:
 
 def test_an_owner_column_that_is_not_there_is_named_beside_the_column_of_text(csv: Any) -> None:
     text = message(csv("age,shop,target\n1,North,0\n"), owner="shops")
-    assert "There is no column 'shops' (`data.partition.column`). Did you mean shop?" in text
+    assert "FILE has no column 'shops' to name the owner (`data.partition.column`). Did you mean shop?" in text
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1garbagePAR1", b"no parquet at all"])

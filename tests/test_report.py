@@ -36,6 +36,7 @@ from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
 from fl_sv.report.tables import Tables, read_tables
 from fl_sv.report.wording import decimal, places_for, scaled, short
 from fl_sv.rundir import RunDirectory
+from fl_sv.screen import summary
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.utilities import Score, UtilityTable, planned_rows
 from fl_sv.valuation import CompanyValue, Valuation
@@ -459,6 +460,16 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
 
 def test_without_unions_nothing_is_said_about_them(page: str) -> None:
     assert "As a union" not in page
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_no_amount_is_cut_off_on_any_terminal(run: RunDirectory, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fl_sv.screen.WIDTH", width)
+    shown = summary(run)
+    amounts = read_payouts(run.file(rundir.PAYOUTS))
+    assert all(f" {money(cents, '', 2).strip()} " in shown for cents in amounts.values())
+    assert "…" not in shown
+    assert ("equal split" in shown) == (width == 110)
 
 
 def test_splits_add_up() -> None:

@@ -287,6 +287,10 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
         answer = command("pay", harmful.path, "--pot", 1000, "--negative", negative)
         assert answer.code == 1
         assert f"P1 payout: There is nothing to split: {reason}" in answer.err
+        assert "Take the other rule (--negative) or another pot." in answer.err
+    accepted = command("pay", harmful.path, "--pot", 1000, "--accept", "P1")
+    assert (accepted.code, accepted.out) == (2, "")
+    assert "there are no amounts to accept" in accepted.err
     assert contents(harmful) == before | {".lock": b""}
     assert command("verify", harmful.path).code == 0
 

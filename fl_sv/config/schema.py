@@ -351,7 +351,7 @@ class RayCluster(Frozen):
     """An existing Ray cluster instead of a new one on this machine."""
 
     address: str | None = Field(
-        None, min_length=1, description="address of the cluster's head node, host:port, or auto"
+        None, pattern=r"^(auto|[^:\s]+:\d{1,5})$", description="address of the cluster's head node, host:port, or auto"
     )
 
 
@@ -470,4 +470,7 @@ def _check_models(config: Config) -> None:
     names = [model_name(model) for model in (*config.models.small, config.models.large)]
     doubles = [name for name, count in Counter(names).items() if count > 1]
     if doubles:
-        raise ValueError(f"models: the name {doubles[0]!r} stands twice; give each size a `name` of its own")
+        raise ValueError(
+            f"models: {doubles[0]!r} stands twice; every size is another one, the large model larger than all small "
+            "ones, and a `name` tells apart what is written alike"
+        )

@@ -117,14 +117,15 @@ def _table(frame: "pl.DataFrame", path: str, target: str, owner: str | None, pla
         row, column = map(int, bad[0])
         cell = cells[row, column]
         found = "the cell is empty" if cell in (None, "") else f"found {str(cell)[:40]!r}"
-        misnamed = (
-            f" There is no column {owner!r} (`data.partition.column`). {suggestion(owner, frame.columns)}"
-            if owner and owner not in frame.columns
-            else ""
-        )
+        fault = f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells)"
+        if owner and owner not in frame.columns:
+            raise InputError(
+                f"{path} has no column {owner!r} to name the owner (`data.partition.column`). "
+                f"{suggestion(owner, frame.columns)} Every other column must hold finite numbers, but {fault}."
+            )
         raise InputError(
-            f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells); every cell must be a "
-            f"finite number. Correct the cells or remove the rows; a column of text can only name the owner.{misnamed}"
+            f"{fault}; every cell must be a finite number. Correct the cells or remove the rows; a column of text can "
+            "only name the owner."
         )
     owners = {} if owner is None or owner not in frame.columns else {owner: _text(frame[owner])}
     return Table(

@@ -166,7 +166,8 @@ def _decision(tables: Tables) -> str:
         )
     if decision.accepted:
         text = (
-            f"These amounts may be paid, by decision: {enumerated(decision.accepted)} fired and was accepted by name."
+            f"These amounts may be paid, by decision: {enumerated(decision.accepted)} fired and "
+            f"{'was' if len(decision.accepted) == 1 else 'were'} accepted by name."
         )
     else:
         text = "These amounts may be paid: no alarm fired."
