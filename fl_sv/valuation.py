@@ -6,8 +6,9 @@ Shapes: N companies, M small sizes, R seeds, C = 2**N coalitions, V validation e
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any, Self
 
@@ -65,13 +66,13 @@ class Valuation:
 
 
 def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]) -> Law:
-    """The law from the small models' losses to the large one's.
+    """The law from the small models' losses to the large one's; its alarms name companies instead of numbers.
 
     sizes: parameters of every model; examples: rows of every company. Raises InputError when a training is missing.
     """
     *small, large = table.models
     losses_CM = np.stack([list(table.mean_losses(model).values()) for model in small], axis=1)
-    return fit_law(
+    law = fit_law(
         losses_CM,
         table.mean_losses(large),
         sizes=[sizes[model] for model in table.models],
@@ -79,6 +80,8 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
         seed_std=_seed_std(table, small),
         level=config.values.level,
     )
+    alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
+    return replace(law, findings=replace(law.findings, alarms=alarms))
 
 
 def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:
@@ -139,6 +142,15 @@ def load_validation(data: bytes) -> NDArray[np.float64]:
     except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
         raise InputError(f"validation.npz is damaged: {error}.") from None
     return values
+
+
+def _with_names(alarm: str, companies: Sequence[str]) -> str:
+    """`coalition 5 = {0, 2}` as `coalition {Ash, Chestnut}`."""
+    return re.sub(
+        r"coalition \d+ = \{([\d, ]*)\}",
+        lambda found: f"coalition {{{', '.join(companies[int(i)] for i in found[1].split(', ') if i)}}}",
+        alarm,
+    )
 
 
 def _losses(table: UtilityTable, model: str) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ QUALITY = (0.8, 0.5, 0.5, -0.03)  # Damson does harm
 SIZES = {"mlp-4": 310, "mlp-8": 610, "mlp-64": 4810}
 UNTRAINED = math.log(10)
 ALARMS = (
-    "D1: the large model's loss of coalition {0,3} lies 0.2 above the law.",
+    "D1: the large model's loss of coalition {Ash, Damson} lies 0.2 above the law.",
     "D5 range: the small model spans 4 sigma, below 10.",
 )
 CONFIG = """
@@ -235,7 +235,6 @@ def test_an_unpayable_run_says_so_with_every_alarm(tmp_path: Path) -> None:
     assert "NOT payable" in words and "Two alarms fired" in words and "provisional" in words
     assert all(alarm in words for alarm in ALARMS)
     assert "D1 asks whether a run of the large model falls where the law" in words
-    assert "Numbers in braces are companies: 0 Ash, 1 Beech, 2 Chestnut and 3 Damson." in words
     assert "may be paid" not in words
 
 

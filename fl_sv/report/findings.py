@@ -1,7 +1,5 @@
 """What the page finds: whether the run is payable and why, whose order is not certain, and what an auditor notes."""
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fl_sv.audit import twins
@@ -33,7 +31,6 @@ class Verdict:
     objections: tuple[Finding, ...]  # alarms that block payment
     accepted: tuple[Finding, ...]  # alarms that somebody has accepted by name
     untested: tuple[Finding, ...]
-    numbering: str  # which company is meant by a number in an alarm; empty without such
 
 
 def verdict(tables: Tables, facts: Facts) -> Verdict:
@@ -48,7 +45,6 @@ def verdict(tables: Tables, facts: Facts) -> Verdict:
         untested=tuple(
             replace(_finding(check), sentence=f"not tested: {_lacking(check, tables)}") for check in tables.law.untested
         ),
-        numbering=_numbering([*decision.objections, *decision.accepted_alarms], tables),
     )
 
 
@@ -131,14 +127,6 @@ def _lacking(check: str, tables: Tables) -> str:
     if more > 0:
         return f"{code} needs {counted(more, 'more large run')}."
     return f"{code} needs {NEEDS[code]}." if code in NEEDS else f"{code}."
-
-
-def _numbering(alarms: Sequence[str], tables: Tables) -> str:
-    """The law knows companies by number only: its alarms name a coalition {0,2}."""
-    if not any(re.search(r"\{\d", alarm) for alarm in alarms):
-        return ""
-    numbered = [f"{number} {company}" for number, company in enumerate(tables.evidence.config.companies)]
-    return f"Numbers in braces are companies: {enumerated(numbered)}."
 
 
 def _summary(tables: Tables, facts: Facts) -> str:
