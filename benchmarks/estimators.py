@@ -2,7 +2,7 @@
 
     python -m benchmarks.estimators [--full] [--shapleig] [--json]
 
-Without options about two minutes on two cores, with --full about ten. shapiq's methods appear where the package is
+Without options about two minutes on two cores, with --full ten to twenty. shapiq's methods appear where the package is
 installed (`pip install 'fl-sv[shapiq]'`, all of them on Python 3.12). --shapleig compares with shapiq's sequential
 ShaplEIG instead, half a minute an estimate, on two games of each federated family; it needs `shapiq[shapleig]`.
 
@@ -37,6 +37,7 @@ from fl_sv.values.shapiq_methods import SHAPIQ_METHODS
 SHAPLEIG = "shapiq:ShaplEIG"
 SLOW = {"shapiq:ProxySPEX"}  # ten seconds an estimate
 THIRD_ORDER = {"shapiq:PolySHAP", "shapiq:kADDSHAP"}  # have N**3/6 unknowns
+EXACT = 1e-6  # smaller errors are rounding
 BUDGETS = (64, 128, 256, 512)
 # (family, budget) -> largest mean error that is promised, and for 50 and 100 companies at 40 times as many coalitions.
 TARGETS = {
@@ -198,7 +199,7 @@ def show(result: dict[str, Any]) -> None:
     for budget in sorted({entry["budget"] for entry in result["estimates"]}):
         entries = {(e["family"], e["method"]): e for e in result["estimates"] if e["budget"] == budget}
         families = [f for f in [*FEDERATED, *OTHER, *LARGE] if (f, "auto") in entries]
-        best = {f: min(e["error"] for (family, _), e in entries.items() if family == f) for f in families}
+        best = {f: max(EXACT, min(e["error"] for (family, _), e in entries.items() if family == f)) for f in families}
         print(f"\n{budget} coalitions, error in %\n")
         line("method", *families, head=True)
         for method in sorted({method for _, method in entries}, key=lambda m: (m != "auto", m)):
@@ -222,8 +223,9 @@ def line(*cells: str, head: bool = False) -> None:
 def percent(entry: dict[str, Any] | None, best: float) -> str:
     if entry is None:
         return ""
-    text = f"{100 * entry['error']:.3g}" if entry["error"] < 10 else ">1000"
-    return f"**{text}**" if entry["error"] <= best + 1e-9 else text
+    error = entry["error"] if entry["error"] > EXACT else 0.0
+    text = f"{100 * error:.3g}" if error < 10 else ">1000"
+    return f"**{text}**" if error <= best else text
 
 
 def main() -> None:
