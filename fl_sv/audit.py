@@ -33,6 +33,35 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[s
     return alarms
 
 
+def order_alarms(valuation: Valuation, again: Valuation) -> list[str]:
+    """A sentence when the same evidence with the companies in another order (`again`) gives somebody another value."""
+    slack = TOLERANCE * max(1.0, float(np.abs(valuation.values).max()))
+    value_of = {company.name: company.value for company in again.companies}
+    moved = [c for c in valuation.companies if not abs(c.value - value_of[c.name]) <= slack]
+    return [
+        f"A4 order: with the companies listed the other way round {company.name} has the value "
+        f"{value_of[company.name]!r} instead of {company.value!r}."
+        for company in moved[:1]
+    ]
+
+
+def rounding_alarms(values: Mapping[str, float], amounts: Mapping[str, int], pot: int) -> list[str]:
+    """A sentence for each property of the values that their division into cents has lost."""
+    alarms: list[str] = []
+    slack = TOLERANCE * max(1.0, max(map(abs, values.values())))
+    if sum(amounts.values()) != pot:
+        alarms.append(f"A5 rounding: the amounts sum to {sum(amounts.values())} cents; the pot is {pot}.")
+    for name, other in combinations(values, 2):
+        difference = amounts[name] - amounts[other]
+        if abs(values[name] - values[other]) <= slack and abs(difference) > 1 + 2 * pot * slack:
+            alarms.append(
+                f"A5 rounding: {name} and {other} have the same value, but are paid {difference} cents apart."
+            )
+        elif values[name] - values[other] > slack and difference < -1:
+            alarms.append(f"A5 rounding: {name} has a larger value than {other}, but is paid {-difference} cents less.")
+    return alarms
+
+
 def twins(fingerprints: Mapping[str, str]) -> tuple[str, ...]:
     """A remark for every set of companies that registered exactly the same rows."""
     holders: dict[str, list[str]] = {}

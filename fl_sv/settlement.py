@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.audit import axiom_alarms
+from fl_sv.audit import axiom_alarms, order_alarms, rounding_alarms
+from fl_sv.coalitions import members_of
 from fl_sv.config import Config
 from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError
@@ -78,9 +79,9 @@ class Settlement:
 def settle(evidence: Evidence) -> Settlement:
     """Law, values and payment from the evidence."""
     config = evidence.config
-    law = fit_to_table(config, evidence.table, evidence.sizes, evidence.examples)
-    valuation = appraise(config, evidence.table, law, evidence.validation_NV)
-    alarms = (*law.alarms, *axiom_alarms(valuation, -law.predict()))
+    law, valuation = _value(evidence)
+    _, again = _value(_turned_round(evidence))
+    alarms = (*law.alarms, *axiom_alarms(valuation, -law.predict()), *order_alarms(valuation, again))
     payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
     return Settlement(law, replace(valuation, payable=not payment.objections), alarms, payment)
 
@@ -90,14 +91,40 @@ def divide(
 ) -> Payment:
     """Cents by company; when there is nothing to split everyone gets 0, and an alarm says so."""
     companies = evidence.config.companies
-    problem: tuple[str, ...] = ()
+    values = dict(zip(companies, valuation.values.tolist(), strict=True))
     try:
         pot = pot_cents(rules.pot, evidence.deployed_utility)
         amount_N = allocate(valuation.values, pot, rules.negative, max_charge=rules.max_charge, names=companies)
         amounts = dict(zip(companies, amount_N.tolist(), strict=True))
+        problems = rounding_alarms(values, amounts, pot)
     except InputError as error:
-        amounts, problem = dict.fromkeys(companies, 0), (f"{NOT_DIVIDED} payout: {error}",)
-    return Payment(rules, tuple(accepted), amounts, (*alarms, *problem))
+        amounts, problems = dict.fromkeys(companies, 0), [f"{NOT_DIVIDED} payout: {error}"]
+    return Payment(rules, tuple(accepted), amounts, (*alarms, *problems))
+
+
+def _value(evidence: Evidence) -> tuple[Law, Valuation]:
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    return law, appraise(evidence.config, evidence.table, law, evidence.validation_NV)
+
+
+def _turned_round(evidence: Evidence) -> Evidence:
+    """The same evidence with the companies in reverse order."""
+    config, table = evidence.config, evidence.table
+    turned = {c: sum(1 << (config.n_companies - 1 - i) for i in members_of(c)) for _, _, c in table.planned}
+    return replace(
+        evidence,
+        config=config.model_copy(update={"companies": config.companies[::-1]}),
+        table=replace(
+            table,
+            companies=table.companies[::-1],
+            planned=tuple((model, seed, turned[c]) for model, seed, c in table.planned),
+            scores={
+                (model, seed, turned[c]): replace(score, coalition=turned[c])
+                for (model, seed, c), score in table.scores.items()
+            },
+        ),
+        validation_NV=evidence.validation_NV[::-1],
+    )
 
 
 def code_of(alarm: str) -> str:

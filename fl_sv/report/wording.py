@@ -19,6 +19,8 @@ CHECKS = {
     "A1": "whether the values add up to what there is to be divided",
     "A2": "whether a company that changes nothing has the value nothing",
     "A3": "whether companies that can be exchanged for each other have the same value",
+    "A4": "whether the values stay the same when the companies are listed in another order",
+    "A5": "whether the amounts in cents keep what the values promise: the sum, equality and order",
     "P1": "whether the pot can be divided by the agreed rule",
 }
 
