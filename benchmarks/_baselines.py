@@ -1,7 +1,8 @@
 """What else a company could be paid by: values of the large model's game from less than all of its coalitions.
 
-None of them looks at a coalition that it does not name. All but `small` are scaled to sum to the teacher's improvement,
-which everybody knows, as a pot is divided in proportion to them.
+None of them looks at a coalition that it does not name. All sum to the teacher's improvement, which everybody knows,
+but for the singletons and leave-one-outs as they are; these stand a second time scaled to that sum, as a pot would be
+divided in proportion to them.
 
 Shapes: N companies, C = 2**N coalitions, A large runs, T rounds.
 """
@@ -38,15 +39,18 @@ def from_large_runs(utility_C: Floats, examples_N: Floats, seed: int) -> dict[st
     n = len(examples_N)
     total = float(utility_C[grand(n)] - utility_C[EMPTY])
     alone, all_but_one = singletons(n), leave_one_outs(n)
+    alone_N, last_N = utility_C[alone] - utility_C[EMPTY], semivalue(utility_C, "loo")
     return {
         "equal": np.full(n, total / n),
         "by_size": scaled(examples_N, total),
-        "singletons": scaled(utility_C[alone] - utility_C[EMPTY], total),
-        "leave_one_out": scaled(semivalue(utility_C, "loo"), total),
+        "singletons": alone_N,
+        "singletons_scaled": scaled(alone_N, total),
+        "leave_one_out": last_N,
+        "leave_one_out_scaled": scaled(last_N, total),
         "du_shapley": du_shapley(utility_C, examples_N),
         "large_only_n": additive(utility_C, alone),
         "large_only_2n": additive(utility_C, [*alone, *all_but_one]),
-        "large_only_best_2n": estimate_shapley(
+        "large_only_auto_2n": estimate_shapley(
             lambda members_CN: utility_C[members_CN @ (1 << np.arange(n))], n, 2 * n + 2, seed
         ).values,
     }

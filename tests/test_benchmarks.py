@@ -17,16 +17,17 @@ MEMBERS = members_matrix(range(16), 4)
 SIZES = np.array([10.0, 20.0, 30.0, 40.0])
 
 
-@pytest.mark.parametrize("name", ["singletons", "leave_one_out", "large_only_n", "large_only_2n", "large_only_best_2n"])
+@pytest.mark.parametrize("name", ["singletons", "leave_one_out", "large_only_n", "large_only_2n", "large_only_auto_2n"])
 def test_rules_from_large_runs_are_exact_where_companies_only_add_up(name: str) -> None:
     found = baselines.from_large_runs(MEMBERS @ ADDITIVE - 2.3, SIZES, seed=0)
     assert found[name] == pytest.approx(ADDITIVE)
 
 
-def test_every_rule_from_large_runs_divides_the_whole_improvement() -> None:
+def test_all_rules_but_two_divide_the_whole_improvement() -> None:
     utility_C = np.sqrt(MEMBERS @ SIZES) - 2.3
     for name, value_N in baselines.from_large_runs(utility_C, SIZES, seed=0).items():
-        assert value_N.sum() == pytest.approx(10.0), name
+        if name not in ("singletons", "leave_one_out"):
+            assert value_N.sum() == pytest.approx(10.0), name
 
 
 def test_rules_from_large_runs_look_at_no_other_coalition() -> None:
