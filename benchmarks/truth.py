@@ -255,7 +255,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
         for row in pool.map(measure, *zip(*product(tasks, options.seeds), strict=True)):
             rows.append(row)
-            print(f"{row['task']}, seed {row['seed']}: {row['seconds']} s", file=sys.stderr, flush=True)
+            errors = ", ".join(f"{law} {row['errors'][law]:.1%}" for law in TARGETS)
+            print(f"{row['task']}, seed {row['seed']}: {errors}; {row['seconds']} s", file=sys.stderr, flush=True)
     found = {
         "tasks": rows,
         "mean": summary(rows),
