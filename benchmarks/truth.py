@@ -206,7 +206,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def beaten_by(name: str, law: str) -> str:
     """The baseline that `law` is compared with: a regression on large runs alone is given the law's own."""
-    return name.replace("large_only", f"large_only_{law.removeprefix('law_')}")
+    return f"{name}_{law.removeprefix('law_')}" if name.startswith("large_only") else name
 
 
 def as_text(found: Mapping[str, Any]) -> str:
