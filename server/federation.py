@@ -51,19 +51,25 @@ class Federation:
     traffic: Traffic = field(default_factory=Traffic)
 
     def exchange(
-        self, messages: Iterable[Message], check: Check, what: str, on_reply: Callable[[], None] = lambda: None
+        self,
+        messages: Iterable[Message],
+        check: Check,
+        what: str,
+        on_reply: Callable[[], None] = lambda: None,
+        least_seconds: float = 0.0,
     ) -> list[Message]:
         """The usable reply to every message, in no particular order.
 
         A reply is usable when it carries no error and `check(company, content)` raises no ValueError. `what` says in
-        error messages what was being done; `on_reply` is called once for each usable reply. Raises CompanyFailed when
-        a company fails every try, WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
+        error messages what was being done; `on_reply` is called once for each usable reply; a company has at least
+        `least_seconds` to answer, whatever the config says. Raises CompanyFailed when a company fails every try,
+        WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
         """
         pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
         usable: list[Message] = []
         faults = self.roster.config.faults
         for _ in range(faults.retries + 1):
-            replies = self._send(pending, faults.timeout_seconds)
+            replies = self._send(pending, max(faults.timeout_seconds, least_seconds))
             problems: dict[str, str] = {}
             for company in pending:
                 problem = self._problem(company, replies.get(company), check)
@@ -132,7 +138,8 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
         )
         for company, node_id in named.items()
     ]
-    replies = federation.exchange(requests, _check_registration, "registration")
+    # The first message waits until Ray's actors, or a company's process, have started.
+    replies = federation.exchange(requests, _check_registration, "registration", least_seconds=JOIN_SECONDS)
     node_of: dict[str, int] = {}
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}

@@ -139,6 +139,9 @@ class OtherNumpy(DistributionFinder):
         self.folder.mkdir()
         (self.folder / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.1\n")
 
+    def find_spec(self, *_: object) -> None:
+        """It finds no modules."""
+
     def find_distributions(self, context: DistributionFinder.Context) -> Iterator[Distribution]:
         if context.name == "numpy":
             yield PathDistribution(self.folder)

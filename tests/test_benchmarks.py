@@ -1,0 +1,76 @@
+"""What others would pay by, on games whose values are known, and the brute force against the teacher."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from config_of import config_of
+
+from benchmarks import _baselines as baselines
+from benchmarks._updates import reconstruct
+from benchmarks.truth import noise_floor, relative_l2, sweep_large
+from fl_sv.coalitions import EMPTY, grand, members_matrix
+from fl_sv.values import shapley
+
+ADDITIVE = np.array([0.5, 0.2, 0.4, -0.1])
+MEMBERS = members_matrix(range(16), 4)
+SIZES = np.array([10.0, 20.0, 30.0, 40.0])
+
+
+@pytest.mark.parametrize("name", ["singletons", "leave_one_out", "large_only_n", "large_only_2n", "large_only_auto_2n"])
+def test_rules_from_large_runs_are_exact_where_companies_only_add_up(name: str) -> None:
+    found = baselines.from_large_runs(MEMBERS @ ADDITIVE - 2.3, SIZES, seed=0)
+    assert found[name] == pytest.approx(ADDITIVE)
+
+
+def test_all_rules_but_two_divide_the_whole_improvement() -> None:
+    utility_C = np.sqrt(MEMBERS @ SIZES) - 2.3
+    for name, value_N in baselines.from_large_runs(utility_C, SIZES, seed=0).items():
+        if name not in ("singletons", "leave_one_out"):
+            assert value_N.sum() == pytest.approx(10.0), name
+
+
+def test_rules_from_large_runs_look_at_no_other_coalition() -> None:
+    utility_C = np.sqrt(MEMBERS @ SIZES)
+    runs = [EMPTY, grand(4), *baselines.singletons(4), *baselines.leave_one_outs(4)]
+    hidden_C = np.full(16, np.nan)
+    hidden_C[runs] = utility_C[runs]
+    assert baselines.du_shapley(hidden_C, SIZES) == pytest.approx(baselines.du_shapley(utility_C, SIZES))
+    assert baselines.additive(hidden_C, runs[2:]) == pytest.approx(baselines.additive(utility_C, runs[2:]))
+
+
+def test_du_shapley_comes_near_where_the_amount_of_data_is_all_that_counts() -> None:
+    utility_C = np.log1p(MEMBERS @ SIZES)
+    assert relative_l2(baselines.du_shapley(utility_C, SIZES), shapley(utility_C)) < 0.1
+
+
+@pytest.mark.parametrize("rule", [baselines.multi_round, lambda t: baselines.gtg(t, np.random.default_rng(0))])
+def test_rules_by_rounds_add_up_what_every_round_brings(rule: Callable[[np.ndarray], np.ndarray]) -> None:
+    assert rule(np.array([MEMBERS @ ADDITIVE, MEMBERS @ (2 * ADDITIVE)])) == pytest.approx(3 * ADDITIVE)
+
+
+def test_gtg_comes_near_the_exact_values_of_a_round() -> None:
+    utility_TC = np.sqrt(MEMBERS @ SIZES)[None]
+    found = baselines.gtg(utility_TC, np.random.default_rng(0))
+    assert relative_l2(found, baselines.multi_round(utility_TC)) < 0.1
+
+
+def test_gtg_leaves_out_rounds_that_bring_nothing() -> None:
+    assert baselines.gtg(MEMBERS[None] @ (ADDITIVE / 1000), np.random.default_rng(0)).tolist() == [0.0] * 4
+
+
+def test_noise_floor_is_the_error_of_the_mean() -> None:
+    value_RN = 1 + np.random.default_rng(0).normal(0.0, 0.1, (4, 100_000))
+    assert noise_floor(value_RN) == pytest.approx(0.1 / np.sqrt(4), rel=0.02)
+
+
+def test_teacher_of_the_updates_is_the_grand_coalition_of_the_brute_force() -> None:
+    config = config_of({"source": "iris"}, training={"rounds": 3, "large_seeds": 2})
+    brute = sweep_large(config)
+    for replicate in range(2):
+        found = reconstruct(config, replicate)
+        teacher = -brute.scores["mlp-64", replicate, grand(4)].loss
+        assert found.one_round_C[-1] == pytest.approx(teacher, abs=1e-5)
+        assert found.by_round_TC[-1, -1] == pytest.approx(teacher, abs=1e-5)
+        assert found.by_round_TC[1:, 0] == pytest.approx(found.by_round_TC[:-1, -1])
+        assert found.one_round_C[0] == pytest.approx(-np.log(3))
