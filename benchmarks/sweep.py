@@ -46,7 +46,7 @@ from fl_sv.progress import Progress
 from fl_sv.scoring import Validation
 from fl_sv.training import make_recipe, train
 from server.inline import InlineGrid
-from server.job import open_job
+from server.job import Job, open_job
 from server.simulation import on_ray
 from server.sweep import sweep_coalitions
 
@@ -81,11 +81,19 @@ class Swept:
     seconds: float = math.nan  # of everything
 
 
-def sweep(config: Config, grid: Grid) -> Swept:
-    """The sweep stage of a run, in a journal of its own."""
+@contextmanager
+def swept_job(config: Config, grid: Grid) -> Iterator[Job]:
+    """The sweep stage of a run alone, done, in a journal of its own."""
     with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.sqlite")) as journal:
-        sweep_coalitions(open_job(config, journal, grid, Progress("quiet"), threading.Event()))
-        scores, cost = journal.scores().values(), journal.costs()["sweep"]
+        job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
+        sweep_coalitions(job)
+        yield job
+
+
+def sweep(config: Config, grid: Grid) -> Swept:
+    """Losses and seconds of the sweep stage."""
+    with swept_job(config, grid) as job:
+        scores, cost = job.journal.scores().values(), job.journal.costs()["sweep"]
     losses = np.array([score.loss for score in sorted(scores, key=lambda score: score.coalition)])
     return Swept(losses, cost["company_seconds"], cost["seconds"])
 

@@ -20,12 +20,9 @@ import importlib.util
 import json
 import multiprocessing
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -39,22 +36,18 @@ from benchmarks._baselines import from_large_runs, gtg, leave_one_outs, multi_ro
 from benchmarks._pictures import draw
 from benchmarks._tasks import FAST, FULL, LARGE_SEEDS
 from benchmarks._updates import reconstruct
-from benchmarks.sweep import quietly
+from benchmarks.sweep import quietly, swept_job
 from clients.app import app as client_app
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
 from fl_sv.config.schema import Mlp, Models
-from fl_sv.journal import Journal
 from fl_sv.law import Law
 from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.progress import Progress
 from fl_sv.streams import stream
 from fl_sv.utilities import Score, UtilityTable, planned_rows
 from fl_sv.valuation import fit_to_table
 from fl_sv.values import shapley
 from server.inline import InlineGrid
-from server.job import open_job
-from server.sweep import sweep_coalitions
 
 Floats = NDArray[np.float64]
 TARGETS = {"law_0": 0.08, "law_n": 0.05, "law_2n": 0.04}
@@ -79,11 +72,8 @@ class Swept:
 
 def sweep(config: Config) -> Swept:
     """The sweep stage of a run, in this process."""
-    with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.sqlite")) as journal:
-        grid = InlineGrid(client_app, range(config.n_companies))
-        job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
-        sweep_coalitions(job)
-        return Swept(journal.scores(), {model.name: model.n_params for model in job.small}, job.examples)
+    with swept_job(config, InlineGrid(client_app, range(config.n_companies))) as job:
+        return Swept(job.journal.scores(), {model.name: model.n_params for model in job.small}, job.examples)
 
 
 def sweep_large(config: Config) -> Swept:

@@ -96,9 +96,7 @@ def _own_views(model: ModelSpec, params_CP: Tensor) -> Views:
     return {name: view.clone() for name, view in model.views(params_CP).items()}
 
 
-def _sgd(
-    views: Views, gradients: Callable[[Tensor, Tensor], Views], recipe: Recipe
-) -> Callable[[Tensor, Tensor], None]:
+def _sgd(views: Views, gradients: Callable[[Tensor, Tensor], Views], recipe: Recipe) -> Descent:
     """torch.optim.SGD with FedProx's term, written out for a stack: one step on the batch that it is given."""
     received = {name: view.clone() for name, view in views.items()} if recipe.proximal_mu else {}
     velocity: Views = {}

@@ -4,10 +4,12 @@ What a coalition's models learn depends on its members' rows, the validation set
 company's rows do not depend on who else takes part, every coalition of the companies that stay is worth what it was.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_sv import rundir
 from fl_sv.coalitions import EMPTY, grand, members_of
@@ -85,8 +87,9 @@ def take_over(origin: Origin, run: RunDirectory) -> int:
     old, new = Journal(origin.run.file(rundir.JOURNAL)), Journal(run.file(rundir.JOURNAL))
     try:
         if REUSED in new.finished_waves():
-            return len(new.wave(REUSED).coalitions)
-        _require_as_signed(origin, old)
+            return len(new.wave_coalitions(REUSED))
+        losses_of = _losses_by_coalition(old)
+        _require_as_signed(origin, old, losses_of)
         *small, _large = origin.evidence.table.models
         scores = [
             replace(score, coalition=coalition)
@@ -96,38 +99,31 @@ def take_over(origin: Origin, run: RunDirectory) -> int:
             if score.model in small or (coalition.bit_count() == 1 and coalition != grand(len(companies)))
         ]
         new.register({name: entry for name, entry in old.holders().items() if name in stayed or name == OPERATOR})
-        wave = _losses(origin, old, companies)
-        new.add_wave(REUSED, scores, wave)
-        return len(wave.coalitions)
+        moved = {
+            coalition: losses_V
+            for before, losses_V in losses_of.items()
+            if (coalition := origin.new_coalition(before, companies)) is not None
+        }
+        coalitions = sorted(moved)
+        new.add_wave(REUSED, scores, Wave(coalitions, np.array([moved[coalition] for coalition in coalitions])))
+        return len(coalitions)
     finally:
         old.close()
         new.close()
 
 
-def _losses(origin: Origin, journal: Journal, companies: tuple[str, ...]) -> Wave:
-    """The losses by example of every coalition that stays, ascending."""
-    losses_of: dict[int, np.ndarray] = {}
-    for number in journal.finished_waves():
-        wave = journal.wave(number)
-        for coalition, losses_V in zip(wave.coalitions, wave.losses_CV, strict=True):
-            if (moved := origin.new_coalition(coalition, companies)) is not None:
-                losses_of[moved] = losses_V
-    ordered = dict(sorted(losses_of.items()))
-    return Wave(list(ordered), np.array(list(ordered.values())))
+def _losses_by_coalition(journal: Journal) -> dict[int, NDArray[np.float64]]:
+    """(V,) losses by example of every coalition that was trained."""
+    waves = (journal.wave(number) for number in journal.finished_waves())
+    return {c: losses_V for wave in waves for c, losses_V in zip(wave.coalitions, wave.losses_CV, strict=True)}
 
 
-def _require_as_signed(origin: Origin, journal: Journal) -> None:
+def _require_as_signed(origin: Origin, journal: Journal, losses_of: Mapping[int, NDArray[np.float64]]) -> None:
     """The journal is not in the ledger, but the utilities that came out of it are."""
     table, path = origin.evidence.table, origin.run.file(rundir.JOURNAL)
     scores = journal.scores()
     if any(scores.get(key) != score for key, score in table.scores.items()):
         raise VerificationError(f"{path} does not hold the utilities that were signed; nothing is reused from it.")
-    losses_of = {
-        coalition: losses_V
-        for number in journal.finished_waves()
-        for wave in [journal.wave(number)]
-        for coalition, losses_V in zip(wave.coalitions, wave.losses_CV, strict=True)
-    }
     for coalition, mean in table.mean_losses(table.models[-2]).items():
         if coalition != EMPTY and abs(losses_of[coalition].mean() - mean) > 1e-9 * max(1.0, abs(mean)):
             raise VerificationError(f"{path}: the losses of coalition {coalition} are not those that were signed.")

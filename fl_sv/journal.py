@@ -87,10 +87,15 @@ class Journal:
         """Numbers of the waves that are finished; REUSED among them when the run extends another."""
         return {number for (number,) in self._read("SELECT number FROM wave")}
 
+    def wave_coalitions(self, number: int) -> list[int]:
+        """The coalitions of a finished wave."""
+        ((coalitions,),) = self._read("SELECT coalitions FROM wave WHERE number=?", number)
+        return [int(coalition) for coalition in coalitions.split()]
+
     def wave(self, number: int) -> Wave:
         """What a finished wave left."""
-        ((coalitions, losses),) = self._read("SELECT coalitions, losses FROM wave WHERE number=?", number)
-        return Wave([int(coalition) for coalition in coalitions.split()], _array(losses))
+        ((losses,),) = self._read("SELECT losses FROM wave WHERE number=?", number)
+        return Wave(self.wave_coalitions(number), _array(losses))
 
     def add_wave(self, number: int, scores: Iterable[Score], wave: Wave) -> None:
         """Scores of every model, and the wave's losses by example."""

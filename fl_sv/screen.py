@@ -51,9 +51,8 @@ def _render(run: RunDirectory, console: Console) -> None:
 
     table = Table(title=config.title or None, title_justify="left")
     table.add_column("company", overflow="fold")
-    for heading in ("examples", "value", f"{valuation.level:.0%} interval", "share"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in (f"payout {config.payouts.currency}", "equal split", "by size"):
+    values = ("examples", "value", f"{valuation.level:.0%} interval", "share")
+    for heading in (*values, f"payout {config.payouts.currency}", "equal split", "by size"):
         table.add_column(heading, justify="right", no_wrap=True)
     for company in valuation.companies:
         name = company.name

@@ -34,7 +34,7 @@ def sweep_coalitions(job: Job) -> None:
         for replicate in range(job.config.training.seeds):
             job.keep(job.validation.untrained(model, replicate)[1])
     finished = job.journal.finished_waves()
-    known = job.journal.wave(REUSED).coalitions if REUSED in finished else []
+    known = job.journal.wave_coalitions(REUSED) if REUSED in finished else []
     waves = plan_waves(job.config, [model.n_params for model in job.small], known)
     with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
         for number, coalitions in enumerate(waves):
@@ -56,9 +56,9 @@ def validation_values(job: Job) -> NDArray[np.float64]:
     """
     largest, replicates = job.small[-1], range(job.config.training.seeds)
     untrained_V = np.mean([job.validation.untrained(largest, r)[0] for r in replicates], axis=0)
-    wave = lru_cache(maxsize=4)(job.journal.wave)
-    finished = job.journal.finished_waves()
-    places = {c: (number, row) for number in finished for row, c in enumerate(wave(number).coalitions)}
+    journal, wave = job.journal, lru_cache(maxsize=4)(job.journal.wave)
+    finished = journal.finished_waves()
+    places = {c: (number, row) for number in finished for row, c in enumerate(journal.wave_coalitions(number))}
     total_NV = _values(job, [EMPTY], untrained_V[None, :])
     ordered = sorted(places)
     for start in range(0, len(ordered), BLOCK):
