@@ -51,14 +51,16 @@ def rounding_alarms(values: Mapping[str, float], amounts: Mapping[str, int], pot
     slack = TOLERANCE * max(1.0, max(map(abs, values.values())))
     if sum(amounts.values()) != pot:
         alarms.append(f"A5 rounding: the amounts sum to {sum(amounts.values())} cents; the pot is {pot}.")
-    for name, other in combinations(values, 2):
-        difference = amounts[name] - amounts[other]
-        if abs(values[name] - values[other]) <= slack and abs(difference) > 1 + 2 * pot * slack:
-            alarms.append(
-                f"A5 rounding: {name} and {other} have the same value, but are paid {difference} cents apart."
-            )
-        elif values[name] - values[other] > slack and difference < -1:
-            alarms.append(f"A5 rounding: {name} has a larger value than {other}, but is paid {-difference} cents less.")
+    for pair in combinations(values, 2):
+        less, more = sorted(pair, key=values.__getitem__)
+        difference = amounts[more] - amounts[less]
+        if values[more] - values[less] <= slack:
+            if abs(difference) > 1 + 2 * pot * slack:
+                alarms.append(
+                    f"A5 rounding: {less} and {more} have the same value, but are paid {abs(difference)} cents apart."
+                )
+        elif difference < -1:
+            alarms.append(f"A5 rounding: {more} has a larger value than {less}, but is paid {-difference} cents less.")
     return alarms
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fl_sv import settlement
-from fl_sv.audit import axiom_alarms
+from fl_sv.audit import axiom_alarms, rounding_alarms
 from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import Evidence, code_of, settle
@@ -96,3 +96,18 @@ def test_null_player_with_a_value_is_caught() -> None:
 def test_interchangeable_companies_with_different_values_are_caught() -> None:
     (alarm,) = axiom_alarms(*game(UTILITIES, [0.8, 0.7, 0.0]))
     assert alarm.startswith("A3 symmetry: A and B")
+
+
+@pytest.mark.parametrize("names", [("Ash", "Beech"), ("Beech", "Ash")])
+def test_larger_value_that_is_paid_less_is_caught_whoever_stands_first(names: tuple[str, str]) -> None:
+    values, amounts = {"Ash": 1.0, "Beech": 2.0}, {"Ash": 60, "Beech": 40}
+    (alarm,) = rounding_alarms({name: values[name] for name in names}, amounts, 100)
+    assert alarm == "A5 rounding: Beech has a larger value than Ash, but is paid 20 cents less."
+
+
+@pytest.mark.parametrize("names", [("Ash", "Beech"), ("Beech", "Ash")])
+def test_equal_values_that_are_paid_apart_are_caught_beyond_the_cent_of_a_remainder(names: tuple[str, str]) -> None:
+    values = dict.fromkeys(names, 1.0)
+    assert rounding_alarms(values, {"Ash": 51, "Beech": 50}, 101) == []
+    (alarm,) = rounding_alarms(values, {"Ash": 60, "Beech": 40}, 100)
+    assert "have the same value, but are paid 20 cents apart" in alarm
