@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from fl_sv.coalitions import members_matrix
 from fl_sv.errors import InputError
 from fl_sv.values import Estimate, estimate_shapley, shapley
+from fl_sv.values.corrected import fit_estimator
 from fl_sv.values.covariances import Linear, covariances_for
 from fl_sv.values.estimate import METHODS
-from fl_sv.values.pairs import draw_pairs
+from fl_sv.values.pairs import draw_nested, draw_pairs
 from fl_sv.values.surrogate import RIDGES, _covariance_of_differences, _ridge_fits, _shapley_of_columns
 
 LARGE_GAMES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "games.json").read_text())[
@@ -323,18 +324,49 @@ def test_a_covariance_is_symmetric_and_positive(covariance):
     assert np.linalg.eigvalsh(table_CC).min() > -1e-12
 
 
+def test_steps_of_a_nested_draw_add_up_to_one_draw_and_begin_with_every_company_alone():
+    n, totals = 9, [18, 30, 60]
+    steps = draw_nested(n, totals, 1.5, np.random.default_rng(3))
+    assert {tuple(row) for row in np.eye(n, dtype=bool)} <= {tuple(row) for row in steps[0]}
+    together = np.concatenate(steps)
+    assert np.cumsum([len(step) for step in steps]).tolist() == totals
+    assert len(np.unique(together, axis=0)) == 60 and (together.sum(axis=1) <= 4).all()
+    again = draw_nested(n, totals, 1.5, np.random.default_rng(3))
+    assert all(np.array_equal(one, other) for one, other in zip(steps, again, strict=True))
+
+
+def test_every_pair_of_a_size_is_as_likely_in_the_first_step_of_a_nested_draw():
+    drawn = [draw_nested(6, [10, 14], 1.5, np.random.default_rng(seed))[0][6:] for seed in range(2000)]
+    of_two = np.concatenate([step[step.sum(axis=1) == 2] for step in drawn])
+    count = np.unique(of_two @ (1 << np.arange(6)), return_counts=True)[1]
+    assert len(count) == 15
+    assert np.abs(count / count.mean() - 1).max() < 0.2
+
+
+def test_the_estimator_of_one_game_reads_another_on_the_same_pairs():
+    pairs = draw_pairs(6, 31, 1.5, np.random.default_rng(0))
+    games = np.random.default_rng(1).normal(size=(64, 2)) + np.arange(64)[:, None]
+    as_integer = pairs.member_PN @ (1 << np.arange(6))
+    difference = np.vstack([games[as_integer] - games[63 - as_integer], games[63] - games[0]])
+    estimator = fit_estimator(pairs, difference[:, 0], np.random.default_rng(2))
+    for column in range(2):  # all pairs are there, so the values are exact, whatever the surrogate
+        values = difference[:, column] @ estimator.weight_RN
+        np.testing.assert_allclose(values, shapley(games[:, column]), atol=1e-12)
+
+
 @EVERY_COVARIANCE
 def test_left_out_residuals_are_those_of_a_fit_without_the_pair(covariance):
     member = draw_pairs(6, 20, 1.0, np.random.default_rng(0)).member_PN
     target = np.random.default_rng(1).normal(size=20)
     covariance_RR = _covariance_of_differences(covariance, member, member, WEIGHTS)
-    fits = _ridge_fits(covariance_RR, np.arange(20), target)
-    for ridge, (_, residual, left_out) in zip(RIDGES, fits, strict=True):
+    fits = _ridge_fits(covariance_RR, np.arange(20), np.zeros((20, 6)))
+    for ridge, fit in zip(RIDGES, fits, strict=True):
+        left_out = fit.left_out(target)
         if ridge < 1e-4:
             continue
         noise = ridge * np.trace(covariance_RR) / 20
         weights = np.linalg.solve(covariance_RR + noise * np.eye(20), target)
-        np.testing.assert_allclose(residual, target - covariance_RR @ weights, atol=1e-8)
+        np.testing.assert_allclose(left_out * fit.alone_R, target - covariance_RR @ weights, atol=1e-8)
         for row in range(20):
             kept = np.arange(20) != row
             weights = np.linalg.solve(covariance_RR[kept][:, kept] + noise * np.eye(19), target[kept])

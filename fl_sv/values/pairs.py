@@ -9,9 +9,9 @@ members, by the one with company 0.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,33 +42,61 @@ class Pairs:
         return smaller_P - larger_P, float(utility_C[1] - utility_C[0])
 
 
+def pairs_of(member_PN: NDArray[np.bool_]) -> Pairs:
+    """The pairs that these coalitions represent; of each size they must have been drawn evenly."""
+    n_companies = member_PN.shape[1]
+    size_P = member_PN.sum(axis=1)
+    drawn_K = np.bincount(size_P, minlength=n_companies + 1)
+    # Division of whole numbers: C(N, s) leaves the range of floats near N = 1030.
+    unseen_K = [1 - drawn / _existing(n_companies, size) for size, drawn in enumerate(drawn_K.tolist())]
+    return Pairs(member_PN=member_PN, size_P=size_P, drawn_P=drawn_K[size_P], unseen_P=np.array(unseen_K)[size_P])
+
+
 def draw_pairs(n_companies: int, n_pairs: int, exponent: float, generator: np.random.Generator) -> Pairs:
     """`n_pairs` distinct pairs, spread over the sizes s in proportion to (s (N-s))**-exponent, as far as there are.
 
     0 spreads them evenly over the sizes (as leverage scores do), 1 as the Shapley kernel weighs the sizes.
     """
     size_H = np.arange(1, n_companies // 2 + 1)
-    existing_H = [math.comb(n_companies, s) // (2 if 2 * s == n_companies else 1) for s in size_H.tolist()]
+    drawn_H = _spread(n_pairs, size_H, n_companies, exponent)
+    drawn = zip(size_H.tolist(), drawn_H.tolist(), strict=True)
+    strata = [_distinct(n_companies, size, count, generator) for size, count in drawn]
+    return pairs_of(np.concatenate([np.empty((0, n_companies), dtype=bool), *strata]))
+
+
+def draw_nested(
+    n_companies: int, n_pairs_by_step: Sequence[int], exponent: float, generator: np.random.Generator
+) -> list[NDArray[np.bool_]]:
+    """The members (P, N) of the pairs that each step adds, so that every step with all before it is a draw as
+    `draw_pairs` makes it, but for the pairs of a single company and all others: the first step has all of them.
+
+    n_pairs_by_step: pairs after each step, ascending, at least N.
+    """
+    size_H = np.arange(2, n_companies // 2 + 1)
+    drawn_SH = np.array([_spread(total - n_companies, size_H, n_companies, exponent) for total in n_pairs_by_step])
+    drawn_SH = np.maximum.accumulate(drawn_SH, axis=0)  # rounding may favour a size at one step and not at the next
+    strata = [
+        _distinct(n_companies, size, most, generator)  # in random order, so any first part is a draw of its own
+        for size, most in zip(size_H.tolist(), drawn_SH[-1].tolist(), strict=True)
+    ]
+    steps: list[NDArray[np.bool_]] = []
+    for before_H, after_H in pairwise([np.zeros_like(size_H), *drawn_SH]):
+        parts = [stratum[a:b] for stratum, a, b in zip(strata, before_H, after_H, strict=True)]
+        alone = [] if steps else [np.eye(n_companies, dtype=bool)]
+        steps.append(np.concatenate([*alone, np.empty((0, n_companies), dtype=bool), *parts]))
+    return steps
+
+
+def _existing(n_companies: int, size: int) -> int:
+    """Pairs whose smaller member has this size."""
+    return math.comb(n_companies, size) // (2 if 2 * size == n_companies else 1)
+
+
+def _spread(total: int, size_H: NDArray[np.int64], n_companies: int, exponent: float) -> NDArray[np.int64]:
+    """drawn_H: whole numbers that sum to `total`, proportional to (s (N-s))**-exponent as far as there are pairs."""
     weight_H = np.power(size_H * (n_companies - size_H), -exponent, dtype=np.float64)
     weight_H[2 * size_H == n_companies] /= 2  # every other stratum stands for two sizes, s and N-s
-    drawn_H = _spread(n_pairs, existing_H, weight_H)
-    strata = [
-        _distinct(n_companies, s, drawn, existing, generator)
-        for s, drawn, existing in zip(size_H.tolist(), drawn_H.tolist(), existing_H, strict=True)
-    ]
-    # Division of whole numbers: C(N, s) leaves the range of floats near N = 1030.
-    unseen_H = [1 - drawn / existing for drawn, existing in zip(drawn_H.tolist(), existing_H, strict=True)]
-    return Pairs(
-        member_PN=np.concatenate([np.empty((0, n_companies), dtype=bool), *strata]),
-        size_P=np.repeat(size_H, drawn_H),
-        drawn_P=np.repeat(drawn_H, drawn_H),
-        unseen_P=np.repeat(unseen_H, drawn_H),
-    )
-
-
-def _spread(total: int, existing_H: list[int], weight_H: NDArray[np.float64]) -> NDArray[np.int64]:
-    """drawn_H: whole numbers that sum to `total`, proportional to the weights where `existing_H` allows."""
-    capacity_H = np.array([min(existing, total) for existing in existing_H], dtype=np.float64)
+    capacity_H = np.array([min(_existing(n_companies, size), total) for size in size_H.tolist()], dtype=np.float64)
     full_H = np.zeros(len(capacity_H), dtype=bool)
     share_H = np.zeros(len(capacity_H))
     while not full_H.all():
@@ -85,16 +113,15 @@ def _spread(total: int, existing_H: list[int], weight_H: NDArray[np.float64]) ->
     return drawn_H
 
 
-def _distinct(
-    n_companies: int, size: int, drawn: int, existing: int, generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """`drawn` of the `existing` coalitions of this size, distinct, each equally likely."""
+def _distinct(n_companies: int, size: int, drawn: int, generator: np.random.Generator) -> NDArray[np.bool_]:
+    """`drawn` pairs whose smaller member has this size, distinct, each order of each choice equally likely."""
+    existing = _existing(n_companies, size)
     if 2 * drawn > existing:
         # In lexicographic order those with company 0 come first: at size N/2 they are the `existing` ones.
         member_CK = np.array([c for c, _ in zip(combinations(range(n_companies), size), range(existing), strict=False)])
         member_CN = np.zeros((existing, n_companies), dtype=bool)
         np.put_along_axis(member_CN, member_CK, True, axis=1)
-        return member_CN[np.sort(generator.choice(existing, drawn, replace=False))]
+        return member_CN[generator.choice(existing, drawn, replace=False)]
     member_CN = np.empty((0, n_companies), dtype=bool)
     while len(member_CN) < drawn:
         order_CN = generator.random((drawn, n_companies)).argsort(axis=1)

@@ -13,7 +13,7 @@ Shapes: N companies, P pairs, R = P + 1 rows (the last is the pair grand and emp
 covariances span the surrogate (Nystroem), D of their independent directions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +34,39 @@ LEAST_WEIGHT = 0.05  # of a company whose value is small or negative, where the 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surrogate:
-    """value_N: its Shapley values. residual_P: what it leaves of the differences. left_out_P: what it would leave had
-    the pair itself not been fitted. error: the variance that left_out_P means for a value, up to a factor."""
+    """The fit as linear maps of the differences, so that it reads any other game on the same pairs alike.
 
-    value_N: Floats
-    residual_P: Floats
-    left_out_P: Floats
+    direction_RD: orthonormal. left_D: part of the game along a direction that the ridge leaves. value_DN: Shapley
+    values of the surrogate of a game of length 1 along a direction. alone_R: part of a row that no other row explains.
+    error: the variance that the left-out residuals mean for a value, up to a factor.
+    """
+
+    direction_RD: Floats
+    left_D: Floats
+    value_DN: Floats
+    alone_R: Floats
     error: float
 
+    def values(self, difference_R: Floats) -> Floats:
+        """value_N of the surrogate fitted to `difference_R`."""
+        value_N: Floats = (self.direction_RD.T @ difference_R) @ self.value_DN
+        return value_N
 
-def fit_surrogate(pairs: Pairs, difference_P: Floats, total: float, generator: np.random.Generator) -> Surrogate:
+    def left_out(self, difference_R: Floats) -> Floats:
+        """What each row would differ from the surrogate, had it not been fitted itself."""
+        along_D = self.direction_RD.T @ difference_R
+        # The part that is left, not 1 minus the part that is fitted: small ridges would leave rounding alone.
+        residual_R = difference_R - self.direction_RD @ along_D + self.direction_RD @ (self.left_D * along_D)
+        left_out_R: Floats = residual_R / np.maximum(self.alone_R, INDEPENDENT)
+        return left_out_R
+
+
+def fit_surrogate(pairs: Pairs, difference_R: Floats, generator: np.random.Generator) -> Surrogate:
     """The surrogate with the smallest error on left-out pairs, over all covariances, weights of companies and RIDGES.
 
-    total: v(grand) - v(empty), fitted as one more pair.
+    difference_R: v(S) - v(complement) of each pair, then v(grand) - v(empty).
     """
     member_RN = np.vstack([pairs.member_PN, np.ones((1, pairs.n_companies), dtype=bool)])
-    difference_R = np.append(difference_P, total)
     n_landmarks = min(len(member_RN), MOST_LANDMARKS, MOST_ENTRIES // len(member_RN))
     landmark_L = np.sort(generator.choice(len(member_RN), n_landmarks, replace=False))
     # A residual of variance r in a stratum adds (1 - seen part) r / (drawn * s * (N-s)) to the error of the values.
@@ -58,20 +75,16 @@ def fit_surrogate(pairs: Pairs, difference_P: Floats, total: float, generator: n
     def best(covariance: Covariance, weight_N: Floats) -> Surrogate:
         """Over the ridges."""
         covariance_RL = _covariance_of_differences(covariance, member_RN, member_RN[landmark_L], weight_N)
-        fits = _ridge_fits(covariance_RL, landmark_L, difference_R)
-        coefficient_L, residual_R, left_out_R = min(fits, key=lambda fit: float(importance_P @ fit[2][:-1] ** 2))
-        return Surrogate(
-            value_N=coefficient_L @ _shapley_of_columns(covariance, member_RN[landmark_L], weight_N),
-            residual_P=residual_R[:-1],
-            left_out_P=left_out_R[:-1],
-            error=float(importance_P @ left_out_R[:-1] ** 2),
-        )
+        value_LN = _shapley_of_columns(covariance, member_RN[landmark_L], weight_N)
+        fits = _ridge_fits(covariance_RL, landmark_L, value_LN)
+        errors = [float(importance_P @ fit.left_out(difference_R)[:-1] ** 2) for fit in fits]
+        return replace(fits[int(np.argmin(errors))], error=min(errors))
 
     covariances = covariances_for(pairs.n_companies)
     equal_N = np.ones(pairs.n_companies)
     chosen = min((best(covariance, equal_N) for covariance in covariances), key=lambda surrogate: surrogate.error)
     for _ in range(REWEIGHTINGS):
-        weight_N = _weights(chosen.value_N)
+        weight_N = _weights(chosen.values(difference_R))
         again = [best(covariance, weight_N) for covariance in covariances[1:]]
         chosen = min([chosen, *again], key=lambda surrogate: surrogate.error)
     return chosen
@@ -84,28 +97,29 @@ def _weights(value_N: Floats) -> Floats:
     return normalised_N
 
 
-def _ridge_fits(
-    covariance_RL: Floats, landmark_L: NDArray[np.int64], difference_R: Floats
-) -> list[tuple[Floats, Floats, Floats]]:
-    """(coefficient_L, residual_R, left_out_R) for each ridge."""
+def _ridge_fits(covariance_RL: Floats, landmark_L: NDArray[np.int64], value_LN: Floats) -> list[Surrogate]:
+    """A surrogate for each ridge, not yet judged. value_LN: Shapley values of the covariance's columns."""
     eigenvalue_D, basis_LD = _independent(covariance_RL[landmark_L])
     basis_LD /= np.sqrt(eigenvalue_D)
     feature_RD = covariance_RL @ basis_LD
     variance_D, rotation_DD = _independent(feature_RD.T @ feature_RD)
-    basis_LD = basis_LD @ rotation_DD
     direction_RD = feature_RD @ (rotation_DD / np.sqrt(variance_D))  # orthonormal columns
-    along_D = direction_RD.T @ difference_R
-    beyond_R = difference_R - direction_RD @ along_D
-    beyond_leverage_R = np.maximum(1 - (direction_RD**2).sum(axis=1), 0)
+    value_DN = (basis_LD @ rotation_DD / np.sqrt(variance_D)).T @ value_LN
+    square_RD = direction_RD**2
+    beyond_R = np.maximum(1 - square_RD.sum(axis=1), 0)
     mean_variance = eigenvalue_D.sum() / len(landmark_L)
     fits = []
     for ridge in RIDGES:
-        # As the part that is left, not 1 minus the part that is fitted: small ridges would leave rounding alone.
         left_D = ridge * mean_variance / (variance_D + ridge * mean_variance)
-        residual_R = beyond_R + direction_RD @ (left_D * along_D)
-        not_leverage_R = beyond_leverage_R + direction_RD**2 @ left_D
-        coefficient_L = basis_LD @ ((1 - left_D) * along_D / np.sqrt(variance_D))
-        fits.append((coefficient_L, residual_R, residual_R / np.maximum(not_leverage_R, INDEPENDENT)))
+        fits.append(
+            Surrogate(
+                direction_RD=direction_RD,
+                left_D=left_D,
+                value_DN=(1 - left_D)[:, None] * value_DN,
+                alone_R=beyond_R + square_RD @ left_D,
+                error=np.inf,
+            )
+        )
     return fits
 
 
