@@ -86,7 +86,7 @@ def swept_job(config: Config, grid: Grid) -> Iterator[Job]:
     """The sweep stage of a run alone, done, in a journal of its own."""
     with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.sqlite")) as journal:
         job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
-        sweep_coalitions(job)
+        list(sweep_coalitions(job))
         yield job
 
 

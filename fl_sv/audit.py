@@ -1,6 +1,6 @@
 """Checks at run time: the axioms on the values that are about to be paid, and remarks on the companies' data.
 
-Shapes: N companies, C = 2**N coalitions (index = bitmask).
+Shapes: N companies, C coalitions of the design, all 2**N (index = bitmask) or a sample.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,11 @@ TOLERANCE = 1e-9  # relative to the total, as everywhere in a recomputation
 
 
 def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[str]:
-    """A sentence for each axiom that the values break on the utilities (2**N,) they claim to come from."""
+    """A sentence for each axiom that the values break on the utilities (C,) they claim to come from.
+
+    A sample shows efficiency alone: it holds no company's marginal contribution to every coalition, and estimates of
+    equal companies differ by chance, within their intervals.
+    """
     value_N = valuation.values
     total = valuation.utility_grand - valuation.utility_empty
     slack = TOLERANCE * max(1.0, float(np.abs(utility_C).max()))
@@ -23,6 +27,8 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[s
     alarms: list[str] = []
     if valuation.semivalue == "shapley" and abs(value_N.sum() - total) > slack:
         alarms.append(f"A1 efficiency: the values sum to {value_N.sum()!r}, but there is {total!r} to be divided.")
+    if len(utility_C) < 1 << len(names):
+        return alarms
     for i, name in enumerate(names):
         marginals = _without_with(utility_C, i)
         if np.ptp(marginals, axis=1).max() <= slack and abs(value_N[i]) > slack:

@@ -4,12 +4,15 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import or_
 
 import numpy as np
 import psutil
 
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
+from fl_sv.design import design_steps
 from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
 from fl_sv.waves import bytes_per_coalition, plan_waves
@@ -24,9 +27,11 @@ ROUND_SECONDS = 0.15  # one exchange of empty messages with all companies
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast of a run. Seconds are wall time on this machine with the configured workers."""
+    """The forecast of a run, for a sampled design that grows to its end. Seconds are wall time on this machine with the
+    configured workers."""
 
     n_companies: int
+    sampled: bool  # a design that may stop earlier
     coalitions: int
     trainings: int  # of whole models, small and large
     messages: int  # from the server to companies
@@ -47,11 +52,11 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
     Returns each company's number of examples. `own_data=False` leaves out the companies' own files, which on a real
     federation are not the server's to read. Raises InputError.
     """
-    if config.n_companies > MAX_COMPANIES_FOR_ALL:
+    if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
         raise InputError(
             f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with coalitions.design = all "
-            f"the limit is 2**{MAX_COMPANIES_FOR_ALL} ({MAX_COMPANIES_FOR_ALL} companies). Take fewer companies, or "
-            "let companies that act as one appear as one."
+            f"the limit is 2**{MAX_COMPANIES_FOR_ALL} ({MAX_COMPANIES_FOR_ALL} companies). Take a sample: "
+            f"coalitions: {{design: sampled, stop: {{max_evaluations: {40 * config.n_companies}}}}}."
         )
     check_strategy(config)
     scaling = operator_data(config).scaling
@@ -73,7 +78,9 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     training, n = config.training, config.n_companies
     rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
     sizes = [model.n_params for model in small]
-    waves = plan_waves(config, sizes)
+    steps = design_steps(config)
+    waves = [wave for step in steps for wave in plan_waves(config, sizes, step)]
+    trained = sum(map(len, steps))
     deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
     large_runs = training.large_seeds + deployed_extra
     singletons = n if config.law.anchors == "singletons" else 0
@@ -81,9 +88,9 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     itemsize = np.dtype(config.compute.dtype).itemsize
     per_coalition = bytes_per_coalition(config, sizes)
     large_bytes = large.n_params * itemsize
-    half = 2 ** (n - 1)  # coalitions that a company belongs to
+    half = (trained + 1) // 2  # coalitions that a company belongs to; a sample is made of pairs, too
     # Companies that belong to a coalition of a wave, over all waves: their first round's model is the same for all.
-    taking_part = sum(int(np.bitwise_or.reduce(wave)).bit_count() for wave in waves)
+    taking_part = sum(reduce(or_, wave).bit_count() for wave in waves)
     large_messages = n * training.rounds * large_runs
     n_bytes = 2 * (
         per_coalition * (taking_part + half * n * (training.rounds - 1))
@@ -121,8 +128,9 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     small_flops = sum(model.forward_flops for model in small) * float(rows_N.sum()) * half * training.seeds
     return Plan(
         n_companies=n,
-        coalitions=2**n,
-        trainings=(2**n - 1) * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
+        sampled=config.coalitions.design == "sampled",
+        coalitions=trained + 1,
+        trainings=trained * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
         messages=n + large_messages + taking_part * training.rounds + singletons,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
@@ -140,7 +148,7 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(
         [
             f"companies              {plan.n_companies}",
-            f"coalitions             {plan.coalitions:,}",
+            f"coalitions             {plan.coalitions:,}" + (" at most" if plan.sampled else ""),
             f"trainings              {plan.trainings:,} (large model on the grand coalition: "
             f"{plan.large_runs_of_grand_coalition})",
             f"messages               {plan.messages:,}",

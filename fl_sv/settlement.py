@@ -79,8 +79,8 @@ class Settlement:
 def settle(evidence: Evidence) -> Settlement:
     """Law, values and payment from the evidence."""
     config = evidence.config
-    law, valuation = _value(evidence)
-    _, again = _value(_turned_round(evidence))
+    law, valuation = appraised(evidence)
+    _, again = appraised(_turned_round(evidence))
     alarms = (*law.alarms, *axiom_alarms(valuation, -law.predict()), *order_alarms(valuation, again))
     payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
     return Settlement(law, replace(valuation, payable=not payment.objections), alarms, payment)
@@ -102,7 +102,8 @@ def divide(
     return Payment(rules, tuple(accepted), amounts, (*alarms, *problems))
 
 
-def _value(evidence: Evidence) -> tuple[Law, Valuation]:
+def appraised(evidence: Evidence) -> tuple[Law, Valuation]:
+    """The law and the values; payable as far as the law can tell."""
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
     return law, appraise(evidence.config, evidence.table, law, evidence.validation_NV)
 

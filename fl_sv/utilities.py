@@ -61,8 +61,12 @@ class UtilityTable:
         """(R, C) losses of `model`, coalitions ascending. Raises InputError when one is not done."""
         self.require_complete(model)
         seeds = sorted({seed for name, seed, _ in self.planned if name == model})
-        coalitions = sorted({coalition for name, _, coalition in self.planned if name == model})
+        coalitions = self.coalitions(model)
         return np.array([[self.scores[model, seed, c].loss for c in coalitions] for seed in seeds])
+
+    def coalitions(self, model: str) -> list[int]:
+        """The coalitions planned for `model`, ascending."""
+        return sorted({coalition for name, _, coalition in self.planned if name == model})
 
     def require_complete(self, model: str) -> None:
         missing = [key for key in self.planned if key[0] == model and key not in self.scores]

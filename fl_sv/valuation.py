@@ -1,6 +1,6 @@
 """From the utility table to every company's value with an honest interval.
 
-Shapes: N companies, M small sizes, R seeds, C = 2**N coalitions, V validation examples.
+Shapes: N companies, M small sizes, R seeds, C coalitions of the design, V validation examples.
 """
 
 import io
@@ -15,12 +15,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.coalitions import EMPTY, grand, members_matrix
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
 from fl_sv.utilities import UtilityTable
-from fl_sv.values import semivalue, semivalue_weights, shapley
+from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Valuation:
     utility_grand: float
     payable: bool
     small_model: str
+    sampling_share: float  # of a value's variance, the largest over companies; 0 when all coalitions were measured
     companies: tuple[CompanyValue, ...]
 
     @property
@@ -71,9 +71,10 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
     sizes: parameters of every model; examples: rows of every company. Raises InputError when a training is missing.
     """
     *small, large = table.models
-    losses_CM = np.stack([list(table.mean_losses(model).values()) for model in small], axis=1)
+    losses_CM = np.stack([_losses(table, model) for model in small], axis=1)
+    coalitions = table.coalitions(small[-1])
     law = fit_law(
-        losses_CM,
+        losses_CM if len(coalitions) == 1 << config.n_companies else dict(zip(coalitions, losses_CM, strict=True)),
         table.mean_losses(large),
         sizes=[sizes[model] for model in table.models],
         examples=[examples[company] for company in config.companies],
@@ -92,11 +93,16 @@ def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArr
     *_, small, _large = table.models
     utility_C = -law.predict()
     name = config.values.semivalue
-    value_N, small_N = semivalue(utility_C, name), shapley(-_losses(table, small))
+    weighting = weighting_of(config, table, name)
+    value_N = weighting.values(utility_C)
+    small_weighting = weighting if name == "shapley" else weighting_of(config, table, "shapley")
+    small_N = small_weighting.values(-_losses(table, small))
     quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
-    variance_N = _law_variance(law, name, quantile) + _validation_variance(validation_NV, small_N, value_N)
+    sampling_N = weighting.sampling_variance(utility_C)
+    variance_N = sampling_N + _law_variance(law, weighting, quantile)
+    variance_N += _validation_variance(validation_NV, small_N, value_N)
     half_N = quantile * np.sqrt(variance_N)
-    empty, total = float(utility_C[EMPTY]), float(utility_C[grand(config.n_companies)])
+    empty, total = float(utility_C[0]), float(utility_C[-1])  # the design's first and last coalition
     companies = tuple(
         CompanyValue(
             name=company,
@@ -108,7 +114,17 @@ def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArr
         )
         for company, value, half, small_value in zip(config.companies, value_N, half_N, small_N, strict=True)
     )
-    return Valuation(config.values.level, name, empty, total, law.holds, small, companies)
+    share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
+    return Valuation(config.values.level, name, empty, total, law.holds, small, share, companies)
+
+
+def weighting_of(config: Config, table: UtilityTable, semivalue: str) -> Weighting:
+    """How values follow from utilities: all coalitions by the semivalue's own weights, a sample (for which only the
+    Shapley value is estimated) by those that the largest small model's game chooses."""
+    if config.coalitions.design == "all":
+        return Enumerated(config.n_companies, semivalue)
+    *_, small, _large = table.models
+    return sampled(table.coalitions(small), -_losses(table, small), config.companies, config.seed)
 
 
 def law_text(law: Law, sizes: Mapping[str, int]) -> str:
@@ -165,29 +181,20 @@ def _seed_std(table: UtilityTable, small: list[str]) -> NDArray[np.float64] | No
     return np.array([math.sqrt(loss_RC.var(axis=0, ddof=1).mean()) for loss_RC in losses])
 
 
-def _law_variance(law: Law, name: str, quantile: float) -> NDArray[np.float64]:
+def _law_variance(law: Law, weighting: Weighting, quantile: float) -> NDArray[np.float64]:
     """(N,) variance of the values by the law and by training seeds.
 
     The law knows the covariance of Shapley values. For any other semivalue the errors of the coalitions are taken to
     be perfectly correlated, in the worst direction: no interval of a value can be wider.
     """
-    if name == "shapley":
-        return np.diag(law.value_covariance())
+    match weighting:
+        case Sampled(weight_CN):
+            return np.diag(law.value_covariance(weight_CN))
+        case Enumerated(_, "shapley"):
+            return np.diag(law.value_covariance())
     low_C, high_C = law.interval()
     std_C = (high_C - low_C) / (2 * quantile)
-    n_companies = len(std_C).bit_length() - 1
-    return np.square(np.abs(semivalue_coefficients(range(len(std_C)), n_companies, name)).T @ std_C)
-
-
-def semivalue_coefficients(coalitions: Sequence[int], n_companies: int, name: str) -> NDArray[np.float64]:
-    """(C, N) weight of each coalition's utility in each company's value: positive for its members."""
-    weight_by_size = semivalue_weights(n_companies, name)
-    members_CN = members_matrix(coalitions, n_companies)
-    size_C = members_CN.sum(axis=1)
-    joined_C = weight_by_size[np.maximum(size_C - 1, 0)]
-    absent_C = weight_by_size[np.minimum(size_C, n_companies - 1)]
-    coefficient_CN: NDArray[np.float64] = np.where(members_CN, joined_C[:, None], -absent_C[:, None])
-    return coefficient_CN
+    return np.square(np.abs(weighting.weights(range(len(std_C)))).T @ std_C)
 
 
 def _validation_variance(

@@ -13,6 +13,7 @@ from typing import Any
 
 from fl_sv import rundir
 from fl_sv.config.schema import Payouts
+from fl_sv.design import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError, listed
 from fl_sv.keys import fingerprint, raw, read_public_key
 from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, read_ledger, signers
@@ -77,6 +78,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
     differences = [difference for name, difference in _file_differences(run, records) if name != but]
     try:
         evidence = read_evidence(run)
+        require_design(evidence.config, evidence.table.coalitions(evidence.table.models[-2]))
         settlement = settle(evidence)
         differences += _value_differences(run, evidence, settlement)
         differences += _record_differences(records, evidence, settlement)

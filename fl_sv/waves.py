@@ -2,7 +2,8 @@
 loses are bounded by the wave and not by 2**N."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,9 +18,14 @@ def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
     return sum(n_params) * config.training.seeds * itemsize
 
 
-def plan_waves(config: Config, n_params: Sequence[int], known: Collection[int] = ()) -> list[list[int]]:
-    """All coalitions but the empty and the known ones, ascending, in waves of messages within the configured size."""
+def plan_waves(
+    config: Config, n_params: Sequence[int], coalitions: Iterable[int], known: Collection[int] = ()
+) -> list[list[int]]:
+    """The coalitions but the known ones, ascending, in waves of messages within the configured size."""
     per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / bytes_per_coalition(config, n_params)))
-    todo = np.setdiff1d(np.arange(1, 2**config.n_companies), list(known), assume_unique=True)
+    known = frozenset(known)
+    todo = sorted(coalition for coalition in coalitions if coalition not in known)
     n_waves = min(len(todo), max(config.coalitions.waves, math.ceil(len(todo) / per_wave)))
-    return [part.tolist() for part in np.array_split(todo, n_waves)] if n_waves else []
+    # Python's integers, not numpy's: there may be more companies than bits in a word.
+    bounds = [len(todo) * wave // n_waves for wave in range(n_waves + 1)] if n_waves else []
+    return [todo[start:end] for start, end in pairwise(bounds)]

@@ -1,9 +1,9 @@
-"""The sweep: every small model on every coalition, wave by wave.
+"""The sweep: every small model on every coalition of the design, wave by wave.
 
 Shapes: N companies, C coalitions of a wave, R replicates, P parameters, V validation examples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fl_sv import messages as words
 from fl_sv.coalitions import EMPTY, members_matrix
+from fl_sv.design import design_steps
 from fl_sv.journal import REUSED, Wave
 from fl_sv.scoring import mean_scores
 from fl_sv.utilities import Score
-from fl_sv.valuation import semivalue_coefficients
+from fl_sv.values.weighting import Weighting
 from fl_sv.waves import plan_waves
 from server.job import Job
 from strategies.coalitions import CoalitionStrategy
@@ -27,29 +28,37 @@ BLOCK = 4096  # coalitions whose losses by example are in memory at once, beside
 Stacks = dict[str, NDArray[np.floating]]
 
 
-def sweep_coalitions(job: Job) -> None:
-    """Scores of every small model, replicate and coalition go into the journal, a finished wave at a time."""
+def sweep_coalitions(job: Job) -> Iterator[list[int]]:
+    """Scores of every small model, replicate and coalition go into the journal, a finished wave at a time.
+
+    Yields the coalitions scored so far, the empty one included, ascending, after each step of the design.
+    """
     rounds = job.config.training.rounds
     for model in job.small:
         for replicate in range(job.config.training.seeds):
             job.keep(job.validation.untrained(model, replicate)[1])
     finished = job.journal.finished_waves()
     known = job.journal.wave_coalitions(REUSED) if REUSED in finished else []
-    waves = plan_waves(job.config, [model.n_params for model in job.small], known)
-    with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
-        for number, coalitions in enumerate(waves):
-            if number in finished:
-                bar.advance(rounds)
-                continue
-            what = f"wave {number + 1} of {len(waves)} (coalitions {coalitions[0]} to {coalitions[-1]})"
-            with job.costed("sweep", _flops(job, coalitions)):
-                stacks = _train(job, coalitions, what, lambda: bar.advance(1))
-                scores, wave = _score(job, coalitions, stacks, what)
-            job.journal.add_wave(number, scores, wave)
+    scored, number = [EMPTY], 0
+    for step in design_steps(job.config):
+        waves = plan_waves(job.config, [model.n_params for model in job.small], step, known)
+        with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
+            for coalitions in waves:
+                if number in finished:
+                    bar.advance(rounds)
+                else:
+                    what = f"wave {number + 1} (coalitions {coalitions[0]} to {coalitions[-1]})"
+                    with job.costed("sweep", _flops(job, coalitions)):
+                        stacks = _train(job, coalitions, what, lambda: bar.advance(1))
+                        scores, wave = _score(job, coalitions, stacks, what)
+                    job.journal.add_wave(number, scores, wave)
+                number += 1
+        scored = sorted([*scored, *step])
+        yield scored
 
 
-def validation_values(job: Job) -> NDArray[np.float64]:
-    """(N, V) Shapley value of each company for each validation example, by the largest small model.
+def validation_values(job: Job, coalitions: Sequence[int], weighting: Weighting) -> NDArray[np.float64]:
+    """(N, V) value of each company for each validation example, by the largest small model on `coalitions`, ascending.
 
     It is linear in the utilities, so blocks of coalitions contribute one after the other: ascending, whatever the waves
     were, so that no bit depends on them.
@@ -57,14 +66,12 @@ def validation_values(job: Job) -> NDArray[np.float64]:
     largest, replicates = job.small[-1], range(job.config.training.seeds)
     untrained_V = np.mean([job.validation.untrained(largest, r)[0] for r in replicates], axis=0)
     journal, wave = job.journal, lru_cache(maxsize=4)(job.journal.wave)
-    finished = journal.finished_waves()
-    places = {c: (number, row) for number in finished for row, c in enumerate(journal.wave_coalitions(number))}
-    total_NV = _values(job, [EMPTY], untrained_V[None, :])
-    ordered = sorted(places)
-    for start in range(0, len(ordered), BLOCK):
-        coalitions = ordered[start : start + BLOCK]
-        losses_CV = np.stack([wave(number).losses_CV[row] for number, row in map(places.__getitem__, coalitions)])
-        total_NV = total_NV + _values(job, coalitions, losses_CV)
+    places = {c: (n, row) for n in journal.finished_waves() for row, c in enumerate(journal.wave_coalitions(n))}
+    total_NV = weighting.weights([EMPTY]).T @ -untrained_V[None, :]
+    for start in range(1, len(coalitions), BLOCK):
+        block = coalitions[start : start + BLOCK]
+        losses_CV = np.stack([wave(number).losses_CV[row] for number, row in map(places.__getitem__, block)])
+        total_NV = total_NV + weighting.weights(block).T @ -losses_CV
     return total_NV
 
 
@@ -97,12 +104,6 @@ def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[
             sum_CV = sum_CV + losses.numpy()
         largest_losses_CV = sum_CV / job.config.training.seeds
     return scores, Wave(coalitions, largest_losses_CV)
-
-
-def _values(job: Job, coalitions: Sequence[int], losses_CV: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, V) part of the Shapley values that these coalitions contribute."""
-    part_NV: NDArray[np.float64] = semivalue_coefficients(coalitions, job.config.n_companies, "shapley").T @ -losses_CV
-    return part_NV
 
 
 def _flops(job: Job, coalitions: list[int]) -> float:

@@ -1,6 +1,6 @@
 """The story of fl-sv, one line an arrow: from private data to payouts.
 
-    companies join -> the teacher learns -> anchors -> every coalition trains the small models
+    companies join -> the teacher learns -> anchors -> coalitions train the small models
         -> the law carries small losses to the large model -> values -> payouts -> ledger and report
 
 Every stage reads what earlier ones left in the journal and leaves its own result there, so a run that was killed goes
@@ -13,6 +13,7 @@ from contextlib import closing
 
 from flwr.serverapp import Grid
 
+from fl_sv.certainty import is_enough
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
 from fl_sv.cost import cost_json
@@ -24,6 +25,7 @@ from fl_sv.report import write_report
 from fl_sv.rundir import COST, JOURNAL, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
 from fl_sv.utilities import UtilityTable, planned_rows
+from fl_sv.valuation import weighting_of
 from server.job import Job, open_job
 from server.large import measure_anchors, train_teacher
 from server.sweep import sweep_coalitions, validation_values
@@ -40,8 +42,10 @@ def value_companies(
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
         measure_anchors(job)  #                                   the large model untrained, and at each company alone
-        sweep_coalitions(job)  #                                  the small models on every coalition
-        evidence = _gather(job, curve)  #                         the utility table and what belongs to it
+        for coalitions in sweep_coalitions(job):  #               the small models on all coalitions, or on a sample
+            evidence = _gather(job, curve, coalitions)  #         the utility table and what belongs to it
+            if is_enough(evidence, progress):  #                  or until every payout is certain enough
+                break
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts
     run.write_text(COST, cost_json(costs, time.perf_counter() - started))
@@ -50,23 +54,22 @@ def value_companies(
     return settlement
 
 
-def _gather(job: Job, curve: list[TeacherLoss]) -> Evidence:
-    """The evidence on which everything after it rests."""
+def _gather(job: Job, curve: list[TeacherLoss], coalitions: list[int]) -> Evidence:
+    """The evidence on which everything after it rests; coalitions: those with the small models' utilities."""
     config, roster, large = job.config, job.federation.roster, job.large.name
     models = [*(model.name for model in job.small), large]
-    everything = range(2**config.n_companies)
     anchors = [EMPTY, grand(config.n_companies)]
     if config.law.anchors == "singletons":
         anchors += [1 << i for i in range(config.n_companies)]
     seeds = {model: config.training.large_seeds if model == large else config.training.seeds for model in models}
-    coalitions = {model: anchors if model == large else everything for model in models}
-    planned = planned_rows(models, seeds, coalitions)
+    planned = planned_rows(models, seeds, {model: anchors if model == large else coalitions for model in models})
+    table = UtilityTable(config.companies, tuple(models), planned, job.journal.scores())
     return Evidence(
         config=config,
-        table=UtilityTable(config.companies, tuple(models), planned, job.journal.scores()),
+        table=table,
         sizes={model.name: model.n_params for model in (*job.small, job.large)},
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
-        validation_NV=validation_values(job),
+        validation_NV=validation_values(job, coalitions, weighting_of(config, table, "shapley")),
         curve=tuple(curve),
     )

@@ -55,11 +55,3 @@ def test_library_alone_loads_neither_torch_nor_flower_nor_ray() -> None:
 
 def test_story_is_one_page() -> None:
     assert len((ROOT / "server" / "valuation.py").read_text().splitlines()) <= 110
-
-
-def test_readme_tree_names_every_tracked_file_of_the_code() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for room in ("fl_sv", "clients", "server", "strategies", "configs"):
-        for path in sorted((ROOT / room).glob("*")):
-            if path.name not in ("__init__.py", "__pycache__", "py.typed", "_app") and not path.name.startswith("."):
-                assert path.name in readme, f"README's tree does not name {room}/{path.name}"

@@ -78,7 +78,7 @@ def test_cents_that_change_hands_are_caught(evidence: Evidence, monkeypatch: pyt
 
 def game(utility_C: list[float], value_N: list[float]) -> tuple[Valuation, np.ndarray]:
     companies = tuple(CompanyValue(name, v, v, v, 0.0, v) for name, v in zip("ABC", value_N, strict=True))
-    return Valuation(0.9, "shapley", utility_C[0], utility_C[-1], True, "small", companies), np.array(utility_C)
+    return Valuation(0.9, "shapley", utility_C[0], utility_C[-1], True, "small", 0.0, companies), np.array(utility_C)
 
 
 UTILITIES = [0.0, 1.0, 1.0, 1.5, 0.0, 1.0, 1.0, 1.5]  # A and B are interchangeable, C changes nothing

@@ -122,9 +122,21 @@ def test_no_document_names_a_registry_or_a_folder_of_this_machine(path: Path) ->
     assert not re.findall(THIS_MACHINE, text)
 
 
-def test_readme_tree_is_the_tree() -> None:
+def test_rooms_of_the_readme_are_the_folders() -> None:
+    (rooms,) = [block for block in blocks(README, "") if "valuation.py" in block]
+    named: set[str] = set()
+    for line in rooms.splitlines():
+        inside = "fl_sv/" if line.startswith("  ") else ""
+        named |= {inside + folder for folder in re.findall(r"([\w]+)/(?= )", line)}
+    there = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() or path.name in ("configs", "docs")}
+    inner = {f"fl_sv/{path.parent.name}" for path in (ROOT / "fl_sv").glob("*/__init__.py")}
+    assert there | inner <= named
+    assert all((ROOT / folder).is_dir() for folder in named)
+
+
+def test_tree_is_the_tree() -> None:
     """Every file of the code stands in its folder with a comment, and nothing else does."""
-    (tree,) = [block for block in blocks(README, "") if "valuation.py" in block]
+    (tree,) = blocks((ROOT / "docs" / "tree.md").read_text(encoding="utf-8"), "")
     shown: set[str] = set()
     folder = ""
     for line in tree.splitlines():

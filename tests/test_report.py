@@ -19,6 +19,7 @@ import pytest
 from matplotlib.image import imread
 
 from fl_sv import rundir
+from fl_sv.certainty import money_intervals
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.cost import cost_json
@@ -30,7 +31,7 @@ from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
 from fl_sv.report import write_report
 from fl_sv.report.findings import overlapping
 from fl_sv.report.html import render
-from fl_sv.report.money import money_intervals, pots, splits
+from fl_sv.report.money import pots, splits
 from fl_sv.report.page import build_page, coalition_name
 from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
 from fl_sv.report.tables import Tables, read_tables
@@ -101,7 +102,7 @@ def make_valuation(config: Config) -> Valuation:
         CompanyValue(name, float(v), float(v - half), float(v + half), float(v / total), float(v / 2))
         for name, v, half in zip(COMPANIES, values, halves, strict=True)
     )
-    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", companies)
+    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", 0.0, companies)
 
 
 def make_run(
@@ -378,7 +379,7 @@ def appraised(values: list[float], halves: list[float], kind: str = "shapley") -
     companies = tuple(
         CompanyValue(f"c{i}", v, v - h, v + h, 0.0, 0.0) for i, (v, h) in enumerate(zip(values, halves, strict=True))
     )
-    return Valuation(0.9, kind, 0.0, sum(values), True, "small", companies)
+    return Valuation(0.9, kind, 0.0, sum(values), True, "small", 0.0, companies)
 
 
 def ends(valuation: Valuation, rules: Payouts) -> list[tuple[int, int]]:

@@ -133,7 +133,7 @@ def test_company_training_alone_in_one_message_is_fedavg_with_one_member(job: Jo
 
 
 def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
-    sweep_coalitions(job)
+    list(sweep_coalitions(job))
     small = [score for score in job.journal.scores().values() if score.model != job.large.name]
     assert len(small) == 16 * 2 * 2
 

@@ -245,14 +245,36 @@ class Teacher(Frozen):
 # --- valuation ----------------------------------------------------------------------------------------------------
 
 
+class Stop(Frozen):
+    """When a growing sample of coalitions is enough."""
+
+    widest_interval_cents: int | None = Field(
+        None,
+        ge=1,
+        le=10**15,
+        description="stop when the widest payout's interval is at most so wide (minor units, from its low to its high "
+        "end); without it the sample grows to `max_evaluations`",
+    )
+    max_evaluations: int = Field(
+        ge=10, le=20_000, description="most coalitions whose utility is measured, the empty and the grand one included"
+    )
+
+
 class Coalitions(Frozen):
     """Which coalitions train the small models."""
 
-    design: Literal["all"] = Field("all", description="`all`: every one of the 2**N coalitions, up to 20 companies")
+    design: Literal["all", "sampled"] = Field(
+        "all",
+        description="`all`: every one of the 2**N coalitions, up to 20 companies; `sampled`: a sample that grows until "
+        "`stop` says that it is enough, for any number of companies",
+    )
+    stop: Stop | None = Field(None, description="with `sampled`: when there are enough coalitions")
     wave_megabytes: float = Field(
         64.0, gt=0, le=1024, description="upper bound on one message of a wave, in MB; a crash loses one wave at most"
     )
-    waves: int = Field(1, ge=1, le=100_000, description="smallest number of waves, so that a crash loses less")
+    waves: int = Field(
+        1, ge=1, le=100_000, description="smallest number of waves (of a step of a sample), so that a crash loses less"
+    )
 
 
 class Law(Frozen):
@@ -385,6 +407,7 @@ class Config(Frozen):
         _check_companies(self)
         _check_data(self)
         _check_models(self)
+        _check_design(self)
         return self
 
 
@@ -474,3 +497,30 @@ def _check_models(config: Config) -> None:
             f"models: {doubles[0]!r} stands twice; every size is another one, the large model larger than all small "
             "ones, and a `name` tells apart what is written alike"
         )
+
+
+def _check_design(config: Config) -> None:
+    design, stop, n = config.coalitions.design, config.coalitions.stop, config.n_companies
+    if design == "all":
+        if stop is not None:
+            raise ValueError("coalitions.stop: only `design: sampled` stops; leave it out, or take a sample")
+        return
+    if stop is None:
+        raise ValueError("coalitions.stop: `design: sampled` needs it, for example {max_evaluations: 500}")
+    least = 2 * n + 2
+    if stop.max_evaluations < least:
+        raise ValueError(
+            f"coalitions.stop.max_evaluations: {stop.max_evaluations} are too few for {n} companies; at least {least} "
+            "(nobody, everybody, every company alone and everybody but one)"
+        )
+    if stop.max_evaluations >= 2**n:
+        raise ValueError(
+            f"coalitions.stop.max_evaluations: {n} companies form only {2**n} coalitions; take `design: all`, or fewer"
+        )
+    if config.values.semivalue != "shapley":
+        raise ValueError(
+            f"values.semivalue: {config.values.semivalue} needs `coalitions.design: all`; from a sample only shapley "
+            "is estimated"
+        )
+    if config.values.unions:
+        raise ValueError("values.unions: what acting as one pays needs `coalitions.design: all`; leave the unions out")

@@ -93,13 +93,15 @@ class Law:
             values=value_N, low=value_N - half_N, high=value_N + half_N, n_evaluations=len(self._data.anchor_A)
         )
 
-    def value_covariance(self) -> NDArray[np.float64]:
+    def value_covariance(self, weight_CN: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """(N, N) covariance of `shapley().values`: law parameters, deviation from the law, seed noise.
 
-        Raises InputError for a sampled design.
+        weight_CN: of the values weight_CN.T @ utility_C instead, over the coalitions of a sampled design, ascending.
+        Raises InputError for a sampled design without them.
         """
-        self._need_complete("value_covariance()")
-        return self._game.unit**2 * progress_value_covariance(self._prior, self._posterior, self._data)
+        if weight_CN is None:
+            self._need_complete("value_covariance()")
+        return self._game.unit**2 * progress_value_covariance(self._prior, self._posterior, self._data, weight_CN)
 
     def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])

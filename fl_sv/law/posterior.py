@@ -25,6 +25,7 @@ AMPLITUDE_GRID = np.exp(AMPLITUDE_LOG_STD * np.linspace(-2.5, 2.5, 11))
 AMPLITUDE_PRIOR = np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2) / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
 PROGRESS_STEP = 1e-5
 JITTER = 1e-10
+BLOCK = 512  # coalitions whose covariance with all others is in memory at once
 # Amplitudes this much above the expected one are ordinary: the factor that keeps alarms below one game in ten.
 CAUTION = 1.2
 
@@ -98,17 +99,26 @@ def condition(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> P
     return Posterior(progress_C, variance_C, weight_G)
 
 
-def progress_value_covariance(prior: Prior, posterior: Posterior, data: LawData) -> NDArray[np.float64]:
-    """(N, N) covariance of the Shapley values of the large game's progress; a complete table only."""
-    law_NP = _shapley_columns(prior.sensitivity_CP)
-    unit_NN = value_covariance(data.n_companies)
+def progress_value_covariance(
+    prior: Prior, posterior: Posterior, data: LawData, weight_CN: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """(N, N) covariance of the values of the large game's progress: Shapley values of a complete table, or the values
+    that weight_CN makes of a sample."""
+
+    def read(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, K) values of the games in the columns."""
+        return _shapley_columns(table_CK) if weight_CN is None else weight_CN.T @ table_CK
+
+    sampled = None if weight_CN is None else _weighted_covariance(data.members_CN, weight_CN)
+    unit_NN = value_covariance(data.n_companies) if sampled is None else sampled
+    law_NP = read(prior.sensitivity_CP)
     fixed_NN = law_NP @ law_NP.T
     square_G = (prior.amplitude * AMPLITUDE_GRID) ** 2
     if not len(data.extra):
         return fixed_NN + float(posterior.weight_G @ square_G) * unit_NN
     rows = data.extra
     members_AN = data.members_CN[rows]
-    unit_NA = _shapley_columns(covariance(data.members_CN, members_AN))
+    unit_NA = read(covariance(data.members_CN, members_AN))
     fixed_NA = law_NP @ prior.sensitivity_CP[rows].T
     unit_AA = covariance(members_AN, members_AN)
     fixed_AA = prior.sensitivity_CP[rows] @ prior.sensitivity_CP[rows].T
@@ -179,6 +189,15 @@ def _shapley_columns(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
     n_companies = len(table_CK).bit_length() - 1
     columns = [shapley(np.ascontiguousarray(table_CK[:, k])) for k in range(table_CK.shape[1])]
     return np.stack(columns, axis=1) if columns else np.zeros((n_companies, 0))
+
+
+def _weighted_covariance(members_CN: NDArray[np.bool_], weight_CN: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, N) covariance of weight_CN.T @ deviation_C at unit amplitude, never C x C numbers in memory."""
+    total_NN = np.zeros((weight_CN.shape[1],) * 2)
+    for start in range(0, len(members_CN), BLOCK):
+        rows = slice(start, start + BLOCK)
+        total_NN += weight_CN[rows].T @ (covariance(members_CN[rows], members_CN) @ weight_CN)
+    return total_NN
 
 
 def _factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from fl_sv.certainty import money_intervals
 from fl_sv.coalitions import EMPTY, grand, member_names
 from fl_sv.config.schema import model_name
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.findings import Verdict, check_grid, order_findings, remarks, verdict
-from fl_sv.report.money import money_intervals, splits
+from fl_sv.report.money import splits
 from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
 from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_grid, limits, steps
 from fl_sv.report.sums import interval_grid, interval_words, payout_grid, payout_words, pot_grid, pot_words
@@ -103,13 +104,14 @@ def coalition_name(coalition: int, companies: tuple[str, ...]) -> str:
 
 def _law_points(tables: Tables) -> LawPoints:
     law, companies = tables.law, tables.evidence.config.companies
-    anchors = tuple((coalition_name(c, companies), c, loss) for c, loss in sorted(law.anchors.items()))
+    small = dict(zip(tables.evidence.table.coalitions(tables.valuation.small_model), law.small_C, strict=True))
+    anchors = tuple((coalition_name(c, companies), small[c], loss) for c, loss in sorted(law.anchors.items()))
     return LawPoints(law.small_C, law.predicted_C, law.low_C, law.high_C, anchors)
 
 
 def _law_words(tables: Tables, facts: Facts) -> str:
-    everything = len(tables.law.small_C)
-    drawn = f"all {everything:,}" if everything <= MOST_POINTS else f"{MOST_POINTS:,} of {everything:,}"
+    trained = len(tables.law.small_C)
+    drawn = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
     large = model_name(tables.evidence.config.models.large)
     return (
         f"Each point is a coalition ({drawn} are drawn): to the right its loss with the small model "

@@ -30,7 +30,7 @@ class LawPoints:
     predicted_C: NDArray[np.float64]
     low_C: NDArray[np.float64]
     high_C: NDArray[np.float64]
-    anchors: tuple[tuple[str, int, float], ...]  # name, coalition, measured loss of the large model
+    anchors: tuple[tuple[str, float, float], ...]  # name, small model's loss, measured loss of the large model
 
 
 def payout_picture(
@@ -77,12 +77,11 @@ def law_picture(points: LawPoints, unit: str) -> Picture:
         x_P = points.small_C[shown_P]
         axes.vlines(x_P, points.low_C[shown_P], points.high_C[shown_P], color=BLUE, lw=1, alpha=0.22)
         axes.scatter(x_P, points.predicted_C[shown_P], s=11, color=BLUE, lw=0)
-        anchor_x = [points.small_C[coalition] for _, coalition, _ in points.anchors]
-        anchor_y = [loss for *_, loss in points.anchors]
+        _, anchor_x, anchor_y = zip(*points.anchors, strict=True)
         axes.scatter(anchor_x, anchor_y, s=52, marker="D", color=ORANGE, edgecolor=PAPER, lw=1, zorder=3)
         axes.set(xlabel=f"small model's loss, {unit}", ylabel=f"large model's loss, {unit}")
         axes.margins(0.05)
-        _name_beside(axes, [(name, points.small_C[c], loss) for name, c, loss in named], width)
+        _name_beside(axes, named, width)
 
     ends = "; ".join(f"{name} {loss:.4f}" for name, _, loss in points.anchors[:MOST_NAMED])
     return picture(

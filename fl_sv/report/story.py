@@ -19,7 +19,7 @@ from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, 
 
 _STAGES = {
     "teacher": "Teacher (large model, all companies)",
-    "sweep": "Sweep (small models, all coalitions)",
+    "sweep": "Sweep (small models, coalitions)",
     "anchors": "Anchors (large model, single companies)",
     "rest": "Rest (joining, law, tables)",
 }
@@ -95,7 +95,7 @@ def cost_words(tables: Tables) -> tuple[str, ...]:
     ]
     if tables.sweep_share is not None:
         words.append(
-            f"The sweep over all coalitions took {decimal(tables.sweep_share, 2 if tables.sweep_share < 10 else 0)} "
+            f"The sweep over the coalitions took {decimal(tables.sweep_share, 2 if tables.sweep_share < 10 else 0)} "
             "times the arithmetic of training the teacher itself."
         )
     return tuple(words)
@@ -181,10 +181,21 @@ def _sweep(tables: Tables) -> Step:
     coalitions = len({coalition for model, _, coalition in evidence.table.planned if model == small[-1]})
     total = sum(trained[model] for model in small)
     sizes = enumerated([f"{model} ({evidence.sizes[model]:,} parameters)" for model in small])
+    n = evidence.config.n_companies
+    if evidence.config.coalitions.design == "all":
+        title = "Small models on every coalition"
+        who = f"{n} companies form {coalitions:,}, nobody at all included. Each trains"
+    else:
+        title = "Small models on a sample of the coalitions"
+        who = (
+            f"{n} companies form 2 to the power of {n}, of which {coalitions:,} were drawn: nobody, everybody, every "
+            "company alone, everybody but one, and further pairs of a coalition and all others, at random by the run's "
+            "seed. Each trains"
+        )
     return Step(
-        "Small models on every coalition",
-        f"A coalition is a group of companies; {evidence.config.n_companies} companies form {coalitions:,}, nobody at "
-        f"all included. Each trains the small {'model' if len(small) == 1 else 'models'} {sizes} by the same process "
+        title,
+        f"A coalition is a group of companies; {who} the small {'model' if len(small) == 1 else 'models'} {sizes} by "
+        "the same process "
         f"with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. "
         "A training that failed stops the run; it never becomes a number.",
     )
@@ -193,19 +204,27 @@ def _sweep(tables: Tables) -> Step:
 def _law(tables: Tables, facts: Facts) -> Step:
     return Step(
         "From small losses to large ones",
-        f"The law {tables.law.name} predicts the large model's loss on every coalition from the small models' losses, "
-        f"each with an interval at the level of {facts.level}. Where the large model was measured, the measurement "
-        "itself is used.",
+        f"The law {tables.law.name} predicts the large model's loss on these coalitions from the small models' "
+        f"losses, each with an interval at the level of {facts.level}. Where the large model was measured, the "
+        "measurement itself is used.",
     )
 
 
 def _values(tables: Tables, facts: Facts) -> Step:
     valuation = tables.valuation
+    if tables.evidence.config.coalitions.design == "all":
+        follows, chance = "From all utilities follows", ""
+    else:
+        follows = "From the sample's utilities is estimated"
+        chance = (
+            " What another sample would have changed is part of each interval, at most "
+            f"{percent(valuation.sampling_share, 0)} of its variance."
+        )
     return Step(
         "Values",
-        f"The utility of a coalition is minus its loss. From all utilities follows each company's value, "
+        f"The utility of a coalition is minus its loss. {follows} each company's value, "
         f"{_SEMIVALUES.get(valuation.semivalue, 'the semivalue ' + valuation.semivalue)}, out of a total of "
-        f"{facts.value(valuation.utility_grand - valuation.utility_empty)} {facts.unit}.",
+        f"{facts.value(valuation.utility_grand - valuation.utility_empty)} {facts.unit}.{chance}",
     )
 
 

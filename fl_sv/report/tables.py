@@ -1,6 +1,6 @@
 """Everything the report is made from, read once from the run directory.
 
-Shapes: N companies, C = 2**N coalitions (index = bitmask).
+Shapes: N companies, C coalitions of the design, ascending: all 2**N, or a sample.
 """
 
 import json
@@ -25,7 +25,7 @@ from fl_sv.valuation import Valuation, fit_to_table
 
 @dataclass(frozen=True)
 class LawTable:
-    """The content of law.json, and the large model's loss that the law predicts for every coalition."""
+    """The content of law.json, and the large model's loss that the law predicts for the design's coalitions."""
 
     name: str
     alarms: tuple[str, ...]

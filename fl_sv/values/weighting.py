@@ -1,0 +1,122 @@
+"""Values as weights of utilities: value_N = weight_CN.T @ utility_C, for a whole game and for a sample of it.
+
+Everything that a value is made of, or made uncertain by, goes through the same weights: the predicted utilities, the
+small model's, those of every single validation example, and the law's errors.
+
+Shapes: N companies, C coalitions of the design (ascending), P pairs, R = P + 1 rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.coalitions import EMPTY, grand, members_matrix
+from fl_sv.errors import InputError
+from fl_sv.streams import stream
+from fl_sv.values.corrected import Estimator, fit_estimator
+from fl_sv.values.exact import semivalue, semivalue_weights
+from fl_sv.values.pairs import pairs_of
+from fl_sv.values.tables import spelled
+
+Floats = NDArray[np.float64]
+
+
+class Weighting(Protocol):
+    """How values follow from the utilities of a design's coalitions."""
+
+    def weights(self, coalitions: Sequence[int]) -> Floats:
+        """(C, N) weight of each of these coalitions' utility in each company's value."""
+
+    def values(self, utility_C: Floats) -> Floats:
+        """value_N of a game, from its utilities on the design's coalitions."""
+
+    def sampling_variance(self, utility_C: Floats) -> Floats:
+        """(N,) variance of the values by the draw of the coalitions."""
+
+
+@dataclass(frozen=True)
+class Enumerated:
+    """A semivalue of a game of which every coalition's utility is known."""
+
+    n_companies: int
+    semivalue: str
+
+    def weights(self, coalitions: Sequence[int]) -> Floats:
+        weight_by_size = semivalue_weights(self.n_companies, self.semivalue)
+        members_CN = members_matrix(coalitions, self.n_companies)
+        size_C = members_CN.sum(axis=1)
+        joined_C = weight_by_size[np.maximum(size_C - 1, 0)]
+        absent_C = weight_by_size[np.minimum(size_C, self.n_companies - 1)]
+        weight_CN: Floats = np.where(members_CN, joined_C[:, None], -absent_C[:, None])
+        return weight_CN
+
+    def values(self, utility_C: Floats) -> Floats:
+        return semivalue(utility_C, self.semivalue)  # never 2**N x N numbers in memory
+
+    def sampling_variance(self, utility_C: Floats) -> Floats:
+        return np.zeros(self.n_companies)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """The Shapley value, estimated from pairs of a coalition and its complement."""
+
+    weight_CN: Floats
+    _row_of: Mapping[int, int]
+    _smaller_P: NDArray[np.intp]  # rows of the pairs, and of the coalitions of all others
+    _larger_P: NDArray[np.intp]
+    _by_name: NDArray[np.intp]
+    _estimator: Estimator
+
+    def weights(self, coalitions: Sequence[int]) -> Floats:
+        rows_CN: Floats = self.weight_CN[[self._row_of[coalition] for coalition in coalitions]]
+        return rows_CN
+
+    def values(self, utility_C: Floats) -> Floats:
+        value_N: Floats = utility_C @ self.weight_CN
+        return value_N
+
+    def sampling_variance(self, utility_C: Floats) -> Floats:
+        variance_N = np.empty(len(self._by_name))
+        difference_R = _differences(utility_C, self._smaller_P, self._larger_P)
+        variance_N[self._by_name] = self._estimator.standard_errors(difference_R) ** 2
+        return variance_N
+
+
+def sampled(coalitions: Sequence[int], utility_C: Floats, companies: Sequence[str], seed: int) -> Sampled:
+    """The weights that a game on a sample of coalitions (ascending) chooses.
+
+    Companies are taken in the order of their names, so that the config's order changes no bit.
+    Raises InputError unless the empty coalition and the complement of every other one are there.
+    """
+    everybody = grand(len(companies))
+    row_of = {coalition: row for row, coalition in enumerate(coalitions)}
+    for coalition in coalitions:
+        if everybody & ~coalition not in row_of:
+            raise InputError(
+                f"the sample has no utility of coalition {spelled(everybody & ~coalition)}, the complement of "
+                f"coalition {spelled(coalition)}; values are estimated from pairs"
+            )
+    by_name = np.array(sorted(range(len(companies)), key=companies.__getitem__))
+    members_CN = members_matrix(coalitions, len(companies))[:, by_name]
+    twice_size_C = 2 * members_CN.sum(axis=1)
+    represents_C = (twice_size_C < len(companies)) | ((twice_size_C == len(companies)) & members_CN[:, 0])
+    represents_C[row_of[EMPTY]] = False
+    smaller_P = np.flatnonzero(represents_C)
+    smaller_P = smaller_P[np.lexsort([*members_CN[smaller_P].T, twice_size_C[smaller_P]])]
+    larger_P = np.array([row_of[everybody & ~coalitions[row]] for row in smaller_P.tolist()], dtype=np.intp)
+    estimator = fit_estimator(
+        pairs_of(members_CN[smaller_P]), _differences(utility_C, smaller_P, larger_P), stream(seed, "landmarks")
+    )
+    weight_CN = np.zeros(members_CN.shape)
+    weight_CN[np.append(smaller_P, row_of[everybody])[:, None], by_name] = estimator.weight_RN
+    weight_CN[np.append(larger_P, row_of[EMPTY])[:, None], by_name] = -estimator.weight_RN
+    return Sampled(weight_CN, row_of, smaller_P, larger_P, by_name, estimator)
+
+
+def _differences(utility_C: Floats, smaller_P: NDArray[np.intp], larger_P: NDArray[np.intp]) -> Floats:
+    """difference_R: v(S) - v(complement) of each pair, and v(grand) - v(empty)."""
+    return np.append(utility_C[smaller_P] - utility_C[larger_P], utility_C[-1] - utility_C[0])

@@ -1,0 +1,245 @@
+"""A sample of the coalitions: how it is drawn, what it makes of a game, and the run that grows it."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl_sv import rundir
+from fl_sv.coalitions import grand, members_of
+from fl_sv.config import Config
+from fl_sv.design import design_steps, require_design
+from fl_sv.errors import InputError, VerificationError
+from fl_sv.law import fit_law
+from fl_sv.rundir import RunDirectory
+from fl_sv.utilities import read_utilities
+from fl_sv.values import shapley
+from fl_sv.values.weighting import Enumerated, sampled
+from fl_sv.waves import plan_waves
+from tests.config_of import config_of
+from tests.runs import shell
+
+MANY = tuple(f"Company {letter}{digit}" for letter in "ZYX" for digit in range(10))
+SIX = ("Fir", "Elm", "Damson", "Chestnut", "Beech", "Ash")
+TABLES = ("utilities.csv", "valuation.json", "payouts.csv", "validation.npz", "law.json")
+
+
+def sample_of(companies: tuple[str, ...], max_evaluations: int, **stop: int) -> Config:
+    coalitions = {"design": "sampled", "stop": {"max_evaluations": max_evaluations, **stop}}
+    return config_of({"source": "digits"}, companies, coalitions=coalitions)
+
+
+# --- the draw -------------------------------------------------------------------------------------------------------
+
+
+def test_all_coalitions_are_one_step() -> None:
+    assert [list(step) for step in design_steps(config_of({"source": "digits"}))] == [list(range(1, 16))]
+
+
+def test_a_sample_grows_by_pairs_from_every_company_alone_to_the_most_that_is_allowed() -> None:
+    steps = design_steps(sample_of(MANY, 1000))
+    everybody = grand(30)
+    first = set(steps[0])
+    assert {1 << i for i in range(30)} | {everybody & ~(1 << i) for i in range(30)} | {everybody} <= first
+    drawn = [coalition for step in steps for coalition in step]
+    assert len(set(drawn)) == len(drawn) == 999  # with the empty coalition 1,000
+    for step in steps:
+        assert sorted(step) == list(step)
+        assert {everybody & ~coalition for coalition in step} - {0} <= {*step}
+    assert len(steps) > 3
+
+
+def test_a_sample_is_of_companies_whatever_their_order() -> None:
+    def names(companies: tuple[str, ...]) -> list[set[frozenset[str]]]:
+        steps = design_steps(sample_of(companies, 200))
+        return [{frozenset(companies[i] for i in members_of(c)) for c in step} for step in steps]
+
+    assert names(MANY) == names(MANY[::-1])
+
+
+def test_another_seed_draws_another_sample() -> None:
+    config = sample_of(MANY, 200)
+    assert design_steps(config) != design_steps(config.model_copy(update={"seed": 8}))
+
+
+def test_a_sample_that_nobody_drew_is_found_out() -> None:
+    config = sample_of(MANY, 200)
+    honest = sorted({0, *design_steps(config)[0]})
+    require_design(config, honest)
+    pair = next(c for c in honest if c.bit_count() == 2)
+    chosen = sorted({*honest} - {pair, grand(30) & ~pair} | {0b111, grand(30) & ~0b111})
+    with pytest.raises(VerificationError, match="not those that the config and its seed draw"):
+        require_design(config, chosen)
+
+
+def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> None:
+    companies = tuple(f"C{i:02d}" for i in range(70))
+    config = sample_of(companies, 400)
+    (step, *_) = design_steps(config)
+    waves = plan_waves(config, [10**5], step)
+    assert len(waves) > 1
+    assert [coalition for wave in waves for coalition in wave] == list(step)
+
+
+@pytest.mark.parametrize(
+    "sections, said",
+    [
+        ({"coalitions": {"design": "sampled"}}, "`design: sampled` needs it"),
+        ({"coalitions": {"stop": {"max_evaluations": 40}}}, "only `design: sampled` stops"),
+        (
+            {"coalitions": {"design": "sampled", "stop": {"max_evaluations": 13}}},
+            "too few for 6 companies; at least 14",
+        ),
+        ({"coalitions": {"design": "sampled", "stop": {"max_evaluations": 64}}}, "only 64 coalitions"),
+        (
+            {
+                "coalitions": {"design": "sampled", "stop": {"max_evaluations": 40}},
+                "values": {"semivalue": "banzhaf"},
+            },
+            "only shapley is estimated",
+        ),
+        (
+            {
+                "coalitions": {"design": "sampled", "stop": {"max_evaluations": 40}},
+                "values": {"unions": {"Wood": ["Ash", "Elm"]}},
+            },
+            "needs `coalitions.design: all`",
+        ),
+    ],
+)
+def test_a_design_that_cannot_be_is_refused(sections: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("*", r"\*")):
+        config_of({"source": "digits"}, SIX, **sections)
+
+
+# --- values of a sample ---------------------------------------------------------------------------------------------
+
+
+def game(n: int) -> np.ndarray:
+    """Diminishing returns with an interaction."""
+    members = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    utility_C: np.ndarray = np.log1p(members @ np.arange(1.0, n + 1)) + 0.3 * members[:, 0] * members[:, -1]
+    return utility_C
+
+
+def test_a_sample_of_all_coalitions_gives_the_exact_values_of_any_game() -> None:
+    utility_C = game(6)
+    weighting = sampled(range(64), utility_C, SIX, seed=3)
+    np.testing.assert_allclose(weighting.values(utility_C), shapley(utility_C), atol=1e-12)
+    other_C = np.random.default_rng(0).normal(size=64)
+    np.testing.assert_allclose(weighting.values(other_C), shapley(other_C), atol=1e-12)
+    np.testing.assert_allclose(weighting.sampling_variance(other_C), 0, atol=1e-20)
+    np.testing.assert_allclose(weighting.weights(range(64)), Enumerated(6, "shapley").weights(range(64)), atol=1e-12)
+
+
+def test_values_of_a_sample_are_near_and_their_interval_says_how_near() -> None:
+    n, inside = 10, []
+    utility_C = game(n)
+    companies = tuple("JIHGFEDCBA")
+    for seed in range(20):
+        steps = design_steps(sample_of(companies, 120).model_copy(update={"seed": seed}))
+        coalitions = sorted({0, *(c for step in steps for c in step)})
+        weighting = sampled(coalitions, utility_C[coalitions], companies, seed)
+        value_N = weighting.values(utility_C[coalitions])
+        assert value_N.sum() == pytest.approx(utility_C[-1] - utility_C[0], abs=1e-12)
+        error_N = value_N - shapley(utility_C)
+        assert np.linalg.norm(error_N) < 0.02 * np.linalg.norm(shapley(utility_C))
+        inside += (np.abs(error_N) <= 1.645 * np.sqrt(weighting.sampling_variance(utility_C[coalitions]))).tolist()
+    assert np.mean(inside) > 0.8
+
+
+def test_a_sample_with_half_a_pair_is_refused() -> None:
+    coalitions = [0, 1, 2, 61, 62, 63]
+    with pytest.raises(InputError, match=r"coalition 62 = .*, the complement of coalition 1 = "):
+        sampled([c for c in coalitions if c != 62], np.zeros(5), SIX, seed=0)
+
+
+def test_the_laws_covariance_through_the_weights_of_all_coalitions_is_the_exact_one() -> None:
+    loss_C = 2.0 - game(6) / game(6).max()
+    large = {c: float(0.9 * loss_C[c]) for c in (0, 1, 2, 4, 8, 16, 32, 63)}
+    law = fit_law(np.stack([1.1 * loss_C, loss_C], axis=1), large)
+    weight_CN = Enumerated(6, "shapley").weights(range(64))
+    np.testing.assert_allclose(law.value_covariance(weight_CN), law.value_covariance(), rtol=1e-9, atol=1e-15)
+
+
+# --- the run --------------------------------------------------------------------------------------------------------
+
+CONFIG = """
+seed: 5
+companies: [Fir, Elm, Damson, Chestnut, Beech, Ash]
+data: {{source: digits, partition: {{kind: iid}}}}
+models: {{small: [{{kind: mlp, hidden: [4]}}, {{kind: mlp, hidden: [8]}}], large: {{kind: mlp, hidden: [32]}}}}
+training: {{rounds: 2, local_epochs: 2, batch_size: 32, learning_rate: 0.3, seeds: 2}}
+coalitions: {{{design}}}
+payouts: {{pot: {{kind: fixed, cents: 1000000}}}}
+"""
+SAMPLED = "design: sampled, stop: {{max_evaluations: 50{more}}}"
+
+
+def run(folder: Path, name: str, design: str, *options: object) -> RunDirectory:
+    (folder / f"{name}.yaml").write_text(CONFIG.format(design=design))
+    done = shell("run", folder / f"{name}.yaml", "--out", folder / name, "--backend", "inline", *options)
+    assert done.code == 0, done.err
+    return RunDirectory(folder / name)
+
+
+@pytest.fixture(scope="module")
+def folder(owner_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished runs on all coalitions and on 50 of the 64."""
+    folder = tmp_path_factory.mktemp("design")
+    run(folder, "all", "design: all")
+    run(folder, "sampled", SAMPLED.format(more=""))
+    return folder
+
+
+def valuation(run: RunDirectory) -> dict[str, np.ndarray]:
+    companies = json.loads(run.read_text(rundir.VALUATION))["companies"]
+    return {key: np.array([company[key] for company in companies]) for key in ("value", "low", "high", "small_value")}
+
+
+def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(folder: Path) -> None:
+    sample, everything = RunDirectory(folder / "sampled"), RunDirectory(folder / "all")
+    table = read_utilities(sample.file(rundir.UTILITIES), SIX)
+    assert len(table.coalitions("mlp-8")) == 50 and len(table.coalitions("mlp-32")) == 8
+    trained = read_utilities(everything.file(rundir.UTILITIES), SIX).scores
+    assert all(trained[key] == score for key, score in table.scores.items())  # a coalition does not know the design
+    estimated, exact = valuation(sample), valuation(everything)
+    error_N = estimated["value"] - exact["value"]
+    assert np.linalg.norm(error_N) < 0.02 * np.linalg.norm(exact["value"])
+    assert json.loads(sample.read_text(rundir.VALUATION))["sampling_share"] > 0
+
+
+def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path) -> None:
+    assert shell("verify", folder / "sampled").code == 0
+    page = (folder / "sampled" / "report.html").read_text()
+    assert "of which 50 were drawn" in page and "What another sample would have changed" in page
+
+
+def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "sampled", tmp_path / "sampled")
+    for file in (tmp_path / "sampled").iterdir():
+        if file.name not in (rundir.JOURNAL, rundir.CONFIG):
+            file.unlink()
+    with sqlite3.connect(tmp_path / "sampled" / rundir.JOURNAL) as journal:
+        ((number, coalitions),) = journal.execute("SELECT number, coalitions FROM wave ORDER BY number DESC LIMIT 1")
+        journal.execute("DELETE FROM wave WHERE number=?", (number,))
+        journal.executemany("DELETE FROM score WHERE coalition=?", [(c,) for c in coalitions.split()])
+    resumed = run(tmp_path, "sampled", SAMPLED.format(more=""), "--resume")
+    for name in TABLES:
+        assert resumed.file(name).read_bytes() == (folder / "sampled" / name).read_bytes(), name
+
+
+def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path) -> None:
+    stopped = run(folder, "stopped", SAMPLED.format(more=", widest_interval_cents: 900000"))
+    table = read_utilities(stopped.file(rundir.UTILITIES), SIX)
+    assert len(table.coalitions("mlp-8")) == 24  # the first step
+    assert shell("verify", stopped.path).code == 0
+
+
+def test_a_forecast_counts_the_largest_sample(folder: Path) -> None:
+    forecast = json.loads(shell("plan", folder / "sampled.yaml", "--json").out)
+    assert forecast["coalitions"] == 50 and forecast["sampled"] is True
+    assert forecast["trainings"] == 49 * 2 * 2 + 1 + 6
