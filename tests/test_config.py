@@ -366,6 +366,9 @@ def test_the_reference_describes_every_key_and_its_links_lead_somewhere() -> Non
 FROZEN_KEYS = [
     "coalitions",
     "coalitions.design",
+    "coalitions.stop",
+    "coalitions.stop.max_evaluations",
+    "coalitions.stop.widest_interval_cents",
     "coalitions.wave_megabytes",
     "coalitions.waves",
     "companies",

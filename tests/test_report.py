@@ -330,7 +330,7 @@ def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
 
 def test_cost_and_law_are_listed(page: str) -> None:
     words = Grids(page).words
-    assert "The sweep over all coalitions took 1.00 times the arithmetic" in words
+    assert "The sweep over the coalitions took 1.00 times the arithmetic" in words
     assert "0.9123" in words and "spearman: 0.61" in words
     assert "8.0\N{NO-BREAK SPACE}GFLOP" in words
 
