@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from fl_sv.errors import FlsvError, Interrupted, RunError
+from fl_sv.federation.commands import add_commands as add_federation
 
 _DATA = "look at a company's own file before it joins: does it fit, and what will leave this machine"
 
@@ -238,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--company", required=True, help="a company of the config")
     made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
     made.set_defaults(command=data_check)
+    add_federation(verbs)
     return parser
 
 
