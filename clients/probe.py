@@ -19,7 +19,7 @@ def ask_about_key(address: str, authority: Path, key: ec.EllipticCurvePrivateKey
     public = key.public_key()
     interceptor = NodeAuthHttpInterceptor(key, public)
     request = ActivateNodeRequest(public_key=public_key_to_bytes(public), heartbeat_interval=NO_HEARTBEAT)
-    with FleetHttpClient.from_server_address(address, False, str(authority), [interceptor]) as client:
+    with FleetHttpClient.from_server_address(address, False, authority.read_bytes(), [interceptor]) as client:
         try:
             client.ActivateNode(request)
         except httpx.HTTPStatusError as error:

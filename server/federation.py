@@ -4,6 +4,7 @@ Flower averages whoever replied. Here every message must be answered by a usable
 number of times, and then the run stops with a sentence that names the company.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ from strategies.roster import Roster, check_metrics
 Check = Callable[[str, RecordDict], None]
 
 POLL_SECONDS = 0.02  # Flower's own grids wait 0.1 s (simulation) and 3 s (HTTP) between two looks
-REMOTE_POLL_SECONDS = 0.25  # a look at a SuperLink is a request; a SuperNode takes seconds for a message
+REMOTE_POLL_SECONDS = 0.5  # a look at a SuperLink is a request; a SuperNode takes seconds for a message
 JOIN_SECONDS = 60.0
 REJOIN_SECONDS = 180.0  # a killed SuperNode is refused for 60 s, and a supervisor starts it every 20 s
 SIMULATED_JOIN_SECONDS = 5.0  # simulated nodes register within milliseconds
@@ -177,7 +178,7 @@ def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> tuple[
         nodes = list(grid.get_nodes())
         simulated = not any(node.name for node in nodes)
         patience = SIMULATED_JOIN_SECONDS if nodes and simulated else JOIN_SECONDS
-        if len(nodes) == config.n_companies or time.monotonic() - started > patience:
+        if len(nodes) >= config.n_companies or time.monotonic() - started > patience:
             break
         _pause(stop, POLL_SECONDS if simulated else REMOTE_POLL_SECONDS)
     names = [node.name for node in nodes]
@@ -220,7 +221,8 @@ def _again(message: Message) -> Message:
 
 
 def _own_words(reason: str) -> str:
-    """The exception's own text, which Flower puts last, behind a traceback and its own prefix."""
+    """The exception's own text, which Flower puts last, behind a traceback and prefixes of its own."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     last = lines[-1].removesuffix("'>") if lines else "an error without a reason"
+    last = re.sub(r"^<class '[\w.]+'>:<'", "", last)
     return last.rpartition("ClientAppException occurred. Message: ")[2]

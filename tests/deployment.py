@@ -102,8 +102,17 @@ class Deployment:
     def start_server(self) -> None:
         """The SuperLink and the proxy, by the command lines of their units."""
         self.start_superlink()
-        assert NGINX is not None
-        command = [NGINX, "-e", "stderr", "-c", str(self.operator / "nginx.conf"), "-g", "daemon off;"]
+        if NGINX:
+            command = [NGINX, "-e", "stderr", "-c", str(self.operator / "nginx.conf"), "-g", "daemon off;"]
+        else:
+            command = [
+                sys.executable,
+                "-m",
+                "tests.proxy",
+                str(self.operator),
+                str(self.port),
+                str(self.superlink_port),
+            ]
         self._start("proxy", command, self.operator)
         self.wait(lambda: listens(self.address, self.port), "the proxy listens")
 
@@ -111,12 +120,12 @@ class Deployment:
         self._start("superlink", unit_command(self.operator / "systemd" / "fl-sv-superlink.service"), self.operator)
         self.wait(lambda: listens("127.0.0.1", self.superlink_port), "the SuperLink listens")
 
-    def start_node(self, company: str, kit: Path | None = None) -> None:
-        """A company's SuperNode, by the command line of its unit."""
+    def start_node(self, company: str, kit: Path | None = None, name: str = "") -> None:
+        """A company's SuperNode, by the command line of its unit; `name` is that of the process and its log."""
         kit = kit or self.kits[company]
         own_port = ["--port", str(free_port())]  # several SuperNodes on one machine
         command = [*unit_command(kit / "fl-sv-supernode.service"), *own_port]
-        self._start(company, [*self._namespaces.get(company, []), *command], kit)
+        self._start(name or company, [*self._namespaces.get(company, []), *command], kit)
 
     def run_at(self, company: str, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Any program on a company's machine."""
@@ -156,7 +165,7 @@ class Deployment:
 
     @staticmethod
     def _environment(home: Path) -> dict[str, str]:
-        mine = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+        mine = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         return {**os.environ, **environment(home), **mine}
 
     @staticmethod

@@ -15,8 +15,7 @@ from fl_sv.app import import_app
 from fl_sv.errors import FlsvError, listed
 from fl_sv.federation import flower
 from fl_sv.federation.certificates import certificate_faults, read_company_key
-from fl_sv.federation.folder import Settings, read_nodes, read_settings
-from fl_sv.machine import software
+from fl_sv.federation.folder import Settings, read_nodes, read_settings, shared_software
 
 PATIENCE = 10.0
 AHEAD, BEHIND = 5.0, 305.0  # seconds by which a signature's time may differ from the SuperLink's (Flower 1.41)
@@ -97,7 +96,7 @@ def check_company(folder: Path) -> Iterator[Finding]:
 
 
 def _software(settings: Settings) -> Finding:
-    ours = software()
+    ours = shared_software()
     other = [
         f"{name} is {ours[name][:12]}, the federation's {theirs[:12]}"
         for name, theirs in settings.software.items()

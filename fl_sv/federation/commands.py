@@ -80,7 +80,7 @@ def status(options: argparse.Namespace) -> int:
         node = nodes.get(known.get(company, ""), {})
         since = node.get("online-at") if node.get("status") == "online" else node.get("offline-at")
         state = node.get("status", "not registered")
-        print(f"{company:<24}{state:<16}{f'since {since}' if since not in (None, 'N/A') else ''}".rstrip())
+        print(f"{company:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
     for run in flower.list_runs(options.dir):
         print(
             f"run {run.run_id:<20}{run.status:<20}{run.began}  {run.seconds:,.0f} s  {run.n_bytes / MEGABYTE:,.1f} MB"

@@ -22,6 +22,7 @@ import jinja2
 import yaml
 from pydantic import Field, StringConstraints, ValidationError
 
+from fl_sv import __version__
 from fl_sv.app import QUIET, app_folder
 from fl_sv.config import Config, dump_config, for_companies
 from fl_sv.config.schema import CompanyName, Frozen
@@ -32,7 +33,6 @@ from fl_sv.machine import software
 SETTINGS = "federation.yaml"
 NODES = "nodes.yaml"
 KIT = "company"
-PACKAGES = ("fl-sv", "flwr", "fl_sv source")  # what has to be the same on every machine
 HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 PLAIN_PATH = re.compile(r"[^\s\"'%\\$]+")
 
@@ -54,11 +54,8 @@ def init(folder: Path, address: str, config: Config, port: int = 443, superlink_
     """
     folder = _plain(folder)
     content = {"address": address, "port": port, "superlink_port": superlink_port}
-    ours = software()
     try:
-        settings = Settings.model_validate(
-            {**content, "companies": config.companies, "software": {name: ours[name] for name in PACKAGES}}
-        )
+        settings = Settings.model_validate({**content, "companies": config.companies, "software": shared_software()})
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise InputError(
@@ -105,6 +102,12 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"There is no {path}. Give --dir the folder that `fl-sv federation init` made.") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
+
+
+def shared_software() -> dict[str, str]:
+    """What has to be the same on every machine."""
+    ours = software()
+    return {"fl-sv": __version__, "flwr": ours["flwr"], "fl_sv source": ours["fl_sv source"]}
 
 
 def require_company(settings: Settings, company: str) -> None:
