@@ -67,6 +67,12 @@ def test_commands_and_their_options_are_the_contracts() -> None:
         "report": [],
         "verify": ["--key"],
         "data check": ["--company", "--data-path"],
+        "federation init": ["--address", "--config", "--port", "--superlink-port"],
+        "federation join": ["--company", "--data-path", "--dir"],
+        "federation register": ["--name", "--dir"],
+        "federation check": ["--dir"],
+        "federation run": ["--out", "--resume", "--dir"],
+        "federation status": ["--dir"],
     }
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -86,7 +86,7 @@ def read_company_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A company's private key. Raises InputError when it is missing, or no key that Flower takes."""
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(f"{path} is no usable private key: {error}. Make one with `fl-sv federation join`.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InputError(f"{path} is no elliptic-curve key. Make one with `fl-sv federation join`.")
@@ -105,7 +105,7 @@ def check_public_key(path: Path) -> None:
         )
     try:
         key = load_ssh_public_key(data)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise InputError(f"{path} is no public key in OpenSSH's form. Give the NAME.pub that `join` wrote.") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise InputError(f"{path} is no elliptic-curve key; make it with `join`, or ssh-keygen -t ecdsa -b 384.")

@@ -75,8 +75,9 @@ def status(options: argparse.Namespace) -> int:
     """The node of every company, and every run."""
     from fl_sv.federation import flower, folder
 
+    companies = folder.read_settings(options.dir).companies
     nodes, known = flower.list_nodes(options.dir), folder.read_nodes(options.dir)
-    for company in folder.read_settings(options.dir).companies:
+    for company in companies:
         node = nodes.get(known.get(company, ""), {})
         since = node.get("online-at") if node.get("status") == "online" else node.get("offline-at")
         state = node.get("status", "not registered")
