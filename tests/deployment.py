@@ -99,6 +99,31 @@ class Deployment:
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 
+    def set_up(self) -> None:
+        """Everybody online, by the commands of deploy/operator.md and deploy/company.md.
+
+        Each company's file is moved into its kit, under a name that nobody else may come to know.
+        """
+        ports = ("--port", self.port, "--superlink-port", self.superlink_port)
+        self._done("init", self.operator, "--address", self.address, "--config", self.config, *ports)
+        self.start_server()
+        for company, kit in self.kits.items():
+            shutil.copytree(self.operator / "company", kit)
+            self.data[company] = Path(shutil.move(self.data[company], kit / f"rows-of-{kit.name}.npz"))
+            self._done("join", "--dir", kit, "--company", company, "--data-path", self.data[company])
+            self._done("register", kit / f"{company}.pub", "--name", company, "--dir", self.operator)
+        for company in self.companies:
+            self.start_node(company)
+        self.wait(lambda: self.status().count("online") == len(self.companies), "all companies are online")
+
+    def status(self) -> str:
+        return self._done("status", "--dir", self.operator)
+
+    def _done(self, *arguments: object) -> str:
+        answer = self.fl_sv("federation", *arguments)
+        assert answer.code == 0, answer
+        return answer.out
+
     def start_server(self) -> None:
         """The SuperLink and the proxy, by the command lines of their units."""
         self.start_superlink()

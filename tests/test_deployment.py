@@ -29,35 +29,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def federation(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Up and running, by the commands of deploy/operator.md and deploy/company.md."""
     with Deployment(tmp_path_factory.mktemp("federation"), config) as deployed:
-        ports = ("--port", deployed.port, "--superlink-port", deployed.superlink_port)
-        done(
-            deployed.fl_sv(
-                "federation", "init", deployed.operator, "--address", deployed.address, "--config", config, *ports
-            )
-        )
-        deployed.start_server()
-        for company, kit in deployed.kits.items():
-            shutil.copytree(deployed.operator / "company", kit)
-            data = kit / f"rows-of-{kit.name}.npz"
-            shutil.move(deployed.data[company], data)
-            done(deployed.fl_sv("federation", "join", "--dir", kit, "--company", company, "--data-path", data))
-            public = kit / f"{company}.pub"
-            done(deployed.fl_sv("federation", "register", public, "--name", company, "--dir", deployed.operator))
-        for company in deployed.companies:
-            deployed.start_node(company)
-        deployed.wait(lambda: status(deployed).count("online") == 4, "four companies are online")
+        deployed.set_up()
         yield deployed
 
 
 def done(answer: Answer) -> Answer:
     assert answer.code == 0, answer
     return answer
-
-
-def status(federation: Deployment) -> str:
-    return done(federation.fl_sv("federation", "status", "--dir", federation.operator)).out
 
 
 def check(federation: Deployment, folder: Path, at: str = "") -> Answer:
@@ -102,7 +81,7 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     federation: Deployment, config: Path, tmp_path: Path
 ) -> None:
     """A company whose file is broken stops the run first; mended, the run goes on."""
-    culprit = federation.kits["Damson"] / f"rows-of-{federation.kits['Damson'].name}.npz"
+    culprit = federation.data["Damson"]
     rows = culprit.read_bytes()
     with np.load(culprit) as arrays:
         np.savez(culprit, x=arrays["x"], y=arrays["y"] + 77)
@@ -120,13 +99,13 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     culprit.write_bytes(rows)
     answer = done(federation.fl_sv(*command, "--dir", federation.operator, "--resume"))
     assert "completed in" in answer.out
-    for kit, company in zip(federation.kits.values(), federation.companies, strict=True):
-        shutil.copy(kit / f"rows-of-{kit.name}.npz", federation.data[company])
+    for company, path in federation.data.items():  # where the config says that they are, for a simulation
+        shutil.copy(path, config.parent / f"{company}.npz")
     done(shell("run", config, "--out", tmp_path / "simulated", "--backend", "inline", "--quiet"))
     for name in ("utilities.csv", "payouts.csv", "valuation.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "simulated" / name).read_bytes()
     done(federation.fl_sv("verify", tmp_path / "run"))
-    assert "finished:failed" in status(federation) and "finished:completed" in status(federation)
+    assert "finished:failed" in federation.status() and "finished:completed" in federation.status()
     assert_nothing_secret_is_written(federation, tmp_path / "run")
 
 
@@ -136,7 +115,7 @@ def assert_nothing_secret_is_written(federation: Deployment, run: Path) -> None:
     keys += [kit / "company.key" for kit in federation.kits.values()]
     secrets = [key.read_text().splitlines()[1][8:48].encode() for key in keys]
     assert len(secrets) == 7
-    paths = [f"rows-of-{kit.name}".encode() for kit in federation.kits.values()]
+    paths = [path.name.encode() for path in federation.data.values()]
     for file in [*federation.logs.rglob("*"), *federation.operator.rglob("*"), *run.rglob("*")]:
         if file.is_file() and file not in keys:
             content = file.read_bytes()
@@ -165,8 +144,8 @@ def test_a_private_key_is_not_registered_by_mistake(federation: Deployment) -> N
 def test_an_unregistered_key_is_refused_and_the_check_says_so(federation: Deployment, tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(federation.operator / "company", kit)
-    data = federation.kits["Ash"] / "rows-of-kit-0.npz"
-    done(federation.fl_sv("federation", "join", "--dir", kit, "--company", "Ash", "--data-path", data))
+    join = ("federation", "join", "--dir", kit, "--company", "Ash", "--data-path", federation.data["Ash"])
+    done(federation.fl_sv(*join))
     answer = check(federation, kit, at="Ash")
     assert answer.code == 1
     assert "the server does not know this key" in answer.out
@@ -294,8 +273,7 @@ def test_secrets_are_readable_by_their_owner_alone_and_the_kit_holds_none(federa
 
 def test_units_hold_the_command_lines_that_these_tests_run(federation: Deployment) -> None:
     command = unit_command(federation.kits["Ash"] / "fl-sv-supernode.service")
-    data = federation.kits["Ash"] / "rows-of-kit-0.npz"
-    assert command[-2:] == ["--node-config", f'data-path="{data}"']
+    assert command[-2:] == ["--node-config", f'data-path="{federation.data["Ash"]}"']
     systemd = shutil.which("systemd-analyze")
     if systemd is None:
         pytest.skip("systemd-analyze is not installed")
