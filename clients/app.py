@@ -1,20 +1,52 @@
 """The ClientApp of a company: it registers, trains what it is sent on its own rows, and reports counts.
 
 Rows never leave the company. What does: trained parameters, the number of examples, a fingerprint of the data set, mean
-losses, and seconds. See docs/threat-model.md.
+losses, and seconds; of an error, its kind. See docs/threat-model.md.
 """
 
+import logging
 import time
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from clients.company import Company, Stacks, load_company
 from fl_sv import messages as words
 from fl_sv.config import Config
+from fl_sv.errors import InputError
 from fl_sv.machine import library_hash
 
-app = ClientApp()
+
+class Withheld(Exception):
+    """An error as the server may know it: Flower sends the text of a client's exception."""
+
+
+def keep_errors_at_home(message: Message, context: Context, answer: ClientAppCallable) -> Message:
+    """A Flower mod: what went wrong is logged at the company in full, and the server is told what kind of thing it was.
+
+    The text of an exception may hold a path, a column's name or a cell. In a simulation, where company and server are
+    one machine, it is passed on.
+    """
+    try:
+        return answer(message, context)
+    except Exception as error:
+        if words.PARTITION in context.node_config:
+            raise
+        logging.getLogger("flwr").exception("fl-sv: this error stays here; the server is told its kind alone.")
+        raise Withheld(withheld(error, message.metadata.message_type)) from None
+
+
+def withheld(error: Exception, message_type: str) -> str:
+    """The sentence that the server gets instead of the error."""
+    if isinstance(error, InputError):
+        what = "its data, or the data path in its node's config, were refused (`fl-sv data check` there says why)"
+    else:
+        what = f"{type(error).__name__} was raised"
+    return f"{what}; the log of its own SuperNode has the details, on the message {message_type!r}"
+
+
+app = ClientApp(mods=[keep_errors_at_home])
 
 
 @app.query("register")

@@ -10,6 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from fl_sv.errors import FlsvError, Interrupted, RunError
+from fl_sv.federation.commands import add_commands as add_federation
+
+_DATA = "look at a company's own file before it joins: does it fit, and what will leave this machine"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -142,6 +145,20 @@ def verify(options: argparse.Namespace) -> int:
     return 0
 
 
+def data_check(options: argparse.Namespace) -> int:
+    """A company's look at its own file before it joins."""
+    from fl_sv.config.schema import DATA_FILES
+    from fl_sv.data.inspection import inspect_company, inspect_source
+
+    if options.source.suffix in DATA_FILES:
+        lines = inspect_source(str(options.source))
+    else:
+        _find_modules_beside(options.source)
+        lines = inspect_company(options.source, options.company, options.data_path)
+    print("\n".join(lines))
+    return 0
+
+
 def _find_modules_beside(config: Path) -> None:
     """A user's own modules, `module:function` in the config, lie beside it or in the current folder."""
     sys.path += [str(config.resolve().parent), str(Path.cwd())]
@@ -215,6 +232,14 @@ def _parser() -> argparse.ArgumentParser:
     verb("report", report, "dir", "write report.html again from the tables alone")
     made = verb("verify", verify, "dir", "recompute everything and check every hash and signature")
     made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
+
+    group = verbs.add_parser("data", help="a company's own data", description="a company's own data")
+    made = group.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=_DATA, description=_DATA)
+    made.add_argument("source", type=Path, metavar="CONFIG_OR_FILE", help="the run's config, or a data file alone")
+    made.add_argument("--company", required=True, help="a company of the config")
+    made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
+    made.set_defaults(command=data_check)
+    add_federation(verbs)
     return parser
 
 

@@ -8,13 +8,14 @@ directory on the server's disk, absolute) and `resume`. A failed run raises, so 
 """
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl_sv.config import load_config
-from fl_sv.errors import InputError
+from fl_sv.errors import FlsvError, InputError
 from fl_sv.plan import check, forecast
 from fl_sv.progress import Progress
 from fl_sv.rundir import start_or_resume
@@ -29,7 +30,15 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Runs the configured valuation on whatever federation the grid reaches."""
-    settings = context.run_config
+    try:
+        run_valuation(grid, context.run_config)
+    except FlsvError as error:
+        print(f"fl-sv: {' '.join(str(error).split())}", flush=True)  # `fl-sv federation run` quotes this line
+        raise
+
+
+def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
+    """The valuation of the run config's keys."""
     out = Path(str(settings["out"]))
     if not out.is_absolute():
         raise InputError(f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's disk.")

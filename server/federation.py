@@ -4,6 +4,7 @@ Flower averages whoever replied. Here every message must be answered by a usable
 number of times, and then the run stops with a sentence that names the company.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl_sv import messages as words
-from fl_sv.config import Config
+from fl_sv.config import Config, for_companies
 from fl_sv.data import OperatorData
 from fl_sv.errors import CompanyFailed, InputError, Interrupted, WorkerDied, listed
 from fl_sv.machine import library_hash
@@ -22,8 +23,11 @@ from strategies.roster import Roster, check_metrics
 Check = Callable[[str, RecordDict], None]
 
 POLL_SECONDS = 0.02  # Flower's own grids wait 0.1 s (simulation) and 3 s (HTTP) between two looks
+REMOTE_POLL_SECONDS = 0.5  # a look at a SuperLink is a request; a SuperNode takes seconds for a message
 JOIN_SECONDS = 60.0
+REJOIN_SECONDS = 180.0  # a killed SuperNode is refused for 60 s, and a supervisor starts it every 20 s
 SIMULATED_JOIN_SECONDS = 5.0  # simulated nodes register within milliseconds
+NODE_UNAVAILABLE = 5  # Flower's code for a node that went offline with the message
 UNKNOWN_ERROR = 0  # Flower's code for what is neither the app's exception nor a lost node: in simulation, a dead actor
 ACTOR_DEATHS = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError", "OutOfMemoryError")
 
@@ -48,6 +52,7 @@ class Federation:
     grid: Grid
     roster: Roster
     stop: threading.Event
+    poll_seconds: float = POLL_SECONDS
     traffic: Traffic = field(default_factory=Traffic)
 
     def exchange(
@@ -82,6 +87,7 @@ class Federation:
             if not problems:
                 return usable
             pending = {company: _again(pending[company]) for company in problems}
+            self._wait_until_online(pending)
         company, problem = next(iter(problems.items()))
         others = f" So did {listed(sorted(set(problems) - {company}))}." if len(problems) > 1 else ""
         raise CompanyFailed(
@@ -102,9 +108,16 @@ class Federation:
         while waiting and time.monotonic() < deadline:
             for reply in self.grid.pull_messages(list(waiting)):
                 replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
-            if waiting and self.stop.wait(POLL_SECONDS):
-                raise Interrupted("The run was interrupted.")
+            if waiting:
+                _pause(self.stop, self.poll_seconds)
         return replies
+
+    def _wait_until_online(self, companies: Iterable[str]) -> None:
+        """Gives a node that went away, and that its supervisor starts again, time to come back."""
+        wanted = {self.roster.node_of[company] for company in companies}
+        deadline = time.monotonic() + REJOIN_SECONDS
+        while wanted - set(self.grid.get_node_ids()) and time.monotonic() < deadline:
+            _pause(self.stop, self.poll_seconds)
 
     @staticmethod
     def _problem(company: str, reply: Message | None, check: Check) -> str | None:
@@ -114,7 +127,7 @@ class Federation:
             reason = reply.error.reason or f"error {reply.error.code}"
             if reply.error.code == UNKNOWN_ERROR and any(death in reason for death in ACTOR_DEATHS):
                 raise WorkerDied(f"A Ray worker died while it trained for {company}.")
-            return _own_words(reason)
+            return "its node went offline" if reply.error.code == NODE_UNAVAILABLE else _own_words(reason)
         try:
             check(company, reply.content)
         except (ValueError, KeyError, TypeError) as error:
@@ -127,9 +140,11 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
 
     Raises InputError when the nodes are not exactly the companies of the config, or run another library.
     """
-    named = _wait_for_nodes(grid, config, stop)
-    anonymous = Roster(config, operator.scaling, named, {})
-    federation = Federation(grid, anonymous, stop)
+    named, simulated = _wait_for_nodes(grid, config, stop)
+    told = config if simulated else for_companies(config)
+    poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
+    anonymous = Roster(told, operator.scaling, named, {})
+    federation = Federation(grid, anonymous, stop, poll_seconds)
     requests = [
         Message(
             RecordDict({words.CONFIG: anonymous.briefing(company if company in config.companies else "", 0)}),
@@ -152,21 +167,20 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
         raise InputError(
             f"The nodes play the companies {listed(sorted(node_of))}; the config names {listed(config.companies)}."
         )
-    roster = Roster(config, operator.scaling, node_of, examples, fingerprints)
-    return Federation(grid, roster, stop)
+    roster = Roster(told, operator.scaling, node_of, examples, fingerprints)
+    return Federation(grid, roster, stop, poll_seconds)
 
 
-def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> dict[str, int]:
-    """Node ids by registered name; simulated nodes, which have none, by their number."""
+def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> tuple[dict[str, int], bool]:
+    """Node ids by registered name, or by number and True where nodes have no names: in a simulation."""
     started = time.monotonic()
     while True:
         nodes = list(grid.get_nodes())
         simulated = not any(node.name for node in nodes)
         patience = SIMULATED_JOIN_SECONDS if nodes and simulated else JOIN_SECONDS
-        if len(nodes) == config.n_companies or time.monotonic() - started > patience:
+        if len(nodes) >= config.n_companies or time.monotonic() - started > patience:
             break
-        if stop.wait(POLL_SECONDS):
-            raise Interrupted("The run was interrupted.")
+        _pause(stop, POLL_SECONDS if simulated else REMOTE_POLL_SECONDS)
     names = [node.name for node in nodes]
     if not simulated and set(names) != set(config.companies):
         strangers = sorted(set(names) - set(config.companies))
@@ -180,9 +194,16 @@ def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> dict[s
             f"{len(nodes)} nodes are online; the config names {config.n_companies} companies. "
             f"A simulation needs num-supernodes={config.n_companies}."
         )
-    return {
+    found = {
         name or f"node {number}": node.node_id for number, (name, node) in enumerate(zip(names, nodes, strict=True))
     }
+    return found, simulated
+
+
+def _pause(stop: threading.Event, seconds: float) -> None:
+    """Waits, unless the run is asked to stop."""
+    if stop.wait(seconds):
+        raise Interrupted("The run was interrupted.")
 
 
 def _check_registration(company: str, content: RecordDict) -> None:
@@ -200,7 +221,8 @@ def _again(message: Message) -> Message:
 
 
 def _own_words(reason: str) -> str:
-    """The exception's own text, which Flower puts last, behind a traceback and its own prefix."""
+    """The exception's own text, which Flower puts last, behind a traceback and prefixes of its own."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     last = lines[-1].removesuffix("'>") if lines else "an error without a reason"
+    last = re.sub(r"^<class '[\w.]+'>:<'", "", last)
     return last.rpartition("ClientAppException occurred. Message: ")[2]

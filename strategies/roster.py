@@ -15,7 +15,7 @@ from fl_sv.errors import CompanyFailed
 
 @dataclass(frozen=True)
 class Roster:
-    """The companies of a run: their Flower nodes and the examples they registered."""
+    """The companies of a run: the config as they are told it, their Flower nodes and the examples they registered."""
 
     config: Config
     scaling: Scaling

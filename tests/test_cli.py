@@ -48,19 +48,31 @@ def is_refusal(answer: Answer, message: str) -> bool:
 # --- the frozen surface -------------------------------------------------------------------------------------------
 
 
+def options_of(parser: argparse.ArgumentParser, name: str = "") -> dict[str, list[str]]:
+    """The options of every command, by its words."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if groups:
+        inner = [options_of(child, f"{name} {word}") for word, child in groups[0].choices.items()]
+        return {command: options for part in inner for command, options in part.items()}
+    options = [option for action in parser._actions for option in action.option_strings]
+    return {name.strip(): [option for option in options if option not in ("-h", "--help")]}
+
+
 def test_commands_and_their_options_are_the_contracts() -> None:
-    (verbs,) = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    options = {
-        name: [option for action in verb._actions for option in action.option_strings if option not in ("-h", "--help")]
-        for name, verb in verbs.choices.items()
-    }
-    assert options == {
+    assert options_of(_parser()) == {
         "run": ["--out", "--resume", "--from", "--backend", "--quiet", "--verbose"],
         "plan": ["--json"],
         "value": ["--semivalue", "--json"],
         "pay": ["--pot", "--negative", "--accept"],
         "report": [],
         "verify": ["--key"],
+        "data check": ["--company", "--data-path"],
+        "federation init": ["--address", "--config", "--port", "--superlink-port"],
+        "federation join": ["--company", "--data-path", "--dir"],
+        "federation register": ["--name", "--dir"],
+        "federation check": ["--dir"],
+        "federation run": ["--out", "--resume", "--dir"],
+        "federation status": ["--dir"],
     }
 
 

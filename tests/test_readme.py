@@ -128,7 +128,9 @@ def test_rooms_of_the_readme_are_the_folders() -> None:
     for line in rooms.splitlines():
         inside = "fl_sv/" if line.startswith("  ") else ""
         named |= {inside + folder for folder in re.findall(r"([\w]+)/(?= )", line)}
-    there = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() or path.name in ("configs", "docs")}
+    there = {
+        path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() or path.name in ("configs", "docs")
+    }
     inner = {f"fl_sv/{path.parent.name}" for path in (ROOT / "fl_sv").glob("*/__init__.py")}
     assert there | inner <= named
     assert all((ROOT / folder).is_dir() for folder in named)

@@ -2,5 +2,6 @@
 
 from fl_sv.config.load import config_hash, dump_config, load_config, parse_config
 from fl_sv.config.schema import Config, model_name
+from fl_sv.config.travel import for_companies
 
-__all__ = ["Config", "config_hash", "dump_config", "load_config", "model_name", "parse_config"]
+__all__ = ["Config", "config_hash", "dump_config", "for_companies", "load_config", "model_name", "parse_config"]

@@ -1,13 +1,14 @@
 """Who holds what: the operator's validation set and each company's rows, from the configuration alone."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.schema import Config, Data
+from fl_sv.config.schema import DATA_FILES, Config, Data
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task
 from fl_sv.data.files import read_table
@@ -31,11 +32,10 @@ class OperatorData:
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """A shared source once it is read, split and scaled. `rows` are those that companies own."""
+    """A shared source once it is read. `held_out` marks the rows (n,) that the operator keeps, if it keeps any."""
 
-    operator: OperatorData
-    rows: Dataset
-    columns: dict[str, NDArray[np.generic]]
+    table: Table
+    held_out: NDArray[np.bool_] | None
 
 
 def operator_data(config: Config) -> OperatorData:
@@ -43,26 +43,46 @@ def operator_data(config: Config) -> OperatorData:
 
     Raises InputError when the source or the validation file is missing or malformed, or too small to hold rows out.
     """
-    if config.data.source == "own":
-        return _own_operator(config.data.model_dump_json())
-    return _pool(config.data.model_dump_json()).operator
+    return _operator(config.data.model_dump_json())
 
 
 def company_data(config: Config, company: str, scaling: Scaling, path: str | None = None) -> Dataset:
     """The rows of one company, scaled and corrupted as the config says; at least one.
 
-    With `source: own`, `path` (the node's own data path) goes before `data.files`; other sources do not use it.
-    Raises InputError when the company has no rows, or rows that do not fit the task.
+    `path`, the node's own data path, goes before the file that the config names: before `data.files` with `source:
+    own`, before a shared file; other sources read none. Raises InputError when the company has no rows, or rows that
+    do not fit the task.
     """
     holder, defects = lineage(company, config.data.corruptions)
     if config.data.source == "own":
         rows = _own_rows(config.data, company, scaling, path)
     else:
-        pool = _pool(config.data.model_dump_json())
-        rows = pool.rows.take(_shares(config.model_dump_json())[holder])
+        if path is not None and config.data.source.endswith(DATA_FILES):
+            config = config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
+        shared, _ = _shared_rows(config.data.model_dump_json(), scaling)
+        rows = shared.take(_shares(config.model_dump_json(), scaling)[holder])
     for defect in defects:
         rows = corrupted(rows, defect, scaling.task, config.seed)
     return rows
+
+
+# --- the operator -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _operator(data_json: str) -> OperatorData:
+    data = Data.model_validate_json(data_json)
+    pool = None if data.source == "own" else _pool(data_json)
+    if pool is not None and pool.held_out is not None:
+        validation = pool.table.take(np.flatnonzero(pool.held_out))
+    else:
+        assert data.validation.file is not None, "the schema demands a validation file with `source: own`"
+        validation = read_table(data.validation.file, data.target, owner_column(data))
+    kind, table = kind_of(data), validation if pool is None else pool.table
+    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
+    task = Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
+    scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
+    return OperatorData(task, scaling.apply(validation), scaling)
 
 
 # --- a shared source ----------------------------------------------------------------------------------------------
@@ -70,28 +90,29 @@ def company_data(config: Config, company: str, scaling: Scaling, path: str | Non
 
 @lru_cache(maxsize=2)
 def _pool(data_json: str) -> _Pool:
-    """Read once in a process, however many companies live in it."""
+    """Read once in a process, however many companies live in it; a validation file is the operator's alone to read."""
     data = Data.model_validate_json(data_json)
     kind, table = kind_of(data), load_pool(data)
-    task = _task(data, kind, table)
-    if data.validation.file is None:
-        held_out = _hold_out(table, kind, data.validation.fraction)
-        validation, owned = table.take(np.flatnonzero(held_out)), table.take(np.flatnonzero(~held_out))
-    else:
-        validation, owned = read_table(data.validation.file, data.target, owner_column(data)), table
-    operator = _operator(data, validation, task)
-    return _Pool(operator, operator.scaling.apply(owned), dict(owned.columns))
+    return _Pool(table, None if data.validation.file else _hold_out(table, kind, data.validation.fraction))
 
 
 @lru_cache(maxsize=2)
-def _shares(config_json: str) -> dict[str, Rows]:
+def _shared_rows(data_json: str, scaling: Scaling) -> tuple[Dataset, Mapping[str, NDArray[np.generic]]]:
+    """The rows that companies own, scaled, and the columns that may name their owners."""
+    pool = _pool(data_json)
+    owned = pool.table if pool.held_out is None else pool.table.take(np.flatnonzero(~pool.held_out))
+    return scaling.apply(owned), owned.columns
+
+
+@lru_cache(maxsize=2)
+def _shares(config_json: str, scaling: Scaling) -> dict[str, Rows]:
     config = Config.model_validate_json(config_json)
-    pool = _pool(config.data.model_dump_json())
+    rows, columns = _shared_rows(config.data.model_dump_json(), scaling)
     partition = config.data.partition
     assert partition is not None, "the schema demands a partition of a shared source"
-    if partition.kind == "dirichlet" and pool.operator.task.kind == "regression":
+    if partition.kind == "dirichlet" and scaling.task.kind == "regression":
         raise InputError("data.partition: dirichlet skews class labels, and regression has none. Take iid or sizes.")
-    return divide(partition, config.companies, pool.rows.y, config.seed, pool.columns)
+    return divide(partition, config.companies, rows.y, config.seed, columns)
 
 
 def _hold_out(table: Table, kind: Kind, fraction: float) -> NDArray[np.bool_]:
@@ -128,14 +149,6 @@ def _hold_out(table: Table, kind: Kind, fraction: float) -> NDArray[np.bool_]:
 # --- every company its own source ---------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
-def _own_operator(data_json: str) -> OperatorData:
-    data = Data.model_validate_json(data_json)
-    assert data.validation.file is not None, "the schema demands a validation file with `source: own`"
-    table = read_table(data.validation.file, data.target)
-    return _operator(data, table, _task(data, kind_of(data), table))
-
-
 def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> Dataset:
     path = path or (data.files or {}).get(company)
     if path is None:
@@ -146,16 +159,3 @@ def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> D
         return scaling.apply(read_table(path, data.target))
     except InputError as error:
         raise InputError(f"{company}: {error}") from None
-
-
-# --- both ---------------------------------------------------------------------------------------------------------
-
-
-def _task(data: Data, kind: Kind, table: Table) -> Task:
-    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
-    return Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
-
-
-def _operator(data: Data, validation: Table, task: Task) -> OperatorData:
-    scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
-    return OperatorData(task, scaling.apply(validation), scaling)

@@ -1,0 +1,119 @@
+"""What a company looks at before it joins: whether its file fits the run, and exactly what will leave its machine."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fl_sv.config.load import load_config
+from fl_sv.config.schema import DATA_FILES, Config
+from fl_sv.data.dataset import Dataset, Task, fingerprint
+from fl_sv.data.federation import company_data, operator_data
+from fl_sv.data.files import read_table
+from fl_sv.data.sources import kind_of, owner_column
+from fl_sv.data.table import Table, class_labels
+from fl_sv.errors import InputError, suggestion
+
+MAX_CLASSES_SHOWN = 20
+MEGABYTE = 1e6
+
+
+def inspect_source(path: str, target: str = "target") -> list[str]:
+    """What a data file holds, without a config. Raises InputError when it is malformed."""
+    table = read_table(path, target)
+    return [*_shape(path, table), _targets(table), "Give the config instead of the file to check it against the run."]
+
+
+def inspect_company(config_path: Path, company: str, path: str | None = None) -> list[str]:
+    """The company's file against the config, and what leaves its machine in a run.
+
+    `path` is the node's own data path and goes before the file that the config names. Where the operator's validation
+    set can be read, the rows are prepared as for training; elsewhere all is checked that needs no other rows. Raises
+    InputError when the file does not fit, or when the config has no such company or names no file for it.
+    """
+    config = load_config(config_path)
+    if company not in config.companies:
+        raise InputError(f"{config_path} has no company {company!r}. {suggestion(company, config.companies)}")
+    data = config.data
+    if path is None and data.source.endswith(DATA_FILES):
+        path = data.source
+    if path is None and data.source == "own":
+        path = (data.files or {}).get(company)
+        if path is None:
+            raise InputError(f"{config_path} names no file for {company}. Give yours with --data-path.")
+    table = None if path is None else read_table(path, data.target, owner_column(data))
+    lines = [f"{company}: every node makes its rows of {data.source!r} itself"] if table is None else []
+    if table is not None:
+        lines += [f"{company}:", *_shape(str(path), table)]
+    whole = data.validation.file is None or Path(data.validation.file).is_file()
+    if whole:
+        scaling = operator_data(config).scaling
+        rows = company_data(config, company, scaling, path)
+        lines += [
+            _counts(scaling.task, rows),
+            "Prepared as for training: the features are those of the validation set.",
+        ]
+        return lines + _departures(config, scaling.task, company, rows)
+    assert table is not None, "only a file can have a validation file beside it that is not here"
+    kind = kind_of(data)
+    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
+    task = Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
+    lines += [_targets(table), "Not checked: that the features are the operator's. Its validation file is not here."]
+    return lines + _departures(config, task, company, None)
+
+
+def _shape(path: str, table: Table) -> list[str]:
+    names = f": {', '.join(table.features[:10])}{', ...' if len(table.features) > 10 else ''}" if table.features else ""
+    return [f"file      {path}", f"rows      {len(table):,} of shape {table.x.shape[1:]}{names}"]
+
+
+def _targets(table: Table) -> str:
+    values, counts = np.unique(table.y, return_counts=True)
+    if len(values) > MAX_CLASSES_SHOWN or (values != np.floor(values)).any():
+        return f"targets   {len(values):,} different ones from {values[0]:g} to {values[-1]:g} ({table.target})"
+    each = ", ".join(f"{value:g}: {count}" for value, count in zip(values, counts, strict=True))
+    return f"targets   rows of each in {table.target}: {each}"
+
+
+def _counts(task: Task, rows: Dataset) -> str:
+    if task.kind == "regression":
+        return f"examples  {len(rows):,}"
+    held = np.bincount(rows.y, minlength=task.n_outputs)
+    each = f": {', '.join(f'{k}: {count}' for k, count in enumerate(held))}" if len(held) <= MAX_CLASSES_SHOWN else ""
+    return f"examples  {len(rows):,} in {np.count_nonzero(held)} of {len(held)} classes{each}"
+
+
+def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
+    """What leaves the company, message by message. `rows` is None where they could not be prepared."""
+    from fl_sv.design import design_steps
+    from fl_sv.models import model_specs  # torch from here on
+    from fl_sv.strategy_facts import is_the_game
+    from fl_sv.waves import bytes_per_coalition
+
+    small, large = model_specs(config, task)
+    training = config.training
+    coalitions = (sum(map(len, design_steps(config))) + 1) // 2  # half of all, the grand one included
+    runs = training.large_seeds + (not is_the_game(config.teacher.strategy))
+    megabytes = bytes_per_coalition(config, [model.n_params for model in small]) * coalitions / MEGABYTE
+    count = "" if rows is None else f", {len(rows)}"
+    print_of = "" if rows is None else f", {fingerprint(rows)}"
+    departures = [
+        ("registration", f"the number of examples{count}; the hash of the installed fl_sv"),
+        ("registration", f"a fingerprint (sha256) of the rows{print_of}"),
+        (f"{training.rounds * runs} rounds", f"{large.name} ({large.n_params:,} parameters), trained on these rows"),
+        (f"{training.rounds * runs} rounds", "the mean loss on these rows of the model that was received"),
+        (
+            f"{training.rounds} rounds",
+            f"{', '.join(model.name for model in small)} of {coalitions:,} coalitions with {company}, "
+            f"{training.seeds} seeds, trained on these rows: {megabytes:,.1f} MB a round",
+        ),
+        ("every reply", "the number of examples and the seconds of training; of an error, its kind alone"),
+    ]
+    if config.law.anchors == "singletons":
+        alone = (f"{training.large_seeds} messages", f"{large.name}, trained on these rows alone")
+        departures.insert(5, alone)
+    return [
+        "Leaves this machine:",
+        *(f"  {when:<14}{what}" for when, what in departures),
+        "Evaluation numbers: none besides that mean loss. Coalitions are scored on the operator's validation set.",
+        "Stays here: rows, targets, names of columns, paths. What the parameters tell: docs/threat-model.md.",
+    ]

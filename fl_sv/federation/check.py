@@ -1,0 +1,205 @@
+"""What is wrong with a federation, in words: from the operator's machine, or from a company's."""
+
+import http.client
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from fl_sv.app import import_app
+from fl_sv.errors import FlsvError, listed
+from fl_sv.federation import flower
+from fl_sv.federation.certificates import certificate_faults, read_company_key
+from fl_sv.federation.folder import Settings, read_nodes, read_settings, shared_software
+
+PATIENCE = 10.0
+AHEAD, BEHIND = 5.0, 305.0  # seconds by which a signature's time may differ from the SuperLink's (Flower 1.41)
+FLEET, CONTROL = "/v1/fleet/activate-node", "/v1/control/list-nodes"
+X509 = {
+    10: "has expired",
+    9: "is not valid yet: is this machine's clock right?",
+    62: "is not for this name",
+    64: "is not for this address",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `ok` is None where it could not be."""
+
+    what: str
+    ok: bool | None
+    words: str
+
+    def __str__(self) -> str:
+        return f"{ {True: 'ok', False: 'WRONG', None: '?'}[self.ok]:<6}{self.what:<13}{self.words}"
+
+
+def check_operator(folder: Path) -> Iterator[Finding]:
+    """The operator's machine: software, certificate, SuperLink, proxy, clock, and the node of every company."""
+    settings = read_settings(folder)
+    yield _software(settings)
+    faults = certificate_faults(folder, settings.address)
+    yield Finding("certificate", not faults, "; ".join(faults) or f"for {settings.address}, signed by ca.crt")
+    here = _reach("SuperLink", "127.0.0.1", settings.superlink_port, folder / "ca.crt")
+    yield here
+    proxy = _reach("proxy", settings.address, settings.port, folder / "ca.crt")
+    yield proxy
+    if proxy.ok:
+        status, _ = _post(settings.address, settings.port, folder / "ca.crt", CONTROL)
+        words = "the proxy refuses everything but the Fleet API"
+        if status != 403:
+            words = (
+                f"the proxy answers {status} to {CONTROL}: WHOEVER REACHES IT CAN RUN CODE. Use nginx.conf as written"
+            )
+        yield Finding("control API", status == 403, words)
+    yield _synchronised()
+    if here.ok:
+        yield from _nodes(folder, settings)
+
+
+def check_company(folder: Path) -> Iterator[Finding]:
+    """A company's machine: software, key, name, port, certificate, clock, and whether its key is registered."""
+    settings = read_settings(folder)
+    yield _software(settings)
+    path = folder / "company.key"
+    try:
+        key = read_company_key(path)
+        shared = path.stat().st_mode & 0o077
+        yield Finding("key", not shared, f"{path} may be read by others: chmod 600" if shared else str(path))
+    except FlsvError as error:
+        yield Finding("key", False, str(error))
+        return
+    proxy = _reach("server", settings.address, settings.port, folder / "ca.crt")
+    yield proxy
+    if not proxy.ok:
+        return
+    _, date = _post(settings.address, settings.port, folder / "ca.crt", FLEET)
+    yield _clock(date, time.time())
+    try:
+        ask: Callable[..., str] = import_app("clients.probe").ask_about_key
+    except FlsvError as error:
+        yield Finding("registration", None, str(error))
+        return
+    answer = ask(f"{settings.address}:{settings.port}", folder / "ca.crt", key)
+    words = {
+        "registered": "the server knows this key",
+        "unknown": "the server does not know this key: send the operator the .pub file, then start the SuperNode again",
+        "refused": "the server does not accept the signature: look at the clock of both machines",
+    }
+    yield Finding("registration", answer == "registered", words.get(answer, f"the server said {answer}"))
+
+
+def _software(settings: Settings) -> Finding:
+    ours = shared_software()
+    other = [
+        f"{name} is {ours[name][:12]}, the federation's {theirs[:12]}"
+        for name, theirs in settings.software.items()
+        if _release(name, ours[name]) != _release(name, theirs)
+    ]
+    if other:
+        return Finding("software", False, f"{'; '.join(other)}: install the same on every machine")
+    return Finding("software", True, ", ".join(f"{name} {ours[name][:12]}" for name in settings.software))
+
+
+def _release(name: str, version: str) -> str:
+    """What must agree of a version: Flower's machines may differ in the last number."""
+    return ".".join(version.split(".")[:2]) if name == "flwr" else version
+
+
+def _reach(what: str, address: str, port: int, authority: Path) -> Finding:
+    """Name, port and certificate of a server, the first fault in words."""
+    where = f"{address}:{port}"
+    try:
+        place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError:
+        return Finding(
+            what, False, f"the name {address} is unknown here: ask for its DNS entry, or add it to /etc/hosts"
+        )
+    try:
+        with (
+            socket.create_connection((address, port), PATIENCE) as plain,
+            _tls(authority).wrap_socket(plain, server_hostname=address),
+        ):
+            return Finding(what, True, f"{where} ({place}) answers with a certificate of this federation")
+    except ssl.SSLCertVerificationError as error:
+        reason = X509.get(error.verify_code, "is not signed by this federation's ca.crt: another server, or an old kit")
+        return Finding(what, False, f"{where}: its certificate {reason}")
+    except ssl.SSLError as error:
+        return Finding(what, False, f"{where} does not speak TLS ({error.reason}): is it the proxy?")
+    except ConnectionRefusedError:
+        return Finding(what, False, f"{where}: the port is closed; nothing listens there")
+    except OSError as error:
+        return Finding(what, False, f"{where}: no connection ({error}); a firewall, or the machine is down")
+
+
+def _post(address: str, port: int, authority: Path, path: str) -> tuple[int, str]:
+    """Status and date of the answer to an empty request."""
+    connection = http.client.HTTPSConnection(address, port, timeout=PATIENCE, context=_tls(authority))
+    try:
+        connection.request("POST", path, body=b"")
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Date", "")
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def _tls(authority: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority))
+
+
+def _clock(date: str, now: float) -> Finding:
+    """This machine's clock against the server's, which dates its answers to the second."""
+    if not date:
+        return Finding("clock", None, "the server gave no date")
+    ahead = now - parsedate_to_datetime(date).timestamp()
+    words = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    if -BEHIND < ahead < AHEAD:
+        return Finding("clock", True, words)
+    return Finding(
+        "clock", False, f"{words}; signatures hold from {AHEAD:.0f} s ahead to {BEHIND:.0f} s behind. Turn NTP on"
+    )
+
+
+def _synchronised() -> Finding:
+    """Whether the operating system says that its clock follows a time server."""
+    if shutil.which("timedatectl") is None:
+        return Finding("clock", None, "no timedatectl here; make sure that NTP is on")
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    if answer not in ("yes", "no"):
+        return Finding("clock", None, "timedatectl does not say; make sure that NTP is on")
+    return Finding(
+        "clock", answer == "yes", "follows a time server" if answer == "yes" else "not synchronised: turn NTP on"
+    )
+
+
+def _nodes(folder: Path, settings: Settings) -> Iterator[Finding]:
+    try:
+        listing = flower.list_nodes(folder)
+    except FlsvError as error:
+        yield Finding("companies", False, str(error))
+        return
+    known = read_nodes(folder)
+    status = {company: listing.get(node, {}).get("status", "") for company, node in known.items()}
+    for company in settings.companies:
+        if status.get(company) == "online":
+            yield Finding("company", True, f"{company} is online")
+        elif company not in known:
+            yield Finding("company", False, f"{company} is not registered: `register {company}.pub --name '{company}'`")
+        elif not status[company]:
+            yield Finding("company", False, f"{company} was unregistered, or the SuperLink has lost its database")
+        else:
+            yield Finding("company", False, f"{company} is registered and offline: its SuperNode must be (re)started")
+    strangers = sorted(node for node in listing if node not in known.values())
+    if strangers:
+        yield Finding(
+            "company", False, f"nodes that `register` did not enter: {listed(strangers)}. `flwr supernode unregister`"
+        )

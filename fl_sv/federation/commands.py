@@ -1,0 +1,129 @@
+"""`fl-sv federation ...`: no logic, and no heavy import at the top."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+MEGABYTE = 1e6
+
+
+def init(options: argparse.Namespace) -> int:
+    """The operator's folder, with the kit for the companies."""
+    from fl_sv.config import load_config
+    from fl_sv.federation import folder
+
+    config = load_config(options.config)
+    settings = folder.init(options.dir, options.address, config, options.port, options.superlink_port)
+    print(f"{options.dir}: the federation of {len(settings.companies)} companies at {settings.address}:{settings.port}")
+    print(f"Secret and for this machine alone: {options.dir}/*.key. Every company gets {options.dir}/{folder.KIT}.")
+    print(f"Start it: copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both units.")
+    return 0
+
+
+def join(options: argparse.Namespace) -> int:
+    """A company's key and unit, in the kit that it got."""
+    from fl_sv.federation import folder
+
+    public = folder.join(options.dir, options.company, options.data_path)
+    print(f"Send the operator {public}; {options.dir}/company.key stays here.")
+    print(f"Then copy {options.dir}/fl-sv-supernode.service to /etc/systemd/system and enable it.")
+    return 0
+
+
+def register(options: argparse.Namespace) -> int:
+    """A company's key under its name."""
+    from fl_sv.federation import flower, folder
+    from fl_sv.federation.certificates import check_public_key
+
+    folder.require_company(folder.read_settings(options.dir), options.name)
+    check_public_key(options.key)
+    node_id = flower.register_node(options.dir, options.key, options.name)
+    folder.add_node(options.dir, options.name, node_id)
+    print(f"{options.name} is registered as node {node_id}.")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """What is wrong, in words."""
+    from fl_sv.federation.check import check_company, check_operator
+
+    findings = check_operator if (options.dir / "ca.key").exists() else check_company
+    wrong = 0
+    for finding in findings(options.dir):
+        print(finding, flush=True)
+        wrong += finding.ok is False
+    return 1 if wrong else 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """The whole flow on the federation."""
+    from fl_sv.config import load_config
+    from fl_sv.federation import flower, folder
+    from fl_sv.rundir import check_destination
+
+    settings = folder.read_settings(options.dir)
+    config = load_config(options.config)
+    for company in config.companies:
+        folder.require_company(settings, company)
+    check_destination(options.out, config, resume=options.resume)
+    done = flower.run_app(options.dir, options.config, options.out, resume=options.resume)
+    print(f"Run {done.run_id} completed in {done.seconds:,.0f} s, {done.n_bytes / MEGABYTE:,.1f} MB. {options.out}")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """The node of every company, and every run."""
+    from fl_sv.federation import flower, folder
+
+    companies = folder.read_settings(options.dir).companies
+    nodes, known = flower.list_nodes(options.dir), folder.read_nodes(options.dir)
+    for company in companies:
+        node = nodes.get(known.get(company, ""), {})
+        since = node.get("online-at") if node.get("status") == "online" else node.get("offline-at")
+        state = node.get("status", "not registered")
+        print(f"{company:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
+    for run in flower.list_runs(options.dir):
+        print(
+            f"run {run.run_id:<20}{run.status:<20}{run.began}  {run.seconds:,.0f} s  {run.n_bytes / MEGABYTE:,.1f} MB"
+        )
+    return 0
+
+
+def add_commands(verbs: Any) -> None:
+    """The group `federation` among the verbs of the command line."""
+    meaning = "run across companies: certificates, keys, checks, runs"
+    group = verbs.add_parser("federation", help=meaning, description=meaning)
+    commands = group.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: object, meaning: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = commands.add_parser(name, help=meaning, description=meaning)
+        made.set_defaults(command=command)
+        return made
+
+    def here(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--dir", type=Path, default=Path(), help="the federation's folder or kit (here)")
+
+    made = add("init", init, "the operator: certificates, proxy, units, and the kit for the companies")
+    made.add_argument("dir", type=Path, metavar="DIR", help="folder of the federation, new or to be renewed")
+    made.add_argument("--address", required=True, metavar="HOST", help="name or IPv4 address that companies connect to")
+    made.add_argument("--config", type=Path, required=True, help="the run's config: its companies may register")
+    made.add_argument("--port", type=int, default=443, help="of the proxy (443)")
+    made.add_argument("--superlink-port", type=int, default=8000, metavar="PORT", help="on loopback (8000)")
+
+    made = add("join", join, "a company: make its key and the unit of its SuperNode, in the kit that it got")
+    made.add_argument("--company", required=True, help="its name in the config")
+    made.add_argument("--data-path", type=Path, required=True, metavar="FILE", help="its own data file")
+    here(made)
+
+    made = add("register", register, "the operator: let a company's key in, under its name")
+    made.add_argument("key", type=Path, metavar="KEY.pub", help="the public key that the company sent")
+    made.add_argument("--name", required=True, metavar="COMPANY", help="a company of the config")
+    here(made)
+
+    here(add("check", check, "operator or company: what is wrong, in words; exit code 1 if anything is"))
+    made = add("run", run, "the operator: the whole flow on the companies' machines")
+    made.add_argument("config", type=Path, metavar="CONFIG")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty")
+    made.add_argument("--resume", action="store_true", help="go on with the run in it")
+    here(made)
+    here(add("status", status, "the operator: companies and runs"))

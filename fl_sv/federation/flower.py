@@ -1,0 +1,138 @@
+"""Flower's own command line, as a program: register a node, list nodes and runs, run the app."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fl_sv.app import app_folder
+from fl_sv.errors import InputError, RunError
+from fl_sv.federation.folder import environment
+
+CONNECTION = "federation"  # its name in flower/config.toml
+BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
+COMPLETED = "finished:completed"
+STARTED = "Successfully started run "
+OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
+
+
+@dataclass(frozen=True)
+class FlowerRun:
+    """A run as Flower lists it. `n_bytes` is what crossed the network, both ways; seconds are wall time."""
+
+    run_id: str
+    status: str
+    details: str
+    began: str
+    seconds: float
+    n_bytes: int
+
+
+def register_node(folder: Path, public_key: Path, company: str) -> str:
+    """Registers a company's key under its name. Returns Flower's node id."""
+    answer = _json(folder, "supernode", "register", str(public_key), CONNECTION, "--name", company)
+    return str(answer["node-id"])
+
+
+def list_nodes(folder: Path) -> dict[str, dict[str, Any]]:
+    """Flower's facts about each registered node, by node id."""
+    return {node["node-id"]: node for node in _json(folder, "supernode", "list", CONNECTION)["nodes"]}
+
+
+def list_runs(folder: Path) -> list[FlowerRun]:
+    """All runs, the oldest first."""
+    runs = _json(folder, "list", CONNECTION)["runs"]
+    return [
+        FlowerRun(
+            run_id=run["run-id"],
+            status=run["status"],
+            details=run["status-details"],
+            began=run["pending-at"],
+            seconds=float(run["elapsed"]),
+            n_bytes=int(run["network-traffic"]["total-bytes"]),
+        )
+        for run in sorted(runs, key=lambda run: str(run["pending-at"]))
+    ]
+
+
+def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun:
+    """Runs the Flower App on the federation and shows its log as it comes. Returns the run as Flower lists it.
+
+    `flwr run` returns 0 for a failed run, so Flower is asked afterwards; Ctrl-C stops the run, not its log alone.
+    Raises RunError with the run's own sentence when it did not complete.
+    """
+    run_id, sentence = "", ""
+    with _bundle() as app:
+        settings = app.parent / "settings.toml"  # a file: no shell, and no quoting of paths
+        entries = {"config": str(config.absolute()), "out": str(out.absolute()), "resume": resume}
+        settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items()))
+        command = _command("run", str(app), CONNECTION, "--stream", "-c", str(settings))
+        with subprocess.Popen(
+            command, env=_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    if STARTED in line:
+                        run_id = line.partition(STARTED)[2].split()[0]
+                    if OUR_ERROR in line:
+                        sentence = line.partition(OUR_ERROR)[2].strip()
+            except KeyboardInterrupt:
+                if run_id:
+                    subprocess.run(_command("stop", run_id, CONNECTION), env=_environment(folder), check=False)
+                raise
+    if not run_id:
+        raise RunError("Flower did not start the run; what it said stands above.")
+    run = next(run for run in list_runs(folder) if run.run_id == run_id)
+    if run.status != COMPLETED:
+        raise RunError(f"Run {run_id} is {run.status}: {sentence or run.details or 'no reason given'}")
+    return run
+
+
+@contextmanager
+def _bundle() -> Iterator[Path]:
+    """A copy of the app in a folder whose name Flower accepts, wherever it is installed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = Path(scratch) / "fl-sv"
+        bundle.mkdir()
+        for name in BUNDLED:
+            source = app_folder() / name
+            shutil.copytree(source, bundle / name) if source.is_dir() else shutil.copy(source, bundle)
+        yield bundle
+
+
+def _json(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The answer of a command of Flower's. Raises RunError with Flower's own words when it failed."""
+    command = _command(*arguments, "--format", "json")
+    done = subprocess.run(command, env=_environment(folder), capture_output=True, text=True, check=False)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        answer = {}
+    if done.returncode != 0 or not answer.get("success"):
+        words = str(answer.get("error-message") or done.stderr.strip() or done.stdout.strip()).splitlines() or [
+            "nothing"
+        ]
+        raise RunError(
+            f"`flwr {' '.join(arguments[:2])}` failed: {words[-1]} Is the SuperLink up? Try `federation check`."
+        )
+    return answer
+
+
+def _command(*arguments: str) -> list[str]:
+    program = Path(sys.executable).parent / "flwr"
+    if not program.exists():
+        raise InputError(f"There is no {program}. `pip install 'fl-sv[federation]'` brings Flower.")
+    return [str(program), *arguments]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, **environment(folder.absolute())}

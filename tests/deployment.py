@@ -1,0 +1,240 @@
+"""A federation on this machine with real processes: SuperLink, nginx before it, and a SuperNode for each company.
+
+As root each company lives in a network namespace of its own, joined to the server by a cable (a veth pair): it reaches
+the server's address and neither the server's loopback nor another company. Elsewhere all use loopback.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import yaml
+
+from fl_sv.config import load_config
+from fl_sv.data import company_data, operator_data
+from fl_sv.federation.folder import environment
+from tests.runs import REPOSITORY, SMOKE, Answer
+
+BIN = Path(sys.executable).parent
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+SERVER = "10.77.0.1"
+PATIENCE = 90.0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def own_files_config(folder: Path, **training: int) -> Path:
+    """configs/smoke.yaml with a file for each company and one for the operator, from the same rows."""
+    smoke = load_config(SMOKE)
+    operator = operator_data(smoke)
+    for name in smoke.companies:
+        rows = company_data(smoke, name, operator.scaling)
+        np.savez(folder / f"{name}.npz", x=rows.x, y=rows.y)
+    np.savez(folder / "validation.npz", x=operator.validation.x, y=operator.validation.y)
+    content = yaml.safe_load(SMOKE.read_text(encoding="utf-8"))
+    content["data"] = {
+        "source": "own",
+        "classes": 10,
+        "standardise": False,
+        "files": {name: f"{name}.npz" for name in smoke.companies},
+        "validation": {"file": "validation.npz"},
+    }
+    content["training"].update(training)
+    content["coalitions"] = {"waves": 1}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+class Deployment:
+    """The machines of a federation. Leaving the block ends every process and namespace that it started."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self.config = config
+        self.companies = load_config(config).companies
+        self.data = {company: config.parent / f"{company}.npz" for company in self.companies}
+        self.operator = folder / "operator"
+        self.kits = {company: folder / f"kit-{number}" for number, company in enumerate(self.companies)}
+        self.logs = folder / "logs"
+        self.logs.mkdir(parents=True)
+        self.port, self.superlink_port = free_port(), free_port()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._namespaces: dict[str, list[str]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._may_make_namespaces():
+            self._lay_cables()
+        self.address = SERVER if self._namespaces else "localhost"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self.processes):
+            self.end(name)
+        self._stack.close()
+
+    @property
+    def has_namespaces(self) -> bool:
+        return bool(self._namespaces)
+
+    def fl_sv(self, *arguments: object, at: str = "") -> Answer:
+        """`fl-sv ARGUMENTS` on the operator's machine, or on a company's."""
+        command = [*self._namespaces.get(at, []), sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=self._environment(self.operator), capture_output=True, text=True, check=False
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def set_up(self) -> None:
+        """Everybody online, by the commands of deploy/operator.md and deploy/company.md.
+
+        Each company's file is moved into its kit, under a name that nobody else may come to know.
+        """
+        ports = ("--port", self.port, "--superlink-port", self.superlink_port)
+        self._done("init", self.operator, "--address", self.address, "--config", self.config, *ports)
+        self.start_server()
+        for company, kit in self.kits.items():
+            shutil.copytree(self.operator / "company", kit)
+            self.data[company] = Path(shutil.move(self.data[company], kit / f"rows-of-{kit.name}.npz"))
+            self._done("join", "--dir", kit, "--company", company, "--data-path", self.data[company])
+            self._done("register", kit / f"{company}.pub", "--name", company, "--dir", self.operator)
+        for company in self.companies:
+            self.start_node(company)
+        self.wait(lambda: self.status().count("online") == len(self.companies), "all companies are online")
+
+    def status(self) -> str:
+        return self._done("status", "--dir", self.operator)
+
+    def _done(self, *arguments: object) -> str:
+        answer = self.fl_sv("federation", *arguments)
+        assert answer.code == 0, answer
+        return answer.out
+
+    def start_server(self) -> None:
+        """The SuperLink and the proxy, by the command lines of their units."""
+        self.start_superlink()
+        if NGINX:
+            command = [NGINX, "-e", "stderr", "-c", str(self.operator / "nginx.conf"), "-g", "daemon off;"]
+        else:
+            command = [
+                sys.executable,
+                "-m",
+                "tests.proxy",
+                str(self.operator),
+                str(self.port),
+                str(self.superlink_port),
+            ]
+        self._start("proxy", command, self.operator)
+        self.wait(lambda: listens(self.address, self.port), "the proxy listens")
+
+    def start_superlink(self) -> None:
+        self._start("superlink", unit_command(self.operator / "systemd" / "fl-sv-superlink.service"), self.operator)
+        self.wait(lambda: listens("127.0.0.1", self.superlink_port), "the SuperLink listens")
+
+    def start_node(self, company: str, kit: Path | None = None, name: str = "") -> None:
+        """A company's SuperNode, by the command line of its unit; `name` is that of the process and its log."""
+        kit = kit or self.kits[company]
+        own_port = ["--port", str(free_port())]  # several SuperNodes on one machine
+        command = [*unit_command(kit / "fl-sv-supernode.service"), *own_port]
+        self._start(name or company, [*self._namespaces.get(company, []), *command], kit)
+
+    def run_at(self, company: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Any program on a company's machine."""
+        return subprocess.run(
+            [*self._namespaces.get(company, []), *command], capture_output=True, text=True, check=False, timeout=60
+        )
+
+    def log(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def end(self, name: str, number: int = signal.SIGTERM) -> None:
+        """Ends a process and what it started, by the group that was made for it."""
+        process = self.processes.pop(name)
+        for each in (number, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, each)
+                process.wait(timeout=10)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        process.wait(timeout=10)
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"in vain: {what}\n" + "\n".join(
+                f"--- {path.name}\n{path.read_text()[-3000:]}" for path in self.logs.iterdir()
+            )
+            time.sleep(0.2)
+
+    def _start(self, name: str, command: list[str], home: Path) -> None:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=home, env=self._environment(home), stdout=log, stderr=log, start_new_session=True
+            )
+
+    @staticmethod
+    def _environment(home: Path) -> dict[str, str]:
+        mine = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **environment(home), **mine}
+
+    @staticmethod
+    def _may_make_namespaces() -> bool:
+        if shutil.which("ip") is None:
+            return False
+        probe = f"flsv-probe-{os.getpid()}"
+        made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False).returncode == 0
+        if made:
+            subprocess.run(["ip", "netns", "del", probe], check=True)
+        return made
+
+    def _lay_cables(self) -> None:
+        self._ip("addr", "add", f"{SERVER}/32", "dev", "lo", undo=("addr", "del", f"{SERVER}/32", "dev", "lo"))
+        for number, company in enumerate(self.companies, start=1):
+            space, here, there = f"flsv-{os.getpid()}-{number}", f"flsv{number}", f"flsv{number}c"
+            self._ip("netns", "add", space, undo=("netns", "del", space))
+            self._ip("link", "add", here, "type", "veth", "peer", "name", there, undo=("link", "del", here))
+            self._ip("link", "set", there, "netns", space)
+            self._ip("addr", "add", f"10.77.{number}.1/30", "dev", here)
+            self._ip("link", "set", here, "up")
+            self._ip("-n", space, "addr", "add", f"10.77.{number}.2/30", "dev", there)
+            self._ip("-n", space, "link", "set", there, "up")
+            self._ip("-n", space, "link", "set", "lo", "up")
+            self._ip("-n", space, "route", "add", SERVER, "via", f"10.77.{number}.1")
+            self._namespaces[company] = ["ip", "netns", "exec", space]
+
+    def _ip(self, *arguments: str, undo: tuple[str, ...] = ()) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+        if undo:
+            self._stack.callback(subprocess.run, ["ip", *undo], check=False, capture_output=True)
+
+
+def unit_command(unit: Path) -> list[str]:
+    """The command line of a systemd unit, for a machine without systemd."""
+
+    text = unit.read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    return shlex.split(line.removeprefix("ExecStart="))
+
+
+def listens(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,200 @@
+"""What lies in deploy/: templates that are filled in, manifests that fit their schemas, pages whose commands exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fl_sv.cli import _parser
+from fl_sv.config import load_config
+from fl_sv.errors import InputError
+from fl_sv.federation import folder
+from fl_sv.federation.certificates import (
+    certificate_faults,
+    check_public_key,
+    make_authority,
+    make_company_key,
+    make_server_certificate,
+)
+from fl_sv.federation.check import _clock
+from tests.deployment import unit_command
+from tests.runs import REPOSITORY, SMOKE, Command
+
+DEPLOY = REPOSITORY / "deploy"
+FLOWERS_OWN = {
+    "flower-superlink": ("flwr.superlink.cli.flower_superlink", "_parse_args_run_superlink"),
+    "flower-supernode": ("flwr.supernode.cli.flower_supernode", "_parse_args_run_supernode"),
+}
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Path:
+    folder.init(tmp_path / "federation", "fl.example.com", load_config(SMOKE))
+    return tmp_path / "federation"
+
+
+def containers() -> list[tuple[str, list[str]]]:
+    """Every command line of a container in deploy/, with the file that holds it."""
+    found = []
+    for name in ("compose.yaml", "compose.company.yaml"):
+        services = yaml.safe_load((DEPLOY / name).read_text())["services"]
+        found += [(name, service["command"]) for service in services.values()]
+    for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()):
+        pod = document["spec"].get("template", {}).get("spec", {})
+        found += [("kubernetes.yaml", c["command"] + c.get("args", [])) for c in pod.get("containers", [])]
+    return found
+
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+
+def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
+    text = (federation / "nginx.conf").read_text()
+    assert float(re.search(r"client_max_body_size (\d+)m", text)[1]) > 5.25  # type: ignore[index]
+    assert float(re.search(r"proxy_read_timeout (\d+)s", text)[1]) >= 120  # type: ignore[index]
+    assert re.findall(r"location (\S+)", text) == ["/v1/fleet/", "/"]
+    assert "127.0.0.1" in " ".join(unit_command(federation / "systemd" / "fl-sv-superlink.service"))
+
+
+def test_init_again_keeps_the_authority_and_the_registrations_and_renews_the_certificate(federation: Path) -> None:
+    folder.add_node(federation, "Ash", "17")
+    before = {name: (federation / name).read_bytes() for name in ("ca.crt", "ca.key", "server.pem")}
+    folder.init(federation, "other.example.com", load_config(SMOKE), port=8443)
+    after = {name: (federation / name).read_bytes() for name in before}
+    assert [name for name in before if before[name] != after[name]] == ["server.pem"]
+    assert folder.read_nodes(federation) == {"Ash": "17"}
+    assert certificate_faults(federation, "other.example.com") == []
+
+
+def test_certificate_faults_are_named(federation: Path, tmp_path: Path) -> None:
+    assert certificate_faults(federation, "fl.example.com") == []
+    assert certificate_faults(federation, "10.0.0.1") == ["server.pem is not for 10.0.0.1"]
+    later = datetime.now(UTC) + timedelta(days=800)
+    assert "server.pem expires on" in certificate_faults(federation, "fl.example.com", later)[0]
+    later += timedelta(days=100)
+    assert "server.pem expired on" in certificate_faults(federation, "fl.example.com", later)[0]
+    make_authority(tmp_path)
+    (federation / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
+    assert certificate_faults(federation, "fl.example.com") == ["server.pem was not signed by ca.crt"]
+
+
+def test_certificate_of_an_address_and_of_a_long_name_can_be_made(tmp_path: Path) -> None:
+    make_authority(tmp_path)
+    for address in ("10.77.0.1", f"{'a' * 60}.{'b' * 60}.example.com"):
+        make_server_certificate(tmp_path, address)
+        assert certificate_faults(tmp_path, address) == []
+
+
+@pytest.mark.parametrize(("seconds", "ok"), [(-304, True), (0, True), (3, True), (7, False), (-310, False)])
+def test_clock_is_judged_by_flowers_window(seconds: int, ok: bool) -> None:
+    assert (
+        _clock("Sat, 21 Nov 2026 10:00:00 GMT", datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp() + seconds).ok is ok
+    )
+
+
+def test_openssl_and_ssh_keygen_read_what_we_wrote(federation: Path, tmp_path: Path) -> None:
+    public = make_company_key(tmp_path, "Ash")
+    check_public_key(public)
+    for command in (
+        ["openssl", "verify", "-x509_strict", "-CAfile", "ca.crt", "server.pem"],
+        ["ssh-keygen", "-l", "-f", str(public)],
+        ["ssh-keygen", "-y", "-f", str(tmp_path / "company.key")],
+    ):
+        try:
+            done = subprocess.run(command, cwd=federation, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip(f"{command[0]} is not installed")
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == public.read_text().split()[:2]
+
+
+# --- wrong input --------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_a_federation_is_refused(command: Command, tmp_path: Path, federation: Path) -> None:
+    start = ("federation", "init", tmp_path / "new", "--config", SMOKE, "--address")
+    assert "--address 'no host'" in command(*start, "no host").err
+    assert "--port 70000" in command(*start, "a.example", "--port", 70000).err
+    assert "without spaces" in command("federation", "init", tmp_path / "a b", "--config", SMOKE, "--address", "a").err
+    assert "holds no federation" in command("federation", "init", tmp_path, "--config", SMOKE, "--address", "a").err
+    join = ("federation", "join", "--data-path", "/data/x.npz", "--dir")
+    assert "has Ash, Beech" in command(*join, federation / "company", "--company", "Elm").err
+    assert "is the operator's folder" in command(*join, federation, "--company", "Ash").err
+    assert "There is no" in command("federation", "status", "--dir", tmp_path).err
+    (tmp_path / "rsa.pub").write_text(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHhDyYJk2TyPyaQCRHL2Sdh0Tq5gYkW9vTq9m2dyC1yN x"
+    )
+    register = ("federation", "register", "--name", "Ash", "--dir", federation)
+    for wrong in (tmp_path / "rsa.pub", federation / "server.key", federation / "ca.crt", tmp_path / "nowhere.pub"):
+        answer = command(*register, wrong)
+        assert (answer.code, answer.out) == (2, "")
+        assert "Traceback" not in answer.err
+
+
+def test_config_with_companies_that_the_federation_lacks_is_not_run(
+    command: Command, federation: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(SMOKE.read_text().replace("Damson", "Elm"))
+    answer = command("federation", "run", other, "--out", tmp_path / "run", "--dir", federation)
+    assert answer.code == 2
+    assert "There is no company 'Elm'" in answer.err
+
+
+def test_key_is_made_once(federation: Path) -> None:
+    kit = federation / "company"
+    first = folder.join(kit, "Ash", Path("/data/ash.npz")).read_bytes()
+    assert folder.join(kit, "Ash", Path("/data/other.npz")).read_bytes() == first
+    assert "/data/other.npz" in (kit / "fl-sv-supernode.service").read_text()
+    with pytest.raises(InputError, match="without spaces"):
+        folder.join(kit, "Ash", Path("/data/my file.npz"))
+
+
+# --- manifests and pages ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("where", "line"), containers(), ids=lambda value: value if isinstance(value, str) else "")
+def test_containers_start_programs_with_options_that_this_flower_has(
+    where: str, line: list[str], monkeypatch: pytest.MonkeyPatch, federation: Path
+) -> None:
+    if line[0] == "nginx":
+        return
+    module, parser = FLOWERS_OWN[line[0]]
+    imported: Any = __import__(module, fromlist=[parser])
+    given = vars(getattr(imported, parser)().parse_args(line[1:]))
+    assert given.get("enable_supernode_auth", True)
+    assert given["host"] == "127.0.0.1"
+    if line[0] == "flower-superlink":  # the same command line as in the unit
+        unit = unit_command(federation / "systemd" / "fl-sv-superlink.service")
+        options = {word.split("=")[0] for word in line[1:]}
+        assert options == {word for word in unit[1:] if word.startswith("--")}
+
+
+def test_ray_accepts_its_cluster_file() -> None:
+    util = pytest.importorskip("ray.autoscaler._private.util")
+    util.validate_config(util.prepare_config(yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text())))
+
+
+@pytest.mark.parametrize("page", ["operator.md", "company.md"])
+def test_commands_of_the_pages_exist(page: str) -> None:
+    lines = [line.strip() for line in (DEPLOY / page).read_text().splitlines() if line.startswith("    fl-sv ")]
+    assert len(lines) >= 3
+    for line in lines:
+        _parser().parse_args(shlex.split(line)[1:])
+
+
+def test_pages_are_one_page_each() -> None:
+    for page in DEPLOY.glob("*.md"):
+        assert len(page.read_text().splitlines()) <= 65
+
+
+def test_federation_commands_load_neither_torch_nor_flower_until_they_need_them() -> None:
+    code = "import sys, fl_sv.cli; fl_sv.cli._parser(); print([m for m in ('torch', 'flwr') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert loaded.stdout.strip() == "[]"

@@ -1,0 +1,113 @@
+"""Registered companies, without a network: who is let in, what they are told, and a node that goes away."""
+
+import threading
+import time
+from collections.abc import Iterable
+
+import pytest
+from flwr.app import Error, Message
+from flwr.proto.node_pb2 import NodeInfo
+
+from clients.app import app
+from fl_sv import messages as words
+from fl_sv.config import Config, parse_config
+from fl_sv.data import operator_data
+from fl_sv.errors import CompanyFailed, InputError
+from server import federation
+from server.federation import NODE_UNAVAILABLE, join
+from server.inline import InlineGrid
+
+COMPANIES = ("Ash", "Beech", "Chestnut")
+GAME = """
+companies: [Ash, Beech, Chestnut]
+data: {source: iris, partition: {kind: iid}}
+models: {small: [{kind: mlp, hidden: [3]}], large: {kind: mlp, hidden: [32]}}
+faults: {retries: 1}
+payouts: {pot: {kind: fixed, cents: 1000}}
+"""
+
+
+class RegisteredGrid(InlineGrid):
+    """An inline grid whose nodes were registered by name, and one of which may be away for a number of messages."""
+
+    def __init__(self, names: Iterable[str], away: int = 0) -> None:
+        self.names = tuple(names)
+        super().__init__(app, range(len(self.names)))
+        self.away, self.looks, self.told = away, 0, []  # type: ignore[var-annotated]
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [
+            NodeInfo(node_id=node, name=name) for node, name in zip(super().get_node_ids(), self.names, strict=True)
+        ]
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The node that was away is back at the third look."""
+        self.looks += 1
+        return list(super().get_node_ids())[0 if self.looks > 2 else 1 :]
+
+    def _run(self, message: Message) -> Message:
+        self.told.append(message.content[words.CONFIG][words.RUN_CONFIG])
+        if self.away and message.metadata.dst_node_id == min(super().get_node_ids()):
+            self.away -= 1
+            return Message(Error(code=NODE_UNAVAILABLE, reason="node_unavail"), reply_to=message)
+        return super()._run(message)
+
+
+@pytest.fixture
+def config() -> Config:
+    return parse_config(GAME, "game")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(federation, "REMOTE_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(federation, "JOIN_SECONDS", 0.5)
+    monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
+
+
+def joined(config: Config, grid: InlineGrid) -> federation.Federation:
+    return join(grid, config, operator_data(config), threading.Event())
+
+
+def test_registered_names_decide_who_is_who(config: Config) -> None:
+    roster = joined(config, RegisteredGrid(reversed(COMPANIES))).roster  # and not what a node says of itself
+    assert sorted(roster.node_of, key=roster.node_of.__getitem__) == list(reversed(COMPANIES))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("Ash", "Beech", "Elm"), "absent Chestnut, unknown Elm"),
+        (("Ash", "Beech", "Chestnut", "Elm"), "absent nobody, unknown Elm"),
+        (("Ash", "Beech"), "absent Chestnut, unknown nobody"),
+        (("Ash", "Ash", "Beech", "Chestnut"), "4 nodes are online; the config names 3 companies"),
+    ],
+)
+def test_a_registered_name_that_is_no_company_is_refused_and_so_is_an_absent_one(
+    config: Config, names: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        joined(config, RegisteredGrid(names))
+
+
+def test_companies_are_told_no_path_of_the_operators(config: Config) -> None:
+    data = config.data.model_copy(update={"options": {}, "source": "/srv/operator/pool.csv"})
+    assert "/srv/operator" in config.model_copy(update={"data": data}).model_dump_json()
+    grid = RegisteredGrid(COMPANIES)
+    with pytest.raises(CompanyFailed):  # nobody has such a file: it is what they were told that matters
+        join(grid, config.model_copy(update={"data": data}), operator_data(config), threading.Event())
+    assert grid.told
+    assert not [text for text in grid.told if "/srv" in text]
+
+
+def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: Config) -> None:
+    grid = RegisteredGrid(COMPANIES, away=1)
+    assert set(joined(config, grid).roster.examples) == set(COMPANIES)
+    assert grid.looks == 3
+
+
+def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(config: Config) -> None:
+    began = time.monotonic()
+    with pytest.raises(CompanyFailed, match=r"Ash failed in registration, 2 times: its node went offline"):
+        joined(config, RegisteredGrid(COMPANIES, away=9))
+    assert time.monotonic() - began < 30

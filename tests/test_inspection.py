@@ -1,0 +1,146 @@
+"""What a company sees before it joins, and what the server is told of a company: no path, no cell, no column."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from clients.app import Withheld, app
+from fl_sv import messages as words
+from fl_sv.config import Config, dump_config, for_companies, load_config
+from fl_sv.data import company_data, fingerprint, operator_data
+from tests.config_of import config_of
+from tests.runs import Command
+
+SECRET = "SECRET CELL"
+
+
+def own_config(folder: Path) -> Path:
+    """Two companies with files of their own, and the operator's validation file."""
+    rng = np.random.default_rng(3)
+    for name in ("ash", "beech", "validation"):
+        rows = [",".join(map(str, [*rng.normal(size=2).round(3), label])) for label in (0, 1, 2) * 4]
+        (folder / f"{name}.csv").write_text("\n".join(["age,income,target", *rows]) + "\n")
+    path = folder / "own.yaml"
+    path.write_text(
+        "companies: [Ash, Beech]\n"
+        "data: {source: own, classes: 3, files: {Ash: ash.csv, Beech: beech.csv}, validation: {file: validation.csv}}\n"
+        "models: {small: [{kind: mlp, hidden: [4]}], large: {kind: mlp, hidden: [64]}}\n"
+        "training: {rounds: 3, seeds: 2}\n"
+        "payouts: {pot: {kind: fixed, cents: 100}}\n"
+    )
+    return path
+
+
+def paths_in(config: Config) -> list[str]:
+    return [text for text in config.model_dump_json().split('"') if "/" in text]
+
+
+# --- data check ---------------------------------------------------------------------------------------------------
+
+
+def test_company_sees_its_counts_and_exactly_what_will_leave(command: Command, tmp_path: Path) -> None:
+    path = own_config(tmp_path)
+    answer = command("data", "check", path, "--company", "Ash")
+    assert (answer.code, answer.err) == (0, "")
+    config = load_config(path)
+    rows = company_data(config, "Ash", operator_data(config).scaling)
+    for expected in (
+        "examples  12 in 3 of 3 classes: 0: 4, 1: 4, 2: 4",
+        f"registration  a fingerprint (sha256) of the rows, {fingerprint(rows)}",
+        "3 rounds      mlp-64 (387 parameters), trained on these rows",
+        "3 rounds      mlp-4 of 2 coalitions with Ash, 2 seeds",
+        "1 messages    mlp-64, trained on these rows alone",
+    ):
+        assert expected in answer.out
+
+
+def test_company_checks_its_own_file_without_the_operators(command: Command, tmp_path: Path) -> None:
+    sent = tmp_path / "sent.yaml"
+    sent.write_text(dump_config(for_companies(load_config(own_config(tmp_path)))))
+    answer = command("data", "check", sent, "--company", "Beech", "--data-path", tmp_path / "beech.csv")
+    assert (answer.code, answer.err) == (0, "")
+    assert "rows of each in column 'target': 0: 4, 1: 4, 2: 4" in answer.out
+    assert "Not checked: that the features are the operator's" in answer.out
+    assert command("data", "check", sent, "--company", "Beech").code == 2  # and no file is guessed
+
+
+def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_path: Path) -> None:
+    own_config(tmp_path)
+    assert "12 of shape (2,): age, income" in command("data", "check", tmp_path / "ash.csv", "--company", "Ash").out
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"), [("7", "the label 7.0 is not allowed"), ("x", "found 'x'"), ("", "the cell is empty")]
+)
+def test_company_learns_at_home_which_cell_is_wrong(command: Command, tmp_path: Path, cell: str, message: str) -> None:
+    path = own_config(tmp_path)
+    with (tmp_path / "ash.csv").open("a") as file:
+        file.write(f"1,2,{cell}\n")
+    answer = command("data", "check", path, "--company", "Ash")
+    assert answer.code == 2
+    assert message in answer.err and "ash.csv, line 14" in answer.err
+    assert "Did you mean Ash?" in command("data", "check", path, "--company", "Ashe").err
+
+
+# --- what travels -------------------------------------------------------------------------------------------------
+
+
+def test_config_travels_without_a_single_path_of_the_operators(tmp_path: Path) -> None:
+    config = load_config(own_config(tmp_path))
+    assert len(paths_in(config)) == 3
+    assert paths_in(for_companies(config)) == []
+    shared = config_of({"source": "/srv/pool.csv", "validation": {"file": "/srv/validation.csv"}})
+    assert for_companies(shared).data.source == "withheld.csv"
+    assert paths_in(for_companies(shared)) == []
+    assert for_companies(config_of({"source": "digits"})) == config_of({"source": "digits"})
+
+
+def test_a_node_reads_its_own_copy_of_a_shared_file_and_never_the_operators_validation_file(tmp_path: Path) -> None:
+    own_config(tmp_path)
+    config = config_of({"source": str(tmp_path / "ash.csv"), "validation": {"file": str(tmp_path / "validation.csv")}})
+    scaling = operator_data(config).scaling
+    here = company_data(config, "Ash", scaling)
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_bytes((tmp_path / "ash.csv").read_bytes())
+    there = company_data(for_companies(config), "Ash", scaling, str(elsewhere))
+    assert fingerprint(there) == fingerprint(here)
+
+
+@pytest.fixture
+def registration(tmp_path: Path) -> Message:
+    """The server's first message to Ash, whose file holds a cell that is no number."""
+    config = load_config(own_config(tmp_path))
+    (tmp_path / "ash.csv").write_text(f"age,income,target\n1,{SECRET},0\n")
+    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
+    task = {
+        words.COMPANY: "Ash",
+        words.ROUND: 0,
+        words.RUN_CONFIG: for_companies(config).model_dump_json(),
+        words.SCALING: operator_data(config).scaling.to_json(),
+    }
+    return Message(RecordDict({words.CONFIG: ConfigRecord(task)}), 1, words.REGISTER)
+
+
+def context(node_config: dict[str, str | int]) -> Context:
+    return Context(run_id=1, node_id=1, node_config=node_config, state=RecordDict(), run_config={})  # type: ignore[arg-type]
+
+
+def test_error_of_a_company_reaches_the_server_without_its_data(
+    registration: Message, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Withheld) as told, caplog.at_level("ERROR", "flwr"):
+        app(registration, context({words.DATA_PATH: str(tmp_path / "ash.csv")}))
+    text = str(told.value)
+    assert "were refused (`fl-sv data check` there says why)" in text
+    for secret in (SECRET, str(tmp_path), "ash.csv", "income", "line"):
+        assert secret not in text
+    assert SECRET in caplog.text and "ash.csv" in caplog.text  # the company's own log has it all
+
+
+def test_error_of_a_simulated_company_keeps_its_words(registration: Message, tmp_path: Path) -> None:
+    simulated = context({words.PARTITION: 0, words.DATA_PATH: str(tmp_path / "ash.csv")})
+    with pytest.raises(Exception, match=SECRET):
+        app(registration, simulated)
