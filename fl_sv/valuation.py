@@ -122,9 +122,18 @@ def law_text(law: Law, sizes: Mapping[str, int]) -> str:
         "parameters": dict(law.parameters),
         "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
         "diagnostics": dict(law.diagnostics),
+        "next_run": _next_run(law),
         "sizes": dict(sizes),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _next_run(law: Law) -> dict[str, Any] | None:
+    """The large run that would say most about the values for its price; None when all are made, or sampled."""
+    if not law.complete:
+        return None
+    found = law.next_runs(sorted(range(max(law.anchors)), key=lambda coalition: (coalition.bit_count(), coalition)))
+    return asdict(found[0]) if found else None
 
 
 def save_validation(validation_NV: NDArray[np.float64], companies: tuple[str, ...], model: str) -> bytes:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_sv.config import Config
 
@@ -19,7 +20,18 @@ def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
 
 def plan_waves(config: Config, n_params: Sequence[int], known: Collection[int] = ()) -> list[list[int]]:
     """All coalitions but the empty and the known ones, ascending, in waves of messages within the configured size."""
-    per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / bytes_per_coalition(config, n_params)))
     todo = np.setdiff1d(np.arange(1, 2**config.n_companies), list(known), assume_unique=True)
-    n_waves = min(len(todo), max(config.coalitions.waves, math.ceil(len(todo) / per_wave)))
-    return [part.tolist() for part in np.array_split(todo, n_waves)] if n_waves else []
+    return _split(config, todo, bytes_per_coalition(config, n_params), config.coalitions.waves)
+
+
+def anchor_waves(config: Config, n_params: int, coalitions: Sequence[int]) -> list[list[int]]:
+    """The coalitions that train the large model together, in waves of messages within the configured size."""
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    return _split(config, np.sort(coalitions), n_params * config.training.large_seeds * itemsize, 1)
+
+
+def _split(config: Config, coalitions: NDArray[np.int_], n_bytes: int, least: int) -> list[list[int]]:
+    """At least `least` waves of nearly equal length; n_bytes: of one coalition's models."""
+    per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / n_bytes))
+    n_waves = min(len(coalitions), max(least, math.ceil(len(coalitions) / per_wave)))
+    return [part.tolist() for part in np.array_split(coalitions, n_waves)] if n_waves else []

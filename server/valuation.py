@@ -1,6 +1,6 @@
 """The story of fl-sv, one line an arrow: from private data to payouts.
 
-    companies join -> the teacher learns -> anchors -> every coalition trains the small models
+    companies join -> the teacher learns -> every coalition trains the small models -> anchors
         -> the law carries small losses to the large model -> values -> payouts -> ledger and report
 
 Every stage reads what earlier ones left in the journal and leaves its own result there, so a run that was killed goes
@@ -13,7 +13,6 @@ from contextlib import closing
 
 from flwr.serverapp import Grid
 
-from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
 from fl_sv.cost import cost_json
 from fl_sv.journal import Journal
@@ -23,9 +22,9 @@ from fl_sv.publish import publish
 from fl_sv.report import write_report
 from fl_sv.rundir import COST, JOURNAL, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
-from fl_sv.utilities import UtilityTable, planned_rows
+from server.anchors import measure_anchors
 from server.job import Job, open_job
-from server.large import measure_anchors, train_teacher
+from server.large import train_teacher
 from server.sweep import sweep_coalitions, validation_values
 
 
@@ -39,9 +38,9 @@ def value_companies(
     with closing(Journal(run.file(JOURNAL))) as journal:
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
-        measure_anchors(job)  #                                   the large model untrained, and at each company alone
         sweep_coalitions(job)  #                                  the small models on every coalition
-        evidence = _gather(job, curve)  #                         the utility table and what belongs to it
+        anchors = measure_anchors(job)  #                         the large model untrained, and at few coalitions
+        evidence = _gather(job, anchors, curve)  #                the utility table and what belongs to it
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts
     run.write_text(COST, cost_json(costs, time.perf_counter() - started))
@@ -50,21 +49,13 @@ def value_companies(
     return settlement
 
 
-def _gather(job: Job, curve: list[TeacherLoss]) -> Evidence:
+def _gather(job: Job, anchors: list[int], curve: list[TeacherLoss]) -> Evidence:
     """The evidence on which everything after it rests."""
-    config, roster, large = job.config, job.federation.roster, job.large.name
-    models = [*(model.name for model in job.small), large]
-    everything = range(2**config.n_companies)
-    anchors = [EMPTY, grand(config.n_companies)]
-    if config.law.anchors == "singletons":
-        anchors += [1 << i for i in range(config.n_companies)]
-    seeds = {model: config.training.large_seeds if model == large else config.training.seeds for model in models}
-    coalitions = {model: anchors if model == large else everything for model in models}
-    planned = planned_rows(models, seeds, coalitions)
+    config, roster = job.config, job.federation.roster
     return Evidence(
         config=config,
-        table=UtilityTable(config.companies, tuple(models), planned, job.journal.scores()),
-        sizes={model.name: model.n_params for model in (*job.small, job.large)},
+        table=job.table(anchors),
+        sizes=job.sizes,
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
         validation_NV=validation_values(job),

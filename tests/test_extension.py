@@ -1,5 +1,6 @@
 """A company joins or leaves: what the others trained is reused, and the result is that of a fresh run."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -21,6 +22,7 @@ models:
   large: {{kind: mlp, hidden: [32]}}
 training: {{rounds: {rounds}, batch_size: 32, learning_rate: 0.3, seeds: 2}}
 coalitions: {{waves: 2}}
+law: {{anchors: 6}}
 payouts: {{pot: {{kind: fixed, cents: 100000}}}}
 """
 
@@ -56,6 +58,14 @@ def test_run_that_extends_another_equals_a_fresh_one(
     assert len(journal.wave(REUSED).coalitions) == reused
     journal.close()
     assert shell("verify", tmp_path / "run").code == 0
+
+
+def test_plan_forecasts_the_bytes_of_further_large_runs_too(folder: Path) -> None:
+    forecast = json.loads(shell("plan", folder / "four.yaml", "--json").out)
+    assert forecast["large_runs_of_other_coalitions"] == 6
+    stages = json.loads((folder / "four" / rundir.COST).read_text())["stages"]
+    sent = sum(stage["bytes"] for stage in stages.values())
+    assert forecast["bytes"] <= sent <= 1.03 * forecast["bytes"]
 
 
 def refusal(folder: Path, tmp_path: Path, config_text: str, origin: Path) -> str:

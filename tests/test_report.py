@@ -24,6 +24,7 @@ from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.cost import cost_json
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import owner_key
+from fl_sv.law import NextRun
 from fl_sv.ledger import append_section, read_ledger
 from fl_sv.payouts import allocate, money, payouts_csv, read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
@@ -121,6 +122,8 @@ def make_run(
         untested=("D3: needs a ladder", "D4", "D8"),
         parameters={"kappa": 0.9123456789},
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
+        complete=True,
+        next_runs=lambda pool: [NextRun(pool[-1], narrower=0.1234, price=0.7)],
         diagnostics={"D2": {"spearman": 0.61}},
     )
     valuation = make_valuation(config)

@@ -258,8 +258,11 @@ class Coalitions(Frozen):
 class Law(Frozen):
     """What the large model is measured on besides the empty and the grand coalition."""
 
-    anchors: Literal["none", "singletons"] = Field(
-        "singletons", description="extra large runs: `singletons` lets every company train the large model alone"
+    anchors: Literal["none", "singletons", "singletons+loo"] | Annotated[int, Field(ge=0, le=10_000)] = Field(
+        "singletons",
+        description="extra large runs: `singletons` lets every company train the large model alone, `singletons+loo` "
+        "also all companies but one; a number makes that many runs: singletons first, then all but one, then what "
+        "narrows the values most for its price",
     )
     accept: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^D[1-9]$")], ...],
@@ -385,6 +388,7 @@ class Config(Frozen):
         _check_companies(self)
         _check_data(self)
         _check_models(self)
+        _check_law(self)
         return self
 
 
@@ -473,4 +477,13 @@ def _check_models(config: Config) -> None:
         raise ValueError(
             f"models: {doubles[0]!r} stands twice; every size is another one, the large model larger than all small "
             "ones, and a `name` tells apart what is written alike"
+        )
+
+
+def _check_law(config: Config) -> None:
+    anchors, others = config.law.anchors, 2**config.n_companies - 2
+    if isinstance(anchors, int) and anchors > others:
+        raise ValueError(
+            f"law.anchors: {anchors} extra large runs, but besides nobody and all {config.n_companies} companies form "
+            f"only {others} coalitions; take at most that many"
         )

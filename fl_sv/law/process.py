@@ -62,6 +62,37 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
     return float(weight @ marginal) * (n_companies * np.eye(n_companies) - 1) / rest
 
 
+def value_cross_covariance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N, C) covariance of the Shapley values with the deviations at unit amplitude.
+
+    A member's depends on the coalition's size alone, an absentee's likewise, and their sum over companies is the
+    deviation of the grand coalition less that of the empty one: zero.
+    """
+    n_companies = members_CN.shape[1]
+    by_size = np.array([_member_cross_covariance(size, n_companies) for size in range(n_companies + 1)])
+    size_C = members_CN.sum(axis=1)
+    absent_C = -by_size[size_C] * size_C / np.maximum(n_companies - size_C, 1)
+    cross_NC: NDArray[np.float64] = np.where(members_CN.T, by_size[size_C], absent_C)
+    return cross_NC
+
+
+def _member_cross_covariance(size: int, n_companies: int) -> float:
+    """Covariance of a company's Shapley value with the deviation of a coalition of `size` that it belongs to."""
+    if size in (0, n_companies):
+        return 0.0
+    rest = n_companies - 1
+    t, both = np.meshgrid(np.arange(rest + 1.0), np.arange(size + 0.0), indexing="ij")
+    possible = (both <= t) & (t - both <= n_companies - size)
+    t, both = t[possible], both[possible]
+    parts = np.stack([both, size - 1 - both])
+    others = np.stack([t - both, n_companies - size - t + both])
+    log_ways = gammaln(size) - gammaln(parts + 1).sum(axis=0)
+    log_ways += gammaln(n_companies - size + 1) - gammaln(others + 1).sum(axis=0)
+    weight = np.exp(log_ways + gammaln(t + 1) + gammaln(rest - t + 1) - gammaln(n_companies + 1))
+    s = np.full_like(t, size)
+    return float(weight @ (_by_counts(t + 1, s, both + 1, n_companies) - _by_counts(t, s, both, n_companies)))
+
+
 def _by_counts(
     s: NDArray[np.float64], t: NDArray[np.float64], both: NDArray[np.float64], n_companies: int
 ) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fl_sv.anchors import next_run_words
 from fl_sv.coalitions import EMPTY, grand, member_names
 from fl_sv.config.schema import model_name
 from fl_sv.report.facts import Facts, Grid
@@ -32,7 +33,7 @@ class Page:
     intervals: Grid
     interval_words: str
     law_picture: Picture
-    law_words: str
+    law_words: tuple[str, ...]
     checks: Grid
     curve_picture: Picture
     unions: Grid | None
@@ -107,14 +108,17 @@ def _law_points(tables: Tables) -> LawPoints:
     return LawPoints(law.small_C, law.predicted_C, law.low_C, law.high_C, anchors)
 
 
-def _law_words(tables: Tables, facts: Facts) -> str:
+def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     everything = len(tables.law.small_C)
     drawn = f"all {everything:,}" if everything <= MOST_POINTS else f"{MOST_POINTS:,} of {everything:,}"
     large = model_name(tables.evidence.config.models.large)
-    return (
+    shown = (
         f"Each point is a coalition ({drawn} are drawn): to the right its loss with the small model "
         f"{tables.valuation.small_model}, upwards its loss with the large model {large}. Diamonds were measured; dots "
         f"are what the law predicts from the small models, with a faint line for the {facts.level} interval. Lower is "
         "better. The closer all points lie to one rising curve, the more the small model alone tells about the large "
         "one."
     )
+    if tables.law.next_run is None:
+        return (shown,)
+    return shown, next_run_words(tables.law.next_run, tables.evidence.config.companies)
