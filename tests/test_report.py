@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,7 +41,7 @@ from fl_sv.rundir import RunDirectory
 from fl_sv.screen import summary
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.utilities import Score, UtilityTable, planned_rows
-from fl_sv.valuation import CompanyValue, Valuation
+from fl_sv.valuation import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
 
 COMPANIES = ("Ash", "Beech", "Chestnut", "Damson")
@@ -102,7 +103,8 @@ def make_valuation(config: Config) -> Valuation:
         CompanyValue(name, float(v), float(v - half), float(v + half), float(v / total), float(v / 2))
         for name, v, half in zip(COMPANIES, values, halves, strict=True)
     )
-    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", companies)
+    order = tuple(Order(first, second, 0.9) for first, second in pairwise(COMPANIES))
+    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", companies, order)
 
 
 def make_run(

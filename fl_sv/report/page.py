@@ -6,7 +6,7 @@ from fl_sv.anchors import next_run_words
 from fl_sv.coalitions import EMPTY, grand, member_names
 from fl_sv.config.schema import model_name
 from fl_sv.report.facts import Facts, Grid
-from fl_sv.report.findings import Verdict, check_grid, order_findings, remarks, verdict
+from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
 from fl_sv.report.money import money_intervals, splits
 from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
 from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_grid, limits, steps
@@ -28,6 +28,7 @@ class Page:
     payouts: Grid
     payout_words: tuple[tuple[str, str], ...]
     order: tuple[str, ...]
+    order_grid: Grid
     remarks: tuple[str, ...]
     payout_picture: Picture | None  # None when nothing is paid
     intervals: Grid
@@ -67,6 +68,7 @@ def build_page(tables: Tables) -> Page:
         payouts=payout_grid(tables, split, facts),
         payout_words=payout_words(tables, facts),
         order=order_findings(tables, facts),
+        order_grid=order_grid(tables),
         remarks=remarks(tables),
         payout_picture=bars,
         intervals=interval_grid(split, ends, facts),
