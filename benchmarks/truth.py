@@ -106,14 +106,14 @@ def laws(config: Config, small: Swept, large: Swept) -> dict[str, Law]:
 
 
 def from_updates(config: Config, total: float) -> dict[str, Floats]:
-    """Values by OR, MR and GTG from the updates of the teacher's trainings, means over its seeds."""
-    runs = [reconstruct(config, replicate) for replicate in range(config.training.large_seeds)]
+    """Values by OR, MR and GTG, which read the updates of one training: the deployed teacher's."""
+    run = reconstruct(config, replicate=0)
     found = {
-        "one_round": [shapley(run.one_round_C) for run in runs],
-        "multi_round": [multi_round(run.by_round_TC) for run in runs],
-        "gtg": [gtg(run.by_round_TC, stream(config.seed, r, "gtg")) for r, run in enumerate(runs)],
+        "one_round": shapley(run.one_round_C),
+        "multi_round": multi_round(run.by_round_TC),
+        "gtg": gtg(run.by_round_TC, stream(config.seed, 0, "gtg")),
     }
-    return {name: scaled(np.mean(value_RN, axis=0), total) for name, value_RN in found.items()}
+    return {name: scaled(value_N, total) for name, value_N in found.items()}
 
 
 def relative_l2(value_N: Floats, truth_N: Floats) -> float:

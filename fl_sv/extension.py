@@ -82,8 +82,9 @@ def take_over(origin: Origin, run: RunDirectory) -> int:
 
     Raises VerificationError when the origin's journal is not what its ledger signed.
     """
-    companies = run.config.companies
-    stayed = set(companies) & set(origin.evidence.config.companies)
+    companies, before = run.config.companies, origin.evidence.config.companies
+    everybody, everybody_before = grand(len(companies)), grand(len(before))
+    stayed = set(companies) & set(before)
     old, new = Journal(origin.run.file(rundir.JOURNAL)), Journal(run.file(rundir.JOURNAL))
     try:
         if REUSED in new.finished_waves():
@@ -93,16 +94,16 @@ def take_over(origin: Origin, run: RunDirectory) -> int:
         *small, _large = origin.evidence.table.models
         scores = [
             replace(score, coalition=coalition)
-            for score in old.scores().values()
+            for score in origin.evidence.table.scores.values()
             if (coalition := origin.new_coalition(score.coalition, companies)) is not None and coalition != EMPTY
-            # The large model's grand coalition is the teacher's own run.
-            if score.model in small or (coalition.bit_count() == 1 and coalition != grand(len(companies)))
+            # The large model's grand coalition is the teacher's own run, before and now.
+            if score.model in small or (score.coalition != everybody_before and coalition != everybody)
         ]
         new.register({name: entry for name, entry in old.holders().items() if name in stayed or name == OPERATOR})
         moved = {
             coalition: losses_V
-            for before, losses_V in losses_of.items()
-            if (coalition := origin.new_coalition(before, companies)) is not None
+            for old_coalition, losses_V in losses_of.items()
+            if (coalition := origin.new_coalition(old_coalition, companies)) is not None
         }
         coalitions = sorted(moved)
         new.add_wave(REUSED, scores, Wave(coalitions, np.array([moved[coalition] for coalition in coalitions])))

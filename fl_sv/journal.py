@@ -1,13 +1,13 @@
 """The journal of a run: what has been finished, in one SQLite file, so that a killed run goes on where it was.
 
-A wave of coalitions, a round of the teacher and the large runs of single companies are each written in one
-transaction: `kill -9` at any moment loses at most the one in flight. Floats and arrays are stored exactly.
+A wave of coalitions, a round of the teacher or of other large runs, and a company's large run alone are each written in
+one transaction: `kill -9` at any moment loses at most the one in flight. Floats and arrays are stored exactly.
 """
 
 import io
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss
 CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, coalitions TEXT, losses BLOB);
 CREATE TABLE IF NOT EXISTS teacher (run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
                                     PRIMARY KEY (run, round));
+CREATE TABLE IF NOT EXISTS stack (run TEXT, name TEXT, round INTEGER, params BLOB, PRIMARY KEY (run, name));
 CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
 CREATE TABLE IF NOT EXISTS cost (stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL);
 """
@@ -119,6 +120,20 @@ class Journal:
                 ("INSERT INTO teacher VALUES (?, ?, ?, ?, ?, ?)", values),
             ]
         )
+
+    def stacks(self, run: str) -> tuple[int, dict[str, NDArray[Any]]]:
+        """The last round of a wave of large runs and its stacks (C, P) by name; 0 and nothing before the first."""
+        rows = self._read("SELECT name, round, params FROM stack WHERE run=?", run)
+        return (rows[0][1] if rows else 0), {name: _array(params) for name, _, params in rows}
+
+    def keep_stacks(self, run: str, number: int, stacks: Mapping[str, NDArray[Any]]) -> None:
+        """Puts a round's stacks in the place of the round before."""
+        insert = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?, ?)"
+        self._write([(insert, (run, name, number, _blob(stack))) for name, stack in stacks.items()])
+
+    def finish_stacks(self, run: str, scores: Iterable[Score]) -> None:
+        """Scores of a wave of large runs, whose stacks are no longer needed."""
+        self._write([*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))])
 
     # --- companies and cost -------------------------------------------------------------------------------------
 

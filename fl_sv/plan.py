@@ -10,6 +10,7 @@ from operator import or_
 import numpy as np
 import psutil
 
+from fl_sv.anchors import load
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
 from fl_sv.design import design_steps
@@ -40,6 +41,7 @@ class Plan:
     seconds: float
     available_memory_bytes: int
     large_runs_of_grand_coalition: int
+    large_runs_of_other_coalitions: int
     sweep_share_of_teacher_flops: float
 
     def to_json(self) -> str:
@@ -83,7 +85,7 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     trained = sum(map(len, steps))
     deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
     large_runs = training.large_seeds + deployed_extra
-    singletons = n if config.law.anchors == "singletons" else 0
+    anchors = load(config, large.n_params, int(rows_N.sum()))
 
     itemsize = np.dtype(config.compute.dtype).itemsize
     per_coalition = bytes_per_coalition(config, sizes)
@@ -94,16 +96,13 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     large_messages = n * training.rounds * large_runs
     n_bytes = 2 * (
         per_coalition * (taking_part + half * n * (training.rounds - 1))
-        + large_bytes * (large_messages + singletons * training.large_seeds)
+        + large_bytes * (large_messages + anchors.models)
     )
 
     workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1
-    widest = max(map(len, waves))
-    memory = (
-        (workers * on_ray + 1) * PROCESS_BYTES
-        + widest * per_coalition * (6 + 4 * min(n, workers + 2))  # float64 sums, records, messages under way
-        + large_bytes * (8 + 4 * n)
-    )
+    # A wave of small models, or one of large ones: float64 sums, records, messages under way.
+    widest = max(max(map(len, waves)) * per_coalition, anchors.widest * large_bytes)
+    memory = (workers * on_ray + 1) * PROCESS_BYTES + widest * (6 + 4 * min(n, workers + 2)) + large_bytes * (8 + 4 * n)
     free = psutil.virtual_memory().available
     if memory > free:
         raise InputError(
@@ -117,9 +116,9 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     large_row = seconds_per_row(config, large, stacked=1)
     # A round waits for its largest company, however many workers there are.
     teacher = large_row * max(float(rows_N.sum()) / min(workers, n), float(rows_N.max())) * epochs * large_runs
-    alone = large_row * float(rows_N.sum()) * epochs * training.large_seeds * bool(singletons) / min(workers, n)
-    exchanges = training.rounds * (large_runs + len(waves)) + 2
-    seconds = sweep + teacher + alone + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
+    extra = large_row * anchors.rows * epochs / min(workers, n)
+    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1
+    seconds = sweep + teacher + extra + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
     if seconds > config.compute.max_hours * 3600:
         raise InputError(
             f"The run is expected to take {seconds / 3600:.1f} hours on this machine; compute.max_hours is "
@@ -130,13 +129,14 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         n_companies=n,
         sampled=config.coalitions.design == "sampled",
         coalitions=trained + 1,
-        trainings=trained * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
-        messages=n + large_messages + taking_part * training.rounds + singletons,
+        trainings=trained * len(small) * training.seeds + large_runs + anchors.trainings,
+        messages=n + large_messages + taking_part * training.rounds + anchors.messages,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
         seconds=round(seconds, 1),
         available_memory_bytes=int(free),
         large_runs_of_grand_coalition=large_runs,
+        large_runs_of_other_coalitions=anchors.trainings,
         sweep_share_of_teacher_flops=small_flops / (large.forward_flops * float(rows_N.sum()) * large_runs),
     )
 
@@ -150,7 +150,7 @@ def plan_text(plan: Plan) -> str:
             f"companies              {plan.n_companies}",
             f"coalitions             {plan.coalitions:,}" + (" at most" if plan.sampled else ""),
             f"trainings              {plan.trainings:,} (large model on the grand coalition: "
-            f"{plan.large_runs_of_grand_coalition})",
+            f"{plan.large_runs_of_grand_coalition}, on others: {plan.large_runs_of_other_coalitions})",
             f"messages               {plan.messages:,}",
             f"bytes                  {plan.bytes / 1e6:,.1f} MB",
             f"peak memory            {plan.peak_memory_bytes / 1e9:.1f} GB "

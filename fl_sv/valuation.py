@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, Self
 
@@ -35,6 +36,15 @@ class CompanyValue:
 
 
 @dataclass(frozen=True)
+class Order:
+    """Two neighbours in rank, and the probability that the first really is worth more."""
+
+    first: str
+    second: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Valuation:
     """The content of valuation.json."""
 
@@ -46,6 +56,7 @@ class Valuation:
     small_model: str
     sampling_share: float  # of a value's variance, the largest over companies; 0 when all coalitions were measured
     companies: tuple[CompanyValue, ...]
+    order: tuple[Order, ...] = ()  # from the most valuable company down
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -60,7 +71,8 @@ class Valuation:
         try:
             fields = json.loads(text)
             companies = tuple(CompanyValue(**company) for company in fields.pop("companies"))
-            return cls(**fields, companies=companies)
+            order = tuple(Order(**pair) for pair in fields.pop("order"))
+            return cls(**fields, companies=companies, order=order)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"valuation.json is damaged: {error}. `fl-sv verify` tells what changed.") from None
 
@@ -99,8 +111,9 @@ def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArr
     small_N = small_weighting.values(-_losses(table, small))
     quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
     sampling_N = weighting.sampling_variance(utility_C)
-    variance_N = sampling_N + _law_variance(law, weighting, quantile)
-    variance_N += _validation_variance(validation_NV, small_N, value_N)
+    covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, quantile)
+    covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
+    variance_N = np.diag(covariance_NN)
     half_N = quantile * np.sqrt(variance_N)
     empty, total = float(utility_C[0]), float(utility_C[-1])  # the design's first and last coalition
     companies = tuple(
@@ -115,7 +128,8 @@ def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArr
         for company, value, half, small_value in zip(config.companies, value_N, half_N, small_N, strict=True)
     )
     share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
-    return Valuation(config.values.level, name, empty, total, law.holds, small, share, companies)
+    order = _order(config.companies, value_N, covariance_NN)
+    return Valuation(config.values.level, name, empty, total, law.holds, small, share, companies, order)
 
 
 def weighting_of(config: Config, table: UtilityTable, semivalue: str) -> Weighting:
@@ -138,9 +152,18 @@ def law_text(law: Law, sizes: Mapping[str, int]) -> str:
         "parameters": dict(law.parameters),
         "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
         "diagnostics": dict(law.diagnostics),
+        "next_run": _next_run(law),
         "sizes": dict(sizes),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _next_run(law: Law) -> dict[str, Any] | None:
+    """The large run that would say most about the values for its price; None when all are made, or sampled."""
+    if not law.complete:
+        return None
+    found = law.next_runs(sorted(range(max(law.anchors)), key=lambda coalition: (coalition.bit_count(), coalition)))
+    return asdict(found[0]) if found else None
 
 
 def save_validation(validation_NV: NDArray[np.float64], companies: tuple[str, ...], model: str) -> bytes:
@@ -181,30 +204,45 @@ def _seed_std(table: UtilityTable, small: list[str]) -> NDArray[np.float64] | No
     return np.array([math.sqrt(loss_RC.var(axis=0, ddof=1).mean()) for loss_RC in losses])
 
 
-def _law_variance(law: Law, weighting: Weighting, quantile: float) -> NDArray[np.float64]:
-    """(N,) variance of the values by the law and by training seeds.
+def _order(
+    companies: Sequence[str], value_N: NDArray[np.float64], covariance_NN: NDArray[np.float64]
+) -> tuple[Order, ...]:
+    """Neighbours in rank, equal values by name, as if the errors were normal."""
+    ranked = sorted(range(len(companies)), key=lambda i: (-value_N[i], companies[i]))
+    pairs = []
+    for i, j in pairwise(ranked):
+        variance = covariance_NN[i, i] + covariance_NN[j, j] - 2 * covariance_NN[i, j]
+        difference, std = float(value_N[i] - value_N[j]), math.sqrt(max(float(variance), 0.0))
+        probability = NormalDist().cdf(difference / std) if std else (1.0 if difference else 0.5)
+        pairs.append(Order(companies[i], companies[j], probability))
+    return tuple(pairs)
+
+
+def _law_covariance(law: Law, weighting: Weighting, quantile: float) -> NDArray[np.float64]:
+    """(N, N) covariance of the values by the law and by training seeds.
 
     The law knows the covariance of Shapley values. For any other semivalue the errors of the coalitions are taken to
-    be perfectly correlated, in the worst direction: no interval of a value can be wider.
+    be perfectly correlated, in the worst direction for each value: no interval of a value can be wider. Those of two
+    companies are then taken to be independent.
     """
     match weighting:
         case Sampled(weight_CN):
-            return np.diag(law.value_covariance(weight_CN))
+            return law.value_covariance(weight_CN)
         case Enumerated(_, "shapley"):
-            return np.diag(law.value_covariance())
+            return law.value_covariance()
     low_C, high_C = law.interval()
     std_C = (high_C - low_C) / (2 * quantile)
-    return np.square(np.abs(weighting.weights(range(len(std_C)))).T @ std_C)
+    return np.diag(np.square(np.abs(weighting.weights(range(len(std_C)))).T @ std_C))
 
 
-def _validation_variance(
+def _validation_covariance(
     validation_NV: NDArray[np.float64], small_N: NDArray[np.float64], value_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N,) variance of the values by the draw of the validation set.
+    """(N, N) covariance of the values by the draw of the validation set.
 
     Measured on the small model's Shapley values and carried to the values paid for by the ratio of the sums.
     """
     small_total, total = small_N.sum(), value_N.sum()
     scale = total / small_total if small_total != 0 else 1.0
-    variance_N: NDArray[np.float64] = validation_NV.var(axis=1, ddof=1) / validation_NV.shape[1] * scale**2
-    return variance_N
+    covariance_NN: NDArray[np.float64] = np.cov(validation_NV, ddof=1) / validation_NV.shape[1] * scale**2
+    return covariance_NN

@@ -22,10 +22,21 @@ def plan_waves(
     config: Config, n_params: Sequence[int], coalitions: Iterable[int], known: Collection[int] = ()
 ) -> list[list[int]]:
     """The coalitions but the known ones, ascending, in waves of messages within the configured size."""
-    per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / bytes_per_coalition(config, n_params)))
     known = frozenset(known)
     todo = sorted(coalition for coalition in coalitions if coalition not in known)
-    n_waves = min(len(todo), max(config.coalitions.waves, math.ceil(len(todo) / per_wave)))
+    return _split(config, todo, bytes_per_coalition(config, n_params), config.coalitions.waves)
+
+
+def anchor_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
+    """The coalitions that train the large model together, in waves of messages within the configured size."""
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    return _split(config, sorted(coalitions), n_params * config.training.large_seeds * itemsize, 1)
+
+
+def _split(config: Config, coalitions: list[int], n_bytes: int, least: int) -> list[list[int]]:
+    """At least `least` waves of nearly equal length; n_bytes: of one coalition's models."""
+    per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / n_bytes))
+    n_waves = min(len(coalitions), max(least, math.ceil(len(coalitions) / per_wave)))
     # Python's integers, not numpy's: there may be more companies than bits in a word.
-    bounds = [len(todo) * wave // n_waves for wave in range(n_waves + 1)] if n_waves else []
-    return [todo[start:end] for start, end in pairwise(bounds)]
+    bounds = [len(coalitions) * wave // n_waves for wave in range(n_waves + 1)] if n_waves else []
+    return [coalitions[start:end] for start, end in pairwise(bounds)]

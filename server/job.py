@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from fl_sv.journal import OPERATOR, Journal
 from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.progress import Progress
 from fl_sv.scoring import Validation
-from fl_sv.utilities import Score
+from fl_sv.utilities import Score, UtilityTable, planned_rows
 from server.federation import Federation, join
 from strategies.coalitions import CoalitionStrategy
 from strategies.teacher import TeacherStrategy
@@ -38,6 +38,21 @@ class Job:
     @property
     def examples(self) -> dict[str, int]:
         return self.federation.roster.examples
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Parameters of every model, ascending."""
+        return {model.name: model.n_params for model in (*self.small, self.large)}
+
+    def table(self, coalitions: Iterable[int], anchors: Iterable[int]) -> UtilityTable:
+        """The utilities so far: of the small models on `coalitions`, of the large one at the anchors."""
+        training, models = self.config.training, [*self.sizes]
+        *small, large = models
+        seeds = dict.fromkeys(small, training.seeds) | {large: training.large_seeds}
+        planned = planned_rows(models, seeds, dict.fromkeys(small, coalitions) | {large: anchors})
+        scores = self.journal.scores()
+        done = {key: scores[key] for key in planned if key in scores}
+        return UtilityTable(self.config.companies, tuple(models), planned, done)
 
     def keep(self, score: Score) -> None:
         """Enters a score into the journal, once."""

@@ -1,7 +1,4 @@
-"""The large model: the teacher of the grand coalition, and the anchors of the law.
-
-Shapes: P parameters of the large model, V validation examples.
-"""
+"""The teacher: the large model trained by the grand coalition."""
 
 from dataclasses import dataclass
 
@@ -18,7 +15,7 @@ from fl_sv.strategy_facts import is_the_game
 from fl_sv.utilities import Score
 from server.job import Job
 from strategies.flower import everyone, make_strategy
-from strategies.roster import check_arrays, to_numpy, to_record
+from strategies.roster import to_numpy, to_record
 from strategies.teacher import TeacherStrategy
 
 DEPLOYED = "teacher/0"  # the run whose model earns the money
@@ -57,14 +54,6 @@ def train_teacher(job: Job) -> list[TeacherLoss]:
     return [TeacherLoss(r.number, r.loss, r.accuracy) for r in job.journal.teacher_rounds(DEPLOYED)]
 
 
-def measure_anchors(job: Job) -> None:
-    """Scores of the large model for the empty coalition and, if the law wants them, for each company alone."""
-    for replicate in range(job.config.training.large_seeds):
-        job.keep(job.validation.untrained(job.large, replicate)[1])
-    if job.config.law.anchors == "singletons":
-        _train_singletons(job)
-
-
 def _train(job: Job, run: LargeRun, bar: Bar) -> TeacherRound:
     """Trains to the last round, from where the journal stands. Returns the last round."""
     key, rounds = words.stack_key(job.large.name, run.replicate), job.journal.teacher_rounds(run.name)
@@ -97,33 +86,3 @@ def _keep_round(job: Job, run: LargeRun, strategy: TeacherStrategy, number: int,
     state = TeacherRound(number, params_P, strategy.state(), loss, accuracy)
     job.journal.add_teacher_round(run.name, state)
     return state
-
-
-def _train_singletons(job: Job) -> None:
-    """Every company trains the large model alone: all rounds and replicates in one message."""
-    config, roster = job.config, job.federation.roster
-    replicates = range(config.training.large_seeds)
-    scored = job.journal.scores()
-    bits = {company: 1 << i for i, company in enumerate(config.companies)}
-    missing = [c for c in roster.by_name if any((job.large.name, r, bits[c]) not in scored for r in replicates)]
-    initial = {words.stack_key(job.large.name, r): job.large.initial_params(config.seed, r).numpy() for r in replicates}
-    shapes = {key: params.shape for key, params in initial.items()}
-    rows = sum(roster.examples[company] for company in missing) * len(replicates)
-    with (
-        job.progress.stage("anchors", len(roster.by_name), "companies") as bar,
-        job.costed("anchors", job.training_flops(job.large, rows, config.training.rounds)),
-    ):
-        bar.advance(len(roster.by_name) - len(missing))
-        requests = [roster.message(company, words.ALONE, 0, initial) for company in missing]
-        replies = job.federation.exchange(
-            requests,
-            lambda _, content: check_arrays(content, shapes, config.compute.dtype),
-            "training the large model alone",
-            on_reply=lambda: bar.advance(1),
-        )
-        for company, content in roster.replies_by_name(replies, 0).items():
-            for key, params_P in to_numpy(content[words.ARRAYS]).items():
-                _, replicate = words.parse_stack_key(key)
-                what = f"{company} alone, seed {replicate}"
-                ((loss, accuracy),) = job.validation.means(job.large, torch.tensor(params_P)[None], what)
-                job.keep(Score(bits[company], job.large.name, replicate, loss, accuracy))

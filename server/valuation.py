@@ -1,6 +1,6 @@
 """The story of fl-sv, one line an arrow: from private data to payouts.
 
-    companies join -> the teacher learns -> anchors -> coalitions train the small models
+    companies join -> the teacher learns -> coalitions train the small models -> anchors
         -> the law carries small losses to the large model -> values -> payouts -> ledger and report
 
 Every stage reads what earlier ones left in the journal and leaves its own result there, so a run that was killed goes
@@ -14,7 +14,6 @@ from contextlib import closing
 from flwr.serverapp import Grid
 
 from fl_sv.certainty import is_enough
-from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
 from fl_sv.cost import cost_json
 from fl_sv.journal import Journal
@@ -24,10 +23,10 @@ from fl_sv.publish import publish
 from fl_sv.report import write_report
 from fl_sv.rundir import COST, JOURNAL, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
-from fl_sv.utilities import UtilityTable, planned_rows
 from fl_sv.valuation import weighting_of
+from server.anchors import measure_anchors
 from server.job import Job, open_job
-from server.large import measure_anchors, train_teacher
+from server.large import train_teacher
 from server.sweep import sweep_coalitions, validation_values
 
 
@@ -41,10 +40,10 @@ def value_companies(
     with closing(Journal(run.file(JOURNAL))) as journal:
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
-        measure_anchors(job)  #                                   the large model untrained, and at each company alone
         for coalitions in sweep_coalitions(job):  #               the small models on all coalitions, or on a sample
-            evidence = _gather(job, curve, coalitions)  #         the utility table and what belongs to it
-            if is_enough(evidence, progress):  #                  or until every payout is certain enough
+            anchors = measure_anchors(job)  #                     the large model untrained, and on few coalitions
+            evidence = _gather(job, curve, coalitions, anchors)  # the utility table and what belongs to it
+            if is_enough(evidence, progress):  #                  a sample grows until every payout is certain enough
                 break
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts
@@ -54,20 +53,17 @@ def value_companies(
     return settlement
 
 
-def _gather(job: Job, curve: list[TeacherLoss], coalitions: list[int]) -> Evidence:
-    """The evidence on which everything after it rests; coalitions: those with the small models' utilities."""
-    config, roster, large = job.config, job.federation.roster, job.large.name
-    models = [*(model.name for model in job.small), large]
-    anchors = [EMPTY, grand(config.n_companies)]
-    if config.law.anchors == "singletons":
-        anchors += [1 << i for i in range(config.n_companies)]
-    seeds = {model: config.training.large_seeds if model == large else config.training.seeds for model in models}
-    planned = planned_rows(models, seeds, {model: anchors if model == large else coalitions for model in models})
-    table = UtilityTable(config.companies, tuple(models), planned, job.journal.scores())
+def _gather(job: Job, curve: list[TeacherLoss], coalitions: list[int], anchors: list[int]) -> Evidence:
+    """The evidence on which everything after it rests.
+
+    coalitions: those with the small models' utilities; anchors: those with the large model's.
+    """
+    config, roster = job.config, job.federation.roster
+    table = job.table(coalitions, anchors)
     return Evidence(
         config=config,
         table=table,
-        sizes={model.name: model.n_params for model in (*job.small, job.large)},
+        sizes=job.sizes,
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
         validation_NV=validation_values(job, coalitions, weighting_of(config, table, "shapley")),

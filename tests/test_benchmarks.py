@@ -8,6 +8,7 @@ from config_of import config_of
 
 import fl_sv
 from benchmarks import _baselines as baselines
+from benchmarks import alarms
 from benchmarks._updates import reconstruct
 from benchmarks.truth import noise_floor, relative_l2, sweep_large
 from fl_sv.coalitions import EMPTY, grand, members_matrix
@@ -82,3 +83,19 @@ def test_teacher_of_the_updates_is_the_grand_coalition_of_the_brute_force() -> N
         assert found.by_round_TC[-1, -1] == pytest.approx(teacher, abs=1e-5)
         assert found.by_round_TC[1:, 0] == pytest.approx(found.by_round_TC[:-1, -1])
         assert found.one_round_C[0] == pytest.approx(-np.log(3))
+
+
+def test_alarms_are_silent_on_sound_games_and_find_small_models_that_are_full() -> None:
+    sound, full = alarms.measure("none"), alarms.measure("full, 85 %")
+    assert max(sound["alarmed"].values()) <= 0.1
+    assert min(full["alarmed"].values()) == 1.0
+    assert full["error"] > 5 * sound["error"]
+
+
+def test_violations_leave_the_ends_where_they_are() -> None:
+    game = next(alarms.games())
+    for violation in (alarms.repeated, alarms.wrong, alarms.full):
+        broken = violation(game, 2, 0.3)
+        assert broken.small_CM[0] == pytest.approx(game.small_CM[0])
+        assert broken.large_C[0] == pytest.approx(game.large_C[0])
+        assert (broken.small_CM != game.small_CM).any() or (broken.large_C != game.large_C).any()

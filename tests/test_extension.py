@@ -1,5 +1,6 @@
 """A company joins or leaves: what the others trained is reused, and the result is that of a fresh run."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -23,6 +24,7 @@ models:
   large: {{kind: mlp, hidden: [32]}}
 training: {{rounds: {rounds}, batch_size: 32, learning_rate: 0.3, seeds: 2}}
 coalitions: {{waves: 2}}
+law: {{anchors: 6}}
 payouts: {{pot: {{kind: fixed, cents: 100000}}}}
 """
 
@@ -73,7 +75,8 @@ def test_run_that_extends_another_equals_a_fresh_one(
 
 def test_a_sample_extends_to_all_coalitions_and_trains_only_the_others(folder: Path, tmp_path: Path) -> None:
     design = "coalitions: {design: sampled, stop: {max_evaluations: 12}}"
-    (folder / "sampled.yaml").write_text((folder / "four.yaml").read_text().replace("coalitions: {waves: 2}", design))
+    text = (folder / "four.yaml").read_text().replace("coalitions: {waves: 2}", design)
+    (folder / "sampled.yaml").write_text(text.replace("anchors: 6", "anchors: singletons+loo"))
     assert run(folder, "sampled", tmp_path / "sampled").code == 0
     done = run(folder, "four", tmp_path / "run", "--from", tmp_path / "sampled")
     assert done.code == 0, done.err
@@ -81,6 +84,14 @@ def test_a_sample_extends_to_all_coalitions_and_trains_only_the_others(folder: P
     journal = Journal(tmp_path / "run" / rundir.JOURNAL)
     assert len(journal.wave(REUSED).coalitions) == 11  # all of the sample but the empty coalition
     journal.close()
+
+
+def test_plan_forecasts_the_bytes_of_further_large_runs_too(folder: Path) -> None:
+    forecast = json.loads(shell("plan", folder / "four.yaml", "--json").out)
+    assert forecast["large_runs_of_other_coalitions"] == 6
+    stages = json.loads((folder / "four" / rundir.COST).read_text())["stages"]
+    sent = sum(stage["bytes"] for stage in stages.values())
+    assert forecast["bytes"] <= sent <= 1.03 * forecast["bytes"]
 
 
 def refusal(folder: Path, tmp_path: Path, config_text: str, origin: Path) -> str:

@@ -41,8 +41,9 @@ def test_a_company_that_the_small_models_over_value_is_found() -> None:
                 seed_std=DATA["seed_std"][game][1:4].astype(np.float64),
             )
             found[design] += not law.holds
-    assert found["law_n"] >= 0.8 * len(NAMES), found
-    assert found["law_2n"] >= 0.9 * len(NAMES), found
+    assert found["law_0"] >= 0.7 * len(NAMES), found
+    assert found["law_n"] >= 0.95 * len(NAMES), found
+    assert found["law_2n"] >= 0.95 * len(NAMES), found
 
 
 def test_alarms_are_sentences_with_code_and_figure() -> None:
@@ -77,6 +78,21 @@ def test_a_small_model_within_its_seed_noise_is_an_alarm() -> None:
     small_CM, large_C = smooth_game()
     law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.5)
     assert [alarm[:3] for alarm in law.alarms] == ["D5:"]
+
+
+def test_a_small_model_that_is_full_is_an_alarm() -> None:
+    """From three companies on, the small models reach nothing further."""
+    small_CM, large_C = smooth_game()
+    full_CM = np.maximum(small_CM, small_CM[3])
+    law = fit_law(full_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.01)
+    assert [alarm[:3] for alarm in law.alarms] == ["D5:"] and "it is full" in law.alarms[0]
+
+
+def test_a_ladder_that_leads_far_below_the_loss_of_all_is_an_alarm() -> None:
+    small_CM, large_C = smooth_game()
+    small_CM[3] = small_CM[15] * [0.9, 0.7, 0.5]
+    law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8])
+    assert [alarm[:3] for alarm in law.alarms] == ["D3:"] and "coalition 3 = {0, 1}" in law.alarms[0]
 
 
 def test_small_and_large_models_going_opposite_ways_is_an_alarm() -> None:

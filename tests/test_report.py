@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.cost import cost_json
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import owner_key
+from fl_sv.law import NextRun
 from fl_sv.ledger import append_section, read_ledger
 from fl_sv.payouts import allocate, money, payouts_csv, read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
@@ -40,7 +42,7 @@ from fl_sv.rundir import RunDirectory
 from fl_sv.screen import summary
 from fl_sv.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.utilities import Score, UtilityTable, planned_rows
-from fl_sv.valuation import CompanyValue, Valuation
+from fl_sv.valuation import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
 
 COMPANIES = ("Ash", "Beech", "Chestnut", "Damson")
@@ -102,7 +104,8 @@ def make_valuation(config: Config) -> Valuation:
         CompanyValue(name, float(v), float(v - half), float(v + half), float(v / total), float(v / 2))
         for name, v, half in zip(COMPANIES, values, halves, strict=True)
     )
-    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", 0.0, companies)
+    order = tuple(Order(first, second, 0.9) for first, second in pairwise(COMPANIES))
+    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", 0.0, companies, order)
 
 
 def make_run(
@@ -122,6 +125,8 @@ def make_run(
         untested=("D3: needs a ladder", "D4", "D8"),
         parameters={"kappa": 0.9123456789},
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
+        complete=True,
+        next_runs=lambda pool: [NextRun(pool[-1], narrower=0.1234, price=0.7)],
         diagnostics={"D2": {"spearman": 0.61}},
     )
     valuation = make_valuation(config)

@@ -19,6 +19,7 @@ models:
 training: {rounds: 12, seeds: 2}
 teacher: {strategy: fedadam, options: {eta: 0.01}}
 coalitions: {waves: 5}
+law: {anchors: 9}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
 TABLES = ("utilities.csv", "valuation.json", "payouts.csv", "teacher.csv")
@@ -73,10 +74,11 @@ IN_THE_TEACHER = ("teacher WHERE run='teacher/0'", 5)
 IN_THE_GAMES_FEDAVG = ("teacher WHERE run='fedavg/0'", 4)
 BEFORE_THE_SWEEP = ("score", 3)
 IN_THE_SWEEP = ("wave", 2)
+IN_THE_ANCHORS = ("stack WHERE round > 3", 1)
 
 
 def test_run_killed_in_every_stage_ends_in_the_same_bytes(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    for moment in (IN_THE_TEACHER, IN_THE_GAMES_FEDAVG, BEFORE_THE_SWEEP, IN_THE_SWEEP):
+    for moment in (IN_THE_TEACHER, IN_THE_GAMES_FEDAVG, BEFORE_THE_SWEEP, IN_THE_SWEEP, IN_THE_ANCHORS):
         run = Run(tmp_path, "inline", "--resume")
         run.wait_for(*moment)
         run.process.kill()

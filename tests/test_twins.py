@@ -19,9 +19,10 @@ from fl_sv.journal import Journal
 from fl_sv.models import ModelSpec, model_specs, row_loss, tensors
 from fl_sv.progress import Progress
 from fl_sv.training import Recipe, make_recipe, train
+from server.anchors import measure_anchors
 from server.inline import InlineGrid
 from server.job import Job, open_job
-from server.large import measure_anchors
+from server.large import train_teacher
 from server.sweep import sweep_coalitions
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import Roster, to_numpy, to_record
@@ -37,6 +38,7 @@ models:
   large: {kind: mlp, hidden: [16]}
 training: {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5, weight_decay: 0.01, seeds: 2,
            schedule: cosine}
+law: {anchors: 10}
 compute: {dtype: float64, chunk: 3}
 payouts: {pot: {kind: fixed, cents: 100}}
 """
@@ -124,12 +126,15 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
     assert np.array_equal(stacks[key], swept[key][4:7])
 
 
-def test_company_training_alone_in_one_message_is_fedavg_with_one_member(job: Job) -> None:
-    measure_anchors(job)
-    for i in range(4):
-        params = one_coalition_in_plain_torch(job.config, job.large, 0, 1 << i)
+def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
+    train_teacher(job)
+    sweep_coalitions(job)
+    anchors = measure_anchors(job)
+    assert sorted(map(int.bit_count, anchors)) == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4]
+    for coalition in set(anchors) - {0, 15}:
+        params = one_coalition_in_plain_torch(job.config, job.large, 0, coalition)
         ((loss, _),) = job.validation.means(job.large, params[None], "twin")
-        assert job.journal.scores()[job.large.name, 0, 1 << i].loss == pytest.approx(loss, abs=1e-9)
+        assert job.journal.scores()[job.large.name, 0, coalition].loss == pytest.approx(loss, abs=1e-9)
 
 
 def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:

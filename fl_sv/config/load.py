@@ -14,7 +14,7 @@ from fl_sv.errors import InputError, suggestion
 MAX_PROBLEMS = 5
 MAX_LINE = 400
 MAX_BYTES = 1_000_000
-SCALAR_BRANCHES = {"bool", "int", "float", "str", "list"}
+SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")  # how they begin
 
 
 def load_config(path: str | Path) -> Config:
@@ -162,7 +162,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
     for depth, part in enumerate(location):
         models = _models_at(location[:depth])
         is_field = any(part in model.model_fields for model in models)
-        is_branch = part in SCALAR_BRANCHES if not models else len(models) > 1 and not is_field
+        is_branch = str(part).startswith(SCALAR_BRANCHES) if not models else len(models) > 1 and not is_field
         yield part, is_branch or (len(models) > 1 and any(_tag(model) == part for model in models))
 
 

@@ -280,8 +280,11 @@ class Coalitions(Frozen):
 class Law(Frozen):
     """What the large model is measured on besides the empty and the grand coalition."""
 
-    anchors: Literal["none", "singletons"] = Field(
-        "singletons", description="extra large runs: `singletons` lets every company train the large model alone"
+    anchors: Literal["none", "singletons", "singletons+loo"] | Annotated[int, Field(ge=0, le=10_000)] = Field(
+        "singletons",
+        description="extra large runs: `singletons` lets every company train the large model alone, `singletons+loo` "
+        "also all companies but one; a number makes that many runs: singletons first, then all but one, then what "
+        "narrows the values most for its price",
     )
     accept: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^D[1-9]$")], ...],
@@ -408,6 +411,7 @@ class Config(Frozen):
         _check_data(self)
         _check_models(self)
         _check_design(self)
+        _check_law(self)
         return self
 
 
@@ -524,3 +528,18 @@ def _check_design(config: Config) -> None:
         )
     if config.values.unions:
         raise ValueError("values.unions: what acting as one pays needs `coalitions.design: all`; leave the unions out")
+
+
+def _check_law(config: Config) -> None:
+    anchors, n = config.law.anchors, config.n_companies
+    if config.coalitions.design == "sampled" and isinstance(anchors, int) and anchors > n:
+        raise ValueError(
+            f"law.anchors: {anchors} extra large runs; beyond the {n} companies alone the choice needs all coalitions. "
+            "With `coalitions.design: sampled` take `singletons+loo`, or at most that many"
+        )
+    others = 2**n - 2
+    if isinstance(anchors, int) and anchors > others:
+        raise ValueError(
+            f"law.anchors: {anchors} extra large runs, but besides nobody and all {n} companies form "
+            f"only {others} coalitions; take at most that many"
+        )

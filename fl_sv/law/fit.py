@@ -5,7 +5,7 @@
 Shapes: N companies, C coalitions, M small sizes, A large runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import ndtri
 
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import Findings, examine
+from fl_sv.law.design import NextRun, best_runs
 from fl_sv.law.families import Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.posterior import Posterior, Prior, condition, progress_value_covariance
@@ -39,6 +40,11 @@ class Law:
     _game: Game
     _prior: Prior
     _posterior: Posterior
+
+    @property
+    def complete(self) -> bool:
+        """Whether every coalition has a small loss; a sampled design has not."""
+        return self._data.complete
 
     @property
     def anchors(self) -> dict[int, float]:
@@ -103,6 +109,16 @@ class Law:
             self._need_complete("value_covariance()")
         return self._game.unit**2 * progress_value_covariance(self._prior, self._posterior, self._data, weight_CN)
 
+    def next_runs(self, pool: Sequence[int], count: int = 1, given: Sequence[int] = ()) -> list[NextRun]:
+        """The `count` coalitions of `pool` whose large runs would narrow the values most for their price, in order.
+
+        given: coalitions that will be measured anyway. Measured ones are passed over, and of equally good ones the
+        first in the pool is taken. Raises InputError for a sampled design.
+        """
+        self._need_complete("next_runs()")
+        amplitude = self._posterior.amplitude(self._prior)
+        return best_runs(self._prior, self._data, amplitude, pool, count, given)
+
     def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])
 
@@ -116,7 +132,7 @@ class Law:
         return self._game.unit**2 * self._posterior.variance_C[rows]
 
     def _need_complete(self, what: str) -> None:
-        if not self._data.complete:
+        if not self.complete:
             raise InputError(
                 f"{what} needs the small losses of all 2**N coalitions; this is a sampled design of "
                 f"{len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions)."

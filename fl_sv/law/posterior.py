@@ -52,6 +52,10 @@ class Posterior:
     variance_C: NDArray[np.float64]
     weight_G: NDArray[np.float64]
 
+    def amplitude(self, prior: Prior) -> float:
+        """Root mean square of the deviations' amplitude, as the runs leave it."""
+        return float(np.sqrt(self.weight_G @ (prior.amplitude * AMPLITUDE_GRID) ** 2))
+
 
 def linearised(family: Family, data: LawData, progress_A: NDArray[np.float64], amplitude: float) -> Prior:
     """The law around its most probable parameters (three Gauss-Newton steps; the curves are nearly linear)."""
@@ -65,7 +69,7 @@ def linearised(family: Family, data: LawData, progress_A: NDArray[np.float64], a
         if not len(members_AN) or not len(theta_P):
             break
         sensitivity_AP = sensitivity_CP[data.extra]
-        factor = _factor(deviation_AA + sensitivity_AP @ sensitivity_AP.T)
+        factor = factored(deviation_AA + sensitivity_AP @ sensitivity_AP.T)
         gain_P = sensitivity_AP.T @ cho_solve(factor, progress_A - mean_C[data.extra])
         theta_P = family.prior_P + family.prior_std_P * gain_P
     return Prior(theta_P, mean_C, sensitivity_CP, amplitude)
@@ -86,7 +90,7 @@ def condition(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> P
     means, variances, scores = [], [], []
     for amplitude in amplitude_G:
         cross_AC = amplitude**2 * unit_AC + law_AC
-        factor = _factor(cross_AC[:, rows])
+        factor = factored(cross_AC[:, rows])
         weight_A = cho_solve(factor, residual_A)
         means.append(prior.mean_C + weight_A @ cross_AC)
         variances.append(law_C + amplitude**2 * own_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0))
@@ -107,7 +111,7 @@ def progress_value_covariance(
 
     def read(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, K) values of the games in the columns."""
-        return _shapley_columns(table_CK) if weight_CN is None else weight_CN.T @ table_CK
+        return shapley_columns(table_CK) if weight_CN is None else weight_CN.T @ table_CK
 
     sampled = None if weight_CN is None else _weighted_covariance(data.members_CN, weight_CN)
     unit_NN = value_covariance(data.n_companies) if sampled is None else sampled
@@ -127,7 +131,7 @@ def progress_value_covariance(
     shifts = []
     for weight, square in zip(posterior.weight_G, square_G, strict=True):
         cross_NA = square * unit_NA + fixed_NA
-        factor = _factor(square * unit_AA + fixed_AA)
+        factor = factored(square * unit_AA + fixed_AA)
         total_NN += weight * (square * unit_NN - cross_NA @ cho_solve(factor, cross_NA.T))
         shifts.append(cross_NA @ cho_solve(factor, residual_A))
     # The amplitudes disagree on the values themselves: the covariance between them.
@@ -159,7 +163,7 @@ def left_out(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> Le
     excuse it.
     """
     total_AA = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
-    inverse_AA = cho_solve(_factor(total_AA), np.eye(len(progress_A)))
+    inverse_AA = cho_solve(factored(total_AA), np.eye(len(progress_A)))
     precision_A = np.diag(inverse_AA)
     return LeftOut(inverse_AA @ (progress_A - prior.mean_C[data.extra]) / precision_A, 1 / np.sqrt(precision_A))
 
@@ -184,7 +188,7 @@ def _averaging(score_G: NDArray[np.float64]) -> NDArray[np.float64]:
     return averaged_G
 
 
-def _shapley_columns(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
+def shapley_columns(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shapley values (N, K) of the games in the columns."""
     n_companies = len(table_CK).bit_length() - 1
     columns = [shapley(np.ascontiguousarray(table_CK[:, k])) for k in range(table_CK.shape[1])]
@@ -200,7 +204,8 @@ def _weighted_covariance(members_CN: NDArray[np.bool_], weight_CN: NDArray[np.fl
     return total_NN
 
 
-def _factor(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+def factored(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    """The Cholesky factor as cho_solve takes it."""
     factor, lower = cho_factor(_jittered(matrix), lower=True)
     return factor, lower
 

@@ -73,6 +73,16 @@ def order_findings(tables: Tables, facts: Facts) -> tuple[str, ...]:
     return tuple(found)
 
 
+def order_grid(tables: Tables) -> Grid:
+    """How sure it is of each two neighbours in rank which one was worth more."""
+    return Grid(
+        caption="Neighbours in rank",
+        head=("Worth more", "than", "With a probability of"),
+        rows=tuple((pair.first, pair.second, percent(pair.probability)) for pair in tables.valuation.order),
+        source="valuation.json",
+    )
+
+
 def overlapping(companies: tuple[CompanyValue, ...]) -> list[tuple[str, ...]]:
     """Largest sets of companies whose intervals all overlap, by value from the top; names within a set likewise.
 

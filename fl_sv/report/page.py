@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from fl_sv.anchors import next_run_words
 from fl_sv.certainty import money_intervals
 from fl_sv.coalitions import EMPTY, grand, member_names
 from fl_sv.config.schema import model_name
 from fl_sv.report.facts import Facts, Grid
-from fl_sv.report.findings import Verdict, check_grid, order_findings, remarks, verdict
+from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
 from fl_sv.report.money import splits
 from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
 from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_grid, limits, steps
@@ -28,12 +29,13 @@ class Page:
     payouts: Grid
     payout_words: tuple[tuple[str, str], ...]
     order: tuple[str, ...]
+    order_grid: Grid
     remarks: tuple[str, ...]
     payout_picture: Picture | None  # None when nothing is paid
     intervals: Grid
     interval_words: str
     law_picture: Picture
-    law_words: str
+    law_words: tuple[str, ...]
     checks: Grid
     curve_picture: Picture
     unions: Grid | None
@@ -67,6 +69,7 @@ def build_page(tables: Tables) -> Page:
         payouts=payout_grid(tables, split, facts),
         payout_words=payout_words(tables, facts),
         order=order_findings(tables, facts),
+        order_grid=order_grid(tables),
         remarks=remarks(tables),
         payout_picture=bars,
         intervals=interval_grid(split, ends, facts),
@@ -109,14 +112,17 @@ def _law_points(tables: Tables) -> LawPoints:
     return LawPoints(law.small_C, law.predicted_C, law.low_C, law.high_C, anchors)
 
 
-def _law_words(tables: Tables, facts: Facts) -> str:
+def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     trained = len(tables.law.small_C)
     drawn = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
     large = model_name(tables.evidence.config.models.large)
-    return (
+    shown = (
         f"Each point is a coalition ({drawn} are drawn): to the right its loss with the small model "
         f"{tables.valuation.small_model}, upwards its loss with the large model {large}. Diamonds were measured; dots "
         f"are what the law predicts from the small models, with a faint line for the {facts.level} interval. Lower is "
         "better. The closer all points lie to one rising curve, the more the small model alone tells about the large "
         "one."
     )
+    if tables.law.next_run is None:
+        return (shown,)
+    return shown, next_run_words(tables.law.next_run, tables.evidence.config.companies)

@@ -20,7 +20,7 @@ from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, 
 _STAGES = {
     "teacher": "Teacher (large model, all companies)",
     "sweep": "Sweep (small models, coalitions)",
-    "anchors": "Anchors (large model, single companies)",
+    "anchors": "Anchors (large model, few coalitions)",
     "rest": "Rest (joining, law, tables)",
 }
 
@@ -39,8 +39,8 @@ def steps(tables: Tables, facts: Facts) -> tuple[Step, ...]:
     return (
         _companies(tables, facts),
         _teacher(tables, facts),
-        _anchors(tables),
         _sweep(tables),
+        _anchors(tables),
         _law(tables, facts),
         _values(tables, facts),
         Step(
@@ -164,7 +164,10 @@ def _anchors(tables: Tables) -> Step:
     measured = ["untrained", "trained by all companies"]
     if alone:
         measured.append(f"trained by each of {alone} companies alone")
-    further = len(anchors) - 2 - alone
+    all_but_one = sum(1 < coalition.bit_count() == config.n_companies - 1 for coalition in anchors)
+    if all_but_one:
+        measured.append(f"trained by all companies but one ({all_but_one} times)")
+    further = len(anchors) - 2 - alone - all_but_one
     if further:
         measured.append(f"trained by {counted(further, 'further coalition')}")
     return Step(

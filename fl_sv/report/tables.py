@@ -34,6 +34,7 @@ class LawTable:
     parameters: dict[str, Any]
     diagnostics: dict[str, Any]
     anchors: dict[int, float]  # measured mean loss of the large model by coalition
+    next_run: dict[str, Any] | None  # the large run that would say most for its price
     small_C: NDArray[np.float64]  # mean loss of the small model that is shown beside it
     predicted_C: NDArray[np.float64]
     low_C: NDArray[np.float64]
@@ -129,6 +130,7 @@ def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> L
         parameters=content["parameters"],
         diagnostics=content["diagnostics"],
         anchors={int(coalition): loss for coalition, loss in content["anchors"].items()},
+        next_run=content["next_run"],
         small_C=np.array(list(evidence.table.mean_losses(valuation.small_model).values())),
         predicted_C=law.predict(),
         low_C=low_C,

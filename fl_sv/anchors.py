@@ -1,0 +1,119 @@
+"""The coalitions on which the large model is measured besides nobody and all: what `law.anchors` asks for.
+
+Single companies come first, then all companies but one, then whatever narrows the values most for its price. The
+single companies are chosen by the small losses alone, all others by what the law knows once the single ones are
+measured. Equally good choices go by size and names, so that the config's order decides nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fl_sv.coalitions import EMPTY, grand, member_names, members_of
+from fl_sv.config import Config
+from fl_sv.law import Law
+from fl_sv.waves import anchor_waves
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Number of extra large runs by kind."""
+
+    alone: int
+    all_but_one: int
+    further: int
+
+    @property
+    def together(self) -> int:
+        """Runs of two companies or more."""
+        return self.all_but_one + self.further
+
+
+def wanted(config: Config) -> Wanted:
+    """What the config asks for. With two companies all but one is one alone."""
+    n, asked = config.n_companies, config.law.anchors
+    all_but_one = n if n > 2 else 0
+    if not isinstance(asked, int):
+        asked = {"none": 0, "singletons": n, "singletons+loo": n + all_but_one}[asked]
+    alone = min(asked, n)
+    rest = asked - alone
+    return Wanted(alone, min(rest, all_but_one), max(0, rest - all_but_one))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the extra large runs will take, before it is known which they are.
+
+    models: large models in messages, one way; rows: examples in one epoch of all trainings; widest: large models that
+    are trained side by side; exchanges: how often the server waits for answers.
+    """
+
+    trainings: int
+    messages: int
+    models: int
+    rows: float
+    widest: int
+    exchanges: int
+
+
+def load(config: Config, n_params: int, n_examples: int) -> Load:
+    """Single companies are taken to be of mean size, all others to be all but one of mean size.
+
+    n_params: of the large model; n_examples: of all companies together.
+    """
+    n, seeds, rounds = config.n_companies, config.training.large_seeds, config.training.rounds
+    counts = wanted(config)
+    waves = anchor_waves(config, n_params, range(counts.together))
+    return Load(
+        trainings=seeds * (counts.alone + counts.together),
+        messages=counts.alone + n * rounds * len(waves),
+        # In its first round a wave's models are still the same.
+        models=seeds * (counts.alone + n * len(waves) + (n - 1) * counts.together * (rounds - 1)),
+        rows=seeds * n_examples * (counts.alone + (n - 1) * counts.together) / n,
+        widest=seeds * max(map(len, waves), default=0),
+        exchanges=bool(counts.alone) + rounds * len(waves),
+    )
+
+
+def alone(config: Config, small_loss: Mapping[int, float]) -> list[int]:
+    """The single companies that train the large model: all, or those whose small losses lie farthest apart (maximin).
+
+    small_loss: of the largest small model, by coalition.
+    """
+    left = in_order(config, (1 << i for i in range(config.n_companies)))
+    chosen: list[int] = []
+    taken = [small_loss[EMPTY], small_loss[grand(config.n_companies)]]
+    while len(chosen) < wanted(config).alone:
+        farthest = max(left, key=lambda c: min(abs(small_loss[c] - loss) for loss in taken))
+        left.remove(farthest)
+        chosen.append(farthest)
+        taken.append(small_loss[farthest])
+    return chosen
+
+
+def together(config: Config, law: Law) -> list[int]:
+    """The coalitions of two companies or more that train the large model. law: fitted to the single companies."""
+    counts, everybody = wanted(config), grand(config.n_companies)
+    all_but_one = in_order(config, (everybody ^ 1 << i for i in range(config.n_companies)))
+    if counts.all_but_one == len(all_but_one):
+        chosen = all_but_one
+    else:
+        chosen = [run.coalition for run in law.next_runs(all_but_one, counts.all_but_one)]
+    if counts.further:
+        others = in_order(config, range(1, everybody))
+        chosen += [run.coalition for run in law.next_runs(others, counts.further, given=chosen)]
+    return chosen
+
+
+def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:
+    """By number of members, then by their names."""
+    return sorted(coalitions, key=lambda c: (c.bit_count(), sorted(config.companies[i] for i in members_of(c))))
+
+
+def next_run_words(next_run: Mapping[str, Any], companies: Sequence[str]) -> str:
+    """What the `next_run` of law.json would buy, as a sentence."""
+    members = member_names(next_run["coalition"], companies)
+    return (
+        f"The next large run that tells most for its price is {members}: it would narrow what the law leaves uncertain "
+        f"of the values by {next_run['narrower']:.1%}, for {next_run['price']:.0%} of a training of the teacher."
+    )
