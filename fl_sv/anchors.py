@@ -97,7 +97,7 @@ def together(config: Config, law: Law) -> list[int]:
     all_but_one = in_order(config, (everybody ^ 1 << i for i in range(config.n_companies)))
     chosen = [run.coalition for run in law.next_runs(all_but_one, counts.all_but_one)]
     if counts.further:
-        others = in_order(config, range(1, everybody))
+        others = in_order(config, law.coalitions)
         chosen += [run.coalition for run in law.next_runs(others, counts.further, given=chosen)]
     return chosen
 

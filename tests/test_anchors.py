@@ -91,8 +91,19 @@ def test_the_next_run_narrows_as_much_as_it_says() -> None:
 def test_runs_that_will_be_made_anyway_are_known_to_the_choice() -> None:
     law = law_of([1, 2, 4, 8])
     first, second = law.next_runs(range(16), 2)
-    assert law.next_runs(range(16), 1, given=[first.coalition]) == [second]
+    (found,) = law.next_runs(range(16), 1, given=[first.coalition])
+    assert found.coalition == second.coalition
+    assert found.narrower == pytest.approx(second.narrower)
     assert law_of(list(range(1, 15))).next_runs(range(16)) == []
+
+
+def test_values_by_weights_of_a_sample_choose_as_shapley_values_of_the_whole_table_do() -> None:
+    law, weight_CN = law_of([1, 2, 4, 8]), np.array([shapley(unit_C) for unit_C in np.eye(16)])
+    for found, weighed in zip(
+        law.next_runs(range(16), 3), law.next_runs(range(16), 3, weight_CN=weight_CN), strict=True
+    ):
+        assert (weighed.coalition, weighed.price) == (found.coalition, found.price)
+        assert weighed.narrower == pytest.approx(found.narrower)
 
 
 def test_covariance_of_values_and_deviations_by_counting_equals_the_one_through_all_coalitions() -> None:
