@@ -6,12 +6,15 @@ measured. Equally good choices go by size and names, so that the config's order 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fl_sv.coalitions import EMPTY, grand, member_names, members_of
 from fl_sv.config import Config
+from fl_sv.errors import VerificationError, listed
 from fl_sv.law import Law
+from fl_sv.utilities import UtilityTable
+from fl_sv.valuation import fit_to_table
 from fl_sv.waves import anchor_waves
 
 
@@ -100,6 +103,25 @@ def together(config: Config, law: Law) -> list[int]:
         others = in_order(config, law.coalitions)
         chosen += [run.coalition for run in law.next_runs(others, counts.further, given=chosen)]
     return chosen
+
+
+def require_anchors(config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]) -> None:
+    """Raises VerificationError unless the large model was measured on exactly what `law.anchors` asks for.
+
+    Who chooses the coalitions of the large model could choose who is paid. sizes, examples: as fit_to_table has them.
+    """
+    *_, small, large = table.models
+    measured = {coalition for model, _, coalition in table.planned if model == large}
+    asked = [EMPTY, grand(config.n_companies), *alone(config, table.mean_losses(small))]
+    if wanted(config).together and measured.issuperset(asked):
+        first = replace(table, planned=tuple(key for key in table.planned if key[0] != large or key[2] in asked))
+        asked += together(config, fit_to_table(config, first, sizes, examples))
+    if measured != set(asked):
+        differing = [member_names(c, config.companies) or "nobody" for c in sorted(measured ^ set(asked))]
+        raise VerificationError(
+            f"the coalitions of the large model are not those that law.anchors asks for: they differ in "
+            f"{listed(differing, 5)}"
+        )
 
 
 def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:

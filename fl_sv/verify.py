@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_sv import rundir
+from fl_sv.anchors import require_anchors
 from fl_sv.config.schema import Payouts
 from fl_sv.errors import FlsvError, InputError, VerificationError, listed
 from fl_sv.keys import fingerprint, raw, read_public_key
@@ -77,6 +78,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
     differences = [difference for name, difference in _file_differences(run, records) if name != but]
     try:
         evidence = read_evidence(run)
+        require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
         settlement = settle(evidence)
         differences += _value_differences(run, evidence, settlement)
         differences += _record_differences(records, evidence, settlement)
