@@ -116,7 +116,7 @@ def test_large_runs_that_the_config_did_not_ask_for_are_found(run: RunDirectory,
     evidence = read_evidence(run)
     anchors.require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
     config = with_sections(evidence.config, law={"anchors": anchors_of_config})
-    with pytest.raises(VerificationError, match="not those that law.anchors asks for"):
+    with pytest.raises(VerificationError, match=r"not those that law\.anchors asks for"):
         anchors.require_anchors(config, evidence.table, evidence.sizes, evidence.examples)
 
 
