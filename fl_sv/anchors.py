@@ -6,12 +6,20 @@ measured. Equally good choices go by size and names, so that the config's order 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fl_sv.coalitions import EMPTY, grand, member_names, members_of
 from fl_sv.config import Config
+from fl_sv.design import design_steps
+from fl_sv.errors import VerificationError, listed
 from fl_sv.law import Law
+from fl_sv.utilities import UtilityTable
+from fl_sv.valuation import fit_to_table, weighting_of
+from fl_sv.values.weighting import Sampled
 from fl_sv.waves import anchor_waves
 
 
@@ -91,18 +99,50 @@ def alone(config: Config, small_loss: Mapping[int, float]) -> list[int]:
     return chosen
 
 
-def together(config: Config, law: Law) -> list[int]:
-    """The coalitions of two companies or more that train the large model. law: fitted to the single companies."""
+def together(config: Config, law: Law, weight_CN: NDArray[np.float64] | None = None) -> list[int]:
+    """The coalitions of two companies or more that train the large model.
+
+    law: fitted to the single companies; weight_CN: of the values of a sampled design.
+    """
     counts, everybody = wanted(config), grand(config.n_companies)
     all_but_one = in_order(config, (everybody ^ 1 << i for i in range(config.n_companies)))
-    if counts.all_but_one == len(all_but_one):
-        chosen = all_but_one
-    else:
-        chosen = [run.coalition for run in law.next_runs(all_but_one, counts.all_but_one)]
-    if counts.further:
-        others = in_order(config, range(1, everybody))
-        chosen += [run.coalition for run in law.next_runs(others, counts.further, given=chosen)]
-    return chosen
+    chosen = [run.coalition for run in law.next_runs(all_but_one, counts.all_but_one, weight_CN=weight_CN)]
+    others = in_order(config, law.coalitions) if counts.further else []
+    return chosen + [run.coalition for run in law.next_runs(others, counts.further, chosen, weight_CN)]
+
+
+def chosen_together(
+    config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]
+) -> list[int]:
+    """`together`, from the table after the first step of the design and the single companies.
+
+    sizes, examples: as `fit_to_table` has them.
+    """
+    if not wanted(config).together:
+        return []
+    weighting = weighting_of(config, table, "shapley")
+    weight_CN = weighting.weight_CN if isinstance(weighting, Sampled) else None
+    return together(config, fit_to_table(config, table, sizes, examples), weight_CN)
+
+
+def require_anchors(config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]) -> None:
+    """Raises VerificationError unless the large model was measured on exactly what `law.anchors` asks for.
+
+    Who chooses the coalitions of the large model could choose who is paid. sizes, examples: as fit_to_table has them.
+    """
+    *_, small, large = table.models
+    measured = set(table.coalitions(large))
+    asked = [EMPTY, grand(config.n_companies), *alone(config, table.mean_losses(small))]
+    if measured.issuperset(asked):
+        first = {EMPTY, *design_steps(config)[0]}
+        known = tuple(key for key in table.planned if key[2] in (asked if key[0] == large else first))
+        asked += chosen_together(config, replace(table, planned=known), sizes, examples)
+    if measured != set(asked):
+        differing = [member_names(c, config.companies) or "nobody" for c in sorted(measured ^ set(asked))]
+        raise VerificationError(
+            f"the coalitions of the large model are not those that law.anchors asks for: they differ in "
+            f"{listed(differing, 5)}"
+        )
 
 
 def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:

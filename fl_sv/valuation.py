@@ -162,7 +162,7 @@ def _next_run(law: Law) -> dict[str, Any] | None:
     """The large run that would say most about the values for its price; None when all are made, or sampled."""
     if not law.complete:
         return None
-    found = law.next_runs(sorted(range(max(law.anchors)), key=lambda coalition: (coalition.bit_count(), coalition)))
+    found = law.next_runs(sorted(law.coalitions, key=lambda coalition: (coalition.bit_count(), coalition)))
     return asdict(found[0]) if found else None
 
 

@@ -15,7 +15,6 @@ from fl_sv.coalitions import EMPTY, grand, member_names, members_matrix
 from fl_sv.design import design_steps
 from fl_sv.progress import Bar
 from fl_sv.utilities import Score
-from fl_sv.valuation import fit_to_table
 from fl_sv.waves import anchor_waves
 from server.job import Job
 from strategies.coalitions import CoalitionStrategy
@@ -34,11 +33,9 @@ def measure_anchors(job: Job) -> list[int]:
     alone = anchors.alone(job.config, job.table(first, ends).mean_losses(job.small[-1].name))
     if alone:
         _train_alone(job, alone)
-    if not anchors.wanted(job.config).together:
-        return ends + alone
-    law = fit_to_table(job.config, job.table(first, ends + alone), job.sizes, job.examples)
-    together = anchors.together(job.config, law)
-    _train_together(job, together)
+    together = anchors.chosen_together(job.config, job.table(first, ends + alone), job.sizes, job.examples)
+    if together:
+        _train_together(job, together)
     return ends + alone + together
 
 

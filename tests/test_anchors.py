@@ -6,9 +6,13 @@ from config_of import config_of
 
 from fl_sv import anchors
 from fl_sv.config import Config
+from fl_sv.errors import VerificationError
 from fl_sv.law import Law, fit_law
 from fl_sv.law.process import covariance, value_cross_covariance
+from fl_sv.publish import read_evidence
+from fl_sv.rundir import RunDirectory
 from fl_sv.values import shapley
+from tests.runs import with_sections
 from tests.test_law import smooth_game
 
 EXAMPLES = (10, 20, 30, 40)
@@ -91,8 +95,29 @@ def test_the_next_run_narrows_as_much_as_it_says() -> None:
 def test_runs_that_will_be_made_anyway_are_known_to_the_choice() -> None:
     law = law_of([1, 2, 4, 8])
     first, second = law.next_runs(range(16), 2)
-    assert law.next_runs(range(16), 1, given=[first.coalition]) == [second]
+    (found,) = law.next_runs(range(16), 1, given=[first.coalition])
+    assert found.coalition == second.coalition
+    assert found.narrower == pytest.approx(second.narrower)
     assert law_of(list(range(1, 15))).next_runs(range(16)) == []
+
+
+def test_values_by_weights_of_a_sample_choose_as_shapley_values_of_the_whole_table_do() -> None:
+    law, weight_CN = law_of([1, 2, 4, 8]), np.array([shapley(unit_C) for unit_C in np.eye(16)])
+    for found, weighed in zip(
+        law.next_runs(range(16), 3), law.next_runs(range(16), 3, weight_CN=weight_CN), strict=True
+    ):
+        assert (weighed.coalition, weighed.price) == (found.coalition, found.price)
+        assert weighed.narrower == pytest.approx(found.narrower)
+
+
+@pytest.mark.parametrize("anchors_of_config", ["none", 3, "singletons+loo", 5])
+def test_large_runs_that_the_config_did_not_ask_for_are_found(run: RunDirectory, anchors_of_config: object) -> None:
+    """The run has measured the singletons."""
+    evidence = read_evidence(run)
+    anchors.require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    config = with_sections(evidence.config, law={"anchors": anchors_of_config})
+    with pytest.raises(VerificationError, match=r"not those that law\.anchors asks for"):
+        anchors.require_anchors(config, evidence.table, evidence.sizes, evidence.examples)
 
 
 def test_covariance_of_values_and_deviations_by_counting_equals_the_one_through_all_coalitions() -> None:

@@ -126,7 +126,8 @@ def make_run(
         parameters={"kappa": 0.9123456789},
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
         complete=True,
-        next_runs=lambda pool: [NextRun(pool[-1], narrower=0.1234, price=0.7)],
+        coalitions=range(16),
+        next_runs=lambda pool: [NextRun(pool[-2], narrower=0.1234, price=0.7)],
         diagnostics={"D2": {"spearman": 0.61}},
     )
     valuation = make_valuation(config)

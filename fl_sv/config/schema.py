@@ -532,10 +532,10 @@ def _check_design(config: Config) -> None:
 
 def _check_law(config: Config) -> None:
     anchors, n = config.law.anchors, config.n_companies
-    if config.coalitions.design == "sampled" and isinstance(anchors, int) and anchors > n:
+    if config.coalitions.design == "sampled" and isinstance(anchors, int) and anchors > 2 * n:
         raise ValueError(
-            f"law.anchors: {anchors} extra large runs; beyond the {n} companies alone the choice needs all coalitions. "
-            "With `coalitions.design: sampled` take `singletons+loo`, or at most that many"
+            f"law.anchors: {anchors} extra large runs; with `coalitions.design: sampled` take at most {2 * n}, the "
+            "companies alone and all but one"
         )
     others = 2**n - 2
     if isinstance(anchors, int) and anchors > others:

@@ -22,6 +22,7 @@ from fl_sv.law.process import covariance, value_covariance, value_cross_covarian
 TIE = 1e-9
 # Below this share of the largest variance a coalition is known, and what is left of it is rounding.
 KNOWN = 1e-9
+BLOCK = 512  # coalitions whose covariance with all others is in memory at once
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,27 @@ class Uncertainty:
 
 
 def best_runs(
-    prior: Prior, data: LawData, amplitude: float, pool: Sequence[int], count: int, given: Sequence[int]
+    prior: Prior,
+    data: LawData,
+    amplitude: float,
+    pool: Sequence[int],
+    count: int,
+    given: Sequence[int],
+    weight_CN: NDArray[np.float64] | None,
 ) -> list[NextRun]:
     """The `count` coalitions of `pool` to measure next, best first; of equally good ones the first in the pool.
 
-    Fewer when the pool ends. A complete table only. amplitude: of the deviations, as the runs so far leave it; given:
-    coalitions that will be measured anyway.
+    Fewer when the pool ends. amplitude: of the deviations, as the runs so far leave it; given: coalitions that will be
+    measured anyway; weight_CN: the values are weight_CN.T @ utility_C instead of Shapley values of a complete table.
+    Raises InputError when a coalition has no small loss.
     """
-    price_C = _prices(data)
-    measured = set(data.anchor_A.tolist())
-    rows = np.append(data.extra, [c for c in given if c not in measured]).astype(np.intp)
-    passed = measured.union(given)
-    left = [coalition for coalition in pool if coalition not in passed]
+    price_C, before = _prices(data), _before_any_run(prior, data, amplitude, weight_CN)
+    rows = np.union1d(data.extra, data.rows([*given])).astype(np.intp)
+    passed = {*data.anchor_A.tolist(), *rows.tolist()}
+    left = [row for row in data.rows([*pool]).tolist() if row not in passed]
     chosen: list[NextRun] = []
     while left and len(chosen) < count:
-        known = _given(prior, data, amplitude, rows)
+        known = _given(before, prior, data, amplitude, rows)
         floor = KNOWN * float(known.variance_C.max()) + 1e-300
         less_NC = known.cross_NC[:, left] ** 2 / np.maximum(known.variance_C[left], floor)
         worth = less_NC.sum(axis=0) / price_C[left]
@@ -69,26 +76,43 @@ def best_runs(
         before_N = np.sqrt(known.variance_N)
         after_N = np.sqrt(np.maximum(known.variance_N - less_NC[:, best], 0.0))
         narrower = 1 - float(after_N.sum() / before_N.sum()) if before_N.any() else 0.0
-        coalition = left.pop(best)
-        chosen.append(NextRun(coalition, narrower, float(price_C[coalition])))
-        rows = np.append(rows, coalition)
+        row = left.pop(best)
+        chosen.append(NextRun(data.coalition_C[row], narrower, float(price_C[row])))
+        rows = np.append(rows, row)
     return chosen
 
 
-def _given(prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]) -> Uncertainty:
+def _before_any_run(
+    prior: Prior, data: LawData, amplitude: float, weight_CN: NDArray[np.float64] | None
+) -> Uncertainty:
+    members_CN, law_CP, square = data.members_CN, prior.sensitivity_CP, amplitude**2
+    if weight_CN is None:
+        law_NP = shapley_columns(law_CP)
+        unit_NC, unit_N = value_cross_covariance(members_CN), np.diag(value_covariance(data.n_companies))
+    else:
+        law_NP = weight_CN.T @ law_CP
+        blocks = [members_CN[start : start + BLOCK] for start in range(0, len(members_CN), BLOCK)]
+        unit_NC = np.concatenate([weight_CN.T @ covariance(members_CN, block) for block in blocks], axis=1)
+        unit_N = np.sum(unit_NC * weight_CN.T, axis=1)
+    return Uncertainty(
+        law_NP @ law_CP.T + square * unit_NC,
+        np.sum(law_CP**2, axis=1) + square * variance(members_CN),
+        np.sum(law_NP**2, axis=1) + square * unit_N,
+    )
+
+
+def _given(before: Uncertainty, prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]) -> Uncertainty:
     """What the runs in `rows` leave uncertain."""
+    if not len(rows):
+        return before
     members_CN, law_CP = data.members_CN, prior.sensitivity_CP
-    law_NP, square = shapley_columns(law_CP), amplitude**2
-    cross_NC = law_NP @ law_CP.T + square * value_cross_covariance(members_CN)
-    variance_C = np.sum(law_CP**2, axis=1) + square * variance(members_CN)
-    variance_N = np.sum(law_NP**2, axis=1) + square * np.diag(value_covariance(data.n_companies))
-    if len(rows):
-        cross_AC = square * covariance(members_CN[rows], members_CN) + law_CP[rows] @ law_CP.T
-        factor, cross_NA = factored(cross_AC[:, rows]), cross_NC[:, rows]
-        variance_C = variance_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0)
-        variance_N = variance_N - np.sum(cross_NA.T * cho_solve(factor, cross_NA.T), axis=0)
-        cross_NC = cross_NC - cho_solve(factor, cross_NA.T).T @ cross_AC
-    return Uncertainty(cross_NC, variance_C, np.maximum(variance_N, 0.0))
+    cross_AC = amplitude**2 * covariance(members_CN[rows], members_CN) + law_CP[rows] @ law_CP.T
+    factor, cross_NA = factored(cross_AC[:, rows]), before.cross_NC[:, rows]
+    return Uncertainty(
+        before.cross_NC - cho_solve(factor, cross_NA.T).T @ cross_AC,
+        before.variance_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0),
+        np.maximum(before.variance_N - np.sum(cross_NA.T * cho_solve(factor, cross_NA.T), axis=0), 0.0),
+    )
 
 
 def _prices(data: LawData) -> NDArray[np.float64]:

@@ -47,6 +47,11 @@ class Law:
         return self._data.complete
 
     @property
+    def coalitions(self) -> tuple[int, ...]:
+        """Those with a small loss, ascending."""
+        return self._data.coalition_C
+
+    @property
     def anchors(self) -> dict[int, float]:
         """Measured mean loss of every large run, by coalition."""
         runs = [self._data.coalition_C[row] for row in self._data.anchor_A]
@@ -109,15 +114,24 @@ class Law:
             self._need_complete("value_covariance()")
         return self._game.unit**2 * progress_value_covariance(self._prior, self._posterior, self._data, weight_CN)
 
-    def next_runs(self, pool: Sequence[int], count: int = 1, given: Sequence[int] = ()) -> list[NextRun]:
+    def next_runs(
+        self,
+        pool: Sequence[int],
+        count: int = 1,
+        given: Sequence[int] = (),
+        weight_CN: NDArray[np.float64] | None = None,
+    ) -> list[NextRun]:
         """The `count` coalitions of `pool` whose large runs would narrow the values most for their price, in order.
 
-        given: coalitions that will be measured anyway. Measured ones are passed over, and of equally good ones the
-        first in the pool is taken. Raises InputError for a sampled design.
+        given: coalitions that will be measured anyway. weight_CN: of the values weight_CN.T @ utility_C, over the
+        coalitions of a sampled design, ascending, instead of Shapley values. Measured coalitions are passed over, and
+        of equally good ones the first in the pool is taken. Raises InputError for a sampled design without weights and
+        for a coalition without a small loss.
         """
-        self._need_complete("next_runs()")
+        if weight_CN is None:
+            self._need_complete("next_runs()")
         amplitude = self._posterior.amplitude(self._prior)
-        return best_runs(self._prior, self._data, amplitude, pool, count, given)
+        return best_runs(self._prior, self._data, amplitude, pool, count, given, weight_CN)
 
     def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])
