@@ -128,7 +128,7 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
 
 def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
     train_teacher(job)
-    sweep_coalitions(job)
+    list(sweep_coalitions(job))
     anchors = measure_anchors(job)
     assert sorted(map(int.bit_count, anchors)) == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4]
     for coalition in set(anchors) - {0, 15}:
