@@ -89,6 +89,8 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         per_coalition * (taking_part + half * n * (training.rounds - 1))
         + large_bytes * (large_messages + singletons * training.large_seeds)
     )
+    listening = n * bool(config.students)  # the finished teacher goes to every company, and nothing comes back
+    n_bytes += large_bytes * listening
 
     workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1
     widest = max(map(len, waves))
@@ -105,13 +107,14 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         )
 
     epochs = training.local_epochs * training.rounds
-    small_seconds = sum(seconds_per_row(config, model, stacked=min(half, config.compute.chunk)) for model in small)
+    stacked, students = min(half, config.compute.chunk), bool(config.students)
+    small_seconds = sum(seconds_per_row(config, model, stacked=stacked, students=students) for model in small)
     sweep = small_seconds * float(rows_N.sum()) * half * epochs * training.seeds / min(workers, n)
     large_row = seconds_per_row(config, large, stacked=1)
     # A round waits for its largest company, however many workers there are.
     teacher = large_row * max(float(rows_N.sum()) / min(workers, n), float(rows_N.max())) * epochs * large_runs
     alone = large_row * float(rows_N.sum()) * epochs * training.large_seeds * bool(singletons) / min(workers, n)
-    exchanges = training.rounds * (large_runs + len(waves)) + 2
+    exchanges = training.rounds * (large_runs + len(waves)) + 2 + students
     seconds = sweep + teacher + alone + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
     if seconds > config.compute.max_hours * 3600:
         raise InputError(
@@ -123,7 +126,7 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         n_companies=n,
         coalitions=2**n,
         trainings=(2**n - 1) * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
-        messages=n + large_messages + taking_part * training.rounds + singletons,
+        messages=n + large_messages + taking_part * training.rounds + singletons + listening,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
         seconds=round(seconds, 1),

@@ -19,6 +19,7 @@ from fl_sv.utilities import Score
 from fl_sv.valuation import semivalue_coefficients
 from fl_sv.waves import plan_waves
 from server.job import Job
+from server.students import send_teacher
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
@@ -36,6 +37,8 @@ def sweep_coalitions(job: Job) -> None:
     finished = job.journal.finished_waves()
     known = job.journal.wave_coalitions(REUSED) if REUSED in finished else []
     waves = plan_waves(job.config, [model.n_params for model in job.small], known)
+    if job.config.students and any(number not in finished for number in range(len(waves))):
+        send_teacher(job)
     with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
         for number, coalitions in enumerate(waves):
             if number in finished:

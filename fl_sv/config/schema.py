@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 CompanyName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$", max_length=64, strip_whitespace=False)
@@ -242,6 +242,72 @@ class Teacher(Frozen):
     options: dict[str, Scalar] = Field({}, description="arguments of the strategy's constructor, by Flower's names")
 
 
+# --- students -----------------------------------------------------------------------------------------------------
+
+
+class HintonOptions(Frozen):
+    """None of its own: `weight` says how much it counts."""
+
+
+class DkdOptions(Frozen):
+    """Weights of target against rest, and among the rest."""
+
+    alpha: float = Field(1.0, ge=0, le=1e6)
+    beta: float = Field(8.0, ge=0, le=1e6)
+
+
+class LogitL2Options(Frozen):
+    """None."""
+
+
+class SmoothL1Options(Frozen):
+    """Where the squared error turns into the absolute one."""
+
+    beta: float = Field(1.0, ge=0, le=1e6)
+
+
+class NoisyTeacherOptions(Frozen):
+    """How the teacher is disturbed, and how often."""
+
+    sigma: float = Field(0.3, ge=0, le=1e3)
+    mode: Literal["multiplicative", "additive"] = "multiplicative"
+    granularity: Literal["per_logit", "per_sample"] = "per_logit"
+    probability: float = Field(0.5, ge=0, le=1)
+
+
+LOSS_OPTIONS: dict[str, type[Frozen]] = {
+    "hinton": HintonOptions,
+    "dkd": DkdOptions,
+    "logit_l2": LogitL2Options,
+    "smooth_l1": SmoothL1Options,
+    "noisy_teacher": NoisyTeacherOptions,
+}
+SOFT_LOSSES = ("hinton", "dkd")  # of probabilities, at a temperature
+
+
+class Distillation(Frozen):
+    """Students: small models that listen to the finished teacher. Without this section all models are plain."""
+
+    loss: Literal["hinton", "dkd", "logit_l2", "smooth_l1", "noisy_teacher"] = Field(
+        "hinton", description="how far a student is from the teacher, by the logits of a row (docs/distillation.md)"
+    )
+    weight: float = Field(
+        ge=0,
+        le=1,
+        description="of the loss in every small model of the coalitions: they minimise (1 - weight) CE + weight loss "
+        "(regression: squared error); 0 leaves them plain",
+    )
+    temperature: float | None = Field(
+        None, ge=1e-6, le=1e6, description="of the softmax (no unit), for hinton and dkd; 4 without it"
+    )
+    options: dict[str, Scalar] = Field({}, description="the loss's own: dkd, smooth_l1 and noisy_teacher have some")
+    transfer_set: Literal["own"] = Field(
+        "own",
+        description="rows on which the small models listen: the company's own, since any other rows would make the "
+        "models of all coalitions alike",
+    )
+
+
 # --- valuation ----------------------------------------------------------------------------------------------------
 
 
@@ -368,6 +434,7 @@ class Config(Frozen):
     models: Models = Field(description="the small models and the large one")
     training: Training = Field(Training(), description="federated training, the same for all")
     teacher: Teacher = Field(Teacher(), description="strategy of the large model")
+    distillation: Distillation | None = Field(None, description="students of the teacher; none without it")
     coalitions: Coalitions = Field(Coalitions(), description="which coalitions train, and in which waves")
     law: Law = Field(Law(), description="from small losses to large ones")
     values: Values = Field(Values(), description="semivalue and level of the intervals")
@@ -380,11 +447,18 @@ class Config(Frozen):
     def n_companies(self) -> int:
         return len(self.companies)
 
+    @property
+    def students(self) -> Distillation | None:
+        """How the small models listen to the teacher; None when they are plain."""
+        return self.distillation if self.distillation is not None and self.distillation.weight > 0 else None
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_companies(self)
         _check_data(self)
         _check_models(self)
+        if self.distillation is not None:
+            _check_distillation(self.distillation, self.data)
         return self
 
 
@@ -474,3 +548,24 @@ def _check_models(config: Config) -> None:
             f"models: {doubles[0]!r} stands twice; every size is another one, the large model larger than all small "
             "ones, and a `name` tells apart what is written alike"
         )
+
+
+def _check_distillation(distillation: Distillation, data: Data) -> None:
+    loss = distillation.loss
+    if loss in SOFT_LOSSES and (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression":
+        others = ", ".join(name for name in LOSS_OPTIONS if name not in SOFT_LOSSES)
+        raise ValueError(
+            f"distillation.loss: {loss} compares class probabilities, and this is a regression; allowed are {others}"
+        )
+    if distillation.temperature is not None and loss not in SOFT_LOSSES:
+        raise ValueError(f"distillation.temperature: {loss} has none; it belongs to {' and '.join(SOFT_LOSSES)}")
+    try:
+        LOSS_OPTIONS[loss].model_validate(distillation.options)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        allowed = ", ".join(LOSS_OPTIONS[loss].model_fields) or "none"
+        unknown = problem["type"] == "extra_forbidden"
+        what = f"{loss} has no such option" if unknown else f"{problem['msg']}; given {problem['input']!r}"
+        raise ValueError(
+            f"distillation.options.{problem['loc'][0]}: {what}. The options of {loss}: {allowed}"
+        ) from None

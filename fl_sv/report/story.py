@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from fl_sv.coalitions import EMPTY
 from fl_sv.config.schema import (
     ColumnPartition,
+    Config,
     DirichletPartition,
     IidPartition,
     Partition,
@@ -185,8 +186,19 @@ def _sweep(tables: Tables) -> Step:
         "Small models on every coalition",
         f"A coalition is a group of companies; {evidence.config.n_companies} companies form {coalitions:,}, nobody at "
         f"all included. Each trains the small {'model' if len(small) == 1 else 'models'} {sizes} by the same process "
-        f"with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. "
+        f"with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. {_listening(evidence.config)}"
         "A training that failed stops the run; it never becomes a number.",
+    )
+
+
+def _listening(config: Config) -> str:
+    students = config.students
+    if students is None:
+        return ""
+    return (
+        "They are students of the finished teacher: each company asked it once about its own rows, and every model "
+        f"minimises {percent(1 - students.weight, 0)} its own loss and {percent(students.weight, 0)} the loss "
+        f"{students.loss} between its answers and the teacher's. "
     )
 
 
