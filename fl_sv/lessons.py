@@ -51,10 +51,11 @@ def student_loss(students: Distillation, task: Task) -> Callable[[Tensor, Tensor
     return rows
 
 
-def distance(students: Distillation) -> distillation.Loss:
-    """The config's loss. That of a noisy teacher takes logits which are disturbed already."""
+def distance(students: Distillation, generator: torch.Generator | None = None) -> distillation.Loss:
+    """The config's loss. That of a noisy teacher draws from `generator`, or takes logits that are disturbed already."""
     if students.loss == "noisy_teacher":
-        return distillation.loss("logit_l2")
+        noisy = {"generator": generator, **_options(students)}
+        return distillation.loss("logit_l2") if generator is None else distillation.loss("noisy_teacher", **noisy)
     options = _options(students) | ({"alpha": 1.0} if students.loss == "hinton" else {})
     return distillation.loss(students.loss, **options)
 

@@ -9,7 +9,8 @@ import numpy as np
 import psutil
 
 from fl_sv.config import Config
-from fl_sv.data import company_data, operator_data
+from fl_sv.config.schema import PublicRows
+from fl_sv.data import company_data, operator_data, public_rows
 from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
 from fl_sv.waves import bytes_per_coalition, plan_waves
@@ -55,6 +56,8 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
         )
     check_strategy(config)
     scaling = operator_data(config).scaling
+    if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
+        public_rows(config, scaling)
     if config.data.source == "own" and not own_data:
         return {}
     return {company: len(company_data(config, company, scaling)) for company in config.companies}
@@ -114,8 +117,9 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     # A round waits for its largest company, however many workers there are.
     teacher = large_row * max(float(rows_N.sum()) / min(workers, n), float(rows_N.max())) * epochs * large_runs
     alone = large_row * float(rows_N.sum()) * epochs * training.large_seeds * bool(singletons) / min(workers, n)
+    student = _student_seconds(config, large_row)
     exchanges = training.rounds * (large_runs + len(waves)) + 2 + students
-    seconds = sweep + teacher + alone + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
+    seconds = sweep + teacher + alone + student + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
     if seconds > config.compute.max_hours * 3600:
         raise InputError(
             f"The run is expected to take {seconds / 3600:.1f} hours on this machine; compute.max_hours is "
@@ -125,7 +129,10 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     return Plan(
         n_companies=n,
         coalitions=2**n,
-        trainings=(2**n - 1) * len(small) * training.seeds + large_runs + singletons * training.large_seeds,
+        trainings=(2**n - 1) * len(small) * training.seeds
+        + large_runs
+        + singletons * training.large_seeds
+        + bool(config.deployed),
         messages=n + large_messages + taking_part * training.rounds + singletons + listening,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
@@ -134,6 +141,19 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         large_runs_of_grand_coalition=large_runs,
         sweep_share_of_teacher_flops=small_flops / (large.forward_flops * float(rows_N.sum()) * large_runs),
     )
+
+
+def _student_seconds(config: Config, large_row: float) -> float:
+    """Of the deployed student, `large_row` being a training step of the teacher on a row; 0 when there is none."""
+    from fl_sv.calibration import seconds_per_row
+    from fl_sv.deployed import deployed_spec, n_rows, teacher_passes
+
+    if config.deployed is None:
+        return 0.0
+    scaling = operator_data(config).scaling
+    rows = n_rows(config, config.deployed, scaling)
+    row = seconds_per_row(config, deployed_spec(config, config.deployed, scaling), stacked=1)
+    return rows * (config.deployed.epochs * row + teacher_passes(config.deployed, rows) * large_row)
 
 
 def plan_text(plan: Plan) -> str:

@@ -22,10 +22,11 @@ from fl_sv.progress import Progress
 from fl_sv.publish import publish
 from fl_sv.report import write_report
 from fl_sv.rundir import COST, JOURNAL, RunDirectory
-from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
+from fl_sv.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
 from fl_sv.utilities import UtilityTable, planned_rows
 from server.job import Job, open_job
 from server.large import measure_anchors, train_teacher
+from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
 
 
@@ -39,9 +40,10 @@ def value_companies(
     with closing(Journal(run.file(JOURNAL))) as journal:
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
+        student = deploy_student(job)  #                          what is deployed, unless it is the teacher itself
         measure_anchors(job)  #                                   the large model untrained, and at each company alone
         sweep_coalitions(job)  #                                  the small models on every coalition
-        evidence = _gather(job, curve)  #                         the utility table and what belongs to it
+        evidence = _gather(job, curve, student)  #                the utility table and what belongs to it
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts
     run.write_text(COST, cost_json(costs, time.perf_counter() - started))
@@ -50,7 +52,7 @@ def value_companies(
     return settlement
 
 
-def _gather(job: Job, curve: list[TeacherLoss]) -> Evidence:
+def _gather(job: Job, curve: list[TeacherLoss], student: StudentLoss | None) -> Evidence:
     """The evidence on which everything after it rests."""
     config, roster, large = job.config, job.federation.roster, job.large.name
     models = [*(model.name for model in job.small), large]
@@ -69,4 +71,5 @@ def _gather(job: Job, curve: list[TeacherLoss]) -> Evidence:
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
         validation_NV=validation_values(job),
         curve=tuple(curve),
+        student=student,
     )

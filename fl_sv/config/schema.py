@@ -285,6 +285,67 @@ LOSS_OPTIONS: dict[str, type[Frozen]] = {
 SOFT_LOSSES = ("hinton", "dkd")  # of probabilities, at a temperature
 
 
+class PublicRows(Frozen):
+    """Rows that everybody may see: a file with the columns of the other data. Its targets are not looked at."""
+
+    kind: Literal["public"]
+    file: str = Field(min_length=1, description="a data file (.npz, .csv, .parquet); zeros will do as targets")
+
+
+class InventedRows(Frozen):
+    """Rows that nobody owns. All inputs lie in one box, in scaled units."""
+
+    rows: int = Field(2000, ge=2, le=1_000_000, description="how many")
+    low: float = Field(ge=-1e6, le=1e6, description="the box's lower end in every input, in scaled units")
+    high: float = Field(ge=-1e6, le=1e6, description="the box's upper end in every input, in scaled units")
+
+
+class GaussianRows(InventedRows):
+    """Normal noise about the box's centre; the ends are two standard deviations away."""
+
+    kind: Literal["gaussian"]
+
+
+class UniformRows(InventedRows):
+    """All possible rows alike."""
+
+    kind: Literal["uniform"]
+
+
+class InversionRows(InventedRows):
+    """What the teacher takes for each class, by gradient descent from uniform rows."""
+
+    kind: Literal["inversion"]
+    steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the rows")
+
+
+class GeneratorRows(InventedRows):
+    """A small generator's, trained against the teacher alone."""
+
+    kind: Literal["generator"]
+    steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the generator")
+
+
+class DensityRows(InventedRows):
+    """Samples of the density that the teacher implies."""
+
+    kind: Literal["density"]
+    steps: int = Field(200, ge=1, le=100_000, description="Langevin steps of each row")
+
+
+TransferRows = Annotated[
+    PublicRows | GaussianRows | UniformRows | InversionRows | GeneratorRows | DensityRows, Field(discriminator="kind")
+]
+
+
+class Deployed(Frozen):
+    """A student that the operator distils from the finished teacher by the loss alone, and deploys in its place."""
+
+    model: Model = Field(description="the student; batch size, momentum and learning rate are those of `training`")
+    transfer_set: TransferRows = Field(description="rows on which it listens")
+    epochs: int = Field(20, ge=1, le=10_000, description="passes over these rows")
+
+
 class Distillation(Frozen):
     """Students: small models that listen to the finished teacher. Without this section all models are plain."""
 
@@ -305,6 +366,9 @@ class Distillation(Frozen):
         "own",
         description="rows on which the small models listen: the company's own, since any other rows would make the "
         "models of all coalitions alike",
+    )
+    deployed: Deployed | None = Field(
+        None, description="a student that is deployed instead of the teacher; a performance pot then pays by it"
     )
 
 
@@ -452,6 +516,11 @@ class Config(Frozen):
         """How the small models listen to the teacher; None when they are plain."""
         return self.distillation if self.distillation is not None and self.distillation.weight > 0 else None
 
+    @property
+    def deployed(self) -> Deployed | None:
+        """The student that is deployed; None when it is the teacher itself."""
+        return None if self.distillation is None else self.distillation.deployed
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_companies(self)
@@ -552,7 +621,10 @@ def _check_models(config: Config) -> None:
 
 def _check_distillation(distillation: Distillation, data: Data) -> None:
     loss = distillation.loss
-    if loss in SOFT_LOSSES and (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression":
+    regression = (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
+    if distillation.deployed is not None:
+        _check_transfer_rows(distillation.deployed.transfer_set, regression=regression)
+    if loss in SOFT_LOSSES and regression:
         others = ", ".join(name for name in LOSS_OPTIONS if name not in SOFT_LOSSES)
         raise ValueError(
             f"distillation.loss: {loss} compares class probabilities, and this is a regression; allowed are {others}"
@@ -569,3 +641,16 @@ def _check_distillation(distillation: Distillation, data: Data) -> None:
         raise ValueError(
             f"distillation.options.{problem['loc'][0]}: {what}. The options of {loss}: {allowed}"
         ) from None
+
+
+def _check_transfer_rows(rows: TransferRows, *, regression: bool) -> None:
+    where = "distillation.deployed.transfer_set"
+    if isinstance(rows, PublicRows):
+        return
+    if not rows.low < rows.high:
+        raise ValueError(f"{where}: low is {rows.low:g} and high is {rows.high:g}; a box needs low < high")
+    if regression and isinstance(rows, InversionRows | GeneratorRows | DensityRows):
+        raise ValueError(
+            f"{where}: the rows of kind {rows.kind} are made from class probabilities, and this is a regression; "
+            "allowed are public, gaussian, uniform"
+        )

@@ -9,6 +9,7 @@ from fl_sv.config.schema import (
     ColumnPartition,
     Config,
     DirichletPartition,
+    Distillation,
     IidPartition,
     Partition,
     SizesPartition,
@@ -17,9 +18,11 @@ from fl_sv.config.schema import (
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
 from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, short
+from fl_sv.settlement import StudentLoss
 
 _STAGES = {
     "teacher": "Teacher (large model, all companies)",
+    "student": "Student (deployed; the operator's)",
     "sweep": "Sweep (small models, all coalitions)",
     "anchors": "Anchors (large model, single companies)",
     "rest": "Rest (joining, law, tables)",
@@ -40,6 +43,7 @@ def steps(tables: Tables, facts: Facts) -> tuple[Step, ...]:
     return (
         _companies(tables, facts),
         _teacher(tables, facts),
+        *_student(tables, facts),
         _anchors(tables),
         _sweep(tables),
         _law(tables, facts),
@@ -154,8 +158,27 @@ def _teacher(tables: Tables, facts: Facts) -> Step:
         f"{counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of {training.batch_size:,} "
         f"(learning rate {_rate(evidence.config.models.large.learning_rate, training.learning_rate)}, "
         f"{training.schedule}); its data never leave it. The results are combined by the strategy "
-        f"{evidence.config.teacher.strategy}. Deployed is the model of seed 0, with a loss of "
-        f"{facts.value(-evidence.deployed_utility)} {facts.unit}.",
+        f"{evidence.config.teacher.strategy}. {'Deployed' if evidence.student is None else 'The teacher'} is the model "
+        f"of seed 0, with a loss of {facts.value(evidence.curve[-1].loss)} {facts.unit}.",
+    )
+
+
+def _student(tables: Tables, facts: Facts) -> tuple[Step, ...]:
+    """What is deployed in the teacher's place, if anything is."""
+    student, distillation = tables.evidence.student, tables.evidence.config.distillation
+    if student is None or distillation is None:
+        return ()
+    return (Step("The deployed student", student_words(student, distillation, facts)),)
+
+
+def student_words(student: StudentLoss, distillation: Distillation, facts: Facts) -> str:
+    """Who it is, how it learned and how good it is."""
+    hits = "" if student.accuracy is None else f", and it classifies {percent(student.accuracy)} rightly"
+    return (
+        f"Deployed in the teacher's place is a student, {student.model} with {student.parameters:,} parameters. The "
+        f"operator trained it to answer as the teacher does (loss {distillation.loss}) on {student.rows:,} rows of "
+        f"the kind {student.transfer_set}, none of them a company's or from the validation set. Its loss on the "
+        f"validation examples is {facts.value(student.loss)} {facts.unit}{hits}."
     )
 
 
