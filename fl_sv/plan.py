@@ -101,12 +101,13 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         (workers * on_ray + 1) * PROCESS_BYTES
         + widest * per_coalition * (6 + 4 * min(n, workers + 2))  # float64 sums, records, messages under way
         + large_bytes * (8 + 4 * n)
+        + _transfer_bytes(config, large.forward_flops)
     )
     free = psutil.virtual_memory().available
     if memory > free:
         raise InputError(
             f"The run needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Lower "
-            "coalitions.wave_megabytes, compute.workers or the width of the large model."
+            "coalitions.wave_megabytes, compute.workers, the width of the large model or a transfer set's rows."
         )
 
     epochs = training.local_epochs * training.rounds
@@ -154,6 +155,20 @@ def _student_seconds(config: Config, large_row: float) -> float:
     rows = n_rows(config, config.deployed, scaling)
     row = seconds_per_row(config, deployed_spec(config, config.deployed, scaling), stacked=1)
     return rows * (config.deployed.epochs * row + teacher_passes(config.deployed, rows) * large_row)
+
+
+def _transfer_bytes(config: Config, forward_flops: int) -> float:
+    """What the deployed student's rows take at once, with the teacher's activations and their gradients."""
+    from fl_sv.deployed import n_rows
+
+    if config.deployed is None:
+        return 0.0
+    scaling = operator_data(config).scaling
+    inputs = math.prod(scaling.task.input_shape)
+    activations = forward_flops / (2 * inputs)  # about the units of an MLP
+    return (
+        n_rows(config, config.deployed, scaling) * 4 * (inputs + activations) * np.dtype(config.compute.dtype).itemsize
+    )
 
 
 def plan_text(plan: Plan) -> str:

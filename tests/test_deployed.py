@@ -1,5 +1,6 @@
 """The student that is deployed in the teacher's place: its rows, its training, and that the pot follows it."""
 
+import json
 import math
 import threading
 from pathlib import Path
@@ -199,6 +200,20 @@ def test_student_that_is_in_the_journal_is_not_trained_again(deployed_run: RunDi
     again = simulated(deployed_run.config, tmp_path / "run")
     for name in (rundir.STUDENT, rundir.UTILITIES, rundir.VALUATION, rundir.PAYOUTS):
         assert again.read_text(name) == deployed_run.read_text(name)
+
+
+def test_plan_counts_the_student_and_refuses_more_rows_than_memory_holds(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "game.yaml").write_text(yaml.safe_dump(game().model_dump(mode="json")))
+    plain, student = (json.loads(command("plan", path, "--json").out) for path in (SMOKE, tmp_path / "game.yaml"))
+    assert student["trainings"] == plain["trainings"] + 1
+    assert student["messages"] == plain["messages"]
+    content = game().model_dump(mode="json")
+    content["distillation"]["deployed"]["transfer_set"]["rows"] = 1_000_000
+    content["models"]["large"]["hidden"] = [16_384]
+    (tmp_path / "game.yaml").write_text(yaml.safe_dump(content))
+    answer = command("plan", tmp_path / "game.yaml")
+    assert answer.code == 2
+    assert "a transfer set's rows" in answer.err
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
