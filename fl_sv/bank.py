@@ -87,9 +87,9 @@ def stack_outputs(model: ModelSpec, params_CP: Tensor, x: Tensor) -> Tensor:
 
 def _train_mlps(model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe, lesson: Lesson | None) -> Tensor:
     views = _own_views(model, params_CP)
-    delta_of: Delta = (
-        partial(delta_of_rows, loss_of=lesson.loss_of) if lesson else partial(plain_delta, kind=model.task.kind)
-    )
+    delta_of: Delta = partial(plain_delta, kind=model.task.kind)
+    if lesson:
+        delta_of = lesson.delta_of or partial(delta_of_rows, loss_of=lesson.loss_of)
     if recipe.momentum or recipe.weight_decay or recipe.proximal_mu:
         descend = _sgd(views, partial(mlp_gradients, views, delta_of=delta_of), recipe)
     else:

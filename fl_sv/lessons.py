@@ -20,6 +20,8 @@ from fl_sv.models import row_loss
 from fl_sv.streams import stream_seed
 from fl_sv.training import Lesson, Recipe
 
+TEMPERATURE = 4.0  # the library's default
+
 
 def make_lesson(config: Config, task: Task, logits_nK: Tensor, recipe: Recipe, *key: int | str) -> Lesson:
     """The lesson of one round from the teacher's logits to all of a company's rows.
@@ -33,7 +35,7 @@ def make_lesson(config: Config, task: Task, logits_nK: Tensor, recipe: Recipe, *
     if students.loss == "noisy_teacher":
         generator = torch.Generator().manual_seed(stream_seed(config.seed, *key, "noisy teacher"))
         said = [distillation.perturb(s_BK.cpu(), generator=generator, **_options(students)).to(s_BK) for s_BK in said]
-    return Lesson(student_loss(students, task), tuple(said))
+    return Lesson(student_loss(students, task), tuple(said), student_delta(students, task))
 
 
 def student_loss(students: Distillation, task: Task) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -49,6 +51,29 @@ def student_loss(students: Distillation, task: Task) -> Callable[[Tensor, Tensor
         return (1 - weight) * own(outputs_BK, target_B) + weight * soft_B
 
     return rows
+
+
+def student_delta(students: Distillation, task: Task) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """The gradient of the mean `student_loss` with respect to outputs (C, K, B), written out where it is simple.
+
+    torch's own gradient takes twice as long as the rest of a step of narrow MLPs. None: there is no such form.
+    """
+    if task.kind == "regression" or students.loss in ("dkd", "smooth_l1"):
+        return None
+    weight, heat = students.weight, students.temperature or TEMPERATURE
+
+    def soft(outputs_CKB: Tensor, t_BK: Tensor) -> Tensor:
+        if students.loss == "hinton":
+            return (outputs_CKB / heat).softmax(1).sub_((t_BK / heat).softmax(1).T).mul_(heat)
+        return outputs_CKB - t_BK.T
+
+    def delta(outputs_CKB: Tensor, target_B: Tensor, t_BK: Tensor) -> Tensor:
+        hard = outputs_CKB.softmax(1)
+        hard[:, target_B, torch.arange(len(target_B), device=target_B.device)] -= 1
+        mean = hard.mul_(1 - weight).add_(soft(outputs_CKB, t_BK), alpha=weight)
+        return mean.div_(len(target_B))
+
+    return delta
 
 
 def distance(students: Distillation, generator: torch.Generator | None = None) -> distillation.Loss:

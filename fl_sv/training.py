@@ -37,10 +37,12 @@ class Lesson:
     """What a company's students hear in one round besides their targets (`fl_sv.lessons` makes it).
 
     loss_of: each row's loss (B,) from outputs (B, K), targets (B,) and the teacher's logits (B, K).
+    delta_of: the gradient of its mean for outputs (C, K, B) of a stack, where somebody has written it out.
     """
 
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor]
     logits: tuple[Tensor, ...]  # the teacher's (B, K) to the rows of each step
+    delta_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 def make_recipe(

@@ -89,9 +89,11 @@ def test_hinton_counts_no_cross_entropy_of_its_own() -> None:
     assert distance(students)(s, t).item() == pytest.approx(kl.item())
 
 
-@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize(
-    "task_kind, loss", [("classification", loss) for loss in LOSSES] + [("regression", "logit_l2")]
+    "kind, task_kind, loss",
+    [(kind, "classification", "hinton") for kind in MODELS]
+    + [(kind, "classification", loss) for kind in ("deep mlp", "module") for loss in LOSSES if loss != "hinton"]
+    + [("mlp", "regression", "logit_l2"), ("module", "regression", "smooth_l1")],
 )
 def test_stack_of_students_equals_one_student_after_the_other(kind: str, task_kind: str, loss: str) -> None:
     config = game_with(MODELS[kind]).model_copy(
