@@ -11,10 +11,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.company import Company, Stacks, load_company
+from clients.company import Answers, Company, Stacks, load_company
 from fl_sv import messages as words
 from fl_sv.config import Config
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, RunError
 from fl_sv.machine import library_hash
 
 
@@ -84,7 +84,18 @@ def train_alone(message: Message, context: Context) -> Message:
 def train_coalitions(message: Message, context: Context) -> Message:
     """One round of the small models of every coalition of the wave that this company belongs to."""
     company, started = _company(message, context), time.perf_counter()
-    return _reply(message, company, company.train_round(_arrays(message), _round(message)), started, {})
+    logits = _heard(company, context) if company.config.students else None
+    return _reply(message, company, company.train_round(_arrays(message), _round(message), logits), started, {})
+
+
+@app.query("listen")
+def listen(message: Message, context: Context) -> Message:
+    """Asks the finished teacher about every row, once. The answers stay in this node's state, for its students."""
+    company, started = _company(message, context), time.perf_counter()
+    ((key, params_P),) = _arrays(message).items()
+    context.state[words.LOGITS] = ArrayRecord({words.LOGITS: Array(company.answers(key, params_P))})
+    metrics = {words.NUM_EXAMPLES: company.n_examples, words.SECONDS: time.perf_counter() - started}
+    return Message(RecordDict({words.METRICS: MetricRecord(metrics)}), reply_to=message)
 
 
 @app.evaluate()
@@ -112,6 +123,15 @@ def _company(message: Message, context: Context) -> Company:
         scaling=str(task[words.SCALING]),
         data_path=None if data_path is None else str(data_path),
     )
+
+
+def _heard(company: Company, context: Context) -> Answers:
+    """The teacher's logits (n, K). Raises RunError when the node lost its state, as by a restart."""
+    if words.LOGITS not in context.state.array_records:
+        raise RunError(
+            f"{company.name} has not heard the finished teacher: its node was started again since. Go on with --resume."
+        )
+    return words.unpacked(context.state.array_records[words.LOGITS][words.LOGITS].data)
 
 
 def _arrays(message: Message) -> Stacks:

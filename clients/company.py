@@ -11,15 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_sv.bank import score_stack, train_stack
+from fl_sv.bank import score_stack, stack_outputs, train_stack
 from fl_sv.config import Config
 from fl_sv.data import Dataset, Scaling, company_data, fingerprint
+from fl_sv.lessons import make_lesson
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.messages import parse_stack_key
 from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.training import make_recipe
 
 Stacks = dict[str, NDArray[np.floating]]
+Answers = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,13 @@ class Company:
     def fingerprint(self) -> str:
         return fingerprint(self.data)
 
-    def train_round(self, stacks: Stacks, server_round: int) -> Stacks:
-        """One round of local training of every model of every stack (C, P), on the company's own rows."""
-        return {key: self._train(key, torch.tensor(stack), server_round) for key, stack in stacks.items()}
+    def train_round(self, stacks: Stacks, server_round: int, logits: Answers | None = None) -> Stacks:
+        """One round of local training of every model of every stack (C, P), on the company's own rows.
+
+        logits: the teacher's (n, K) to these rows, when the models are its students.
+        """
+        said = None if logits is None else torch.tensor(logits).to(self.x)
+        return {key: self._train(key, torch.tensor(stack), server_round, said) for key, stack in stacks.items()}
 
     def train_alone(self, params: Stacks) -> Stacks:
         """All rounds of training by this company alone: FedAvg with one member. Each array is one model, (P,)."""
@@ -58,11 +64,24 @@ class Company:
         losses, _ = score_stack(model, stack, self.x, self.y, chunk=1)
         return float(losses.mean())
 
-    def _train(self, key: str, stack_CP: Tensor, server_round: int) -> NDArray[np.floating]:
+    def answers(self, key: str, params_P: NDArray[np.floating]) -> Answers:
+        """(n, K) logits of the teacher on the company's own rows."""
+        model, _ = self._model(key)
+        with torch.no_grad():
+            logits_1nK = stack_outputs(model, torch.tensor(params_P)[None].to(self.x), self.x)
+        array: Answers = logits_1nK[0].cpu().numpy()
+        return array
+
+    def _train(
+        self, key: str, stack_CP: Tensor, server_round: int, said_nK: Tensor | None = None
+    ) -> NDArray[np.floating]:
         model, replicate = self._model(key)
         recipe = make_recipe(self.config, model, self.name, self.n_examples, replicate, server_round)
+        lesson = None
+        if said_nK is not None:
+            lesson = make_lesson(self.config, model.task, said_nK, recipe, replicate, self.name, server_round)
         trained = train_stack(
-            model, stack_CP.to(self.x.device), self.x, self.y, recipe, chunk=self.config.compute.chunk
+            model, stack_CP.to(self.x.device), self.x, self.y, recipe, self.config.compute.chunk, lesson
         )
         array: NDArray[np.floating] = trained.cpu().numpy()
         return array

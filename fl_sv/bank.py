@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.schema import Mlp
-from fl_sv.mlp import mlp_descend, mlp_gradients, mlp_outputs, mlp_targets
+from fl_sv.mlp import Delta, delta_of_rows, mlp_descend, mlp_gradients, mlp_outputs, mlp_targets, plain_delta
 from fl_sv.models import ModelSpec, row_loss
-from fl_sv.training import Recipe, train
+from fl_sv.training import Lesson, Recipe, batches_of, train
 
 Views = dict[str, Tensor]
-Batches = list[tuple[Tensor, Tensor]]  # rows and targets of each step
-Descent = Callable[[Tensor, Tensor], None]  # one step on a batch
+Batches = list[tuple[Tensor, ...]]  # rows, targets and, for students, the teacher's logits of each step
+Descent = Callable[..., None]  # one step on a batch
 
 # Above this many operations a step, `vmap` lost against one model after the other: two-layer CNNs on 28x28 images,
 # batch 32, gained 2.3 times with 4 channels (16 MFLOP a step) and lost 1.3 to 3 times with 16 and 32 channels
@@ -30,20 +30,29 @@ Descent = Callable[[Tensor, Tensor], None]  # one step on a batch
 VMAP_MAX_FLOPS = 50e6
 
 
-def train_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, recipe: Recipe, chunk: int) -> Tensor:
+def train_stack(
+    model: ModelSpec,
+    params_CP: Tensor,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    chunk: int,
+    lesson: Lesson | None = None,
+) -> Tensor:
     """(C, P) parameters after one round of local training of every model of the stack.
 
-    x (n, *input_shape) and y (n,) are the company's rows; `chunk` models are in work at a time.
+    x (n, *input_shape) and y (n,) are the company's rows; `chunk` models are in work at a time. With a lesson all of
+    them are students of one teacher.
     """
     if isinstance(model.config, Mlp):
-        train_chunk = _train_mlps
-        x, y = x.flatten(1), mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
+        train_chunk, x = _train_mlps, x.flatten(1)
+        y = y if lesson else mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
     elif 3 * model.forward_flops * len(recipe.batches[0]) <= VMAP_MAX_FLOPS:
         train_chunk = _train_modules
     else:
-        return torch.stack([train(model, params_P, x, y, recipe) for params_P in params_CP])
-    batches = [(x[rows], y[rows]) for rows in recipe.batches]
-    return torch.cat([train_chunk(model, part, batches, recipe) for part in torch.split(params_CP, chunk)])
+        return torch.stack([train(model, params_P, x, y, recipe, lesson) for params_P in params_CP])
+    batches = batches_of(x, y, recipe, lesson)
+    return torch.cat([train_chunk(model, part, batches, recipe, lesson) for part in torch.split(params_CP, chunk)])
 
 
 def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor | None]:
@@ -55,7 +64,7 @@ def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk
     loss_of = row_loss(model.task)
     with torch.no_grad():
         for part in torch.split(params_CP, chunk):
-            outputs_CVK = _outputs(model, part, x)
+            outputs_CVK = stack_outputs(model, part, x)
             rows = outputs_CVK.flatten(0, 1).double()
             targets = y.repeat(len(part))
             losses.append(loss_of(rows, targets.double() if targets.is_floating_point() else targets))
@@ -65,29 +74,46 @@ def score_stack(model: ModelSpec, params_CP: Tensor, x: Tensor, y: Tensor, chunk
     return torch.cat(losses).reshape(shape), torch.cat(hits).reshape(shape) if hits else None
 
 
-def _train_mlps(model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
-    views, kind = _own_views(model, params_CP), model.task.kind
+def stack_outputs(model: ModelSpec, params_CP: Tensor, x: Tensor) -> Tensor:
+    """(C, B, K) outputs of every model on every row, with gradient."""
+    views = model.views(params_CP)
+    if isinstance(model.config, Mlp):
+        return mlp_outputs(views, x.flatten(1))
+    module = model.module.eval()
+    forward = vmap(lambda views, x: functional_call(module, views, (x,)), in_dims=(0, None), randomness="same")
+    outputs: Tensor = forward(views, x)
+    return outputs
+
+
+def _train_mlps(model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe, lesson: Lesson | None) -> Tensor:
+    views = _own_views(model, params_CP)
+    delta_of: Delta = partial(plain_delta, kind=model.task.kind)
+    if lesson:
+        delta_of = lesson.delta_of or partial(delta_of_rows, loss_of=lesson.loss_of)
     if recipe.momentum or recipe.weight_decay or recipe.proximal_mu:
-        descend = _sgd(views, partial(mlp_gradients, views, kind=kind), recipe)
+        descend = _sgd(views, partial(mlp_gradients, views, delta_of=delta_of), recipe)
     else:
-        descend = partial(mlp_descend, views, kind=kind, rate=recipe.learning_rate)
-    for x, y in batches:
-        descend(x, y)
+        descend = partial(mlp_descend, views, delta_of=delta_of, rate=recipe.learning_rate)
+    for batch in batches:
+        descend(*batch)
     return model.flatten(views)
 
 
-def _train_modules(model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe) -> Tensor:
-    views, module, loss_of = _own_views(model, params_CP), model.module.train(), row_loss(model.task)
+def _train_modules(
+    model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe, lesson: Lesson | None
+) -> Tensor:
+    views, module = _own_views(model, params_CP), model.module.train()
+    loss_of = lesson.loss_of if lesson else row_loss(model.task)
 
-    def mean_loss(views: Views, x: Tensor, y: Tensor) -> Tensor:
-        return loss_of(functional_call(module, views, (x,)), y).mean()
+    def mean_loss(views: Views, x: Tensor, *said: Tensor) -> Tensor:
+        return loss_of(functional_call(module, views, (x,)), *said).mean()
 
-    gradients = vmap(grad(mean_loss), in_dims=(0, None, None), randomness="same")
+    gradients = vmap(grad(mean_loss), in_dims=(0, *[None] * len(batches[0])), randomness="same")
     descend = _sgd(views, partial(gradients, views), recipe)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(recipe.torch_seed)
-        for x, y in batches:
-            descend(x, y)
+        for batch in batches:
+            descend(*batch)
     return model.flatten(views)
 
 
@@ -96,13 +122,13 @@ def _own_views(model: ModelSpec, params_CP: Tensor) -> Views:
     return {name: view.clone() for name, view in model.views(params_CP).items()}
 
 
-def _sgd(views: Views, gradients: Callable[[Tensor, Tensor], Views], recipe: Recipe) -> Descent:
+def _sgd(views: Views, gradients: Callable[..., Views], recipe: Recipe) -> Descent:
     """torch.optim.SGD with FedProx's term, written out for a stack: one step on the batch that it is given."""
     received = {name: view.clone() for name, view in views.items()} if recipe.proximal_mu else {}
     velocity: Views = {}
 
-    def descend(x: Tensor, y: Tensor) -> None:
-        for name, step in gradients(x, y).items():
+    def descend(*batch: Tensor) -> None:
+        for name, step in gradients(*batch).items():
             if recipe.proximal_mu:
                 step = step + recipe.proximal_mu * (views[name] - received[name])
             if recipe.weight_decay:
@@ -112,13 +138,3 @@ def _sgd(views: Views, gradients: Callable[[Tensor, Tensor], Views], recipe: Rec
             views[name].sub_(step, alpha=recipe.learning_rate)
 
     return descend
-
-
-def _outputs(model: ModelSpec, params_CP: Tensor, x: Tensor) -> Tensor:
-    views = model.views(params_CP)
-    if isinstance(model.config, Mlp):
-        return mlp_outputs(views, x.flatten(1))
-    module = model.module.eval()
-    forward = vmap(lambda views, x: functional_call(module, views, (x,)), in_dims=(0, None), randomness="same")
-    outputs: Tensor = forward(views, x)
-    return outputs

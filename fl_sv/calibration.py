@@ -7,6 +7,7 @@ import torch
 
 from fl_sv.bank import train_stack
 from fl_sv.config import Config
+from fl_sv.lessons import make_lesson
 from fl_sv.machine import use_threads
 from fl_sv.models import ModelSpec
 from fl_sv.training import Recipe
@@ -15,8 +16,11 @@ BATCHES = 4
 SECONDS = 0.5
 
 
-def seconds_per_row(config: Config, model: ModelSpec, *, stacked: int) -> float:
-    """Seconds of training one model on one row, in a stack of `stacked` models; random rows, best of a few tries."""
+def seconds_per_row(config: Config, model: ModelSpec, *, stacked: int, students: bool = False) -> float:
+    """Seconds of training one model on one row, in a stack of `stacked` models; random rows, best of a few tries.
+
+    `students`: the models listen to a teacher, as the config says.
+    """
     use_threads(config.compute.threads)
     size, task = config.training.batch_size, model.task
     n_rows = min(size, 4096)  # larger batches cost in proportion
@@ -35,10 +39,14 @@ def seconds_per_row(config: Config, model: ModelSpec, *, stacked: int) -> float:
         batches=(np.arange(n_rows),) * BATCHES,
         torch_seed=0,
     )
+    lesson = None
+    if students:
+        logits = torch.randn(n_rows, task.n_outputs, generator=generator, dtype=model.dtype)
+        lesson = make_lesson(config, task, logits, recipe, "calibration")
     best, until = float("inf"), time.perf_counter() + SECONDS
     while True:
         started = time.perf_counter()
-        train_stack(model, params, x, y, recipe, config.compute.chunk)
+        train_stack(model, params, x, y, recipe, config.compute.chunk, lesson)
         best = min(best, time.perf_counter() - started)
         if time.perf_counter() > until:
             return best / (BATCHES * n_rows * stacked)

@@ -13,7 +13,7 @@ def cost_json(costs: Mapping[str, Mapping[str, float]], seconds: float) -> str:
     (joining, law, report).
     """
     nothing = {"seconds": 0.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
-    stages = {stage: dict(costs.get(stage, nothing)) for stage in STAGES}
+    stages = {stage: dict(costs.get(stage, nothing)) for stage in dict.fromkeys([*STAGES, *costs])}
     spent = sum(stage["seconds"] for stage in stages.values())
     stages["rest"] = {**nothing, "seconds": max(0.0, seconds - spent)}
     teacher = stages["teacher"]["flops"]

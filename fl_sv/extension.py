@@ -27,6 +27,7 @@ FREE = {
     "title": True,
     "companies": True,
     "data": {"source": True, "files": True, "validation": {"file"}, "partition": {"owners"}, "corruptions": True},
+    "distillation": True,  # as long as neither run's small models listen to a teacher
     "law": True,
     "values": True,
     "payouts": True,
@@ -64,6 +65,11 @@ def read_origin(path: Path, config: Config) -> Origin:
         raise InputError(
             f"--from: with the partition {partition.kind!r} a company's rows depend on who else takes part, so nothing "
             "can be reused. It takes `data.source: own`, or a partition by an owner column."
+        )
+    if config.students or before.students:
+        raise InputError(
+            "--from: the small models are students (distillation.weight > 0) of a teacher that changes with the "
+            "companies, so nothing can be reused."
         )
     was, now = (each.model_dump(exclude=FREE) for each in (before, config))
     if was != now:

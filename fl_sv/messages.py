@@ -12,6 +12,7 @@ REGISTER = "query.register"  # who are you, how many examples do you hold, which
 TEACHER = "train"  # one round of the large model (the default action: what any Flower Strategy sends)
 ALONE = "train.alone"  # all rounds of the large model by one company alone
 COALITIONS = "train.coalitions"  # one round of every small model of a wave
+LISTEN = "query.listen"  # ask the finished teacher about your rows, and keep the answers for your students
 EVALUATE = "evaluate"  # loss of a model on the company's own data
 
 ARRAYS = "arrays"  # ArrayRecord: parameters, keyed by model and replicate
@@ -26,6 +27,7 @@ NUM_EXAMPLES = "num-examples"  # Flower's own name for it
 TRAIN_LOSS = "train_loss"  # Flower's own name for it (QFedAvg)
 SECONDS = "seconds"
 LOSS = "loss"
+LOGITS = "teacher-logits"  # record and array in the node's own state; they never travel
 FINGERPRINT = "fingerprint"
 LIBRARY = "library"
 PARTITION = "partition-id"  # Flower's own name for it: which company a simulated node plays

@@ -7,6 +7,7 @@ layer, so that the untrained model predicts the uniform distribution (regression
 otherwise the noise of the initialisation would be paid out as an equal dole.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,12 @@ class ModelSpec:
         """Inverse of `views`: (C, P)."""
         return torch.cat([views[name].flatten(1) for name in self.shapes], dim=1)
 
+    def loaded(self, params_P: Tensor) -> nn.Module:
+        """A module of its own with these parameters, in evaluation mode."""
+        module = copy.deepcopy(self.module).eval()
+        nn.utils.vector_to_parameters(params_P.to(self.dtype).clone(), module.parameters())
+        return module.requires_grad_(True)
+
     def initial_params(self, seed: int, replicate: int) -> Tensor:
         """(P,) parameters of the untrained model, a function of seed, replicate and size alone."""
         with torch.random.fork_rng(devices=[]):
@@ -101,13 +108,8 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
 
     Raises InputError when the sizes do not ascend or a model does not fit the task.
     """
-    dtype = getattr(torch, config.compute.dtype)
-
-    def spec(model: Model) -> ModelSpec:
-        rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
-        return ModelSpec(model_name(model), model, task, rate, dtype)
-
-    small, large = tuple(map(spec, config.models.small)), spec(config.models.large)
+    small = tuple(model_spec(config, model, task) for model in config.models.small)
+    large = model_spec(config, config.models.large, task)
     ladder = [*small, large]
     for smaller, larger in pairwise(ladder):
         if smaller.n_params >= larger.n_params:
@@ -116,6 +118,12 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
                 f"{smaller.n_params}. List the small models in ascending size; the large one is larger than all."
             )
     return small, large
+
+
+def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
+    """A model of the config for the task, with the learning rate that it trains at."""
+    rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
+    return ModelSpec(model_name(model), model, task, rate, getattr(torch, config.compute.dtype))
 
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from fl_sv.keys import owner_key
 from fl_sv.ledger import append_section
 from fl_sv.machine import software
 from fl_sv.payouts import payouts_csv
-from fl_sv.publish import PAYOUTS, SEALED, payment_body
+from fl_sv.publish import PAYOUTS, payment_body, sealed
 from fl_sv.report import write_report
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import NOT_DIVIDED, Payment, code_of, divide
@@ -43,6 +43,6 @@ def pay_run(run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge
     if not payment.objections:
         key = owner_key()
         run.write_text(rundir.PAYOUTS, payouts_csv(payment.amounts))
-        append_section(run, key, "pay", software(), [(PAYOUTS, payment_body(payment))], SEALED)
+        append_section(run, key, "pay", software(), [(PAYOUTS, payment_body(payment))], sealed(evidence.config))
         write_report(run)
     return payment

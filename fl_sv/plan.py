@@ -12,7 +12,8 @@ import psutil
 
 from fl_sv.anchors import load
 from fl_sv.config import Config
-from fl_sv.data import company_data, operator_data
+from fl_sv.config.schema import PublicRows
+from fl_sv.data import company_data, operator_data, public_rows
 from fl_sv.design import design_steps
 from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
@@ -62,6 +63,8 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
         )
     check_strategy(config)
     scaling = operator_data(config).scaling
+    if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
+        public_rows(config, scaling)
     if config.data.source == "own" and not own_data:
         return {}
     return {company: len(company_data(config, company, scaling)) for company in config.companies}
@@ -98,27 +101,32 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         per_coalition * (taking_part + half * n * (training.rounds - 1))
         + large_bytes * (large_messages + anchors.models)
     )
+    listening = n * bool(config.students)  # the finished teacher goes to every company, and nothing comes back
+    n_bytes += large_bytes * listening
 
     workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1
     # A wave of small models, or one of large ones: float64 sums, records, messages under way.
     widest = max(max(map(len, waves)) * per_coalition, anchors.widest * large_bytes)
     memory = (workers * on_ray + 1) * PROCESS_BYTES + widest * (6 + 4 * min(n, workers + 2)) + large_bytes * (8 + 4 * n)
+    memory += int(_transfer_bytes(config, large.forward_flops))
     free = psutil.virtual_memory().available
     if memory > free:
         raise InputError(
             f"The run needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free. Lower "
-            "coalitions.wave_megabytes, compute.workers or the width of the large model."
+            "coalitions.wave_megabytes, compute.workers, the width of the large model or a transfer set's rows."
         )
 
     epochs = training.local_epochs * training.rounds
-    small_seconds = sum(seconds_per_row(config, model, stacked=min(half, config.compute.chunk)) for model in small)
+    stacked, students = min(half, config.compute.chunk), bool(config.students)
+    small_seconds = sum(seconds_per_row(config, model, stacked=stacked, students=students) for model in small)
     sweep = small_seconds * float(rows_N.sum()) * half * epochs * training.seeds / min(workers, n)
     large_row = seconds_per_row(config, large, stacked=1)
     # A round waits for its largest company, however many workers there are.
     teacher = large_row * max(float(rows_N.sum()) / min(workers, n), float(rows_N.max())) * epochs * large_runs
     extra = large_row * anchors.rows * epochs / min(workers, n)
-    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1
-    seconds = sweep + teacher + extra + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
+    student = _student_seconds(config, large_row)
+    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1 + students
+    seconds = sweep + teacher + extra + student + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
     if seconds > config.compute.max_hours * 3600:
         raise InputError(
             f"The run is expected to take {seconds / 3600:.1f} hours on this machine; compute.max_hours is "
@@ -129,8 +137,8 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         n_companies=n,
         sampled=config.coalitions.design == "sampled",
         coalitions=trained + 1,
-        trainings=trained * len(small) * training.seeds + large_runs + anchors.trainings,
-        messages=n + large_messages + taking_part * training.rounds + anchors.messages,
+        trainings=trained * len(small) * training.seeds + large_runs + anchors.trainings + bool(config.deployed),
+        messages=n + large_messages + taking_part * training.rounds + anchors.messages + listening,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
         seconds=round(seconds, 1),
@@ -138,6 +146,33 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         large_runs_of_grand_coalition=large_runs,
         large_runs_of_other_coalitions=anchors.trainings,
         sweep_share_of_teacher_flops=small_flops / (large.forward_flops * float(rows_N.sum()) * large_runs),
+    )
+
+
+def _student_seconds(config: Config, large_row: float) -> float:
+    """Of the deployed student, `large_row` being a training step of the teacher on a row; 0 when there is none."""
+    from fl_sv.calibration import seconds_per_row
+    from fl_sv.deployed import deployed_spec, n_rows, teacher_passes
+
+    if config.deployed is None:
+        return 0.0
+    scaling = operator_data(config).scaling
+    rows = n_rows(config, config.deployed, scaling)
+    row = seconds_per_row(config, deployed_spec(config, config.deployed, scaling), stacked=1)
+    return rows * (config.deployed.epochs * row + teacher_passes(config.deployed, rows) * large_row)
+
+
+def _transfer_bytes(config: Config, forward_flops: int) -> float:
+    """What the deployed student's rows take at once, with the teacher's activations and their gradients."""
+    from fl_sv.deployed import n_rows
+
+    if config.deployed is None:
+        return 0.0
+    scaling = operator_data(config).scaling
+    inputs = math.prod(scaling.task.input_shape)
+    activations = forward_flops / (2 * inputs)  # about the units of an MLP
+    return (
+        n_rows(config, config.deployed, scaling) * 4 * (inputs + activations) * np.dtype(config.compute.dtype).itemsize
     )
 
 

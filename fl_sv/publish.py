@@ -8,16 +8,17 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from fl_sv import rundir
-from fl_sv.config import config_hash
+from fl_sv.config import Config, config_hash
 from fl_sv.errors import InputError
 from fl_sv.keys import owner_key
 from fl_sv.ledger import append_section
 from fl_sv.payouts import payouts_csv
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, Payment, Settlement, TeacherLoss
+from fl_sv.settlement import Evidence, Payment, Settlement, StudentLoss, TeacherLoss
 from fl_sv.tables import read_table
 from fl_sv.utilities import read_utilities, utilities_csv
 from fl_sv.valuation import law_text, load_validation, save_validation
@@ -25,6 +26,7 @@ from fl_sv.valuation import law_text, load_validation, save_validation
 PAYOUTS = "payouts"  # the kind of the ledger's record
 COMPANY_COLUMNS = ("company", "examples", "fingerprint")
 TEACHER_COLUMNS = ("round", "loss", "accuracy")
+STUDENT_COLUMNS = tuple(field.name for field in fields(StudentLoss))
 Number = TypeVar("Number", int, float)
 
 SEALED = (
@@ -40,6 +42,11 @@ SEALED = (
 )
 
 
+def sealed(config: Config) -> tuple[str, ...]:
+    """The files whose hashes a section of the ledger closes with."""
+    return SEALED if config.deployed is None else (*SEALED, rundir.STUDENT)
+
+
 def publish(run: RunDirectory, evidence: Evidence, settlement: Settlement, software: dict[str, str]) -> None:
     """Writes the run's tables and, last and in one piece, the first section of its ledger."""
     config = evidence.config
@@ -47,22 +54,25 @@ def publish(run: RunDirectory, evidence: Evidence, settlement: Settlement, softw
     run.write_text(rundir.UTILITIES, utilities_csv(evidence.table))
     run.write_text(rundir.COMPANIES, _companies_csv(evidence))
     run.write_text(rundir.TEACHER, _teacher_csv(evidence))
+    if evidence.student is not None:
+        run.write_text(rundir.STUDENT, _student_csv(evidence.student))
     run.write_bytes(
         rundir.VALIDATION, save_validation(evidence.validation_NV, companies, settlement.valuation.small_model)
     )
     run.write_text(rundir.LAW, law_text(settlement.law, evidence.sizes))
     run.write_text(rundir.VALUATION, settlement.valuation.to_json())
     run.write_text(rundir.PAYOUTS, payouts_csv(settlement.payment.amounts))
-    append_section(run, owner_key(), "run", software, run_records(evidence, settlement), SEALED)
+    append_section(run, owner_key(), "run", software, run_records(evidence, settlement), sealed(config))
 
 
 def run_records(evidence: Evidence, settlement: Settlement) -> list[tuple[str, dict[str, Any]]]:
     """The ledger's records of a run, (kind, body), each a function of the evidence."""
-    config = evidence.config
+    config, student = evidence.config, evidence.student
+    deployed = {"student": asdict(student)} if student else {}
     return [
         ("config", {"sha256": config_hash(config), "seed": config.seed}),
         ("companies", {"examples": evidence.examples, "fingerprints": evidence.fingerprints}),
-        ("models", {"parameters": evidence.sizes, "deployed_utility": evidence.deployed_utility}),
+        ("models", {"parameters": evidence.sizes, "deployed_utility": evidence.deployed_utility, **deployed}),
         ("law", {"name": settlement.law.name, "holds": settlement.law.holds, "alarms": list(settlement.law.alarms)}),
         ("values", {company.name: company.value for company in settlement.valuation.companies}),
         (PAYOUTS, payment_body(settlement.payment)),
@@ -94,6 +104,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
         fingerprints=fingerprints,
         validation_NV=load_validation(run.file(rundir.VALIDATION).read_bytes()),
         curve=_read_teacher(run),
+        student=None if config.deployed is None else _read_student(run),
     )
 
 
@@ -105,6 +116,10 @@ def _companies_csv(evidence: Evidence) -> str:
 def _teacher_csv(evidence: Evidence) -> str:
     rows = [[p.number, repr(p.loss), "" if p.accuracy is None else repr(p.accuracy)] for p in evidence.curve]
     return _csv(TEACHER_COLUMNS, rows)
+
+
+def _student_csv(student: StudentLoss) -> str:
+    return _csv(STUDENT_COLUMNS, [["" if value is None else value for value in asdict(student).values()]])
 
 
 def _csv(header: Sequence[str], rows: list[list[Any]]) -> str:
@@ -136,6 +151,24 @@ def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
     if not curve:
         raise InputError(f"{path} holds no round of the teacher.")
     return curve
+
+
+def _read_student(run: RunDirectory) -> StudentLoss:
+    path = run.file(rundir.STUDENT)
+    found = [
+        StudentLoss(
+            row["model"],
+            _number(int, row["parameters"], where),
+            row["transfer_set"],
+            _number(int, row["rows"], where),
+            _number(float, row["loss"], where),
+            _number(float, row["accuracy"], where) if row["accuracy"] else None,
+        )
+        for row, where in read_table(path, STUDENT_COLUMNS)
+    ]
+    if len(found) != 1:
+        raise InputError(f"{path} holds {len(found)} students; one is deployed.")
+    return found[0]
 
 
 def _read_sizes(run: RunDirectory) -> dict[str, int]:

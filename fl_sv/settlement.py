@@ -32,6 +32,18 @@ class TeacherLoss:
 
 
 @dataclass(frozen=True)
+class StudentLoss:
+    """The deployed student on the validation set: the content of student.csv."""
+
+    model: str
+    parameters: int
+    transfer_set: str
+    rows: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that the payouts rest on. Shapes: N companies, V validation examples."""
 
@@ -42,11 +54,12 @@ class Evidence:
     fingerprints: dict[str, str]  # of every company's rows
     validation_NV: NDArray[np.float64]  # the small model's value of each company for each validation example
     curve: tuple[TeacherLoss, ...]
+    student: StudentLoss | None = None  # deployed in the teacher's place
 
     @property
     def deployed_utility(self) -> float:
         """Measured utility of the model that earns the money."""
-        return -self.curve[-1].loss
+        return -(self.student or self.curve[-1]).loss
 
 
 @dataclass(frozen=True)

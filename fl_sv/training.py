@@ -7,6 +7,7 @@ fresh optimiser every round. Its batches depend on seed, replicate, company name
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,19 @@ class Recipe:
     proximal_mu: float
     batches: tuple[NDArray[np.intp], ...]  # row indices of each step
     torch_seed: int  # for modules that draw, such as dropout
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a company's students hear in one round besides their targets (`fl_sv.lessons` makes it).
+
+    loss_of: each row's loss (B,) from outputs (B, K), targets (B,) and the teacher's logits (B, K).
+    delta_of: the gradient of its mean for outputs (C, K, B) of a stack, where somebody has written it out.
+    """
+
+    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor]
+    logits: tuple[Tensor, ...]  # the teacher's (B, K) to the rows of each step
+    delta_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 def make_recipe(
@@ -54,12 +68,22 @@ def proximal_mu(config: Config) -> float:
     return float(config.teacher.options.get("proximal_mu", 0.0))
 
 
-def train(model: ModelSpec, params_P: Tensor, x: Tensor, y: Tensor, recipe: Recipe) -> Tensor:
+def batches_of(x: Tensor, y: Tensor, recipe: Recipe, lesson: Lesson | None) -> list[tuple[Tensor, ...]]:
+    """Rows and targets of each step, and what the teacher says to them where students listen."""
+    batches: list[tuple[Tensor, ...]] = [(x[rows], y[rows]) for rows in recipe.batches]
+    if lesson is None:
+        return batches
+    return [(*batch, said) for batch, said in zip(batches, lesson.logits, strict=True)]
+
+
+def train(
+    model: ModelSpec, params_P: Tensor, x: Tensor, y: Tensor, recipe: Recipe, lesson: Lesson | None = None
+) -> Tensor:
     """(P,) parameters after one round of local training that started from `params_P`.
 
     x (n, *input_shape), y (n,). FedProx adds mu/2 * ||w - w_received||^2 to the loss (Li et al. 2020).
     """
-    module, loss_of = model.module.train(), row_loss(model.task)
+    module, loss_of = model.module.train(), lesson.loss_of if lesson else row_loss(model.task)
     parameters = list(module.parameters())
     torch.nn.utils.vector_to_parameters(params_P.clone(), parameters)  # it makes views, which SGD would write through
     for parameter in parameters:
@@ -70,9 +94,9 @@ def train(model: ModelSpec, params_P: Tensor, x: Tensor, y: Tensor, recipe: Reci
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.torch_seed)
-        for batch in recipe.batches:
+        for x_B, *said in batches_of(x, y, recipe, lesson):
             optimiser.zero_grad()
-            loss = loss_of(module(x[batch]), y[batch]).mean()
+            loss = loss_of(module(x_B), *said).mean()
             if recipe.proximal_mu:
                 distance = sum(((w - w0) ** 2).sum() for w, w0 in zip(parameters, received, strict=True))
                 loss = loss + recipe.proximal_mu / 2 * distance

@@ -99,7 +99,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
 def _file_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Each file that is not what the newest close hashed, or that an earlier close hashed otherwise."""
     *earlier, newest = [record for record in records if record.kind == CLOSE]
-    for name in SEALED:
+    for name in dict.fromkeys([*SEALED, *newest.body["files"]]):
         signed = newest.body["files"].get(name)
         try:
             if file_hash(run, name) != signed:

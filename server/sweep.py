@@ -20,6 +20,7 @@ from fl_sv.utilities import Score
 from fl_sv.values.weighting import Weighting
 from fl_sv.waves import plan_waves
 from server.job import Job
+from server.students import send_teacher
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
@@ -39,7 +40,7 @@ def sweep_coalitions(job: Job) -> Iterator[list[int]]:
             job.keep(job.validation.untrained(model, replicate)[1])
     finished = job.journal.finished_waves()
     known = job.journal.wave_coalitions(REUSED) if REUSED in finished else []
-    scored, number = [EMPTY], 0
+    scored, number, heard = [EMPTY], 0, not job.config.students
     for step in design_steps(job.config):
         waves = plan_waves(job.config, [model.n_params for model in job.small], step, known)
         with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
@@ -47,6 +48,9 @@ def sweep_coalitions(job: Job) -> Iterator[list[int]]:
                 if number in finished:
                     bar.advance(rounds)
                 else:
+                    if not heard:
+                        send_teacher(job)
+                        heard = True
                     what = f"wave {number + 1} (coalitions {coalitions[0]} to {coalitions[-1]})"
                     with job.costed("sweep", _flops(job, coalitions)):
                         stacks = _train(job, coalitions, what, lambda: bar.advance(1))

@@ -22,11 +22,13 @@ from fl_sv.progress import Progress
 from fl_sv.publish import publish
 from fl_sv.report import write_report
 from fl_sv.rundir import COST, JOURNAL, RunDirectory
-from fl_sv.settlement import Evidence, Settlement, TeacherLoss, settle
+from fl_sv.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
+from fl_sv.utilities import UtilityTable
 from fl_sv.valuation import weighting_of
 from server.anchors import measure_anchors
 from server.job import Job, open_job
 from server.large import train_teacher
+from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
 
 
@@ -40,9 +42,11 @@ def value_companies(
     with closing(Journal(run.file(JOURNAL))) as journal:
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
+        student = deploy_student(job)  #                          what is deployed, unless it is the teacher itself
         for coalitions in sweep_coalitions(job):  #               the small models on all coalitions, or on a sample
             anchors = measure_anchors(job)  #                     the large model untrained, and on few coalitions
-            evidence = _gather(job, curve, coalitions, anchors)  # the utility table and what belongs to it
+            table = job.table(coalitions, anchors)  #             every utility so far
+            evidence = _gather(job, table, curve, student)  #     and what belongs to them
             if is_enough(evidence, progress):  #                  a sample grows until every payout is certain enough
                 break
         costs = journal.costs()
@@ -53,19 +57,17 @@ def value_companies(
     return settlement
 
 
-def _gather(job: Job, curve: list[TeacherLoss], coalitions: list[int], anchors: list[int]) -> Evidence:
-    """The evidence on which everything after it rests.
-
-    coalitions: those with the small models' utilities; anchors: those with the large model's.
-    """
+def _gather(job: Job, table: UtilityTable, curve: list[TeacherLoss], student: StudentLoss | None) -> Evidence:
+    """The evidence on which everything after it rests."""
     config, roster = job.config, job.federation.roster
-    table = job.table(coalitions, anchors)
+    small = table.models[-2]
     return Evidence(
         config=config,
         table=table,
         sizes=job.sizes,
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
-        validation_NV=validation_values(job, coalitions, weighting_of(config, table, "shapley")),
+        validation_NV=validation_values(job, table.coalitions(small), weighting_of(config, table, "shapley")),
         curve=tuple(curve),
+        student=student,
     )

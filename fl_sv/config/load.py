@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from fl_sv.config.schema import DATA_FILES, Config
+from fl_sv.config.schema import DATA_FILES, Config, PublicRows
 from fl_sv.errors import InputError, suggestion
 
 MAX_PROBLEMS = 5
@@ -207,4 +207,11 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
         changes["files"] = {company: absolute(name) for company, name in data.files.items()}
     if data.validation.file is not None:
         changes["validation"] = data.validation.model_copy(update={"file": absolute(data.validation.file)})
-    return config.model_copy(update={"data": data.model_copy(update=changes)}) if changes else config
+    if changes:
+        config = config.model_copy(update={"data": data.model_copy(update=changes)})
+    if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
+        public = PublicRows(kind="public", file=absolute(config.deployed.transfer_set.file))
+        deployed = config.deployed.model_copy(update={"transfer_set": public})
+        distillation = config.distillation.model_copy(update={"deployed": deployed})  # type: ignore[union-attr]
+        config = config.model_copy(update={"distillation": distillation})
+    return config

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 CompanyName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$", max_length=64, strip_whitespace=False)
@@ -242,6 +242,136 @@ class Teacher(Frozen):
     options: dict[str, Scalar] = Field({}, description="arguments of the strategy's constructor, by Flower's names")
 
 
+# --- students -----------------------------------------------------------------------------------------------------
+
+
+class HintonOptions(Frozen):
+    """None of its own: `weight` says how much it counts."""
+
+
+class DkdOptions(Frozen):
+    """Weights of target against rest, and among the rest."""
+
+    alpha: float = Field(1.0, ge=0, le=1e6)
+    beta: float = Field(8.0, ge=0, le=1e6)
+
+
+class LogitL2Options(Frozen):
+    """None."""
+
+
+class SmoothL1Options(Frozen):
+    """Where the squared error turns into the absolute one."""
+
+    beta: float = Field(1.0, ge=0, le=1e6)
+
+
+class NoisyTeacherOptions(Frozen):
+    """How the teacher is disturbed, and how often."""
+
+    sigma: float = Field(0.3, ge=0, le=1e3)
+    mode: Literal["multiplicative", "additive"] = "multiplicative"
+    granularity: Literal["per_logit", "per_sample"] = "per_logit"
+    probability: float = Field(0.5, ge=0, le=1)
+
+
+LOSS_OPTIONS: dict[str, type[Frozen]] = {
+    "hinton": HintonOptions,
+    "dkd": DkdOptions,
+    "logit_l2": LogitL2Options,
+    "smooth_l1": SmoothL1Options,
+    "noisy_teacher": NoisyTeacherOptions,
+}
+SOFT_LOSSES = ("hinton", "dkd")  # of probabilities, at a temperature
+
+
+class PublicRows(Frozen):
+    """Rows that everybody may see: a file with the columns of the other data. Its targets are not looked at."""
+
+    kind: Literal["public"]
+    file: str = Field(min_length=1, description="a data file (.npz, .csv, .parquet); zeros will do as targets")
+
+
+class InventedRows(Frozen):
+    """Rows that nobody owns. All inputs lie in one box, in scaled units."""
+
+    rows: int = Field(2000, ge=2, le=1_000_000, description="how many")
+    low: float = Field(ge=-1e6, le=1e6, description="the box's lower end in every input, in scaled units")
+    high: float = Field(ge=-1e6, le=1e6, description="the box's upper end in every input, in scaled units")
+
+
+class GaussianRows(InventedRows):
+    """Normal noise about the box's centre; the ends are two standard deviations away."""
+
+    kind: Literal["gaussian"]
+
+
+class UniformRows(InventedRows):
+    """All possible rows alike."""
+
+    kind: Literal["uniform"]
+
+
+class InversionRows(InventedRows):
+    """What the teacher takes for each class, by gradient descent from uniform rows."""
+
+    kind: Literal["inversion"]
+    steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the rows")
+
+
+class GeneratorRows(InventedRows):
+    """A small generator's, trained against the teacher alone."""
+
+    kind: Literal["generator"]
+    steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the generator")
+
+
+class DensityRows(InventedRows):
+    """Samples of the density that the teacher implies."""
+
+    kind: Literal["density"]
+    steps: int = Field(200, ge=1, le=100_000, description="Langevin steps of each row")
+
+
+TransferRows = Annotated[
+    PublicRows | GaussianRows | UniformRows | InversionRows | GeneratorRows | DensityRows, Field(discriminator="kind")
+]
+
+
+class Deployed(Frozen):
+    """A student that the operator distils from the finished teacher by the loss alone, and deploys in its place."""
+
+    model: Model = Field(description="the student; batch size, momentum and learning rate are those of `training`")
+    transfer_set: TransferRows = Field(description="rows on which it listens")
+    epochs: int = Field(20, ge=1, le=10_000, description="passes over these rows")
+
+
+class Distillation(Frozen):
+    """Students: small models that listen to the finished teacher. Without this section all models are plain."""
+
+    loss: Literal["hinton", "dkd", "logit_l2", "smooth_l1", "noisy_teacher"] = Field(
+        "hinton", description="how far a student is from the teacher, by the logits of a row (docs/distillation.md)"
+    )
+    weight: float = Field(
+        ge=0,
+        le=1,
+        description="of the loss in every small model of the coalitions: they minimise (1 - weight) CE + weight loss "
+        "(regression: squared error); 0 leaves them plain",
+    )
+    temperature: float | None = Field(
+        None, ge=1e-6, le=1e6, description="of the softmax (no unit), for hinton and dkd; 4 without it"
+    )
+    options: dict[str, Scalar] = Field({}, description="the loss's own: dkd, smooth_l1 and noisy_teacher have some")
+    transfer_set: Literal["own"] = Field(
+        "own",
+        description="rows on which the small models listen: the company's own, since any other rows would make the "
+        "models of all coalitions alike",
+    )
+    deployed: Deployed | None = Field(
+        None, description="a student that is deployed instead of the teacher; a performance pot then pays by it"
+    )
+
+
 # --- valuation ----------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +523,7 @@ class Config(Frozen):
     models: Models = Field(description="the small models and the large one")
     training: Training = Field(Training(), description="federated training, the same for all")
     teacher: Teacher = Field(Teacher(), description="strategy of the large model")
+    distillation: Distillation | None = Field(None, description="students of the teacher; none without it")
     coalitions: Coalitions = Field(Coalitions(), description="which coalitions train, and in which waves")
     law: Law = Field(Law(), description="from small losses to large ones")
     values: Values = Field(Values(), description="semivalue and level of the intervals")
@@ -405,6 +536,16 @@ class Config(Frozen):
     def n_companies(self) -> int:
         return len(self.companies)
 
+    @property
+    def students(self) -> Distillation | None:
+        """How the small models listen to the teacher; None when they are plain."""
+        return self.distillation if self.distillation is not None and self.distillation.weight > 0 else None
+
+    @property
+    def deployed(self) -> Deployed | None:
+        """The student that is deployed; None when it is the teacher itself."""
+        return None if self.distillation is None else self.distillation.deployed
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_companies(self)
@@ -412,6 +553,8 @@ class Config(Frozen):
         _check_models(self)
         _check_design(self)
         _check_law(self)
+        if self.distillation is not None:
+            _check_distillation(self.distillation, self.data)
         return self
 
 
@@ -542,4 +685,41 @@ def _check_law(config: Config) -> None:
         raise ValueError(
             f"law.anchors: {anchors} extra large runs, but besides nobody and all {n} companies form "
             f"only {others} coalitions; take at most that many"
+        )
+
+
+def _check_distillation(distillation: Distillation, data: Data) -> None:
+    loss = distillation.loss
+    regression = (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
+    if distillation.deployed is not None:
+        _check_transfer_rows(distillation.deployed.transfer_set, regression=regression)
+    if loss in SOFT_LOSSES and regression:
+        others = ", ".join(name for name in LOSS_OPTIONS if name not in SOFT_LOSSES)
+        raise ValueError(
+            f"distillation.loss: {loss} compares class probabilities, and this is a regression; allowed are {others}"
+        )
+    if distillation.temperature is not None and loss not in SOFT_LOSSES:
+        raise ValueError(f"distillation.temperature: {loss} has none; it belongs to {' and '.join(SOFT_LOSSES)}")
+    try:
+        LOSS_OPTIONS[loss].model_validate(distillation.options)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        allowed = ", ".join(LOSS_OPTIONS[loss].model_fields) or "none"
+        unknown = problem["type"] == "extra_forbidden"
+        what = f"{loss} has no such option" if unknown else f"{problem['msg']}; given {problem['input']!r}"
+        raise ValueError(
+            f"distillation.options.{problem['loc'][0]}: {what}. The options of {loss}: {allowed}"
+        ) from None
+
+
+def _check_transfer_rows(rows: TransferRows, *, regression: bool) -> None:
+    where = "distillation.deployed.transfer_set"
+    if isinstance(rows, PublicRows):
+        return
+    if not rows.low < rows.high:
+        raise ValueError(f"{where}: low is {rows.low:g} and high is {rows.high:g}; a box needs low < high")
+    if regression and isinstance(rows, InversionRows | GeneratorRows | DensityRows):
+        raise ValueError(
+            f"{where}: the rows of kind {rows.kind} are made from class probabilities, and this is a regression; "
+            "allowed are public, gaussian, uniform"
         )

@@ -22,4 +22,7 @@ def for_companies(config: Config) -> Config:
         changes["files"] = None
     if data.validation.file is not None:
         changes["validation"] = data.validation.model_copy(update={"file": WITHHELD})
-    return config.model_copy(update={"data": data.model_copy(update=changes)}) if changes else config
+    told: dict[str, Any] = {"data": data.model_copy(update=changes)}
+    if config.distillation is not None:
+        told["distillation"] = config.distillation.model_copy(update={"deployed": None})  # the operator's own affair
+    return config.model_copy(update=told)

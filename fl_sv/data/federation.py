@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.schema import DATA_FILES, Config, Data
+from fl_sv.config.schema import DATA_FILES, Config, Data, PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task
 from fl_sv.data.files import read_table
@@ -64,6 +64,18 @@ def company_data(config: Config, company: str, scaling: Scaling, path: str | Non
     for defect in defects:
         rows = corrupted(rows, defect, scaling.task, config.seed)
     return rows
+
+
+def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
+    """(n, *input_shape) the rows of `distillation.deployed.transfer_set.file`, scaled as everybody's.
+
+    Raises InputError when they cannot be read or do not fit the task.
+    """
+    assert config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows)
+    try:
+        return scaling.apply(read_table(config.deployed.transfer_set.file, config.data.target)).x
+    except InputError as error:
+        raise InputError(f"distillation.deployed.transfer_set: {error}") from None
 
 
 # --- the operator -------------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ def _counts(task: Task, rows: Dataset) -> str:
 
 def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
     """What leaves the company, message by message. `rows` is None where they could not be prepared."""
+    from fl_sv.anchors import wanted
     from fl_sv.design import design_steps
     from fl_sv.models import model_specs  # torch from here on
     from fl_sv.strategy_facts import is_the_game
@@ -108,9 +109,12 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
         ),
         ("every reply", "the number of examples and the seconds of training; of an error, its kind alone"),
     ]
-    if config.law.anchors == "singletons":
-        alone = (f"{training.large_seeds} messages", f"{large.name}, trained on these rows alone")
-        departures.insert(5, alone)
+    counts = wanted(config)
+    if counts.together:
+        what = f"{large.name} of up to {counts.together} coalitions with {company}, trained on these rows"
+        departures.insert(5, (f"{training.rounds} rounds", what))
+    if counts.alone:
+        departures.insert(5, ("1 message", f"{large.name}, trained on these rows alone, {training.large_seeds} times"))
     return [
         "Leaves this machine:",
         *(f"  {when:<14}{what}" for when, what in departures),

@@ -151,6 +151,9 @@ def _summary(tables: Tables, facts: Facts) -> str:
     )
     if first.accuracy is not None and last.accuracy is not None:
         learned += f", and the share it classifies rightly from {percent(first.accuracy)} to {percent(last.accuracy)}"
+    if evidence.student is not None:
+        learned += f". Deployed is a student of it, {evidence.student.model}, whose loss is "
+        learned += f"{facts.value(evidence.student.loss)} {facts.unit}"
     return f"{learned}. A pot of {pot} is divided by what each company's data contributed to this."
 
 

@@ -10,12 +10,13 @@ from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
 from fl_sv.report.money import splits
 from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
-from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_grid, limits, steps
+from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_grid, limits, steps, student_words
 from fl_sv.report.sums import interval_grid, interval_words, payout_grid, payout_words, pot_grid, pot_words
 from fl_sv.report.svg import Picture
 from fl_sv.report.tables import LedgerHead, Tables
 from fl_sv.report.unions import WORDS, union_grid
 from fl_sv.report.wording import enumerated
+from fl_sv.settlement import Evidence
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Page:
     law_words: tuple[str, ...]
     checks: Grid
     curve_picture: Picture
+    student_words: str  # empty when the teacher itself is deployed
     unions: Grid | None
     union_words: str
     pots: Grid | None
@@ -78,6 +80,7 @@ def build_page(tables: Tables) -> Page:
         law_words=_law_words(tables, facts),
         checks=check_grid(tables),
         curve_picture=curve_picture(evidence.curve, facts.unit),
+        student_words=_student_words(evidence, facts),
         unions=union_grid(tables, facts),
         union_words=WORDS,
         pots=pot_grid(tables, facts),
@@ -110,6 +113,12 @@ def _law_points(tables: Tables) -> LawPoints:
     small = dict(zip(tables.evidence.table.coalitions(tables.valuation.small_model), law.small_C, strict=True))
     anchors = tuple((coalition_name(c, companies), small[c], loss) for c, loss in sorted(law.anchors.items()))
     return LawPoints(law.small_C, law.predicted_C, law.low_C, law.high_C, anchors)
+
+
+def _student_words(evidence: Evidence, facts: Facts) -> str:
+    if evidence.student is None or evidence.config.distillation is None:
+        return ""
+    return student_words(evidence.student, evidence.config.distillation, facts)
 
 
 def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from fl_sv.coalitions import EMPTY
 from fl_sv.config.schema import (
     ColumnPartition,
+    Config,
     DirichletPartition,
+    Distillation,
     IidPartition,
     Partition,
     SizesPartition,
@@ -16,9 +18,11 @@ from fl_sv.config.schema import (
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
 from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, short
+from fl_sv.settlement import StudentLoss
 
 _STAGES = {
     "teacher": "Teacher (large model, all companies)",
+    "student": "Student (deployed; the operator's)",
     "sweep": "Sweep (small models, coalitions)",
     "anchors": "Anchors (large model, few coalitions)",
     "rest": "Rest (joining, law, tables)",
@@ -39,6 +43,7 @@ def steps(tables: Tables, facts: Facts) -> tuple[Step, ...]:
     return (
         _companies(tables, facts),
         _teacher(tables, facts),
+        *_student(tables, facts),
         _sweep(tables),
         _anchors(tables),
         _law(tables, facts),
@@ -153,8 +158,27 @@ def _teacher(tables: Tables, facts: Facts) -> Step:
         f"{counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of {training.batch_size:,} "
         f"(learning rate {_rate(evidence.config.models.large.learning_rate, training.learning_rate)}, "
         f"{training.schedule}); its data never leave it. The results are combined by the strategy "
-        f"{evidence.config.teacher.strategy}. Deployed is the model of seed 0, with a loss of "
-        f"{facts.value(-evidence.deployed_utility)} {facts.unit}.",
+        f"{evidence.config.teacher.strategy}. {'Deployed' if evidence.student is None else 'The teacher'} is the model "
+        f"of seed 0, with a loss of {facts.value(evidence.curve[-1].loss)} {facts.unit}.",
+    )
+
+
+def _student(tables: Tables, facts: Facts) -> tuple[Step, ...]:
+    """What is deployed in the teacher's place, if anything is."""
+    student, distillation = tables.evidence.student, tables.evidence.config.distillation
+    if student is None or distillation is None:
+        return ()
+    return (Step("The deployed student", student_words(student, distillation, facts)),)
+
+
+def student_words(student: StudentLoss, distillation: Distillation, facts: Facts) -> str:
+    """Who it is, how it learned and how good it is."""
+    hits = "" if student.accuracy is None else f", and it classifies {percent(student.accuracy)} rightly"
+    return (
+        f"Deployed in the teacher's place is a student, {student.model} with {student.parameters:,} parameters. The "
+        f"operator trained it to answer as the teacher does (loss {distillation.loss}) on {student.rows:,} rows of "
+        f"the kind {student.transfer_set}, none of them a company's or from the validation set. Its loss on the "
+        f"validation examples is {facts.value(student.loss)} {facts.unit}{hits}."
     )
 
 
@@ -198,9 +222,20 @@ def _sweep(tables: Tables) -> Step:
     return Step(
         title,
         f"A coalition is a group of companies; {who} the small {'model' if len(small) == 1 else 'models'} {sizes} by "
-        "the same process "
-        f"with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. "
+        f"the same process with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. "
+        f"{_listening(evidence.config)}"
         "A training that failed stops the run; it never becomes a number.",
+    )
+
+
+def _listening(config: Config) -> str:
+    students = config.students
+    if students is None:
+        return ""
+    return (
+        "They are students of the finished teacher: each company asked it once about its own rows, and every model "
+        f"minimises {percent(1 - students.weight, 0)} its own loss and {percent(students.weight, 0)} the loss "
+        f"{students.loss} between its answers and the teacher's. "
     )
 
 

@@ -127,10 +127,11 @@ def interval_words(tables: Tables) -> str:
 
 
 def pot_grid(tables: Tables, facts: Facts) -> Grid | None:
-    """Both kinds of pot, for a teacher as good as measured or less."""
+    """Both kinds of pot, for a deployed model as good as measured or less."""
     found = _pots(tables)
     if found is None:
         return None
+    deployed_in = "teacher.csv" if tables.evidence.student is None else "student.csv"
     names = {1.0: "as measured", 0.0: "none: the untrained model"}
     rows = tuple(
         (
@@ -144,13 +145,13 @@ def pot_grid(tables: Tables, facts: Facts) -> Grid | None:
     return Grid(
         caption="What each kind of pot pays",
         head=(
-            "Teacher's improvement",
+            "Deployed model's improvement",
             f"Its loss, {facts.unit}",
             f"Fixed pot, {facts.currency}",
             f"Performance pot, {facts.currency}",
         ),
         rows=rows,
-        source="teacher.csv, valuation.json, rules of payment in ledger.jsonl",
+        source=f"{deployed_in}, valuation.json, rules of payment in ledger.jsonl",
     )
 
 
@@ -167,8 +168,8 @@ def pot_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     if isinstance(pot, FixedPot):
         kind = (
             f"The pot of this run is fixed: {facts.money(pot.cents)} are divided, however good the model turned out. "
-            f"The table sets a performance pot beside it, whose rate was chosen to pay the same for the teacher as "
-            f"measured: {rate} for each unit ({facts.unit}) by which its loss lies below the untrained model's "
+            f"The table sets a performance pot beside it, whose rate was chosen to pay the same for the deployed model "
+            f"as measured: {rate} for each unit ({facts.unit}) by which its loss lies below the untrained model's "
             f"{facts.value(-floor)}."
         )
     else:

@@ -1,0 +1,212 @@
+"""The results of benchmarks.distillation as means over seeds with their intervals, and as Markdown."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from benchmarks._distilled_law import HOLDS
+
+LEVEL = 0.9
+Row = Mapping[str, Any]
+ALIGNED = 1e-4  # of the pot: smaller changes have no sign
+
+
+def summary(found: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """What the tables and pictures show."""
+    return {
+        "law": _law(found["law"]),
+        "transfer": _transfer(found["transfer"]),
+        "classics": _classics(found["classics"]),
+        "incentive": _incentive(found["incentive"]),
+        "seeds": len({row["seed"] for row in found["law"]}),
+    }
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean and half the width of its t-interval at LEVEL; a single value has none."""
+    mean, n = float(np.mean(values)), len(values)
+    half = float(student_t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
+    return {"mean": mean, "half": half}
+
+
+def _law(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    figures = ("r2", "spread", "spearman", "share_error", "law_error", "loss_grand", "teacher_loss")
+    return [
+        {
+            "set": name,
+            "weight": weight,
+            "teacher_round": teacher_round,
+            **{f: float(np.mean([row[f] for row in group])) for f in figures if f in group[0]},
+            "holds": sum(row["r2"] >= HOLDS for row in group),
+            "alarmed": sum(bool(row["alarms"]) for row in group),
+        }
+        for (name, weight, teacher_round), group in _grouped(
+            rows, lambda row: (row["set"], row["weight"], row.get("teacher_round", 0))
+        )
+    ]
+
+
+def _transfer(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "teacher": teacher,
+            "set": name,
+            **{
+                f: float(np.mean([row[f] for row in group]))
+                for f in ("own", "moved", "agreement", "teacher_own", "teacher_moved")
+            },
+            "ahead": {
+                where: interval([row[where] - row[f"teacher_{where}"] for row in group]) for where in ("own", "moved")
+            },
+        }
+        for (teacher, name), group in _grouped(rows, lambda row: (row["teacher"], row["set"]))
+    ]
+
+
+def _classics(rows: Sequence[Row]) -> dict[str, Any]:
+    plain = [name for name in rows[0] if name not in ("seed", "few")]
+    return {
+        **{name: interval([row[name] for row in rows]) for name in plain},
+        "assistant for teacher": interval([row["tiny, assistant"] - row["tiny, teacher"] for row in rows]),
+        "teacher for labels": interval([row["tiny, teacher"] - row["tiny, labels"] for row in rows]),
+        "few, labels": interval([row["few"]["labels"] for row in rows]),
+        "few": {
+            name: interval([row["few"][name] - row["few"]["labels"] for row in rows])
+            for name in rows[0]["few"]
+            if name != "labels"
+        },
+    }
+
+
+def _incentive(rows: Sequence[Row]) -> dict[str, Any]:
+    found = [
+        {
+            "spoilt": spoilt,
+            "company": company,
+            "kind": kind,
+            "teacher": interval([row["teacher"] for row in group]),
+            "change": {rule: _change(group, rule) for rule in group[0]["before"]},
+        }
+        for (spoilt, company, kind), group in _grouped(rows, lambda row: (row["spoilt"], row["company"], row["kind"]))
+    ]
+    rules = list(dict.fromkeys(rule for row in rows for rule in row["before"]))
+    return {"changes": found, "aligned": {rule: _aligned(rows, rule) for rule in rules}}
+
+
+def _change(rows: Sequence[Row], rule: str) -> dict[str, float]:
+    """Of the company's own payment, in parts of what it is paid on average when it is honest."""
+    honest = float(np.mean([row["before"][rule] for row in rows]))
+    return interval([(row["after"][rule] - row["before"][rule]) / (honest or 1.0) for row in rows])
+
+
+def _aligned(rows: Sequence[Row], rule: str) -> float:
+    """Share of the cheats after which the payment went down where the teacher got worse, and up where it got better."""
+    moved = [(row["after"][rule] - row["before"][rule], row["teacher"]) for row in rows if rule in row["before"]]
+    signed = [(paid > 0) == (loss < 0) for paid, loss in moved if abs(paid) > ALIGNED]
+    return float(np.mean(signed)) if signed else 1.0
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
+    groups: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return list(groups.items())
+
+
+# --- Markdown ------------------------------------------------------------------------------------------------------
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    s = found["summary"]
+    parts = [
+        _table(
+            [
+                "students",
+                "weight",
+                "teacher after round",
+                "R2",
+                "law holds",
+                "spread",
+                "Spearman",
+                "error of shares",
+                "error of the law's values, %",
+                "games with alarms",
+            ],
+            [
+                [
+                    r["set"],
+                    f"{r['weight']:g}",
+                    str(r["teacher_round"] or ""),
+                    f"{r['r2']:.2f}",
+                    str(r["holds"]),
+                    f"{r['spread']:.2f}",
+                    f"{r['spearman']:.2f}",
+                    f"{r['share_error']:.2f}",
+                    f"{100 * r['law_error']:.1f}",
+                    str(r["alarmed"]),
+                ]
+                for r in s["law"]
+            ],
+        ),
+        _table(
+            [
+                "teacher",
+                "transfer set",
+                "accuracy, %",
+                "ahead of the teacher",
+                "moved rows, %",
+                "ahead of the teacher",
+                "agreement, %",
+            ],
+            [
+                [
+                    r["teacher"],
+                    r["set"],
+                    f"{100 * r['own']:.1f}",
+                    _percent(r["ahead"]["own"]),
+                    f"{100 * r['moved']:.1f}",
+                    _percent(r["ahead"]["moved"]),
+                    f"{100 * r['agreement']:.1f}",
+                ]
+                for r in s["transfer"]
+            ],
+        ),
+        _table(
+            ["classic", "%"],
+            [[name, _percent(value, sign=" for " in name)] for name, value in s["classics"].items() if name != "few"]
+            + [[f"few, {name} - labels", _percent(value)] for name, value in s["classics"]["few"].items()],
+        ),
+        *(_incentive_table(s["incentive"], spoilt) for spoilt in (False, True)),
+        "\n".join(
+            f"aligned with the teacher, {rule}: {share:.0%}" for rule, share in s["incentive"]["aligned"].items()
+        ),
+        f"{s['seeds']} seeds, {found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one core. "
+        f"± is the {LEVEL:.0%} interval.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _incentive_table(incentive: Mapping[str, Any], spoilt: bool) -> str:
+    changes = [row for row in incentive["changes"] if row["spoilt"] == spoilt]
+    if not changes:
+        return ""
+    rules = list(changes[0]["change"])
+    title = "One company has wrong labels." if spoilt else "All data are sound."
+    head = ["company", "does instead", "teacher's loss", *rules]
+    lines = [
+        [r["company"], r["kind"], f"{r['teacher']['mean']:+.3f}", *(_percent(r["change"][rule]) for rule in rules)]
+        for r in changes
+    ]
+    return f"{title} Change of the company's own payment, %.\n\n{_table(head, lines)}"
+
+
+def _percent(value: Mapping[str, float], sign: bool = True) -> str:
+    mean = f"{100 * value['mean']:+.1f}" if sign else f"{100 * value['mean']:.1f}"
+    return mean if np.isinf(value["half"]) else f"{mean} ± {100 * value['half']:.1f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])

@@ -1,0 +1,105 @@
+"""Do students still tell what a large model would do? Transfer set x weight x quality of the teacher.
+
+Truth is the large model on every coalition. Each set of students is judged by how well its losses predict the large
+model's on all coalitions, and how far the shares of its own Shapley values and of the law's are from the true ones.
+
+Shapes: N companies, C = 2**N coalitions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from benchmarks._students import (
+    SETS,
+    Federation,
+    Floats,
+    fedavg,
+    federation,
+    game,
+    honestly,
+    listening,
+    swept,
+    transfer_set,
+)
+from fl_sv.coalitions import EMPTY, grand
+from fl_sv.law import fit_law
+from fl_sv.values import shapley
+
+WEIGHTS = (0.3, 0.7, 1.0)
+TEACHER_ROUNDS = (3, 8, 15)  # teachers of rising quality
+LARGE_SEEDS = 2
+TRANSFER_ROWS = 500
+HOLDS = 0.95  # leave-one-out R2 from which a law is said to hold
+
+
+def measure(
+    seed: int,
+    sets: Sequence[str] = SETS,
+    weights: Sequence[float] = WEIGHTS,
+    teacher_rounds: Sequence[int] = TEACHER_ROUNDS,
+    *,
+    rounds: int = 15,
+    n: int = 5,
+) -> list[dict[str, Any]]:
+    """One row for the plain students and one for each transfer set, weight and teacher."""
+    played = federation(game(seed, rounds=rounds), n)
+    everything = range(1 << n)
+    runs = [fedavg(played, played.large, r, honestly(played, played.large, r), everything) for r in range(LARGE_SEEDS)]
+    large_C = np.mean([played.losses(played.large, stacks[-1]) for stacks in runs], axis=0)
+    plain_C = swept(played, lambda r: honestly(played, played.small, r), everything)
+    rows = [{"seed": seed, "set": "plain", "weight": 0.0, **judged(played, plain_C, large_C)}]
+    for teacher_round in teacher_rounds:
+        teacher_P = runs[0][teacher_round][-1]
+        teacher = {
+            "teacher_round": teacher_round,
+            "teacher_loss": float(played.losses(played.large, teacher_P[None])[0]),
+        }
+        for name in sets:
+            transfer = transfer_set(name, played, teacher_P, TRANSFER_ROWS)
+            for weight in weights:
+                small_C = swept(
+                    played,
+                    lambda r, t=teacher_P, rows=transfer, w=weight: listening(played, t, rows, w, r),
+                    everything,
+                )
+                rows.append(
+                    {"seed": seed, "set": name, "weight": weight, **teacher, **judged(played, small_C, large_C)}
+                )
+    return rows
+
+
+def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]:
+    """What the small losses say about the large ones.
+
+    r2: leave-one-out, of a line through the logarithms. share_error: L1 distance of the shares from the true ones, of
+    the small model's own values; law_error: relative L2 distance of the law's values. spread: of the losses.
+    """
+    n = len(game.companies)
+    alone = [EMPTY, grand(n), *(1 << i for i in range(n))]
+    anchors = {coalition: float(large_C[coalition]) for coalition in alone}
+    law = fit_law(small_C, anchors, sizes=[game.small.n_params, game.large.n_params], examples=game.examples)
+    truth_N, small_N, law_N = shapley(-large_C), shapley(-small_C), law.shapley().values
+    return {
+        "r2": leave_one_out_r2(np.log(small_C[1:]), np.log(large_C[1:])),
+        "spread": float(small_C[1:].std()),
+        "spearman": float(np.nan_to_num(spearmanr(small_C[1:], large_C[1:]).statistic)),
+        "share_error": float(np.abs(small_N / small_N.sum() - truth_N / truth_N.sum()).sum()),
+        "law_error": float(np.linalg.norm(law_N - truth_N) / np.linalg.norm(truth_N)),
+        "alarms": [alarm.split(maxsplit=1)[0].rstrip(":") for alarm in law.alarms],
+        "loss_grand": float(small_C[-1]),
+    }
+
+
+def leave_one_out_r2(x: Floats, y: Floats) -> float:
+    """1 - squared errors of a line that never saw the point / those of a mean that did not; 0 for no line."""
+    centred = x - x.mean()
+    if (centred**2).sum() < 1e-9:
+        return 0.0
+    leverage = 1 / len(x) + centred**2 / (centred**2).sum()
+    slope = (centred * y).sum() / (centred**2).sum()
+    missed = (y - y.mean() - slope * centred) / (1 - leverage)
+    by_mean = (y - y.mean()) / (1 - 1 / len(y))
+    return float(1 - (missed**2).sum() / (by_mean**2).sum())

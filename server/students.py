@@ -1,0 +1,58 @@
+"""Students of the finished teacher: the one that is deployed, and the small models of all coalitions.
+
+Shapes: P parameters of a model.
+"""
+
+import torch
+
+from fl_sv import messages as words
+from fl_sv.config.schema import Deployed
+from fl_sv.deployed import deployed_spec, distilled, n_rows, teacher_passes
+from fl_sv.journal import TeacherRound
+from fl_sv.settlement import StudentLoss
+from server.job import Job
+from server.large import DEPLOYED
+from strategies.roster import check_metrics
+
+STUDENT = "student"  # its run in the journal
+
+
+def deploy_student(job: Job) -> StudentLoss | None:
+    """What the deployed student loses on the validation set; None when the teacher itself is deployed."""
+    deployed, scaling = job.config.deployed, job.federation.roster.scaling
+    if deployed is None:
+        return None
+    spec, rows = deployed_spec(job.config, deployed, scaling), n_rows(job.config, deployed, scaling)
+    found = job.journal.teacher_rounds(STUDENT) or [_distil(job, deployed, rows)]
+    student = found[-1]
+    return StudentLoss(spec.name, spec.n_params, deployed.transfer_set.kind, rows, student.loss, student.accuracy)
+
+
+def send_teacher(job: Job) -> None:
+    """Every company asks the deployed teacher about each of its rows. The answers stay with the company.
+
+    Asked again after a crash: nodes keep what they heard no longer than they live.
+    """
+    roster = job.federation.roster
+    finished = job.journal.teacher_rounds(DEPLOYED)[-1]
+    arrays = {words.stack_key(job.large.name, 0): finished.params}
+    requests = [roster.message(company, words.LISTEN, finished.number, arrays) for company in roster.by_name]
+    with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
+        job.federation.exchange(
+            requests,
+            lambda _, content: check_metrics(content.metric_records[words.METRICS]),
+            "listening to the finished teacher",
+        )
+
+
+def _distil(job: Job, deployed: Deployed, rows: int) -> TeacherRound:
+    scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
+    spec = deployed_spec(job.config, deployed, scaling)
+    steps = deployed.epochs * spec.forward_flops + teacher_passes(deployed, rows) * job.large.forward_flops
+    with job.progress.stage("student", 1, "student") as bar, job.costed("student", 3.0 * rows * steps):
+        params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)
+        ((loss, accuracy),) = job.validation.means(spec, params_P[None], "the deployed student")
+        state = TeacherRound(deployed.epochs, params_P.numpy(), b"", loss, accuracy)
+        job.journal.add_teacher_round(STUDENT, state)
+        bar.advance(1)
+    return state

@@ -1,0 +1,334 @@
+"""Small models that listen to the finished teacher: the objective, the sweep, and what becomes of the run."""
+
+import inspect
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from config_of import config_of
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from clients.app import app as client_app
+from fl_sv import distillation as kd
+from fl_sv import messages as words
+from fl_sv import rundir
+from fl_sv.bank import stack_outputs, train_stack
+from fl_sv.coalitions import members_of
+from fl_sv.config import Config, dump_config, load_config, parse_config
+from fl_sv.config.schema import LOSS_OPTIONS, SOFT_LOSSES, Distillation
+from fl_sv.data import Task, company_data, operator_data
+from fl_sv.errors import CompanyFailed, InputError
+from fl_sv.extension import read_origin
+from fl_sv.journal import Journal
+from fl_sv.lessons import distance, make_lesson, student_loss
+from fl_sv.models import ModelSpec, model_specs, tensors
+from fl_sv.progress import Progress
+from fl_sv.rundir import RunDirectory, start_or_resume
+from fl_sv.streams import stream_seed
+from fl_sv.training import Recipe, make_recipe, train
+from server.inline import InlineGrid
+from server.job import Job, open_job
+from server.large import DEPLOYED, train_teacher
+from server.simulation import simulate
+from server.sweep import sweep_coalitions
+from tests.runs import SMOKE, Command
+from tests.test_twins import MODELS, game_with
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "hinton": {"temperature": 2.0},
+    "dkd": {"temperature": 2.0, "options": {"alpha": 0.5, "beta": 3.0}},
+    "logit_l2": {},
+    "smooth_l1": {"options": {"beta": 0.5}},
+    "noisy_teacher": {"options": {"sigma": 0.5, "granularity": "per_sample"}},
+}
+GAME = """
+seed: 3
+companies: [Ash, Beech, Chestnut]
+data: {source: iris, partition: {kind: sizes, sizes: {Ash: 4, Beech: 3, Chestnut: 1}}}
+models: {small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [5, 4]}], large: {kind: mlp, hidden: [16]}}
+training: {rounds: 3, local_epochs: 2, batch_size: 7, seeds: 2, momentum: 0.5}
+distillation: {loss: noisy_teacher, weight: 0.7, options: {probability: 1}}
+compute: {dtype: float64, chunk: 3}
+payouts: {pot: {kind: fixed, cents: 100}}
+"""
+
+
+# --- the objective -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_options_of_the_config_are_those_of_the_library(loss: str) -> None:
+    handed_over = {"temperature", "noise", "mask", "generator"} | ({"alpha"} if loss == "hinton" else set())
+    parameters = inspect.signature(kd.LOSSES[loss]).parameters
+    defaults = {name: p.default for name, p in parameters.items() if name not in handed_over}
+    assert LOSS_OPTIONS[loss]().model_dump() == defaults
+    assert ("temperature" in parameters) == (loss in SOFT_LOSSES)
+
+
+@pytest.mark.parametrize("loss", set(LOSSES) - {"noisy_teacher"})
+def test_student_minimises_what_the_library_calls_the_objective(loss: str) -> None:
+    students = Distillation(weight=0.3, loss=loss, **LOSSES[loss])
+    task = Task(kind="classification", input_shape=(4,), n_outputs=3)
+    generator = torch.Generator().manual_seed(0)
+    s, t = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    y = torch.tensor([0, 2, 1, 1, 0])
+    by_hand = kd.objective(distance(students), 0.3)(s, t, y)
+    assert student_loss(students, task)(s, y, t) == pytest.approx(by_hand)
+
+
+def test_hinton_counts_no_cross_entropy_of_its_own() -> None:
+    students = Distillation(weight=1.0, loss="hinton", temperature=2.0)
+    s, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    kl = 4 * torch.nn.functional.kl_div((s / 2).log_softmax(1), (t / 2).softmax(1), reduction="sum")
+    assert distance(students)(s, t).item() == pytest.approx(kl.item())
+
+
+@pytest.mark.parametrize(
+    "kind, task_kind, loss",
+    [(kind, "classification", "hinton") for kind in MODELS]
+    + [(kind, "classification", loss) for kind in ("deep mlp", "module") for loss in LOSSES if loss != "hinton"]
+    + [("mlp", "regression", "logit_l2"), ("module", "regression", "smooth_l1")],
+)
+def test_stack_of_students_equals_one_student_after_the_other(kind: str, task_kind: str, loss: str) -> None:
+    config = game_with(MODELS[kind]).model_copy(
+        update={"distillation": Distillation(weight=0.6, loss=loss, **LOSSES[loss])}
+    )
+    outputs = 3 if task_kind == "classification" else 1
+    (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 1, 8, 8, generator=generator, dtype=torch.float64)
+    y = torch.randint(3, (20,), generator=generator)
+    y = y if task_kind == "classification" else y.double()
+    logits = torch.randn(20, outputs, generator=generator, dtype=torch.float64)
+    stack = model.initial_params(1, 0) + 0.1 * torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
+    for momentum in (0.0, 0.9):
+        recipe = Recipe(0.1, momentum, 0.01 * momentum, 0.0, tuple(np.array_split(np.arange(20), 3)), torch_seed=5)
+        lesson = make_lesson(config, model.task, logits, recipe, 0, "Ash", 1)
+        together = train_stack(model, stack, x, y, recipe, 2, lesson)
+        for row, params in zip(together, stack, strict=True):
+            assert (row - train(model, params, x, y, recipe, lesson)).abs().max() <= 1e-9
+        assert (together - train_stack(model, stack, x, y, recipe, 2)).abs().max() > 1e-4
+
+
+def test_all_coalitions_hear_the_same_noise_and_no_two_rounds_do() -> None:
+    config = parse_config(GAME, "game")
+    task, logits = Task(kind="classification", input_shape=(4,), n_outputs=3), torch.ones(9, 3)
+    recipe = Recipe(0.1, 0, 0, 0, (np.arange(9),), 0)
+    first, again, later = (make_lesson(config, task, logits, recipe, 0, "Ash", r).logits[0] for r in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    generator = torch.Generator().manual_seed(stream_seed(3, 0, "Ash", 1, "noisy teacher"))
+    assert torch.equal(first, kd.perturb(logits, sigma=0.3, probability=1, generator=generator))
+
+
+# --- the sweep -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    journal = Journal(tmp_path_factory.mktemp("students") / "journal.sqlite")
+    grid = InlineGrid(client_app, range(3))
+    made = open_job(parse_config(GAME, "game"), journal, grid, Progress("quiet"), threading.Event())
+    train_teacher(made)
+    sweep_coalitions(made)
+    return made
+
+
+def one_coalition_of_students(job: Job, model: ModelSpec, replicate: int, coalition: int) -> torch.Tensor:
+    """FedAvg of one coalition as a textbook writes it, the teacher asked for every round anew."""
+    config, scaling = job.config, operator_data(job.config).scaling
+    members = sorted(config.companies[i] for i in members_of(coalition))
+    data = {name: tensors(company_data(config, name, scaling), config) for name in members}
+    total = sum(len(y) for _, y in data.values())
+    teacher = torch.tensor(job.journal.teacher_rounds(DEPLOYED)[-1].params)
+    params = model.initial_params(config.seed, replicate)
+    for server_round in range(1, config.training.rounds + 1):
+        mean = torch.zeros_like(params)
+        for name, (x, y) in data.items():
+            recipe = make_recipe(config, model, name, len(y), replicate, server_round)
+            logits = stack_outputs(job.large, teacher[None], x)[0].detach()
+            lesson = make_lesson(config, model.task, logits, recipe, replicate, name, server_round)
+            mean += train(model, params, x, y, recipe, lesson) * (len(y) / total)
+        params = mean
+    return params
+
+
+def test_sweep_of_students_equals_plain_torch_for_every_coalition(job: Job) -> None:
+    scores = job.journal.scores()
+    for model in job.small:
+        for replicate in range(2):
+            for coalition in range(1, 8):
+                params = one_coalition_of_students(job, model, replicate, coalition)
+                ((loss, _),) = job.validation.means(model, params[None], "twin")
+                assert scores[model.name, replicate, coalition].loss == pytest.approx(loss, abs=1e-9)
+
+
+def test_teacher_itself_listens_to_nobody(job: Job, tmp_path: Path) -> None:
+    plain = job.config.model_copy(update={"distillation": None})
+    other = open_job(
+        plain, Journal(tmp_path / "j"), InlineGrid(client_app, range(3)), Progress("quiet"), threading.Event()
+    )
+    assert train_teacher(other)[-1].loss == job.journal.teacher_rounds(DEPLOYED)[-1].loss
+
+
+def test_node_that_was_started_again_says_so_instead_of_training_without_the_teacher(job: Job) -> None:
+    roster = job.federation.roster
+    array = job.small[0].initial_params(3, 0)[None].numpy()
+    message = roster.message("Ash", words.COALITIONS, 1, {words.stack_key(job.small[0].name, 0): array})
+    forgetful = InlineGrid(client_app, range(3))
+    (reply,) = forgetful.send_and_receive([message])
+    assert "--resume" in reply.error.reason
+
+
+# --- a whole run ---------------------------------------------------------------------------------------------------
+
+
+SECTION = "distillation: {loss: hinton, weight: 0.5, temperature: 2}\n"
+TABLES = (rundir.UTILITIES, rundir.VALUATION, rundir.PAYOUTS, rundir.TEACHER)
+
+
+@pytest.fixture(scope="module")
+def game(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "students.yaml"
+    path.write_text(SMOKE.read_text() + SECTION)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_of_students(game: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return simulated(load_config(game), tmp_path_factory.mktemp("students") / "run")
+
+
+def simulated(config: Config, out: Path, companies: ClientApp = client_app) -> RunDirectory:
+    with start_or_resume(out, config, resume=out.exists()) as run:
+        simulate(config, run, "inline", Progress("quiet"), threading.Event(), companies)
+    return run
+
+
+def tables(run: RunDirectory) -> list[bytes]:
+    return [run.file(name).read_bytes() for name in TABLES]
+
+
+def test_students_change_the_small_models_and_nothing_else(run_of_students: RunDirectory, finished_run: Path) -> None:
+    listening, plain = run_of_students, RunDirectory(finished_run)
+    assert listening.read_text(rundir.TEACHER) == plain.read_text(rundir.TEACHER)
+    rows, plain_rows = (run.read_text(rundir.UTILITIES).splitlines() for run in (listening, plain))
+    same = [row for row, plain_row in zip(rows, plain_rows, strict=True) if row == plain_row]
+    assert all(row.startswith("0,") or "mlp-64" in row for row in same[1:])
+    assert len(same) == 1 + 4 + 6  # the header, the empty coalition of two sizes and seeds, the large runs
+
+
+def test_weight_zero_changes_no_byte(finished_run: Path, tmp_path: Path) -> None:
+    config = parse_config(SMOKE.read_text() + SECTION.replace("0.5", "0"), "weight 0")
+    assert tables(simulated(config, tmp_path / "run")) == tables(RunDirectory(finished_run))
+
+
+def test_run_of_students_that_stopped_in_the_sweep_ends_in_the_same_bytes(
+    game: Path, run_of_students: RunDirectory, tmp_path: Path
+) -> None:
+    failing, left = ClientApp(), [9]  # the second wave's second round
+
+    @failing.query("register")
+    def register(message: Message, context: Context) -> Message:
+        return client_app(message, context)
+
+    @failing.query("listen")
+    def listen(message: Message, context: Context) -> Message:
+        return client_app(message, context)
+
+    @failing.train()
+    def train_teacher(message: Message, context: Context) -> Message:
+        return client_app(message, context)
+
+    @failing.train("alone")
+    def alone(message: Message, context: Context) -> Message:
+        return client_app(message, context)
+
+    @failing.train("coalitions")
+    def coalitions(message: Message, context: Context) -> Message:
+        left[0] -= int(message.content[words.CONFIG][words.COMPANY] == "Ash")
+        if left[0] < 0:
+            raise RuntimeError("out of paper")
+        return client_app(message, context)
+
+    config = load_config(game)
+    with pytest.raises(CompanyFailed, match="Ash failed in round 5 of wave 2"):
+        simulated(config, tmp_path / "run", failing)
+    assert tables(simulated(config, tmp_path / "run")) == tables(run_of_students)
+
+
+def test_verify_and_report_take_a_run_of_students_as_any_other(run_of_students: RunDirectory, command: Command) -> None:
+    assert command("verify", run_of_students.path).code == 0
+    page = run_of_students.read_text(rundir.REPORT)
+    assert "students of the finished teacher" in page
+
+
+def test_plan_counts_that_the_teacher_travels(game: Path, command: Command) -> None:
+    plain, students = (json.loads(command("plan", path, "--json").out) for path in (SMOKE, game))
+    large = (64 * 64 + 64 + 64 * 10 + 10) * 4
+    assert students["messages"] == plain["messages"] + 4
+    assert students["bytes"] == plain["bytes"] + 4 * large
+
+
+def test_resume_refuses_another_weight(game: Path, tmp_path: Path) -> None:
+    with start_or_resume(tmp_path / "run", load_config(game), resume=False):
+        pass
+    other = parse_config(game.read_text().replace("weight: 0.5", "weight: 0.4"), "other")
+    with (
+        pytest.raises(InputError, match=r"distillation\.weight was 0\.5 and is 0\.4"),
+        start_or_resume(tmp_path / "run", other, resume=True),
+    ):
+        pass
+
+
+def test_students_cannot_be_taken_over_from_a_run_with_another_teacher(tmp_path: Path) -> None:
+    data = {"source": "tests.plugins:owned", "partition": {"kind": "column", "column": "owner"}}
+    plain = config_of(data)
+    students = plain.model_copy(update={"distillation": Distillation(weight=0.5)})
+    for before, now in ((plain, students), (students, plain)):
+        folder = tmp_path / str(now is plain)
+        folder.mkdir()
+        for name, text in ((rundir.CONFIG, dump_config(before)), (rundir.LEDGER, ""), (rundir.JOURNAL, "")):
+            (folder / name).write_text(text)
+        with pytest.raises(InputError, match="a teacher that changes with the companies"):
+            read_origin(folder, now)
+
+
+# --- bad input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"loss": "hinton"}, r"the key distillation\.weight is missing"),
+        ({"weight": 1.5}, r"distillation\.weight: .*less than or equal to 1; given 1\.5"),
+        ({"weight": 0.5, "temperature": 0}, r"distillation\.temperature: .*greater than .*; given 0"),
+        ({"weight": 0.5, "temperature": -3.0}, r"distillation\.temperature: .*given -3\.0"),
+        ({"weight": 0.5, "loss": "hintn"}, r"distillation\.loss: .*'hinton', 'dkd'.*given 'hintn'"),
+        ({"weight": 0.5, "loss": "logit_l2", "temperature": 4}, r"distillation\.temperature: logit_l2 has none"),
+        ({"weight": 0.5, "options": {"alpha": 0.9}}, r"options\.alpha: hinton has no such option.*hinton: none"),
+        ({"weight": 0.5, "options": {"sigma": 1}}, r"options\.sigma: hinton has no such option"),
+        ({"weight": 0.5, "loss": "dkd", "options": {"beta": -1}}, r"options\.beta: .*equal to 0; given -1"),
+        ({"weight": 0.5, "loss": "noisy_teacher", "options": {"mode": "loud"}}, r"options\.mode: .*given 'loud'"),
+        ({"weight": 0.5, "transfer_set": "public"}, r"distillation\.transfer_set: .*'own'; given 'public'"),
+    ],
+)
+def test_wrong_sections_are_refused_with_one_sentence(section: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=expected) as error:
+        parse_config(yaml.safe_dump({**yaml.safe_load(GAME), "distillation": section}), "game")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("loss", ["hinton", "dkd"])
+def test_losses_of_probabilities_are_refused_in_a_regression(loss: str, tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "game.yaml"
+    path.write_text(GAME.replace("iris", "diabetes").replace("loss: noisy_teacher", f"loss: {loss}"))
+    answer = command("plan", path)
+    assert answer.code == 2
+    assert f"{loss} compares class probabilities, and this is a regression; allowed are logit_l2" in answer.err
