@@ -39,6 +39,7 @@ from clients.app import app as client_app
 from fl_sv.coalitions import members_of
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
+from fl_sv.design import design_steps
 from fl_sv.journal import Journal
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.models import ModelSpec, model_specs, tensors
@@ -86,7 +87,7 @@ def swept_job(config: Config, grid: Grid) -> Iterator[Job]:
     """The sweep stage of a run alone, done, in a journal of its own."""
     with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.sqlite")) as journal:
         job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
-        list(sweep_coalitions(job))
+        sweep_coalitions(job, design_steps(job.config)[0])
         yield job
 
 

@@ -134,7 +134,7 @@ def require_anchors(config: Config, table: UtilityTable, sizes: Mapping[str, int
     measured = set(table.coalitions(large))
     asked = [EMPTY, grand(config.n_companies), *alone(config, table.mean_losses(small))]
     if measured.issuperset(asked):
-        first = {EMPTY, *design_steps(config)[0]}
+        first = set(design_steps(config)[0].coalitions)
         known = tuple(key for key in table.planned if key[2] in (asked if key[0] == large else first))
         asked += chosen_together(config, replace(table, planned=known), sizes, examples)
     if measured != set(asked):

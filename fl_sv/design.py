@@ -7,6 +7,7 @@ A sample is drawn by the companies' names: their order in the config decides onl
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
@@ -22,33 +23,40 @@ GROWTH = 1.5
 ENDS = 2  # the empty and the grand coalition are always there
 
 
-def design_steps(config: Config) -> list[Sequence[int]]:
-    """The coalitions that each step adds, ascending; the empty one is never trained and in none."""
+@dataclass(frozen=True)
+class Step:
+    """A step of the design: the coalitions that it adds (the empty one is never trained), and all up to here, the empty
+    one included; both ascending."""
+
+    added: Sequence[int]
+    coalitions: Sequence[int]
+
+
+def design_steps(config: Config) -> list[Step]:
+    """The steps of the config's design, in order."""
     n_companies = config.n_companies
     if config.coalitions.stop is None:
-        return [range(1, 1 << n_companies)]
+        return [Step(range(1, 1 << n_companies), range(1 << n_companies))]
     by_name = sorted(range(n_companies), key=config.companies.__getitem__)
     everybody = grand(n_companies)
     n_pairs = [(evaluations - ENDS) // 2 for evaluations in _evaluations_by_step(config)]
-    steps: list[Sequence[int]] = []
+    steps: list[Step] = []
+    coalitions = [EMPTY]
     for member_PN in draw_nested(n_companies, n_pairs, SPREAD, stream(config.seed, "coalitions")):
         drawn = [sum(1 << by_name[j] for j in row.nonzero()[0].tolist()) for row in member_PN]
-        steps.append(sorted([*drawn, *(everybody & ~coalition for coalition in drawn)]))
-    steps[0] = [*steps[0], everybody]
+        ends = [] if steps else [everybody]
+        added = sorted([*drawn, *(everybody & ~coalition for coalition in drawn), *ends])
+        coalitions = sorted([*coalitions, *added])
+        steps.append(Step(added, coalitions))
     return steps
 
 
 def require_design(config: Config, coalitions: Sequence[int]) -> None:
-    """Raises VerificationError unless `coalitions` are those of the design, up to the end of one of its steps.
+    """Raises VerificationError unless `coalitions` (ascending) are those of the design, up to the end of a step.
 
     Who chooses the sample could choose who is paid.
     """
-    planned = {EMPTY}
-    for step in design_steps(config):
-        planned.update(step)
-        if len(planned) == len(coalitions):
-            break
-    if planned != set(coalitions):
+    if not any([*step.coalitions] == [*coalitions] for step in design_steps(config)):
         raise VerificationError(
             f"the {len(coalitions)} coalitions of the small models are not those that the config and its seed draw"
         )

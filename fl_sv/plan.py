@@ -84,8 +84,8 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
     sizes = [model.n_params for model in small]
     steps = design_steps(config)
-    waves = [wave for step in steps for wave in plan_waves(config, sizes, step)]
-    trained = sum(map(len, steps))
+    waves = [wave for step in steps for wave in plan_waves(config, sizes, step.added)]
+    trained = len(steps[-1].coalitions) - 1
     deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
     large_runs = training.large_seeds + deployed_extra
     anchors = load(config, large.n_params, int(rows_N.sum()))

@@ -29,7 +29,7 @@ def measure_anchors(job: Job) -> list[int]:
     for replicate in range(job.config.training.large_seeds):
         job.keep(job.validation.untrained(job.large, replicate)[1])
     ends = [EMPTY, grand(job.config.n_companies)]
-    first = [EMPTY, *design_steps(job.config)[0]]
+    first = design_steps(job.config)[0].coalitions
     alone = anchors.alone(job.config, job.table(first, ends).mean_losses(job.small[-1].name))
     if alone:
         _train_alone(job, alone)

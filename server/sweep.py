@@ -3,7 +3,7 @@
 Shapes: N companies, C coalitions of a wave, R replicates, P parameters, V validation examples.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fl_sv import messages as words
 from fl_sv.coalitions import EMPTY, members_matrix
-from fl_sv.design import design_steps
+from fl_sv.design import Step
 from fl_sv.journal import REUSED, Wave
 from fl_sv.scoring import mean_scores
 from fl_sv.utilities import Score
@@ -29,36 +29,29 @@ BLOCK = 4096  # coalitions whose losses by example are in memory at once, beside
 Stacks = dict[str, NDArray[np.floating]]
 
 
-def sweep_coalitions(job: Job) -> Iterator[list[int]]:
-    """Scores of every small model, replicate and coalition go into the journal, a finished wave at a time.
-
-    Yields the coalitions scored so far, the empty one included, ascending, after each step of the design.
-    """
-    rounds = job.config.training.rounds
+def sweep_coalitions(job: Job, step: Step) -> None:
+    """Scores of every small model, replicate and coalition of the step go into the journal, a wave at a time."""
+    journal, rounds = job.journal, job.config.training.rounds
     for model in job.small:
         for replicate in range(job.config.training.seeds):
             job.keep(job.validation.untrained(model, replicate)[1])
-    finished = job.journal.finished_waves()
-    known = job.journal.wave_coalitions(REUSED) if REUSED in finished else []
-    scored, number, heard = [EMPTY], 0, not job.config.students
-    for step in design_steps(job.config):
-        waves = plan_waves(job.config, [model.n_params for model in job.small], step, known)
-        with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
-            for coalitions in waves:
-                if number in finished:
-                    bar.advance(rounds)
-                else:
-                    if not heard:
-                        send_teacher(job)
-                        heard = True
-                    what = f"wave {number + 1} (coalitions {coalitions[0]} to {coalitions[-1]})"
-                    with job.costed("sweep", _flops(job, coalitions)):
-                        stacks = _train(job, coalitions, what, lambda: bar.advance(1))
-                        scores, wave = _score(job, coalitions, stacks, what)
-                    job.journal.add_wave(number, scores, wave)
-                number += 1
-        scored = sorted([*scored, *step])
-        yield scored
+    finished = journal.finished_waves()
+    known = journal.wave_coalitions(REUSED) if REUSED in finished else []
+    done = {coalition for number in finished for coalition in journal.wave_coalitions(number)}
+    # Planned from the step alone, so that a run that goes on trains the waves that it would have trained.
+    waves = plan_waves(job.config, [model.n_params for model in job.small], step.added, known)
+    missing = [wave for wave in waves if wave[0] not in done]
+    if missing and job.config.students:
+        send_teacher(job)
+    with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
+        bar.advance((len(waves) - len(missing)) * rounds)
+        for number, coalitions in enumerate(missing, start=1 + max(finished, default=REUSED)):
+            place = f"wave {waves.index(coalitions) + 1} of {len(waves)}"
+            what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
+            with job.costed("sweep", _flops(job, coalitions)):
+                stacks = _train(job, coalitions, what, lambda: bar.advance(1))
+                scores, wave = _score(job, coalitions, stacks, what)
+            journal.add_wave(number, scores, wave)
 
 
 def validation_values(job: Job, coalitions: Sequence[int], weighting: Weighting) -> NDArray[np.float64]:

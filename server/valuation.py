@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from fl_sv.certainty import is_enough
 from fl_sv.config import Config
 from fl_sv.cost import cost_json
+from fl_sv.design import design_steps
 from fl_sv.journal import Journal
 from fl_sv.machine import keep_freed_memory, software, use_threads
 from fl_sv.progress import Progress
@@ -43,11 +44,12 @@ def value_companies(
         job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
         curve = train_teacher(job)  #                             the large model on the grand coalition
         student = deploy_student(job)  #                          what is deployed, unless it is the teacher itself
-        for coalitions in sweep_coalitions(job):  #               the small models on all coalitions, or on a sample
-            anchors = measure_anchors(job)  #                     the large model untrained, and on few coalitions
-            table = job.table(coalitions, anchors)  #             every utility so far
+        for step in design_steps(config):  #                      all coalitions, or a sample that grows
+            sweep_coalitions(job, step)  #                        the small models on its coalitions
+            anchors = measure_anchors(job)  #                     the large model untrained, and on few of them
+            table = job.table(step.coalitions, anchors)  #        every utility so far
             evidence = _gather(job, table, curve, student)  #     and what belongs to them
-            if is_enough(evidence, progress):  #                  a sample grows until every payout is certain enough
+            if is_enough(evidence, progress):  #                  until every payout is certain enough
                 break
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts

@@ -36,26 +36,28 @@ def sample_of(companies: tuple[str, ...], max_evaluations: int, **stop: int) -> 
 
 
 def test_all_coalitions_are_one_step() -> None:
-    assert [list(step) for step in design_steps(config_of({"source": "digits"}))] == [list(range(1, 16))]
+    (step,) = design_steps(config_of({"source": "digits"}))
+    assert list(step.added) == list(range(1, 16)) and list(step.coalitions) == list(range(16))
 
 
 def test_a_sample_grows_by_pairs_from_every_company_alone_to_the_most_that_is_allowed() -> None:
     steps = design_steps(sample_of(MANY, 1000))
     everybody = grand(30)
-    first = set(steps[0])
+    first = set(steps[0].added)
     assert {1 << i for i in range(30)} | {everybody & ~(1 << i) for i in range(30)} | {everybody} <= first
-    drawn = [coalition for step in steps for coalition in step]
-    assert len(set(drawn)) == len(drawn) == 999  # with the empty coalition 1,000
+    drawn = [coalition for step in steps for coalition in step.added]
+    assert len(set(drawn)) == len(drawn) == 999
+    assert steps[-1].coalitions == sorted([0, *drawn])
     for step in steps:
-        assert sorted(step) == list(step)
-        assert {everybody & ~coalition for coalition in step} - {0} <= {*step}
+        assert sorted(step.added) == step.added
+        assert {everybody & ~coalition for coalition in step.added} - {0} <= {*step.added}
     assert len(steps) > 3
 
 
 def test_a_sample_is_of_companies_whatever_their_order() -> None:
     def names(companies: tuple[str, ...]) -> list[set[frozenset[str]]]:
         steps = design_steps(sample_of(companies, 200))
-        return [{frozenset(companies[i] for i in members_of(c)) for c in step} for step in steps]
+        return [{frozenset(companies[i] for i in members_of(c)) for c in step.coalitions} for step in steps]
 
     assert names(MANY) == names(MANY[::-1])
 
@@ -67,7 +69,7 @@ def test_another_seed_draws_another_sample() -> None:
 
 def test_a_sample_that_nobody_drew_is_found_out() -> None:
     config = sample_of(MANY, 200)
-    honest = sorted({0, *design_steps(config)[0]})
+    honest = list(design_steps(config)[0].coalitions)
     require_design(config, honest)
     pair = next(c for c in honest if c.bit_count() == 2)
     chosen = sorted({*honest} - {pair, grand(30) & ~pair} | {0b111, grand(30) & ~0b111})
@@ -79,9 +81,9 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
     companies = tuple(f"C{i:02d}" for i in range(70))
     config = sample_of(companies, 400)
     (step, *_) = design_steps(config)
-    waves = plan_waves(config, [10**5], step)
+    waves = plan_waves(config, [10**5], step.added)
     assert len(waves) > 1
-    assert [coalition for wave in waves for coalition in wave] == list(step)
+    assert [coalition for wave in waves for coalition in wave] == step.added
 
 
 @pytest.mark.parametrize(
@@ -140,8 +142,7 @@ def test_values_of_a_sample_are_near_and_their_interval_says_how_near() -> None:
     utility_C = game(n)
     companies = tuple("JIHGFEDCBA")
     for seed in range(20):
-        steps = design_steps(sample_of(companies, 120).model_copy(update={"seed": seed}))
-        coalitions = sorted({0, *(c for step in steps for c in step)})
+        coalitions = design_steps(sample_of(companies, 120).model_copy(update={"seed": seed}))[-1].coalitions
         weighting = sampled(coalitions, utility_C[coalitions], companies, seed)
         value_N = weighting.values(utility_C[coalitions])
         assert value_N.sum() == pytest.approx(utility_C[-1] - utility_C[0], abs=1e-12)

@@ -23,6 +23,7 @@ from fl_sv.coalitions import members_of
 from fl_sv.config import Config, dump_config, load_config, parse_config
 from fl_sv.config.schema import LOSS_OPTIONS, SOFT_LOSSES, Distillation
 from fl_sv.data import Task, company_data, operator_data
+from fl_sv.design import design_steps
 from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.extension import read_origin
 from fl_sv.journal import Journal
@@ -136,7 +137,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     grid = InlineGrid(client_app, range(3))
     made = open_job(parse_config(GAME, "game"), journal, grid, Progress("quiet"), threading.Event())
     train_teacher(made)
-    sweep_coalitions(made)
+    sweep_coalitions(made, design_steps(made.config)[0])
     return made
 
 

@@ -15,6 +15,7 @@ from fl_sv.bank import score_stack, train_stack
 from fl_sv.coalitions import members_of
 from fl_sv.config import Config, parse_config
 from fl_sv.data import Task, company_data, operator_data
+from fl_sv.design import design_steps
 from fl_sv.journal import Journal
 from fl_sv.models import ModelSpec, model_specs, row_loss, tensors
 from fl_sv.progress import Progress
@@ -128,7 +129,7 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
 
 def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
     train_teacher(job)
-    list(sweep_coalitions(job))
+    sweep_coalitions(job, design_steps(job.config)[0])
     anchors = measure_anchors(job)
     assert sorted(map(int.bit_count, anchors)) == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4]
     for coalition in set(anchors) - {0, 15}:
@@ -138,7 +139,7 @@ def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
 
 
 def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
-    list(sweep_coalitions(job))
+    sweep_coalitions(job, design_steps(job.config)[0])
     small = [score for score in job.journal.scores().values() if score.model != job.large.name]
     assert len(small) == 16 * 2 * 2
 

@@ -92,7 +92,7 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
 
     small, large = model_specs(config, task)
     training = config.training
-    coalitions = (sum(map(len, design_steps(config))) + 1) // 2  # half of all, the grand one included
+    coalitions = len(design_steps(config)[-1].coalitions) // 2  # of which the company is a member
     runs = training.large_seeds + (not is_the_game(config.teacher.strategy))
     megabytes = bytes_per_coalition(config, [model.n_params for model in small]) * coalitions / MEGABYTE
     count = "" if rows is None else f", {len(rows)}"
