@@ -71,7 +71,7 @@ def _few(figure: Figure, summary: Summary) -> None:
     half = [100 * value["half"] if np.isfinite(value["half"]) else 0 for value in few.values()]
     axes.errorbar([100 * value["mean"] for value in few.values()], list(few), xerr=half, fmt="o", capsize=3)
     axes.axvline(0, color="grey", linewidth=0.8)
-    axes.set(xlabel="points of accuracy added to a student on 3 % of the rows, 90 % interval")
+    axes.set(xlabel="points of accuracy on 3 % of the rows, 90 % interval")
 
 
 def _incentive(figure: Figure, summary: Summary) -> None:
