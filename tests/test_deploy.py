@@ -2,8 +2,12 @@
 
 import re
 import shlex
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import yaml
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError
-from fl_sv.federation import folder
+from fl_sv.federation import certificates, folder
 from fl_sv.federation.certificates import (
     certificate_faults,
     check_public_key,
@@ -22,8 +26,9 @@ from fl_sv.federation.certificates import (
     make_company_key,
     make_server_certificate,
 )
-from fl_sv.federation.check import _clock
+from fl_sv.federation.check import _clock, _reach
 from tests.deployment import unit_command
+from tests.proxy import Proxy, Server
 from tests.runs import REPOSITORY, SMOKE, Command
 
 DEPLOY = REPOSITORY / "deploy"
@@ -112,6 +117,42 @@ def test_openssl_and_ssh_keygen_read_what_we_wrote(federation: Path, tmp_path: P
             pytest.skip(f"{command[0]} is not installed")
         assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:2] == public.read_text().split()[:2]
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[int]:
+    """The port of a TLS server with the folder's certificate."""
+    with Server(("0.0.0.0", 0), Proxy) as listener:
+        listener.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        listener.context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield listener.server_port
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_another_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_authority(tmp_path)
+    make_server_certificate(tmp_path, "localhost")
+    authority = tmp_path / "ca.crt"
+    with server(tmp_path) as port:
+        assert _reach("server", "localhost", port, authority).ok
+        assert "its certificate is not for this address" in _reach("server", "127.0.0.2", port, authority).words
+        (tmp_path / "other").mkdir()
+        make_authority(tmp_path / "other")
+        found = _reach("server", "localhost", port, tmp_path / "other" / "ca.crt")
+        assert "is not signed by this federation's ca.crt" in found.words
+    assert "the port is closed" in _reach("server", "localhost", port, authority).words
+    monkeypatch.setattr(certificates, "SKEW", timedelta(days=3))
+    monkeypatch.setattr(certificates, "SERVER_DAYS", -1)
+    make_server_certificate(tmp_path, "localhost")
+    with server(tmp_path) as port:
+        assert "its certificate has expired" in _reach("server", "localhost", port, authority).words
 
 
 # --- wrong input --------------------------------------------------------------------------------------------------
