@@ -104,11 +104,14 @@ class Deployment:
 
     def fl_sv(self, *arguments: object, at: str = "") -> Answer:
         """`fl-sv ARGUMENTS` on the operator's machine, or on a company's."""
+        running = self.start_fl_sv(*arguments, at=at)
+        out, err = running.communicate()
+        return Answer(running.returncode, out, err)
+
+    def start_fl_sv(self, *arguments: object, at: str = "") -> subprocess.Popen[str]:
         command = [*self._namespaces.get(at, []), sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=self._environment(self.operator), capture_output=True, text=True, check=False
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        environment, pipe = self._environment(self.operator), subprocess.PIPE
+        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def set_up(self) -> None:
         """Everybody online, by the commands of deploy/operator.md and deploy/company.md.

@@ -4,6 +4,7 @@ One deployment serves all tests of this file; see tests/deployment.py.
 """
 
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -122,6 +123,22 @@ def assert_nothing_secret_is_written(federation: Deployment, run: Path) -> None:
             assert not [secret for secret in secrets if secret in content], file
             if file.stem not in federation.companies:
                 assert not [path for path in paths if path in content], file
+
+
+def test_ctrl_c_stops_the_run_and_not_its_log_alone(federation: Deployment, config: Path, tmp_path: Path) -> None:
+    running = federation.start_fl_sv(
+        "federation", "run", config, "--out", tmp_path / "run", "--dir", federation.operator
+    )
+    assert running.stdout is not None
+    while "Successfully started run" not in (line := running.stdout.readline()):
+        assert line, running.communicate()
+    run_id = line.split("run ")[1].split()[0]
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "interrupted" in err and "Traceback" not in err
+    listed = [line for line in federation.status().splitlines() if line.startswith(f"run {run_id} ")]
+    assert len(listed) == 1 and "finished:stopped" in listed[0], (run_id, listed, federation.status())
 
 
 # --- who gets in --------------------------------------------------------------------------------------------------
