@@ -9,7 +9,8 @@ tests/deployment.py). Every case must give the payouts of the same config in one
   seeds) beside the teacher, which is the federated training of one model for as many rounds;
 * node_killed: `kill -9` of a SuperNode in the sweep, started again every 20 s as its unit says;
 * server_app_killed, superlink_killed: `kill -9`, then `fl-sv federation run --resume`;
-* garbage: a company whose training gives NaN is named and stops the run; mended, the run is resumed.
+* garbage: a company whose training gives NaN is named and stops the run; mended, a new run is right (its rows changed,
+  so `--resume` refuses).
 
 `seconds_lost` is wall time beyond the undisturbed run, all tries together. Without nginx the proxy is a stand-in.
 """

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +27,6 @@ from tests.runs import REPOSITORY, SMOKE, Answer
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-SERVER = "10.77.0.1"
 PATIENCE = 90.0
 
 
@@ -73,16 +72,23 @@ class Deployment:
         self.logs.mkdir(parents=True)
         self.port, self.superlink_port = free_port(), free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._net = f"10.{100 + os.getpid() % 100}"  # two of these may run on one machine
         self._namespaces: dict[str, list[str]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._may_make_namespaces():
+        try:
             self._lay_cables()
-        self.address = SERVER if self._namespaces else "localhost"
+        except (OSError, subprocess.CalledProcessError):  # not root, or a container that may not
+            self._stack.close()
+            self._namespaces.clear()
+        self.address = f"{self._net}.0.1" if self._namespaces else "localhost"
         return self
 
     def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # all of them end while the first is waited for
         for name in list(self.processes):
             self.end(name)
         self._stack.close()
@@ -91,13 +97,21 @@ class Deployment:
     def has_namespaces(self) -> bool:
         return bool(self._namespaces)
 
+    @property
+    def other_address(self) -> str:
+        """The server's too, as the first company sees it, but not in its certificate."""
+        return f"{self._net}.1.1" if self._namespaces else "127.0.0.2"
+
     def fl_sv(self, *arguments: object, at: str = "") -> Answer:
         """`fl-sv ARGUMENTS` on the operator's machine, or on a company's."""
+        running = self.start_fl_sv(*arguments, at=at)
+        out, err = running.communicate()
+        return Answer(running.returncode, out, err)
+
+    def start_fl_sv(self, *arguments: object, at: str = "") -> subprocess.Popen[str]:
         command = [*self._namespaces.get(at, []), sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=self._environment(self.operator), capture_output=True, text=True, check=False
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        environment, pipe = self._environment(self.operator), subprocess.PIPE
+        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     def set_up(self) -> None:
         """Everybody online, by the commands of deploy/operator.md and deploy/company.md.
@@ -193,29 +207,21 @@ class Deployment:
         mine = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         return {**os.environ, **environment(home), **mine}
 
-    @staticmethod
-    def _may_make_namespaces() -> bool:
-        if shutil.which("ip") is None:
-            return False
-        probe = f"flsv-probe-{os.getpid()}"
-        made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False).returncode == 0
-        if made:
-            subprocess.run(["ip", "netns", "del", probe], check=True)
-        return made
-
     def _lay_cables(self) -> None:
-        self._ip("addr", "add", f"{SERVER}/32", "dev", "lo", undo=("addr", "del", f"{SERVER}/32", "dev", "lo"))
+        """Company i at NET.i.2, its end of the cable to the server at NET.i.1, the server's own address NET.0.1."""
+        server = f"{self._net}.0.1"
+        self._ip("addr", "add", f"{server}/32", "dev", "lo", undo=("addr", "del", f"{server}/32", "dev", "lo"))
         for number, company in enumerate(self.companies, start=1):
-            space, here, there = f"flsv-{os.getpid()}-{number}", f"flsv{number}", f"flsv{number}c"
+            space, here, there = (f"fl{end}{os.getpid()}-{number}" for end in "sab")
             self._ip("netns", "add", space, undo=("netns", "del", space))
             self._ip("link", "add", here, "type", "veth", "peer", "name", there, undo=("link", "del", here))
             self._ip("link", "set", there, "netns", space)
-            self._ip("addr", "add", f"10.77.{number}.1/30", "dev", here)
+            self._ip("addr", "add", f"{self._net}.{number}.1/30", "dev", here)
             self._ip("link", "set", here, "up")
-            self._ip("-n", space, "addr", "add", f"10.77.{number}.2/30", "dev", there)
+            self._ip("-n", space, "addr", "add", f"{self._net}.{number}.2/30", "dev", there)
             self._ip("-n", space, "link", "set", there, "up")
             self._ip("-n", space, "link", "set", "lo", "up")
-            self._ip("-n", space, "route", "add", SERVER, "via", f"10.77.{number}.1")
+            self._ip("-n", space, "route", "add", server, "via", f"{self._net}.{number}.1")
             self._namespaces[company] = ["ip", "netns", "exec", space]
 
     def _ip(self, *arguments: str, undo: tuple[str, ...] = ()) -> None:

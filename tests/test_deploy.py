@@ -2,9 +2,15 @@
 
 import re
 import shlex
+import ssl
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +20,7 @@ import yaml
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError
-from fl_sv.federation import folder
+from fl_sv.federation import certificates, folder
 from fl_sv.federation.certificates import (
     certificate_faults,
     check_public_key,
@@ -22,8 +28,9 @@ from fl_sv.federation.certificates import (
     make_company_key,
     make_server_certificate,
 )
-from fl_sv.federation.check import _clock
-from tests.deployment import unit_command
+from fl_sv.federation.check import _clock, _post, _reach
+from tests.deployment import NGINX, free_port, listens, unit_command
+from tests.proxy import Proxy, Server
 from tests.runs import REPOSITORY, SMOKE, Command
 
 DEPLOY = REPOSITORY / "deploy"
@@ -58,7 +65,7 @@ def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
     text = (federation / "nginx.conf").read_text()
     assert float(re.search(r"client_max_body_size (\d+)m", text)[1]) > 5.25  # type: ignore[index]
     assert float(re.search(r"proxy_read_timeout (\d+)s", text)[1]) >= 120  # type: ignore[index]
-    assert re.findall(r"location (\S+)", text) == ["/v1/fleet/", "/"]
+    assert re.findall(r"location (\S+)", text) == ["/v1/fleet/", "@again", "/"]
     assert "127.0.0.1" in " ".join(unit_command(federation / "systemd" / "fl-sv-superlink.service"))
 
 
@@ -112,6 +119,72 @@ def test_openssl_and_ssh_keygen_read_what_we_wrote(federation: Path, tmp_path: P
             pytest.skip(f"{command[0]} is not installed")
         assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:2] == public.read_text().split()[:2]
+
+
+class Failing(BaseHTTPRequestHandler):
+    """A SuperLink whose database is locked."""
+
+    def do_POST(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+@contextmanager
+def server(folder: Path, handler: type[BaseHTTPRequestHandler] = Proxy) -> Iterator[int]:
+    """The port of a TLS server with the folder's certificate."""
+    with Server(("0.0.0.0", 0), handler) as listener:
+        listener.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        listener.context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield listener.server_port
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_another_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_authority(tmp_path)
+    make_server_certificate(tmp_path, "localhost")
+    authority = tmp_path / "ca.crt"
+    with server(tmp_path) as port:
+        assert _reach("server", "localhost", port, authority).ok
+        assert "its certificate is not for this address" in _reach("server", "127.0.0.2", port, authority).words
+        (tmp_path / "other").mkdir()
+        make_authority(tmp_path / "other")
+        found = _reach("server", "localhost", port, tmp_path / "other" / "ca.crt")
+        assert "is not signed by this federation's ca.crt" in found.words
+    assert "the port is closed" in _reach("server", "localhost", port, authority).words
+    monkeypatch.setattr(certificates, "SKEW", timedelta(days=3))
+    monkeypatch.setattr(certificates, "SERVER_DAYS", -1)
+    make_server_certificate(tmp_path, "localhost")
+    with server(tmp_path) as port:
+        assert "its certificate has expired" in _reach("server", "localhost", port, authority).words
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+def test_nginx_turns_an_error_that_would_stop_a_supernode_into_one_that_it_retries(tmp_path: Path) -> None:
+    assert NGINX is not None
+    federation, port = tmp_path / "federation", free_port()
+    config = load_config(SMOKE)
+    folder.init(federation, "localhost", config)
+    with server(federation, Failing) as superlink_port:
+        folder.init(federation, "localhost", config, port, superlink_port)
+        command = [NGINX, "-e", "stderr", "-c", str(federation / "nginx.conf"), "-g", "daemon off;"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:
+            try:
+                deadline = time.monotonic() + 20
+                while not listens("localhost", port) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                assert _post("localhost", port, federation / "ca.crt", "/v1/fleet/pull-messages")[0] == 502
+                assert _post("localhost", port, federation / "ca.crt", "/v1/control/list-nodes")[0] == 403
+            finally:
+                nginx.terminate()
 
 
 # --- wrong input --------------------------------------------------------------------------------------------------

@@ -67,6 +67,21 @@ def test_company_checks_its_own_file_without_the_operators(command: Command, tmp
     assert command("data", "check", sent, "--company", "Beech").code == 2  # and no file is guessed
 
 
+def test_a_shared_file_is_checked_at_the_nodes_own_copy(command: Command, tmp_path: Path) -> None:
+    own_config(tmp_path)
+    pool = tmp_path / "pool.yaml"
+    content = (tmp_path / "own.yaml").read_text().splitlines()
+    content[1] = "data: {source: ash.csv, classes: 3, partition: {kind: iid}}"
+    pool.write_text("\n".join(content))
+    sent = tmp_path / "sent.yaml"
+    sent.write_text(dump_config(for_companies(load_config(pool))))
+    here = command("data", "check", pool, "--company", "Ash")
+    there = command("data", "check", sent, "--company", "Ash", "--data-path", tmp_path / "ash.csv")
+    assert here == there
+    assert "examples  " in here.out
+    assert "withheld.csv does not exist" in command("data", "check", sent, "--company", "Ash").err
+
+
 def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_path: Path) -> None:
     own_config(tmp_path)
     assert "12 of shape (2,): age, income" in command("data", "check", tmp_path / "ash.csv", "--company", "Ash").out

@@ -9,7 +9,7 @@ from fl_sv.config.schema import DATA_FILES, Config
 from fl_sv.data.dataset import Dataset, Task, fingerprint
 from fl_sv.data.federation import company_data, operator_data
 from fl_sv.data.files import read_table
-from fl_sv.data.sources import kind_of, owner_column
+from fl_sv.data.sources import kind_of, load_pool
 from fl_sv.data.table import Table, class_labels
 from fl_sv.errors import InputError, suggestion
 
@@ -20,7 +20,7 @@ MEGABYTE = 1e6
 def inspect_source(path: str, target: str = "target") -> list[str]:
     """What a data file holds, without a config. Raises InputError when it is malformed."""
     table = read_table(path, target)
-    return [*_shape(path, table), _targets(table), "Give the config instead of the file to check it against the run."]
+    return [*_shape(table), _targets(table), "Give the config instead of the file to check it against the run."]
 
 
 def inspect_company(config_path: Path, company: str, path: str | None = None) -> list[str]:
@@ -34,26 +34,16 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     if company not in config.companies:
         raise InputError(f"{config_path} has no company {company!r}. {suggestion(company, config.companies)}")
     data = config.data
-    if path is None and data.source.endswith(DATA_FILES):
-        path = data.source
-    if path is None and data.source == "own":
-        path = (data.files or {}).get(company)
-        if path is None:
-            raise InputError(f"{config_path} names no file for {company}. Give yours with --data-path.")
-    table = None if path is None else read_table(path, data.target, owner_column(data))
-    lines = [f"{company}: every node makes its rows of {data.source!r} itself"] if table is None else []
-    if table is not None:
-        lines += [f"{company}:", *_shape(str(path), table)]
-    whole = data.validation.file is None or Path(data.validation.file).is_file()
-    if whole:
+    if path is not None and data.source.endswith(DATA_FILES):
+        data = data.model_copy(update={"source": path})
+        config = config.model_copy(update={"data": data})
+    table = _own_table(config, company, path)
+    lines = [f"{company}:", *_shape(table)]
+    if data.validation.file is None or Path(data.validation.file).is_file():
         scaling = operator_data(config).scaling
-        rows = company_data(config, company, scaling, path)
-        lines += [
-            _counts(scaling.task, rows),
-            "Prepared as for training: the features are those of the validation set.",
-        ]
-        return lines + _departures(config, scaling.task, company, rows)
-    assert table is not None, "only a file can have a validation file beside it that is not here"
+        task, rows = scaling.task, company_data(config, company, scaling, path)
+        lines += [_counts(task, rows), "Prepared as for training: the features are those of the validation set."]
+        return lines + _departures(config, task, company, rows)
     kind = kind_of(data)
     n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
     task = Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
@@ -61,9 +51,20 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     return lines + _departures(config, task, company, None)
 
 
-def _shape(path: str, table: Table) -> list[str]:
+def _own_table(config: Config, company: str, path: str | None) -> Table:
+    """The rows that the company's node reads, before anything is held out, divided or scaled."""
+    data = config.data
+    if data.source != "own":
+        return load_pool(data)
+    path = path or (data.files or {}).get(company)
+    if path is None:
+        raise InputError(f"The config names no file for {company}. Give yours with --data-path.")
+    return read_table(path, data.target)
+
+
+def _shape(table: Table) -> list[str]:
     names = f": {', '.join(table.features[:10])}{', ...' if len(table.features) > 10 else ''}" if table.features else ""
-    return [f"file      {path}", f"rows      {len(table):,} of shape {table.x.shape[1:]}{names}"]
+    return [f"source    {table.origin}", f"rows      {len(table):,} of shape {table.x.shape[1:]}{names}"]
 
 
 def _targets(table: Table) -> str:

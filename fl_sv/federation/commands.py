@@ -83,9 +83,8 @@ def status(options: argparse.Namespace) -> int:
         state = node.get("status", "not registered")
         print(f"{company:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
     for run in flower.list_runs(options.dir):
-        print(
-            f"run {run.run_id:<20}{run.status:<20}{run.began}  {run.seconds:,.0f} s  {run.n_bytes / MEGABYTE:,.1f} MB"
-        )
+        cost = f"{run.seconds:,.0f} s, {run.n_bytes / MEGABYTE:,.1f} MB"
+        print(f"run {run.run_id:<21}{run.status:<20}{run.began}, {cost}")
     return 0
 
 

@@ -80,11 +80,11 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
             assert process.stdout is not None
             try:
                 for line in process.stdout:
-                    print(line, end="", flush=True)
                     if STARTED in line:
                         run_id = line.partition(STARTED)[2].split()[0]
                     if OUR_ERROR in line:
                         sentence = line.partition(OUR_ERROR)[2].strip()
+                    print(line, end="", flush=True)  # last: who reads it may interrupt at once
             except KeyboardInterrupt:
                 if run_id:
                     subprocess.run(_command("stop", run_id, CONNECTION), env=_environment(folder), check=False)
