@@ -15,7 +15,7 @@ from fl_sv.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROOMS = ("fl_sv", "clients", "server", "strategies", "configs")
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")])
 SHOWN = [
     *PAGES,
     ROOT / "Makefile",
