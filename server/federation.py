@@ -73,7 +73,9 @@ class Federation:
         pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
         usable: list[Message] = []
         faults = self.roster.config.faults
-        for _ in range(faults.retries + 1):
+        for attempt in range(faults.retries + 1):
+            if attempt > 0:
+                self._wait_until_online(pending)
             replies = self._send(pending, max(faults.timeout_seconds, least_seconds))
             problems: dict[str, str] = {}
             for company in pending:
@@ -87,7 +89,6 @@ class Federation:
             if not problems:
                 return usable
             pending = {company: _again(pending[company]) for company in problems}
-            self._wait_until_online(pending)
         company, problem = next(iter(problems.items()))
         others = f" So did {listed(sorted(set(problems) - {company}))}." if len(problems) > 1 else ""
         raise CompanyFailed(

@@ -108,6 +108,13 @@ class Deployment:
         out, err = running.communicate()
         return Answer(running.returncode, out, err)
 
+    def flwr(self, *arguments: str) -> Answer:
+        """A command of Flower's own on the operator's machine."""
+        command = [str(BIN / "flwr"), *arguments]
+        environment = self._environment(self.operator)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return Answer(done.returncode, done.stdout, done.stderr)
+
     def start_fl_sv(self, *arguments: object, at: str = "") -> subprocess.Popen[str]:
         command = [*self._namespaces.get(at, []), sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
         environment, pipe = self._environment(self.operator), subprocess.PIPE

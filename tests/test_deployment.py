@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from fl_sv.federation.certificates import make_authority
+from fl_sv.federation.certificates import make_authority, make_company_key
 from tests.deployment import NGINX, Deployment, own_files_config, unit_command
 from tests.runs import Answer, shell
 
@@ -158,6 +159,13 @@ def test_a_private_key_is_not_registered_by_mistake(federation: Deployment) -> N
     assert "is a PRIVATE key" in answer.err
 
 
+def test_a_company_has_one_key(federation: Deployment, tmp_path: Path) -> None:
+    second = make_company_key(tmp_path, "Ash")
+    answer = federation.fl_sv("federation", "register", second, "--name", "Ash", "--dir", federation.operator)
+    assert answer.code == 2
+    assert "Ash is registered already, as node" in answer.err
+
+
 def test_an_unregistered_key_is_refused_and_the_check_says_so(federation: Deployment, tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(federation.operator / "company", kit)
@@ -292,3 +300,21 @@ def test_units_hold_the_command_lines_that_these_tests_run(federation: Deploymen
     units = [*federation.operator.glob("systemd/*.service"), *federation.kits["Ash"].glob("*.service")]
     verified = subprocess.run([systemd, "verify", *units], capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stderr
+
+
+def test_an_unregistered_company_is_out_at_once_and_may_come_back_with_another_key(federation: Deployment) -> None:
+    nodes = yaml.safe_load((federation.operator / "nodes.yaml").read_text())
+    done(federation.flwr("supernode", "unregister", nodes["Damson"], "federation"))
+    process, kit = federation.processes["Damson"], federation.kits["Damson"]
+    federation.wait(lambda: process.poll() is not None, "the SuperNode of an unregistered key ends")
+    answer = check(federation, federation.operator)
+    assert answer.code == 1
+    assert "Damson was unregistered" in answer.out
+    (kit / "company.key").unlink()
+    join = ("federation", "join", "--dir", kit, "--company", "Damson", "--data-path", federation.data["Damson"])
+    done(federation.fl_sv(*join))
+    register = ("federation", "register", kit / "Damson.pub", "--name", "Damson", "--dir", federation.operator)
+    done(federation.fl_sv(*register))
+    federation.end("Damson")
+    federation.start_node("Damson")
+    federation.wait(lambda: federation.status().count("online") == 4, "Damson is back")

@@ -26,6 +26,7 @@ X509 = {
     62: "is not for this name",
     64: "is not for this address",
 }
+MARKS = {True: "ok", False: "WRONG", None: "?"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Finding:
     words: str
 
     def __str__(self) -> str:
-        return f"{ {True: 'ok', False: 'WRONG', None: '?'}[self.ok]:<6}{self.what:<13}{self.words}"
+        return f"{MARKS[self.ok]:<6}{self.what:<13}{self.words}"
 
 
 def check_operator(folder: Path) -> Iterator[Finding]:
@@ -52,12 +53,11 @@ def check_operator(folder: Path) -> Iterator[Finding]:
     yield proxy
     if proxy.ok:
         status, _ = _post(settings.address, settings.port, folder / "ca.crt", CONTROL)
-        words = "the proxy refuses everything but the Fleet API"
-        if status != 403:
-            words = (
-                f"the proxy answers {status} to {CONTROL}: WHOEVER REACHES IT CAN RUN CODE. Use nginx.conf as written"
-            )
-        yield Finding("control API", status == 403, words)
+        if status == 403:
+            yield Finding("control API", True, "the proxy refuses everything but the Fleet API")
+        else:
+            danger = "WHOEVER REACHES IT CAN RUN CODE. Use nginx.conf as written"
+            yield Finding("control API", False, f"the proxy answers {status} to {CONTROL}: {danger}")
     yield _synchronised()
     if here.ok:
         yield from _nodes(folder, settings)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fl_sv.errors import InputError
+
 MEGABYTE = 1e6
 
 
@@ -37,6 +39,12 @@ def register(options: argparse.Namespace) -> int:
 
     folder.require_company(folder.read_settings(options.dir), options.name)
     check_public_key(options.key)
+    before = folder.read_nodes(options.dir).get(options.name)
+    if before and before in flower.list_nodes(options.dir):
+        raise InputError(
+            f"{options.name} is registered already, as node {before}; a company has one key. For another one: "
+            f"FLWR_HOME={options.dir}/flower flwr supernode unregister {before} {flower.CONNECTION}"
+        )
     node_id = flower.register_node(options.dir, options.key, options.name)
     folder.add_node(options.dir, options.name, node_id)
     print(f"{options.name} is registered as node {node_id}.")

@@ -42,8 +42,9 @@ def register_node(folder: Path, public_key: Path, company: str) -> str:
 
 
 def list_nodes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Flower's facts about each registered node, by node id."""
-    return {node["node-id"]: node for node in _json(folder, "supernode", "list", CONNECTION)["nodes"]}
+    """Flower's facts about each registered node, by node id. Flower goes on listing those that were unregistered."""
+    nodes = _json(folder, "supernode", "list", CONNECTION)["nodes"]
+    return {node["node-id"]: node for node in nodes if node["status"] != "unregistered"}
 
 
 def list_runs(folder: Path) -> list[FlowerRun]:
