@@ -1,26 +1,27 @@
 """fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated learning.
 
-The library knows no Flower and no Ray: a notebook or an auditor can use it alone, and this module loads no torch, until
-somebody asks for `fl_sv.distillation`.
+The library knows no Flower and no Ray: a notebook or an auditor can use it alone. This module loads nothing until it is
+asked for a name: a company's process, started anew for every message of a federation, needs neither law nor values.
 """
 
 import typing as _typing
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
 
-from fl_sv.law import fit_law
-from fl_sv.payouts import allocate
-from fl_sv.values import (
-    Estimate,
-    banzhaf,
-    estimate_shapley,
-    interactions,
-    least_core,
-    owen,
-    prenucleolus,
-    semivalue,
-    shapley,
-)
+if _typing.TYPE_CHECKING:
+    from fl_sv import distillation as distillation
+    from fl_sv.law import fit_law
+    from fl_sv.payouts import allocate
+    from fl_sv.values import (
+        Estimate,
+        banzhaf,
+        estimate_shapley,
+        interactions,
+        least_core,
+        owen,
+        prenucleolus,
+        semivalue,
+        shapley,
+    )
 
 __version__ = "0.1.0"
 
@@ -39,12 +40,16 @@ __all__ = [
     "shapley",
 ]
 
+_ELSEWHERE = {"allocate": "fl_sv.payouts", "fit_law": "fl_sv.law"}
 
-if _typing.TYPE_CHECKING:
-    from fl_sv import distillation as distillation
-else:
 
-    def __getattr__(name: str) -> _ModuleType:
-        if name == "distillation":
-            return _import_module("fl_sv.distillation")
+def __getattr__(name: str) -> _typing.Any:
+    if name == "distillation":
+        return _import_module("fl_sv.distillation")
+    if name not in __all__:
         raise AttributeError(f"module 'fl_sv' has no attribute {name!r}")
+    return getattr(_import_module(_ELSEWHERE.get(name, "fl_sv.values")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "distillation"])

@@ -42,13 +42,16 @@ def test_only_the_simulation_runs_clients_in_the_servers_process() -> None:
 
 
 def test_public_names_are_exactly_what_the_library_exports() -> None:
-    exported = {name for name in vars(fl_sv) if not name.startswith("_")}
-    submodules = {name for name in exported if f"fl_sv.{name}" in sys.modules}
-    assert exported - submodules == set(fl_sv.__all__) - {"__version__"}
+    assert set(dir(fl_sv)) == {*fl_sv.__all__, "distillation"}
+    assert all(getattr(fl_sv, name) is not None for name in dir(fl_sv))
+    defined = {name for name in vars(fl_sv) if not name.startswith("_")}
+    assert all(f"fl_sv.{name}" in sys.modules for name in defined), "a name that is no submodule and not exported"
+    with pytest.raises(AttributeError, match="no attribute 'shaply'"):
+        _ = fl_sv.shaply
 
 
-def test_library_alone_loads_neither_torch_nor_flower_nor_ray() -> None:
-    code = "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray') if m in sys.modules])"
+def test_library_alone_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> None:
+    code = "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray', 'scipy') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert loaded.stdout.strip() == "[]"
 
