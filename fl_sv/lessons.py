@@ -14,13 +14,13 @@ from torch import Tensor
 
 from fl_sv import distillation
 from fl_sv.config import Config
-from fl_sv.config.schema import LOSS_OPTIONS, Distillation
+from fl_sv.config.schema import LOSS_OPTIONS, SOFT_LOSSES, Distillation
 from fl_sv.data import Task
 from fl_sv.models import row_loss
 from fl_sv.streams import stream_seed
 from fl_sv.training import Lesson, Recipe
 
-TEMPERATURE = 4.0  # the library's default
+TEMPERATURE = 4.0  # of the soft losses, unless the config says otherwise
 
 
 def make_lesson(config: Config, task: Task, logits_nK: Tensor, recipe: Recipe, *key: int | str) -> Lesson:
@@ -60,7 +60,7 @@ def student_delta(students: Distillation, task: Task) -> Callable[[Tensor, Tenso
     """
     if task.kind == "regression" or students.loss in ("dkd", "smooth_l1"):
         return None
-    weight, heat = students.weight, students.temperature or TEMPERATURE
+    weight, heat = students.weight, float(_options(students).get("temperature", TEMPERATURE))
 
     def soft(outputs_CKB: Tensor, t_BK: Tensor) -> Tensor:
         if students.loss == "hinton":
@@ -86,5 +86,5 @@ def distance(students: Distillation, generator: torch.Generator | None = None) -
 
 
 def _options(students: Distillation) -> dict[str, Any]:
-    heat = {} if students.temperature is None else {"temperature": students.temperature}
+    heat = {"temperature": students.temperature or TEMPERATURE} if students.loss in SOFT_LOSSES else {}
     return {**LOSS_OPTIONS[students.loss].model_validate(students.options).model_dump(), **heat}

@@ -27,7 +27,7 @@ from fl_sv.design import design_steps
 from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.extension import read_origin
 from fl_sv.journal import Journal
-from fl_sv.lessons import distance, make_lesson, student_loss
+from fl_sv.lessons import TEMPERATURE, distance, make_lesson, student_loss
 from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.progress import Progress
 from fl_sv.rundir import RunDirectory, start_or_resume
@@ -70,6 +70,8 @@ def test_options_of_the_config_are_those_of_the_library(loss: str) -> None:
     defaults = {name: p.default for name, p in parameters.items() if name not in handed_over}
     assert LOSS_OPTIONS[loss]().model_dump() == defaults
     assert ("temperature" in parameters) == (loss in SOFT_LOSSES)
+    if loss in SOFT_LOSSES:
+        assert parameters["temperature"].default == TEMPERATURE
 
 
 @pytest.mark.parametrize("loss", set(LOSSES) - {"noisy_teacher"})
