@@ -64,8 +64,8 @@ class Bench:
         return all((self.folder / name / file).read_bytes() == data for file, data in self.expected.items())
 
     def _when_the_sweep_begins(self, out: Path, disturb: Callable[[], None]) -> None:
-        """The journal holds what the anchors cost as soon as they are done."""
-        while not _stage_is_done(out / "journal.sqlite", "anchors"):
+        """The journal holds what the teacher cost as soon as it is done."""
+        while not _stage_is_done(out / "journal.sqlite", "teacher"):
             time.sleep(0.5)
         time.sleep(4.0)  # a message of the sweep is with the companies
         disturb()

@@ -4,38 +4,80 @@ Shapes: N companies.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.schema import Payouts
+from fl_sv.design import design_steps
+from fl_sv.errors import VerificationError
 from fl_sv.payouts import money
 from fl_sv.progress import Progress
-from fl_sv.settlement import Evidence, appraised, divide
+from fl_sv.settlement import NOT_DIVIDED, Evidence, appraised, code_of, divide
 from fl_sv.valuation import Valuation
 
 NEGLIGIBLE = 0.1  # of a value's variance: all other coalitions together would narrow no interval by more than 5 %
 
 
-def is_enough(evidence: Evidence, progress: Progress) -> bool:
-    """Whether the coalitions measured so far are all, or a sample that pays everybody as surely as the config asks, or
-    as surely as any sample could."""
-    config = evidence.config
-    if (stop := config.coalitions.stop) is None:
-        return True
+@dataclass(frozen=True)
+class Certainty:
+    """Of the payouts from the coalitions measured so far. width: of the widest payout's interval, in cents, None when
+    nothing can be divided yet; reason: why no further coalitions are drawn, None when they are."""
+
+    measured: int
+    width: int | None
+    company: str
+    reason: str | None
+
+
+def certainty(evidence: Evidence) -> Certainty:
+    """How certain a sample makes the payouts. Raises InputError as the valuation does."""
+    config, stop = evidence.config, evidence.config.coalitions.stop
+    assert stop is not None, "all coalitions leave nothing to stop"
     _, valuation = appraised(evidence)
+    measured = len(evidence.table.coalitions(valuation.small_model))
     payment = divide(evidence, valuation, (), config.payouts, ())
+    last = measured >= len(design_steps(config)[-1].coalitions)
+    if any(code_of(alarm) == NOT_DIVIDED for alarm in payment.alarms):
+        return Certainty(measured, None, "", "the most that the config allows" if last else None)
     intervals = money_intervals(valuation, payment.amounts, config.payouts)
     width, company = max((high - low, name) for name, (low, high) in intervals.items())
-    measured = len(evidence.table.coalitions(valuation.small_model))
-    cents = money(width, config.payouts.currency, config.payouts.decimals)
-    progress.say(f"{measured:,} coalitions measured: the widest payout's interval is {cents} ({company}).")
-    if stop.widest_interval_cents is None or width <= stop.widest_interval_cents:
-        return stop.widest_interval_cents is not None
-    if valuation.sampling_share < NEGLIGIBLE:
-        progress.say("Hardly any of it is due to the sample: no further coalitions are drawn.")
+    if stop.widest_interval_cents is not None and width <= stop.widest_interval_cents:
+        reason = "every payout is as certain as the config asks"
+    elif last:
+        reason = "the most that the config allows"
+    elif stop.widest_interval_cents is not None and valuation.sampling_share < NEGLIGIBLE:
+        reason = "hardly anything of the intervals is due to the sample"
+    else:
+        return Certainty(measured, width, company, None)
+    return Certainty(measured, width, company, reason)
+
+
+def is_enough(evidence: Evidence, progress: Progress) -> bool:
+    """Whether no further coalitions are to be measured: all are, or `certainty` says why."""
+    config = evidence.config
+    if config.coalitions.stop is None:
         return True
-    return False
+    found = certainty(evidence)
+    progress.say(f"{found.measured:,} coalitions measured: {certainty_words(found, config.payouts)}.")
+    return found.reason is not None
+
+
+def require_stop(evidence: Evidence) -> None:
+    """Raises VerificationError when a sample ended before there was a reason to stop: who chooses when to stop could
+    choose who is paid. That it did not go on for too long is not checked."""
+    if evidence.config.coalitions.stop is not None and certainty(evidence).reason is None:
+        raise VerificationError("the sample of coalitions ended before the config's rule to stop was met")
+
+
+def certainty_words(found: Certainty, rules: Payouts) -> str:
+    """The widest interval, and why the sample ends, in words."""
+    if found.width is None:
+        said = "there is nothing to divide yet"
+    else:
+        said = f"the widest payout's interval is {money(found.width, rules.currency, rules.decimals)} ({found.company})"
+    return said if found.reason is None else f"{said}; no further ones are drawn: {found.reason}"
 
 
 def money_intervals(valuation: Valuation, amounts: Mapping[str, int], rules: Payouts) -> dict[str, tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Which coalitions train the small models, step by step.
 
 `all` is one step with every coalition. `sampled` grows: after each step the run looks at its payouts and stops when
-they are certain enough (`fl_sv.stopping`). The steps are nested, so what was trained is never trained again.
+they are certain enough (`fl_sv.certainty`). The steps are nested, so what was trained is never trained again.
 
 A sample is drawn by the companies' names: their order in the config decides only bits.
 """
@@ -11,16 +11,27 @@ from dataclasses import dataclass
 
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
-from fl_sv.errors import VerificationError
+from fl_sv.errors import InputError, VerificationError
 from fl_sv.streams import stream
 from fl_sv.values.corrected import SPREAD
 from fl_sv.values.pairs import draw_nested
 
+MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model; the aim of the fastest machines
 # A company needs about four coalitions before the estimator tells it from the others (docs/log.md, 2026-11-21). From
 # there the steps grow, so that looking at the payouts costs little beside the training.
 FIRST = 4
 GROWTH = 1.5
 ENDS = 2  # the empty and the grand coalition are always there
+
+
+def check_design(config: Config) -> None:
+    """Raises InputError when there are more coalitions than anybody trains."""
+    if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
+        raise InputError(
+            f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with coalitions.design = all "
+            f"the limit is 2**{MAX_COMPANIES_FOR_ALL} ({MAX_COMPANIES_FOR_ALL} companies). Take a sample: "
+            f"coalitions: {{design: sampled, stop: {{max_evaluations: {40 * config.n_companies}}}}}."
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ def _evaluations_by_step(config: Config) -> list[int]:
     """Ascending, the last the most that the config allows."""
     assert config.coalitions.stop is not None
     most = config.coalitions.stop.max_evaluations
-    steps = [max(FIRST * config.n_companies, 2 * config.n_companies + ENDS)]
+    steps = [FIRST * config.n_companies]
     while steps[-1] < most:
         steps.append(int(GROWTH * steps[-1]))
     below = [evaluations for evaluations in steps if evaluations * GROWTH**0.5 < most]  # no tiny step at the end

@@ -76,7 +76,7 @@ def read_origin(path: Path, config: Config) -> Origin:
         where, old, new = first_difference(was, now)
         raise InputError(
             f"--from {path}: that run was made with another process: {where} was {old!r} and is {new!r}. A run that "
-            "extends it trains the same way; only companies, law, values and payouts may differ."
+            "extends it trains the same way; only companies, coalitions, law, values and payouts may differ."
         )
     if not set(before.companies) & set(config.companies):
         raise InputError(f"--from {path}: no company of that run takes part in this one; there is nothing to reuse.")
@@ -95,9 +95,10 @@ def take_over(origin: Origin, run: RunDirectory) -> int:
     try:
         if REUSED in new.finished_waves():
             return len(new.wave_coalitions(REUSED))
-        losses_of = _losses_by_coalition(old)
-        _require_as_signed(origin, old, losses_of)
         *small, _large = origin.evidence.table.models
+        signed = set(origin.evidence.table.coalitions(small[-1]))  # the journal may hold more, of the origin's origin
+        losses_of = {c: losses_V for c, losses_V in _losses_by_coalition(old).items() if c in signed}
+        _require_as_signed(origin, old, losses_of)
         scores = [
             replace(score, coalition=coalition)
             for score in origin.evidence.table.scores.values()

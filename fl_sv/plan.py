@@ -14,12 +14,10 @@ from fl_sv.anchors import load
 from fl_sv.config import Config
 from fl_sv.config.schema import PublicRows
 from fl_sv.data import company_data, operator_data, public_rows
-from fl_sv.design import design_steps
+from fl_sv.design import check_design, design_steps
 from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
 from fl_sv.waves import bytes_per_coalition, plan_waves
-
-MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model; the aim of the fastest machines
 
 # Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and without Ray.
 RAY_START_SECONDS = 12.0
@@ -55,12 +53,7 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
     Returns each company's number of examples. `own_data=False` leaves out the companies' own files, which on a real
     federation are not the server's to read. Raises InputError.
     """
-    if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
-        raise InputError(
-            f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with coalitions.design = all "
-            f"the limit is 2**{MAX_COMPANIES_FOR_ALL} ({MAX_COMPANIES_FOR_ALL} companies). Take a sample: "
-            f"coalitions: {{design: sampled, stop: {{max_evaluations: {40 * config.n_companies}}}}}."
-        )
+    check_design(config)
     check_strategy(config)
     scaling = operator_data(config).scaling
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
@@ -101,7 +94,8 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         per_coalition * (taking_part + half * n * (training.rounds - 1))
         + large_bytes * (large_messages + anchors.models)
     )
-    listening = n * bool(config.students)  # the finished teacher goes to every company, and nothing comes back
+    # The finished teacher goes to every company once a step of the design, and nothing comes back.
+    listening = n * len(steps) * bool(config.students)
     n_bytes += large_bytes * listening
 
     workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1

@@ -13,6 +13,7 @@ from typing import Any
 
 from fl_sv import rundir
 from fl_sv.anchors import require_anchors
+from fl_sv.certainty import require_stop
 from fl_sv.config.schema import Payouts
 from fl_sv.design import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError, listed
@@ -81,6 +82,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         evidence = read_evidence(run)
         require_design(evidence.config, evidence.table.coalitions(evidence.table.models[-2]))
         require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+        require_stop(evidence)
         settlement = settle(evidence)
         differences += _value_differences(run, evidence, settlement)
         differences += _record_differences(records, evidence, settlement)

@@ -10,7 +10,7 @@ from fl_sv.config.schema import Deployed
 from fl_sv.deployed import deployed_spec, distilled, n_rows, teacher_passes
 from fl_sv.journal import TeacherRound
 from fl_sv.settlement import StudentLoss
-from server.job import Job
+from server.job import BACKWARD_AND_FORWARD, Job
 from server.large import DEPLOYED
 from strategies.roster import check_metrics
 
@@ -49,7 +49,7 @@ def _distil(job: Job, deployed: Deployed, rows: int) -> TeacherRound:
     scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
     spec = deployed_spec(job.config, deployed, scaling)
     steps = deployed.epochs * spec.forward_flops + teacher_passes(deployed, rows) * job.large.forward_flops
-    with job.progress.stage("student", 1, "student") as bar, job.costed("student", 3.0 * rows * steps):
+    with job.progress.stage("student", 1, "student") as bar, job.costed("student", BACKWARD_AND_FORWARD * rows * steps):
         params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)
         ((loss, accuracy),) = job.validation.means(spec, params_P[None], "the deployed student")
         state = TeacherRound(deployed.epochs, params_P.numpy(), b"", loss, accuracy)

@@ -67,7 +67,10 @@ def validation_values(job: Job, coalitions: Sequence[int], weighting: Weighting)
     total_NV = weighting.weights([EMPTY]).T @ -untrained_V[None, :]
     for start in range(1, len(coalitions), BLOCK):
         block = coalitions[start : start + BLOCK]
-        losses_CV = np.stack([wave(number).losses_CV[row] for number, row in map(places.__getitem__, block)])
+        number_C, row_C = np.array([places[coalition] for coalition in block]).T
+        losses_CV = np.empty((len(block), len(untrained_V)))
+        for number in np.unique(number_C):  # a wave is read once, however a sample's steps interleave
+            losses_CV[number_C == number] = wave(int(number)).losses_CV[row_C[number_C == number]]
         total_NV = total_NV + weighting.weights(block).T @ -losses_CV
     return total_NV
 

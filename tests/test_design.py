@@ -3,17 +3,21 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fl_sv import rundir
+from fl_sv.certainty import certainty, require_stop
 from fl_sv.coalitions import grand, members_of
 from fl_sv.config import Config
+from fl_sv.config.schema import Stop
 from fl_sv.design import design_steps, require_design
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.law import fit_law
+from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory
 from fl_sv.utilities import read_utilities
 from fl_sv.values import shapley
@@ -232,6 +236,34 @@ def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(folder: Path, t
     resumed = run(tmp_path, "sampled", SAMPLED.format(more=""), "--resume")
     for name in TABLES:
         assert resumed.file(name).read_bytes() == (folder / "sampled" / name).read_bytes(), name
+
+
+def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None:
+    """Somebody sets a stricter rule after the fact: then the sample should have grown."""
+    run = RunDirectory(folder / "sampled")
+    evidence = read_evidence(run)
+    assert certainty(evidence).reason == "the most that the config allows"
+    coalitions = evidence.config.coalitions.model_copy(update={"stop": Stop(max_evaluations=60)})
+    with pytest.raises(VerificationError, match="ended before the config's rule to stop was met"):
+        require_stop(replace(evidence, config=evidence.config.model_copy(update={"coalitions": coalitions})))
+
+
+def test_a_pot_that_cannot_be_divided_yet_is_not_certain(folder: Path) -> None:
+    evidence = read_evidence(RunDirectory(folder / "sampled"))
+    coalitions = evidence.config.coalitions.model_copy(
+        update={"stop": Stop(max_evaluations=60, widest_interval_cents=10**12)}
+    )
+    worthless = {
+        key: replace(score, loss=5.0 + score.coalition.bit_count() if score.coalition else 2.0)
+        for key, score in evidence.table.scores.items()
+    }
+    other = replace(
+        evidence,
+        config=evidence.config.model_copy(update={"coalitions": coalitions}),
+        table=replace(evidence.table, scores=worthless),
+    )
+    found = certainty(other)
+    assert found.width is None and found.reason is None
 
 
 def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path) -> None:

@@ -81,9 +81,28 @@ def test_a_sample_extends_to_all_coalitions_and_trains_only_the_others(folder: P
     done = run(folder, "four", tmp_path / "run", "--from", tmp_path / "sampled")
     assert done.code == 0, done.err
     assert_same(tmp_path / "run", folder / "four")
-    journal = Journal(tmp_path / "run" / rundir.JOURNAL)
-    assert len(journal.wave(REUSED).coalitions) == 11  # all of the sample but the empty coalition
+    assert reused(tmp_path / "run") == 11  # all of the sample but the empty coalition
+
+
+def test_only_what_the_origin_signed_is_taken_over_from_it(folder: Path, tmp_path: Path) -> None:
+    """A sample of a run on all coalitions has all of them in its journal, and signed the sample."""
+    text = (folder / "four.yaml").read_text()
+    design = "coalitions: {design: sampled, stop: {max_evaluations: 12}}"
+    (folder / "part.yaml").write_text(
+        text.replace("coalitions: {waves: 2}", design).replace("anchors: 6", "anchors: 4")
+    )
+    assert run(folder, "part", tmp_path / "part", "--from", folder / "four").code == 0
+    done = run(folder, "four", tmp_path / "run", "--from", tmp_path / "part")
+    assert done.code == 0, done.err
+    assert reused(tmp_path / "run") == 11
+    assert_same(tmp_path / "run", folder / "four")
+
+
+def reused(run: Path) -> int:
+    journal = Journal(run / rundir.JOURNAL)
+    count = len(journal.wave(REUSED).coalitions)
     journal.close()
+    return count
 
 
 def test_plan_forecasts_the_bytes_of_further_large_runs_too(folder: Path) -> None:

@@ -14,7 +14,6 @@ from fl_sv.data.table import Table, class_labels
 from fl_sv.errors import InputError, suggestion
 
 MAX_CLASSES_SHOWN = 20
-MEGABYTE = 1e6
 
 
 def inspect_source(path: str, target: str = "target") -> list[str]:
@@ -86,14 +85,16 @@ def _counts(task: Task, rows: Dataset) -> str:
 def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
     """What leaves the company, message by message. `rows` is None where they could not be prepared."""
     from fl_sv.anchors import wanted
-    from fl_sv.design import design_steps
+    from fl_sv.design import check_design, design_steps
     from fl_sv.models import model_specs  # torch from here on
     from fl_sv.strategy_facts import is_the_game
-    from fl_sv.waves import bytes_per_coalition
+    from fl_sv.waves import MEGABYTE, bytes_per_coalition
 
+    check_design(config)
     small, large = model_specs(config, task)
     training = config.training
     coalitions = len(design_steps(config)[-1].coalitions) // 2  # of which the company is a member
+    up_to = "" if config.coalitions.design == "all" else "up to "
     runs = training.large_seeds + (not is_the_game(config.teacher.strategy))
     megabytes = bytes_per_coalition(config, [model.n_params for model in small]) * coalitions / MEGABYTE
     count = "" if rows is None else f", {len(rows)}"
@@ -105,7 +106,7 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
         (f"{training.rounds * runs} rounds", "the mean loss on these rows of the model that was received"),
         (
             f"{training.rounds} rounds",
-            f"{', '.join(model.name for model in small)} of {coalitions:,} coalitions with {company}, "
+            f"{', '.join(model.name for model in small)} of {up_to}{coalitions:,} coalitions with {company}, "
             f"{training.seeds} seeds, trained on these rows: {megabytes:,.1f} MB a round",
         ),
         ("every reply", "the number of examples and the seconds of training; of an error, its kind alone"),

@@ -98,9 +98,9 @@ def check_company(folder: Path) -> Iterator[Finding]:
 def _software(settings: Settings) -> Finding:
     ours = shared_software()
     other = [
-        f"{name} is {ours[name][:12]}, the federation's {theirs[:12]}"
+        f"{name} is {ours.get(name, 'not here')[:12]}, the federation's {theirs[:12]}"
         for name, theirs in settings.software.items()
-        if _release(name, ours[name]) != _release(name, theirs)
+        if _release(name, ours.get(name, "")) != _release(name, theirs)
     ]
     if other:
         return Finding("software", False, f"{'; '.join(other)}: install the same on every machine")

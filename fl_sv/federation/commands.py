@@ -55,7 +55,7 @@ def check(options: argparse.Namespace) -> int:
     """What is wrong, in words."""
     from fl_sv.federation.check import check_company, check_operator
 
-    findings = check_operator if (options.dir / "ca.key").exists() else check_company
+    findings = check_operator if (options.dir / "server.key").exists() else check_company
     wrong = 0
     for finding in findings(options.dir):
         print(finding, flush=True)

@@ -85,7 +85,7 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
     folder, data_path = _plain(folder), _plain(data_path)
     settings = read_settings(folder)
     require_company(settings, company)
-    if (folder / "ca.key").exists():
+    if (folder / "server.key").exists():
         raise InputError(f"{folder} is the operator's folder. A company joins with the kit in {folder / KIT}.")
     public = make_company_key(folder, company)
     facts = {"address": settings.address, "port": settings.port, "company": company, "data_path": data_path}

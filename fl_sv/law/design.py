@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import Prior, factored, shapley_columns
+from fl_sv.law.posterior import BLOCK, Prior, factored, shapley_columns
 from fl_sv.law.process import covariance, value_covariance, value_cross_covariance, variance
 
 # Runs whose worth differs by less than this share are equally good: rounding must not choose between them.
 TIE = 1e-9
 # Below this share of the largest variance a coalition is known, and what is left of it is rounding.
 KNOWN = 1e-9
-BLOCK = 512  # coalitions whose covariance with all others is in memory at once
 
 
 @dataclass(frozen=True)

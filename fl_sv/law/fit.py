@@ -149,7 +149,7 @@ class Law:
         if not self.complete:
             raise InputError(
                 f"{what} needs the small losses of all 2**N coalitions; this is a sampled design of "
-                f"{len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions)."
+                f"{len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions), or give weight_CN."
             )
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fl_sv.certainty import certainty, certainty_words
 from fl_sv.coalitions import EMPTY
 from fl_sv.config.schema import (
     ColumnPartition,
@@ -123,7 +124,8 @@ def limits(tables: Tables, facts: Facts) -> tuple[str, ...]:
         "It does not say that the law is true. It says which checks were made and which of them raised an alarm; a "
         "check that was not made might have raised one.",
         f"Each interval stands alone: about {missed} of such intervals miss, so among many companies some will. They "
-        "cover other training seeds and other validation examples, not another partition of the data.",
+        "cover other training seeds, other validation examples and, where a sample was drawn, other coalitions; not "
+        "another partition of the data.",
         "Values hold for this large model, this way of training and this validation set. They are no market price, and "
         "they can change with the task or with another company joining.",
         "Nobody has checked that a company may use its data, or that the rows it registered are true. Wrong data shows "
@@ -254,9 +256,11 @@ def _values(tables: Tables, facts: Facts) -> Step:
         follows, chance = "From all utilities follows", ""
     else:
         follows = "From the sample's utilities is estimated"
+        rules, ended = tables.evidence.config.payouts, certainty(tables.evidence)
         chance = (
             " What another sample would have changed is part of each interval, at most "
-            f"{percent(valuation.sampling_share, 0)} of its variance."
+            f"{percent(valuation.sampling_share, 0)} of its variance. By the config's rules "
+            f"{certainty_words(ended, rules)}."
         )
     return Step(
         "Values",

@@ -84,7 +84,7 @@ def payout_words(tables: Tables, facts: Facts) -> tuple[tuple[str, str], ...]:
         (
             "Interval",
             f"Where the value is expected to lie, at a level of {facts.level}, over other training seeds, other draws "
-            "of validation examples, and the law's uncertainty.",
+            "of validation examples (and of coalitions, where a sample was drawn), and the law's uncertainty.",
         ),
         ("Share", "The value over the whole improvement, before any rule of payment."),
         (
