@@ -188,12 +188,13 @@ def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> tuple[
         absent = sorted(set(config.companies) - set(names))
         raise InputError(
             f"The registered nodes are not the companies of the config: absent {listed(absent) or 'nobody'}, "
-            f"unknown {listed(strangers) or 'nobody'}. Register each SuperNode under its company's name."
+            f"unknown {listed(strangers) or 'nobody'}. Start the SuperNodes of those that are absent, or register them "
+            "under their companies' names; `fl-sv federation check` says which."
         )
     if len(nodes) != config.n_companies:
         raise InputError(
             f"{len(nodes)} nodes are online; the config names {config.n_companies} companies. "
-            f"A simulation needs num-supernodes={config.n_companies}."
+            f"A simulation needs num-supernodes={config.n_companies}; in a federation start the companies' SuperNodes."
         )
     found = {
         name or f"node {number}": node.node_id for number, (name, node) in enumerate(zip(names, nodes, strict=True))

@@ -220,6 +220,36 @@ def test_config_with_companies_that_the_federation_lacks_is_not_run(
     assert "There is no company 'Elm'" in answer.err
 
 
+def test_a_kit_with_a_key_is_of_one_company(federation: Path) -> None:
+    folder.join(federation / "company", "Ash", Path("/data/ash.npz"))
+    with pytest.raises(InputError, match="is the kit of Ash, with its key"):
+        folder.join(federation / "company", "Beech", Path("/data/beech.npz"))
+
+
+def test_a_company_joins_with_a_file_that_is_there(tmp_path: Path) -> None:
+    digits = load_config(SMOKE)
+    own = digits.data.model_copy(
+        update={
+            "source": "own",
+            "partition": None,
+            "classes": 10,
+            "validation": digits.data.validation.model_copy(update={"file": "/srv/validation.npz"}),
+        }
+    )
+    folder.init(tmp_path / "federation", "fl.example.com", digits.model_copy(update={"data": own}))
+    kit = tmp_path / "federation" / "company"
+    with pytest.raises(InputError, match=r"nothing\.npz does not exist"):
+        folder.join(kit, "Ash", tmp_path / "nothing.npz")
+    assert not (kit / "company.key").exists()
+
+
+def test_init_again_keeps_the_ports(tmp_path: Path) -> None:
+    config, place = load_config(SMOKE), tmp_path / "federation"
+    folder.init(place, "fl.example.com", config, port=8443, superlink_port=8100)
+    again = folder.init(place, "fl.example.com", config)
+    assert (again.port, again.superlink_port) == (8443, 8100)
+
+
 def test_key_is_made_once(federation: Path) -> None:
     kit = federation / "company"
     first = folder.join(kit, "Ash", Path("/data/ash.npz")).read_bytes()

@@ -74,6 +74,9 @@ def make_server_certificate(folder: Path, address: str) -> None:
 def make_company_key(folder: Path, company: str) -> Path:
     """Writes company.key (secret), unless the folder has it. Returns the public key's file, named after the company."""
     secret, public = folder / "company.key", folder / f"{company}.pub"
+    others = sorted(path.stem for path in folder.glob("*.pub") if path != public)
+    if others:
+        raise InputError(f"{folder} is the kit of {others[0]}, with its key. {company} joins with a kit of its own.")
     if not secret.exists():
         key = ec.generate_private_key(ec.SECP384R1())
         write_secret(secret, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))

@@ -114,8 +114,8 @@ def add_commands(verbs: Any) -> None:
     made.add_argument("dir", type=Path, metavar="DIR", help="folder of the federation, new or to be renewed")
     made.add_argument("--address", required=True, metavar="HOST", help="name or IPv4 address that companies connect to")
     made.add_argument("--config", type=Path, required=True, help="the run's config: its companies may register")
-    made.add_argument("--port", type=int, default=443, help="of the proxy (443)")
-    made.add_argument("--superlink-port", type=int, default=8000, metavar="PORT", help="on loopback (8000)")
+    made.add_argument("--port", type=int, help="of the proxy (443, or as before)")
+    made.add_argument("--superlink-port", type=int, metavar="PORT", help="on loopback (8000, or as before)")
 
     made = add("join", join, "a company: make its key and the unit of its SuperNode, in the kit that it got")
     made.add_argument("--company", required=True, help="its name in the config")

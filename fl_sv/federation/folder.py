@@ -26,6 +26,7 @@ from fl_sv import __version__
 from fl_sv.app import QUIET, app_folder
 from fl_sv.config import Config, dump_config, for_companies
 from fl_sv.config.schema import CompanyName, Frozen
+from fl_sv.data.inspection import inspect_company
 from fl_sv.errors import InputError
 from fl_sv.federation.certificates import make_authority, make_company_key, make_server_certificate
 from fl_sv.machine import software
@@ -33,6 +34,7 @@ from fl_sv.machine import software
 SETTINGS = "federation.yaml"
 NODES = "nodes.yaml"
 KIT = "company"
+PORT, SUPERLINK_PORT = 443, 8000
 HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 PLAIN_PATH = re.compile(r"[^\s\"'%\\$]+")
 
@@ -41,25 +43,33 @@ class Settings(Frozen):
     """What operator and companies have to know of the federation. Nothing in it is secret."""
 
     address: Annotated[str, StringConstraints(pattern=HOST, max_length=253)] = Field(description="of the proxy")
-    port: int = Field(443, ge=1, le=65_535, description="of the proxy")
-    superlink_port: int = Field(8000, ge=1, le=65_535, description="of the SuperLink, on the server's loopback")
+    port: int = Field(PORT, ge=1, le=65_535, description="of the proxy")
+    superlink_port: int = Field(SUPERLINK_PORT, ge=1, le=65_535, description="of the SuperLink, on the server's loopback")
     companies: Annotated[tuple[CompanyName, ...], Field(strict=False, min_length=2)]
     software: dict[str, str]
 
 
-def init(folder: Path, address: str, config: Config, port: int = 443, superlink_port: int = 8000) -> Settings:
-    """Writes the operator's folder. In a folder of an earlier `init` it keeps the authority and the registrations.
+def init(
+    folder: Path, address: str, config: Config, port: int | None = None, superlink_port: int | None = None
+) -> Settings:
+    """Writes the operator's folder. In a folder of an earlier `init` it keeps the authority and the registrations, and
+    the ports that are not given.
 
     Raises InputError when the address or the path cannot be used.
     """
     folder = _plain(folder)
-    content = {"address": address, "port": port, "superlink_port": superlink_port}
+    before = read_settings(folder) if (folder / SETTINGS).exists() else None
+    content = {
+        "address": address,
+        "port": port or (before.port if before else PORT),
+        "superlink_port": superlink_port or (before.superlink_port if before else SUPERLINK_PORT),
+    }
     try:
         settings = Settings.model_validate({**content, "companies": config.companies, "software": shared_software()})
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise InputError(
-            f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}. Give a host name and a port."
+            f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}. Give a host name alone; the port is --port."
         ) from None
     if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS).exists():
         raise InputError(f"{folder} is not empty and holds no federation. Give a new folder.")
@@ -87,6 +97,7 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
     require_company(settings, company)
     if (folder / "server.key").exists():
         raise InputError(f"{folder} is the operator's folder. A company joins with the kit in {folder / KIT}.")
+    inspect_company(folder / "config.yaml", company, str(data_path))  # before a key promises that there are rows
     public = make_company_key(folder, company)
     facts = {"address": settings.address, "port": settings.port, "company": company, "data_path": data_path}
     write_template("fl-sv-supernode.service", folder, {**facts, **_machine(folder)})

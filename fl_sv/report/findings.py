@@ -154,7 +154,7 @@ def _summary(tables: Tables, facts: Facts) -> str:
     if evidence.student is not None:
         learned += f". Deployed is a student of it, {evidence.student.model}, whose loss is "
         learned += f"{facts.value(evidence.student.loss)} {facts.unit}"
-    return f"{learned}. A pot of {pot} is divided by what each company's data contributed to this."
+    return f"{learned}. A pot of {pot} is divided by what each company's data contributed to the large model."
 
 
 def _decision(tables: Tables) -> str:

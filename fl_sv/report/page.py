@@ -126,7 +126,7 @@ def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     drawn = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
     large = model_name(tables.evidence.config.models.large)
     shown = (
-        f"Each point is a coalition ({drawn} are drawn): to the right its loss with the small model "
+        f"Each point is a coalition ({drawn} are shown): to the right its loss with the small model "
         f"{tables.valuation.small_model}, upwards its loss with the large model {large}. Diamonds were measured; dots "
         f"are what the law predicts from the small models, with a faint line for the {facts.level} interval. Lower is "
         "better. The closer all points lie to one rising curve, the more the small model alone tells about the large "
