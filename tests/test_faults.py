@@ -126,7 +126,7 @@ def test_company_that_fails_once_in_every_way_is_asked_again_and_nothing_changes
 @pytest.mark.parametrize(
     ("misdeed", "where", "sentence"),
     [
-        (raises, words.COALITIONS, r"Beech failed in round 1 of wave 1 of 2 \(coalitions 1 to 4\), 2 times: the disk"),
+        (raises, words.COALITIONS, r"Beech failed in round 1 of wave 1 of 2 \(coalitions 1 to 3\), 2 times: the disk"),
         (sends_nan, words.TEACHER, r"Beech failed in round 1 of the teacher's training .*NaN or infinite"),
         (sends_another_shape, words.ALONE, r"Beech failed in training the large model alone, 2 times: .*shape"),
     ],
