@@ -84,6 +84,10 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
         console.print("NOT payable; the amounts are provisional:")
         for objection in paid["objections"]:
             console.print(f"  {objection}")
+    if paid["rules"]["pot"]["kind"] == "performance":
+        deployed = newest(read_ledger(run), "models").body["deployed_utility"]
+        what = "the student" if run.file(rundir.STUDENT).exists() else "the teacher"
+        console.print(f"The pot follows the deployed model: {what}, with a utility of {deployed:.4f}.")
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
     if law["next_run"]:

@@ -52,7 +52,7 @@ def test_company_sees_its_counts_and_exactly_what_will_leave(command: Command, t
         f"registration  a fingerprint (sha256) of the rows, {fingerprint(rows)}",
         "3 rounds      mlp-64 (387 parameters), trained on these rows",
         "3 rounds      mlp-4 of 2 coalitions with Ash, 2 seeds",
-        "1 message     mlp-64, trained on these rows alone, 1 times",
+        "1 message     mlp-64, trained on these rows alone, once a seed",
     ):
         assert expected in answer.out
 

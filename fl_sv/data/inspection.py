@@ -116,7 +116,7 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
         what = f"{large.name} of up to {counts.together} coalitions with {company}, trained on these rows"
         departures.insert(5, (f"{training.rounds} rounds", what))
     if counts.alone:
-        departures.insert(5, ("1 message", f"{large.name}, trained on these rows alone, {training.large_seeds} times"))
+        departures.insert(5, ("1 message", f"{large.name}, trained on these rows alone, once a seed"))
     return [
         "Leaves this machine:",
         *(f"  {when:<14}{what}" for when, what in departures),

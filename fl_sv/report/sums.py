@@ -73,6 +73,8 @@ def payout_words(tables: Tables, facts: Facts) -> tuple[tuple[str, str], ...]:
             f"companies (the semivalue {valuation.semivalue}). These values need not add up to the whole improvement "
             f"of {facts.value(gain)} {facts.unit}."
         )
+    if tables.evidence.config.coalitions.design == "sampled":
+        value += " It is estimated from a sample of the groups."
     rule = {
         "clip": "A company of negative value is paid nothing; the others share the pot in proportion to their values.",
         "charge": "The pot is divided in proportion to the values, so a company of negative value is charged.",
