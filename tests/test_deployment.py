@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return own_files_config(tmp_path_factory.mktemp("config"), rounds=2)
+    return own_files_config(tmp_path_factory.mktemp("config"), rounds=1)
 
 
 @pytest.fixture(scope="module")

@@ -690,11 +690,6 @@ def _check_law(config: Config) -> None:
 
 def _check_distillation(distillation: Distillation, data: Data) -> None:
     loss = distillation.loss
-    if distillation.weight == 0 and distillation.deployed is None:
-        raise ValueError(
-            "distillation: with weight 0 and no `deployed` nobody learns from the teacher; give a weight above 0, or "
-            "leave the section out"
-        )
     regression = (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
     if distillation.deployed is not None:
         _check_transfer_rows(distillation.deployed.transfer_set, regression=regression)
