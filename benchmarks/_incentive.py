@@ -33,14 +33,6 @@ from fl_sv.law import fit_law
 from fl_sv.streams import stream, stream_seed
 
 KINDS = ("wrong labels", "noise", "half the epochs", "nothing", "three times")
-RULES = (
-    "fixed",
-    "performance",
-    "fixed, half by contribution",
-    "performance, half by contribution",
-    "fixed, students",
-    "performance, students",
-)
 STUDENTS_WEIGHT = 0.7
 
 

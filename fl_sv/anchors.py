@@ -64,7 +64,7 @@ class Load:
     exchanges: int
 
 
-def load(config: Config, n_params: int, n_examples: int) -> Load:
+def anchor_load(config: Config, n_params: int, n_examples: int) -> Load:
     """Single companies are taken to be of mean size, all others to be all but one of mean size.
 
     n_params: of the large model; n_examples: of all companies together.

@@ -10,7 +10,7 @@ from operator import or_
 import numpy as np
 import psutil
 
-from fl_sv.anchors import load
+from fl_sv.anchors import anchor_load
 from fl_sv.config import Config
 from fl_sv.config.schema import PublicRows
 from fl_sv.data import company_data, operator_data, public_rows
@@ -81,7 +81,7 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     trained = len(steps[-1].coalitions) - 1
     deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
     large_runs = training.large_seeds + deployed_extra
-    anchors = load(config, large.n_params, int(rows_N.sum()))
+    anchors = anchor_load(config, large.n_params, int(rows_N.sum()))
 
     itemsize = np.dtype(config.compute.dtype).itemsize
     per_coalition = bytes_per_coalition(config, sizes)

@@ -9,6 +9,7 @@ from fl_sv import messages as words
 from fl_sv.config.schema import Deployed
 from fl_sv.deployed import deployed_spec, distilled, n_rows, teacher_passes
 from fl_sv.journal import TeacherRound
+from fl_sv.models import ModelSpec
 from fl_sv.settlement import StudentLoss
 from server.job import BACKWARD_AND_FORWARD, Job
 from server.large import DEPLOYED
@@ -23,7 +24,7 @@ def deploy_student(job: Job) -> StudentLoss | None:
     if deployed is None:
         return None
     spec, rows = deployed_spec(job.config, deployed, scaling), n_rows(job.config, deployed, scaling)
-    found = job.journal.teacher_rounds(STUDENT) or [_distil(job, deployed, rows)]
+    found = job.journal.teacher_rounds(STUDENT) or [_distil(job, deployed, spec, rows)]
     student = found[-1]
     return StudentLoss(spec.name, spec.n_params, deployed.transfer_set.kind, rows, student.loss, student.accuracy)
 
@@ -45,9 +46,8 @@ def send_teacher(job: Job) -> None:
         )
 
 
-def _distil(job: Job, deployed: Deployed, rows: int) -> TeacherRound:
+def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TeacherRound:
     scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
-    spec = deployed_spec(job.config, deployed, scaling)
     steps = deployed.epochs * spec.forward_flops + teacher_passes(deployed, rows) * job.large.forward_flops
     with job.progress.stage("student", 1, "student") as bar, job.costed("student", BACKWARD_AND_FORWARD * rows * steps):
         params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)

@@ -28,7 +28,7 @@ from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.extension import read_origin
 from fl_sv.journal import Journal
 from fl_sv.lessons import TEMPERATURE, distance, make_lesson, student_loss
-from fl_sv.models import ModelSpec, model_specs, tensors
+from fl_sv.models import ModelSpec, tensors
 from fl_sv.progress import Progress
 from fl_sv.rundir import RunDirectory, start_or_resume
 from fl_sv.streams import stream_seed
@@ -39,7 +39,7 @@ from server.large import DEPLOYED, train_teacher
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
 from tests.runs import SMOKE, Command
-from tests.test_twins import MODELS, game_with
+from tests.test_twins import MODELS, drawn, game_with
 
 LOSSES: dict[str, dict[str, Any]] = {
     "hinton": {"temperature": 2.0},
@@ -102,14 +102,7 @@ def test_stack_of_students_equals_one_student_after_the_other(kind: str, task_ki
     config = game_with(MODELS[kind]).model_copy(
         update={"distillation": Distillation(weight=0.6, loss=loss, **LOSSES[loss])}
     )
-    outputs = 3 if task_kind == "classification" else 1
-    (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(20, 1, 8, 8, generator=generator, dtype=torch.float64)
-    y = torch.randint(3, (20,), generator=generator)
-    y = y if task_kind == "classification" else y.double()
-    logits = torch.randn(20, outputs, generator=generator, dtype=torch.float64)
-    stack = model.initial_params(1, 0) + 0.1 * torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
+    model, x, y, stack, logits = drawn(config, task_kind)
     for momentum in (0.0, 0.9):
         recipe = Recipe(0.1, momentum, 0.01 * momentum, 0.0, tuple(np.array_split(np.arange(20), 3)), torch_seed=5)
         lesson = make_lesson(config, model.task, logits, recipe, 0, "Ash", 1)

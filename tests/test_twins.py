@@ -1,6 +1,7 @@
 """Fast paths against their slow, obvious twins: the sweep, the stack, the singletons."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,21 +161,25 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("task_kind", ["classification", "regression"])
-@pytest.mark.parametrize("momentum, weight_decay, proximal_mu", [(0, 0, 0), (0.9, 0.01, 0), (0.9, 0.01, 0.3)])
-def test_stack_equals_one_model_after_the_other(
-    kind: str, task_kind: str, momentum: float, weight_decay: float, proximal_mu: float
-) -> None:
-    config = game_with(MODELS[kind])
+def drawn(config: Config, task_kind: Any) -> tuple[ModelSpec, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The small model, 20 rows with targets, a stack of five models, and what a teacher says to the rows."""
     outputs = 3 if task_kind == "classification" else 1
     (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20, 1, 8, 8, generator=generator, dtype=torch.float64)
     y = torch.randint(3, (20,), generator=generator)
     y = y if task_kind == "classification" else y.double()
-    spread = torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
-    stack = model.initial_params(1, 0) + 0.1 * spread
+    stack = model.initial_params(1, 0) + 0.1 * torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
+    return model, x, y, stack, torch.randn(20, outputs, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("task_kind", ["classification", "regression"])
+@pytest.mark.parametrize("momentum, weight_decay, proximal_mu", [(0, 0, 0), (0.9, 0.01, 0), (0.9, 0.01, 0.3)])
+def test_stack_equals_one_model_after_the_other(
+    kind: str, task_kind: str, momentum: float, weight_decay: float, proximal_mu: float
+) -> None:
+    model, x, y, stack, _ = drawn(game_with(MODELS[kind]), task_kind)
     batches = tuple(np.array_split(np.arange(20), 3))
     recipe = Recipe(0.1, momentum, weight_decay, proximal_mu, batches, torch_seed=5)
     together = train_stack(model, stack, x, y, recipe, chunk=2)

@@ -57,13 +57,26 @@ def company_data(config: Config, company: str, scaling: Scaling, path: str | Non
     if config.data.source == "own":
         rows = _own_rows(config.data, company, scaling, path)
     else:
-        if path is not None and config.data.source.endswith(DATA_FILES):
-            config = config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
+        config = at_path(config, path)
         shared, _ = _shared_rows(config.data.model_dump_json(), scaling)
         rows = shared.take(_shares(config.model_dump_json(), scaling)[holder])
     for defect in defects:
         rows = corrupted(rows, defect, scaling.task, config.seed)
     return rows
+
+
+def at_path(config: Config, path: str | None) -> Config:
+    """The config as a node with a data path of its own reads it: a shared file lies there."""
+    if path is None or not config.data.source.endswith(DATA_FILES):
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
+
+
+def task_of(data: Data, table: Table) -> Task:
+    """What is predicted, and from what. Raises InputError when the labels are none."""
+    kind = kind_of(data)
+    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
+    return Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
 
 
 def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
@@ -90,9 +103,7 @@ def _operator(data_json: str) -> OperatorData:
     else:
         assert data.validation.file is not None, "the schema demands a validation file with `source: own`"
         validation = read_table(data.validation.file, data.target, owner_column(data))
-    kind, table = kind_of(data), validation if pool is None else pool.table
-    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
-    task = Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
+    task = task_of(data, validation if pool is None else pool.table)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
     return OperatorData(task, scaling.apply(validation), scaling)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from fl_sv.config.load import load_config
-from fl_sv.config.schema import DATA_FILES, Config
+from fl_sv.config.schema import Config
 from fl_sv.data.dataset import Dataset, Task, fingerprint
-from fl_sv.data.federation import company_data, operator_data
+from fl_sv.data.federation import at_path, company_data, operator_data, task_of
 from fl_sv.data.files import read_table
-from fl_sv.data.sources import kind_of, load_pool
-from fl_sv.data.table import Table, class_labels
+from fl_sv.data.sources import load_pool
+from fl_sv.data.table import Table
 from fl_sv.errors import InputError, suggestion
 
 MAX_CLASSES_SHOWN = 20
@@ -32,10 +32,8 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     config = load_config(config_path)
     if company not in config.companies:
         raise InputError(f"{config_path} has no company {company!r}. {suggestion(company, config.companies)}")
+    config = at_path(config, path)
     data = config.data
-    if path is not None and data.source.endswith(DATA_FILES):
-        data = data.model_copy(update={"source": path})
-        config = config.model_copy(update={"data": data})
     table = _own_table(config, company, path)
     lines = [f"{company}:", *_shape(table)]
     if data.validation.file is None or Path(data.validation.file).is_file():
@@ -43,11 +41,8 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
         task, rows = scaling.task, company_data(config, company, scaling, path)
         lines += [_counts(task, rows), "Prepared as for training: the features are those of the validation set."]
         return lines + _departures(config, task, company, rows)
-    kind = kind_of(data)
-    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
-    task = Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
     lines += [_targets(table), "Not checked: that the features are the operator's. Its validation file is not here."]
-    return lines + _departures(config, task, company, None)
+    return lines + _departures(config, task_of(data, table), company, None)
 
 
 def _own_table(config: Config, company: str, path: str | None) -> Table:

@@ -1,6 +1,6 @@
 """The law: from small models' losses on all coalitions to the large model's, and what it leaves uncertain."""
 
-from fl_sv.law.design import NextRun
 from fl_sv.law.fit import Law, fit_law
+from fl_sv.law.next_runs import NextRun
 
 __all__ = ["Law", "NextRun", "fit_law"]

@@ -14,9 +14,9 @@ from scipy.special import ndtri
 
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import Findings, examine
-from fl_sv.law.design import NextRun, best_runs
 from fl_sv.law.families import Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
+from fl_sv.law.next_runs import NextRun, best_runs
 from fl_sv.law.posterior import Posterior, Prior, condition, progress_value_covariance
 from fl_sv.law.selection import selected
 from fl_sv.values.estimate import Estimate
