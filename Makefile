@@ -22,7 +22,7 @@ demo: install
 	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
 
 test: install-dev
-	$(OFFLINE) $(BIN)/python -m pytest
+	$(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 check: install-dev
 	$(BIN)/ruff format --check .

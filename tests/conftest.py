@@ -15,6 +15,17 @@ from tests.runs import SMOKE, Answer, Command, shell
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
 settings.load_profile("no deadline")
 
+# They start Ray or a SuperLink, which take what cores there are, or disturb each other.
+REAL_COMPONENTS = {"test_app", "test_cluster", "test_deployment", "test_faults", "test_flow", "test_resume"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers (`make test`) a file stays with one of them, and so do all files of real components."""
+    for item in items:
+        name = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("real components" if name in REAL_COMPONENTS else name))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def owner_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
