@@ -1,6 +1,6 @@
 """The results of benchmarks.distillation as means over seeds with their intervals, and as Markdown."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +18,7 @@ def summary(found: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """What the tables and pictures show."""
     return {
         "law": _law(found["law"]),
+        "alarms": _alarms(found["alarms"]),
         "transfer": _transfer(found["transfer"]),
         "classics": _classics(found["classics"]),
         "incentive": _incentive(found["incentive"]),
@@ -46,6 +47,21 @@ def _law(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for (name, weight, teacher_round), group in _grouped(
             rows, lambda row: (row["set"], row["weight"], row.get("teacher_round", 0))
         )
+    ]
+
+
+def _alarms(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "spoilt": spoilt,
+            "weight": weight,
+            "runs": runs,
+            **{f: float(np.mean([row[f] for row in group])) for f in ("r2", "law_error", "coverage", "width")},
+            "codes": dict(sorted(Counter(code for row in group for code in set(row["alarms"])).items())),
+            "alarmed": sum(bool(row["alarms"]) for row in group),
+            "games": len(group),
+        }
+        for (spoilt, weight, runs), group in _grouped(rows, lambda row: (row["spoilt"], row["weight"], row["runs"]))
     ]
 
 
@@ -149,6 +165,33 @@ def as_text(found: Mapping[str, Any]) -> str:
                     str(r["alarmed"]),
                 ]
                 for r in s["law"]
+            ],
+        ),
+        _table(
+            [
+                "wrong labels",
+                "weight",
+                "large runs",
+                "R2",
+                "games with alarms",
+                "codes",
+                "error of the law's values, %",
+                "intervals that cover, %",
+                "their width, % of the gain",
+            ],
+            [
+                [
+                    "yes" if r["spoilt"] else "no",
+                    f"{r['weight']:g}",
+                    r["runs"],
+                    f"{r['r2']:.2f}",
+                    f"{r['alarmed']} of {r['games']}",
+                    ", ".join(f"{code} {count}" for code, count in r["codes"].items()),
+                    f"{100 * r['law_error']:.1f}",
+                    f"{100 * r['coverage']:.0f}",
+                    f"{100 * r['width']:.1f}",
+                ]
+                for r in s["alarms"]
             ],
         ),
         _table(
