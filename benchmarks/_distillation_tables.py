@@ -10,6 +10,7 @@ from scipy.stats import t as student_t
 from benchmarks._distilled_law import HOLDS
 
 LEVEL = 0.9
+PLACES = ("own", "shifted", "moved")  # distributions of the test rows
 Row = Mapping[str, Any]
 ALIGNED = 1e-4  # of the pot: smaller changes have no sign
 
@@ -72,11 +73,9 @@ def _transfer(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "set": name,
             **{
                 f: float(np.mean([row[f] for row in group]))
-                for f in ("own", "moved", "agreement", "teacher_own", "teacher_moved")
+                for f in ("own", "shifted", "moved", "agreement", *(f"teacher_{where}" for where in PLACES))
             },
-            "ahead": {
-                where: interval([row[where] - row[f"teacher_{where}"] for row in group]) for where in ("own", "moved")
-            },
+            "ahead": {where: interval([row[where] - row[f"teacher_{where}"] for row in group]) for where in PLACES},
         }
         for (teacher, name), group in _grouped(rows, lambda row: (row["teacher"], row["set"]))
     ]
@@ -200,6 +199,8 @@ def as_text(found: Mapping[str, Any]) -> str:
                 "transfer set",
                 "accuracy, %",
                 "ahead of the teacher",
+                "shifted classes, %",
+                "ahead of the teacher",
                 "moved rows, %",
                 "ahead of the teacher",
                 "agreement, %",
@@ -210,6 +211,8 @@ def as_text(found: Mapping[str, Any]) -> str:
                     r["set"],
                     f"{100 * r['own']:.1f}",
                     _percent(r["ahead"]["own"]),
+                    f"{100 * r['shifted']:.1f}",
+                    _percent(r["ahead"]["shifted"]),
                     f"{100 * r['moved']:.1f}",
                     _percent(r["ahead"]["moved"]),
                     f"{100 * r['agreement']:.1f}",

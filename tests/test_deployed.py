@@ -185,8 +185,10 @@ def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(
         "The values are those of the teacher, the large model. The pot follows the student deployed in the teacher's "
         f"place, with a utility of {utility:.4f}."
     )
+    page = html.unescape(deployed_run.read_text(rundir.REPORT)).replace("\N{NO-BREAK SPACE}", " ")
     assert said in " ".join(summary(deployed_run).split())
-    assert said in html.unescape(deployed_run.read_text(rundir.REPORT))
+    assert said in page
+    assert "EUR, which follows the student's loss, is divided by what each company's data contributed" in page
 
 
 def test_another_pot_of_a_run_with_a_student_verifies(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from fl_sv.audit import twins
-from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, PerformancePot, WrongLabels
 from fl_sv.payouts import pot_cents
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
@@ -154,8 +154,11 @@ def _summary(tables: Tables, facts: Facts) -> str:
     if evidence.student is not None:
         learned += f". Deployed is a student of it, {evidence.student.model}, whose loss is "
         learned += f"{facts.value(evidence.student.loss)} {facts.unit}"
-    own = ", another than the run's own," if tables.decision.again else ""
-    return f"{learned}. A pot of {pot}{own} is divided by what each company's data contributed to the large model."
+    if tables.decision.again:
+        pot += ", another than the run's own,"
+    elif evidence.student is not None and isinstance(evidence.config.payouts.pot, PerformancePot):
+        pot += ", which follows the student's loss,"
+    return f"{learned}. A pot of {pot} is divided by what each company's data contributed to the large model."
 
 
 def _decision(tables: Tables) -> str:
