@@ -23,8 +23,9 @@ TEMPERATURE, LATENT = 4.0, 16
 TEACHER, ASSISTANT, STUDENT, TINY = 96, 16, 16, 5  # widths
 WRONG = 0.4  # share of wrong labels of the careless teacher
 FEW = 0.03
+SHIFTED = torch.tensor([0.02] * 5 + [0.18] * 5)  # other class frequencies
 OMITTED = 3
-TRANSFER_SETS = ("own", "public", "moved", "gaussian", "uniform", "inversion", "generator", "density")
+TRANSFER_SETS = ("own", "public", "shifted", "moved", "gaussian", "uniform", "inversion", "generator", "density")
 METHODS = ("hinton", "dkd", "logit_l2", "smooth_l1", "noisy_teacher", "sobolev", "jacobian", "hint", "mutual")
 SOFT = kd.loss("hinton", temperature=TEMPERATURE, alpha=1.0)
 
@@ -69,6 +70,11 @@ class Room:
     def accuracy(self, net: nn.Module, x: Tensor | None = None) -> float:
         return float((predicted(net, self.test if x is None else x) == self.test_y).double().mean())
 
+    def accuracy_when_shifted(self, net: nn.Module) -> float:
+        """As if the classes of the test rows were as frequent as SHIFTED says."""
+        weight_n = (SHIFTED / torch.bincount(self.test_y, minlength=CLASSES))[self.test_y]
+        return float(weight_n[predicted(net, self.test) == self.test_y].sum())
+
     def recall(self, net: nn.Module, label: int) -> float:
         return float((predicted(net, self.test[self.test_y == label]) == label).double().mean())
 
@@ -106,6 +112,8 @@ def rows_by_name(name: str, here: Room, teacher: nn.Module) -> TransferSet:
             return kd.public(here.x[:size])
         case "public":
             return kd.public(here.public)
+        case "shifted":
+            return kd.public(kd.shifted(here.x, here.y, SHIFTED, size=size, generator=generator).x)
         case "moved":
             return kd.public(moved(here.public))
         case "gaussian":
@@ -152,9 +160,11 @@ def transfer(
                 "teacher": kind,
                 "set": name,
                 "own": here.accuracy(student),
+                "shifted": here.accuracy_when_shifted(student),
                 "moved": here.accuracy(student, moved(here.test)),
                 "agreement": float((predicted(student, here.test) == predicted(teacher, here.test)).double().mean()),
                 "teacher_own": here.accuracy(teacher),
+                "teacher_shifted": here.accuracy_when_shifted(teacher),
                 "teacher_moved": here.accuracy(teacher, moved(here.test)),
             }
             for name, student in students.items()

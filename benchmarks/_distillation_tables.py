@@ -1,6 +1,6 @@
 """The results of benchmarks.distillation as means over seeds with their intervals, and as Markdown."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +10,7 @@ from scipy.stats import t as student_t
 from benchmarks._distilled_law import HOLDS
 
 LEVEL = 0.9
+PLACES = ("own", "shifted", "moved")  # distributions of the test rows
 Row = Mapping[str, Any]
 ALIGNED = 1e-4  # of the pot: smaller changes have no sign
 
@@ -18,6 +19,7 @@ def summary(found: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """What the tables and pictures show."""
     return {
         "law": _law(found["law"]),
+        "alarms": _alarms(found["alarms"]),
         "transfer": _transfer(found["transfer"]),
         "classics": _classics(found["classics"]),
         "incentive": _incentive(found["incentive"]),
@@ -49,6 +51,21 @@ def _law(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def _alarms(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "spoilt": spoilt,
+            "weight": weight,
+            "runs": runs,
+            **{f: float(np.mean([row[f] for row in group])) for f in ("r2", "law_error", "coverage", "width")},
+            "codes": dict(sorted(Counter(code for row in group for code in set(row["alarms"])).items())),
+            "alarmed": sum(bool(row["alarms"]) for row in group),
+            "games": len(group),
+        }
+        for (spoilt, weight, runs), group in _grouped(rows, lambda row: (row["spoilt"], row["weight"], row["runs"]))
+    ]
+
+
 def _transfer(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
@@ -56,11 +73,9 @@ def _transfer(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "set": name,
             **{
                 f: float(np.mean([row[f] for row in group]))
-                for f in ("own", "moved", "agreement", "teacher_own", "teacher_moved")
+                for f in ("own", "shifted", "moved", "agreement", *(f"teacher_{where}" for where in PLACES))
             },
-            "ahead": {
-                where: interval([row[where] - row[f"teacher_{where}"] for row in group]) for where in ("own", "moved")
-            },
+            "ahead": {where: interval([row[where] - row[f"teacher_{where}"] for row in group]) for where in PLACES},
         }
         for (teacher, name), group in _grouped(rows, lambda row: (row["teacher"], row["set"]))
     ]
@@ -153,9 +168,38 @@ def as_text(found: Mapping[str, Any]) -> str:
         ),
         _table(
             [
+                "wrong labels",
+                "weight",
+                "large runs",
+                "R2",
+                "games with alarms",
+                "codes",
+                "error of the law's values, %",
+                "intervals that cover, %",
+                "their width, % of the gain",
+            ],
+            [
+                [
+                    "yes" if r["spoilt"] else "no",
+                    f"{r['weight']:g}",
+                    r["runs"],
+                    f"{r['r2']:.2f}",
+                    f"{r['alarmed']} of {r['games']}",
+                    ", ".join(f"{code} {count}" for code, count in r["codes"].items()),
+                    f"{100 * r['law_error']:.1f}",
+                    f"{100 * r['coverage']:.0f}",
+                    f"{100 * r['width']:.1f}",
+                ]
+                for r in s["alarms"]
+            ],
+        ),
+        _table(
+            [
                 "teacher",
                 "transfer set",
                 "accuracy, %",
+                "ahead of the teacher",
+                "shifted classes, %",
                 "ahead of the teacher",
                 "moved rows, %",
                 "ahead of the teacher",
@@ -167,6 +211,8 @@ def as_text(found: Mapping[str, Any]) -> str:
                     r["set"],
                     f"{100 * r['own']:.1f}",
                     _percent(r["ahead"]["own"]),
+                    f"{100 * r['shifted']:.1f}",
+                    _percent(r["ahead"]["shifted"]),
                     f"{100 * r['moved']:.1f}",
                     _percent(r["ahead"]["moved"]),
                     f"{100 * r['agreement']:.1f}",

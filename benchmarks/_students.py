@@ -38,7 +38,7 @@ TEMPERATURE, CLASSES = 3.0, 10
 SETS = ("own", "public", "inversion", "gaussian", "uniform")
 
 
-def game(seed: int, *, rounds: int = 15, spoilt: bool = True) -> Config:
+def game(seed: int, *, rounds: int = 15, spoilt: bool = True, width: int = 12, seeds: int = 1) -> Config:
     """Digits with label skew, five companies of very different size, one of them careless, and public rows."""
     company, fraction = SPOILT
     wrong = [{"kind": "wrong_labels", "company": company, "fraction": fraction}] if spoilt else []
@@ -51,8 +51,8 @@ def game(seed: int, *, rounds: int = 15, spoilt: bool = True) -> Config:
                 "partition": {"kind": "dirichlet", "alpha": 2.0, "sizes": SIZES},
                 "corruptions": wrong,
             },
-            "models": {"small": [{"kind": "mlp", "hidden": [12]}], "large": {"kind": "mlp", "hidden": [96]}},
-            "training": {"rounds": rounds, "local_epochs": 2, "batch_size": 32, "learning_rate": 0.2, "seeds": 1},
+            "models": {"small": [{"kind": "mlp", "hidden": [width]}], "large": {"kind": "mlp", "hidden": [96]}},
+            "training": {"rounds": rounds, "local_epochs": 2, "batch_size": 32, "learning_rate": 0.2, "seeds": seeds},
             "distillation": {"weight": 0, "temperature": TEMPERATURE},
             "payouts": {"pot": {"kind": "fixed", "cents": 1}},
         }
@@ -115,12 +115,18 @@ def fedavg(game: Federation, model: ModelSpec, replicate: int, train: Train, coa
 
 def swept(game: Federation, train_of: Callable[[int], Train], coalitions: Sequence[int]) -> Floats:
     """(C,) losses of the small model, means over the config's seeds; train_of(replicate)."""
-    losses_RC = [
-        game.losses(game.small, fedavg(game, game.small, r, train_of(r), coalitions)[-1])
-        for r in range(game.config.training.seeds)
-    ]
-    mean_C: Floats = np.mean(losses_RC, axis=0)
+    mean_C: Floats = swept_by_seed(game, train_of, coalitions).mean(axis=0)
     return mean_C
+
+
+def swept_by_seed(game: Federation, train_of: Callable[[int], Train], coalitions: Sequence[int]) -> Floats:
+    """(R, C) losses of the small model, one row a seed."""
+    return np.stack(
+        [
+            game.losses(game.small, fedavg(game, game.small, r, train_of(r), coalitions)[-1])
+            for r in range(game.config.training.seeds)
+        ]
+    )
 
 
 def honestly(game: Federation, model: ModelSpec, replicate: int) -> Train:

@@ -2,10 +2,12 @@
 
     python -m benchmarks.distillation [--json] [--full] [--processes 2] [--pictures FOLDER]
 
-Four studies on digits, a row of results for each seed (docs/studies/distillation.md reads them):
+Five studies on digits, a row of results for each seed (docs/studies/distillation.md reads them):
 
 law        small models that listen to the teacher, against brute force of the large model: which transfer set, how
            much weight, how good a teacher
+alarms     whether the law's alarms notice that the small models are students on their companies' own rows: three sizes,
+           two seeds, with and without large runs
 transfer   one student, one teacher, the same number of rows: which rows teach most, on the teacher's own distribution
            and on a shifted one; when a student beats its teacher
 classics   a class that the student never saw, 3 % of the data, a teacher's assistant, every method on few rows
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _classroom, _distilled_law, _incentive
+from benchmarks import _classroom, _distilled_alarms, _distilled_law, _incentive
 from benchmarks._distillation_pictures import draw
 from benchmarks._distillation_tables import as_text, summary
 from fl_sv.machine import keep_freed_memory, use_threads
@@ -39,14 +41,16 @@ class Form:
 
     seeds: Sequence[int]
     law: Options
+    alarms: Sequence[Options]  # one for each federation, as for incentive
     transfer: Options
     classics: Options
-    incentive: Sequence[Options]  # one for each federation
+    incentive: Sequence[Options]
 
 
 FULL = Form(
     seeds=range(5),
     law={},
+    alarms=({"spoilt": False}, {"spoilt": True}),
     transfer={},
     classics={},
     incentive=({"spoilt": False, "students": False}, {"spoilt": True}),
@@ -54,6 +58,7 @@ FULL = Form(
 FAST = Form(
     seeds=range(2),
     law={"sets": ("own", "public", "inversion", "uniform"), "weights": (0.7,), "teacher_rounds": (15,)},
+    alarms=({"spoilt": True, "weights": (0.0, 0.5, 1.0)},),
     transfer={"sets": ("own", "public", "moved", "gaussian", "uniform", "inversion")},
     classics={"methods": ("hinton", "dkd", "logit_l2", "jacobian")},
     incentive=({"spoilt": False, "students": False}, {"spoilt": True, "students": False}),
@@ -61,6 +66,7 @@ FAST = Form(
 SMALLEST = Form(  # for a test that everything runs; its figures say nothing
     seeds=range(1),
     law={"sets": ("own", "uniform"), "weights": (0.7,), "teacher_rounds": (1,), "rounds": 2, "n": 3},
+    alarms=({"spoilt": True, "weights": (0.0, 1.0), "rounds": 2, "n": 3},),
     transfer={"sets": ("own", "inversion"), "epochs": 1, "teacher_epochs": 1},
     classics={"methods": ("hinton", "hint"), "epochs": 1, "teacher_epochs": 1},
     incentive=({"spoilt": True, "rounds": 2, "n": 3},),
@@ -70,7 +76,7 @@ SMALLEST = Form(  # for a test that everything runs; its figures say nothing
 def measure(form: Form, processes: int) -> dict[str, Any]:
     """The rows of every study, and their summary."""
     started = time.perf_counter()
-    found: dict[str, Any] = {"law": [], "transfer": [], "classics": [], "incentive": []}
+    found: dict[str, Any] = {"law": [], "alarms": [], "transfer": [], "classics": [], "incentive": []}
     core_seconds = 0.0
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_quietly) as pool:
         jobs = [
@@ -78,6 +84,7 @@ def measure(form: Form, processes: int) -> dict[str, Any]:
             for seed in form.seeds
             for name, study, options in (
                 ("law", _distilled_law.measure, form.law),
+                *(("alarms", _distilled_alarms.measure, options) for options in form.alarms),
                 ("transfer", _classroom.transfer, form.transfer),
                 ("classics", _classroom.classics, form.classics),
                 *(("incentive", _incentive.measure, options) for options in form.incentive),

@@ -129,7 +129,7 @@ def _heard(company: Company, context: Context) -> Answers:
     """The teacher's logits (n, K). Raises RunError when the node lost its state, as by a restart."""
     if words.LOGITS not in context.state.array_records:
         raise RunError(
-            f"{company.name} has not heard the finished teacher: its node was started again since. Go on with --resume."
+            f"{company.name} has not heard the finished teacher: its node was started again since; go on with --resume"
         )
     return words.unpacked(context.state.array_records[words.LOGITS][words.LOGITS].data)
 

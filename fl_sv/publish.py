@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from fl_sv import rundir
 from fl_sv.config import Config, config_hash
+from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError
 from fl_sv.keys import owner_key
 from fl_sv.ledger import append_section
@@ -88,6 +89,11 @@ def payment_body(payment: Payment) -> dict[str, Any]:
         "payable": not payment.objections,
         "objections": list(payment.objections),
     }
+
+
+def rules_of(body: dict[str, Any]) -> Payouts:
+    """The rules in a payment's record."""
+    return Payouts.model_validate_json(json.dumps(body["rules"]))
 
 
 def read_evidence(run: RunDirectory) -> Evidence:

@@ -11,7 +11,8 @@ from fl_sv import rundir
 from fl_sv.anchors import next_run_words
 from fl_sv.ledger import newest, read_ledger
 from fl_sv.payouts import allocate, money
-from fl_sv.publish import PAYOUTS, read_companies
+from fl_sv.publish import PAYOUTS, read_companies, rules_of
+from fl_sv.remarks import earlier_pot_words, whose_words
 from fl_sv.rundir import RunDirectory
 from fl_sv.valuation import Valuation
 
@@ -84,10 +85,14 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
         console.print("NOT payable; the amounts are provisional:")
         for objection in paid["objections"]:
             console.print(f"  {objection}")
-    if paid["rules"]["pot"]["kind"] == "performance":
-        deployed = newest(read_ledger(run), "models").body["deployed_utility"]
-        what = "the student" if run.file(rundir.STUDENT).exists() else "the teacher"
-        console.print(f"The pot follows the deployed model: {what}, with a utility of {deployed:.4f}.")
+    records = read_ledger(run)
+    utility = newest(records, "models").body["deployed_utility"]
+    if newest(records, PAYOUTS).section > 1:
+        console.print(earlier_pot_words(run.config, utility))
+    if whose := whose_words(run.config, rules_of(paid), utility):
+        console.print(whose)
+    for remark in law["remarks"]:
+        console.print(remark)
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
     if law["next_run"]:

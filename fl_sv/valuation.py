@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
+from fl_sv.remarks import student_alarms, student_remarks
 from fl_sv.utilities import UtilityTable
 from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
 
@@ -94,7 +95,8 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
         level=config.values.level,
     )
     alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
-    return replace(law, findings=replace(law.findings, alarms=alarms))
+    findings = replace(law.findings, alarms=(*alarms, *student_alarms(config, law.findings)))
+    return replace(law, findings=replace(findings, remarks=student_remarks(config, findings)))
 
 
 def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:
@@ -152,6 +154,7 @@ def law_text(law: Law, sizes: Mapping[str, int]) -> str:
         "parameters": dict(law.parameters),
         "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
         "diagnostics": dict(law.diagnostics),
+        "remarks": list(law.remarks),
         "next_run": _next_run(law),
         "sizes": dict(sizes),
     }

@@ -14,13 +14,12 @@ from typing import Any
 from fl_sv import rundir
 from fl_sv.anchors import require_anchors
 from fl_sv.certainty import require_stop
-from fl_sv.config.schema import Payouts
 from fl_sv.design import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError, listed
 from fl_sv.keys import fingerprint, raw, read_public_key
 from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, read_ledger, signers
 from fl_sv.payouts import read_payouts
-from fl_sv.publish import PAYOUTS, SEALED, payment_body, read_evidence, run_records
+from fl_sv.publish import PAYOUTS, SEALED, payment_body, read_evidence, rules_of, run_records
 from fl_sv.rundir import LEDGER, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, divide, settle
 from fl_sv.valuation import law_text
@@ -133,7 +132,7 @@ def _record_differences(records: Sequence[Record], evidence: Evidence, settlemen
 
 
 def _paid_again(evidence: Evidence, settlement: Settlement, record: Record) -> dict[str, Any]:
-    rules = Payouts.model_validate_json(json.dumps(record.body["rules"]))
+    rules = rules_of(record.body)
     accepted = record.body["accepted"]
     return payment_body(divide(evidence, settlement.valuation, settlement.alarms, rules, accepted))
 

@@ -7,7 +7,7 @@ number of times, and then the run stops with a sentence that names the company.
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from flwr.app import Message, RecordDict
@@ -61,13 +61,15 @@ class Federation:
         check: Check,
         what: str,
         on_reply: Callable[[], None] = lambda: None,
+        before_retry: Callable[[Collection[str]], None] = lambda companies: None,
         least_seconds: float = 0.0,
     ) -> list[Message]:
         """The usable reply to every message, in no particular order.
 
         A reply is usable when it carries no error and `check(company, content)` raises no ValueError. `what` says in
-        error messages what was being done; `on_reply` is called once for each usable reply; a company has at least
-        `least_seconds` to answer, whatever the config says. Raises CompanyFailed when a company fails every try,
+        error messages what was being done; `on_reply` is called once for each usable reply, `before_retry` with the
+        companies that are about to be asked again; a company has at least `least_seconds` to answer, whatever the
+        config says. Raises CompanyFailed when a company fails every try,
         WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
         """
         pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
@@ -76,6 +78,7 @@ class Federation:
         for attempt in range(faults.retries + 1):
             if attempt > 0:
                 self._wait_until_online(pending)
+                before_retry(pending)
             replies = self._send(pending, max(faults.timeout_seconds, least_seconds))
             problems: dict[str, str] = {}
             for company in pending:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -66,11 +66,14 @@ class Job:
         first_round: int,
         what: str,
         after_round: Callable[[int, ArrayRecord], None],
+        before_retry: Callable[[Collection[str]], None] = lambda companies: None,
     ) -> ArrayRecord:
         """Flower's training loop from `first_round` to the last, with every message answered or the run stopped."""
         for server_round in range(first_round, self.config.training.rounds + 1):
             messages = strategy.configure_train(server_round, arrays, ConfigRecord(), self.federation.grid)
-            replies = self.federation.exchange(messages, strategy.check_reply, f"round {server_round} of {what}")
+            replies = self.federation.exchange(
+                messages, strategy.check_reply, f"round {server_round} of {what}", before_retry=before_retry
+            )
             aggregated, _ = strategy.aggregate_train(server_round, replies)
             assert aggregated is not None  # both strategies raise instead
             arrays = aggregated

@@ -3,6 +3,8 @@
 Shapes: P parameters of a model.
 """
 
+from collections.abc import Iterable
+
 import torch
 
 from fl_sv import messages as words
@@ -30,20 +32,22 @@ def deploy_student(job: Job) -> StudentLoss | None:
 
 
 def send_teacher(job: Job) -> None:
-    """Every company asks the deployed teacher about each of its rows. The answers stay with the company.
+    """Every company asks the finished teacher about each of its rows. The answers stay with the company."""
+    with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
+        let_listen(job, job.federation.roster.by_name)
 
-    Asked again after a crash: nodes keep what they heard no longer than they live.
-    """
-    roster = job.federation.roster
+
+def let_listen(job: Job, companies: Iterable[str]) -> None:
+    """These companies ask the finished teacher. Nodes keep what they heard no longer than they live, so one that has to
+    be asked anything again is given the teacher again first."""
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]
     arrays = {words.stack_key(job.large.name, 0): finished.params}
-    requests = [roster.message(company, words.LISTEN, finished.number, arrays) for company in roster.by_name]
-    with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
-        job.federation.exchange(
-            requests,
-            lambda _, content: check_metrics(content.metric_records[words.METRICS]),
-            "listening to the finished teacher",
-        )
+    roster = job.federation.roster
+    job.federation.exchange(
+        [roster.message(company, words.LISTEN, finished.number, arrays) for company in companies],
+        lambda _, content: check_metrics(content.metric_records[words.METRICS]),
+        "listening to the finished teacher",
+    )
 
 
 def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TeacherRound:

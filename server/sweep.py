@@ -3,7 +3,7 @@
 Shapes: N companies, C coalitions of a wave, R replicates, P parameters, V validation examples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -20,7 +20,7 @@ from fl_sv.utilities import Score
 from fl_sv.values.weighting import Weighting
 from fl_sv.waves import plan_waves
 from server.job import Job
-from server.students import send_teacher
+from server.students import let_listen, send_teacher
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
@@ -87,7 +87,11 @@ def _train(job: Job, coalitions: list[int], what: str, after_round: Callable[[],
     def advance(_round: int, _arrays: ArrayRecord) -> None:
         after_round()
 
-    return to_numpy(job.run_rounds(strategy, to_record(initial), 1, what, advance))
+    def before_retry(companies: Collection[str]) -> None:
+        if job.config.students:
+            let_listen(job, companies)
+
+    return to_numpy(job.run_rounds(strategy, to_record(initial), 1, what, advance, before_retry))
 
 
 def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[list[Score], Wave]:

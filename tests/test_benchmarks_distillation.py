@@ -27,7 +27,16 @@ def test_smallest_form_runs_prints_and_draws(tmp_path: Path) -> None:
     assert {"law", "transfer", "classics", "incentive", "summary", "seconds", "core_seconds"} <= set(found)
     assert {row["set"] for row in json.loads(json.dumps(found))["law"]} == {"plain", "own", "uniform"}
     assert len(found["incentive"]) == 3 * len(_incentive.KINDS)
-    for row in ("| plain |", "| careless | inversion |", "| few, hint - labels |", "| Cedar | nothing |"):
+    assert {(row["weight"], row["runs"]) for row in found["alarms"]} == {
+        (weight, runs) for weight in (0, 1) for runs in ("law_0", "law_n", "law_2n")
+    }
+    for row in (
+        "| plain |",
+        "| yes | 1 | law_2n |",
+        "| careless | inversion |",
+        "| few, hint - labels |",
+        "| Cedar | nothing |",
+    ):
         assert row in as_text(found)
     draw(found["summary"], tmp_path)
     assert len(list(tmp_path.glob("distillation_*.svg"))) == 4

@@ -241,8 +241,8 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("training.rounds", 10**9, r"training\.rounds: .*less than or equal to 100000"),
         ("training.batch_size", "big", r"training\.batch_size: .*given 'big'"),
         ("training.learning_rate", float("inf"), r"training\.learning_rate: .*given inf"),
-        ("law.anchors", "all", r"law\.anchors: .*'singletons\+loo'; given 'all'"),
-        ("law.anchors", -1, r"law\.anchors: .*greater than or equal to 0; given -1"),
+        ("law.anchors", "all", r"law\.anchors: .*'singletons\+loo', or a valid integer; given 'all'"),
+        ("law.anchors", -1, r"law\.anchors: .*'singletons\+loo', or greater than or equal to 0; given -1"),
         ("law.anchors", 3, r"law\.anchors: 3 extra large runs.*form only 2 coalitions; take at most"),
         ("law.accept", ["D10"], r"law\.accept\[0\]: .*given 'D10'"),
         ("values.semivalue", "shapely", r"values\.semivalue: .*given 'shapely'"),
@@ -254,6 +254,11 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
 )
 def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(place: str, value: Any, expected: str) -> None:
     assert re.search(expected, message(changed(place, value)))
+
+
+@pytest.mark.parametrize("value", [-1, "all", 1.5, None])
+def test_a_value_that_no_branch_of_a_union_takes_is_one_mistake(value: Any) -> None:
+    assert len(message(changed("law.anchors", value)).splitlines()) == 1
 
 
 @pytest.mark.parametrize("key", ["companies", "data", "models", "payouts"])

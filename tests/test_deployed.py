@@ -1,7 +1,9 @@
 """The student that is deployed in the teacher's place: its rows, its training, and that the pot follows it."""
 
+import html
 import json
 import math
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from fl_sv.errors import InputError, RunError
 from fl_sv.journal import Journal
 from fl_sv.ledger import read_ledger
 from fl_sv.models import model_specs, tensors
+from fl_sv.payouts import money, pot_cents
 from fl_sv.progress import Progress
 from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory, start_or_resume
 from fl_sv.scoring import Validation
+from fl_sv.screen import summary
 from server.large import DEPLOYED
 from server.simulation import simulate
 from server.students import STUDENT
@@ -175,6 +179,18 @@ def test_student_is_in_the_ledger_and_on_the_report(deployed_run: RunDirectory, 
     assert command("verify", deployed_run.path).code == 0
 
 
+def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(deployed_run: RunDirectory) -> None:
+    utility = read_evidence(deployed_run).deployed_utility
+    said = (
+        "The values are those of the teacher, the large model. The pot follows the student deployed in the teacher's "
+        f"place, with a utility of {utility:.4f}."
+    )
+    page = html.unescape(deployed_run.read_text(rundir.REPORT)).replace("\N{NO-BREAK SPACE}", " ")
+    assert said in " ".join(summary(deployed_run).split())
+    assert said in page
+    assert "EUR, which follows the student's loss, is divided by what each company's data contributed" in page
+
+
 def test_another_pot_of_a_run_with_a_student_verifies(
     deployed_run: RunDirectory, tmp_path: Path, command: Command
 ) -> None:
@@ -182,8 +198,21 @@ def test_another_pot_of_a_run_with_a_student_verifies(
     for name in [path.name for path in deployed_run.path.iterdir() if path.is_file()]:
         copy.mkdir(exist_ok=True)
         (copy / name).write_bytes(deployed_run.file(name).read_bytes())
-    assert command("pay", copy, "--pot", 1000).code == 0
+    paid = command("pay", copy, "--pot", 1000)
+    assert paid.code == 0
     assert command("verify", copy).code == 0
+    utility = read_evidence(deployed_run).deployed_utility
+    own = money(pot_cents(deployed_run.config.payouts.pot, utility), "EUR", 2)
+    said = (
+        f"The run's own pot was {own}, by performance: 5,000.00 EUR for each unit of utility above -2.5, and the "
+        f"deployed student has {utility:.4f}. This payment divides another, by the same values. The values are those "
+        "of the teacher, the large model. The pot is fixed and does not follow the student deployed in the teacher's "
+        "place"
+    )
+    assert said in " ".join(paid.out.split())
+    page = " ".join(re.sub("<[^>]*>", "", html.unescape((copy / rundir.REPORT).read_text())).split())
+    assert said in page
+    assert "A pot of 10.00 EUR, another than the run's own, is divided" in page
     (copy / rundir.STUDENT).write_text(deployed_run.read_text(rundir.STUDENT).replace("uniform", "gaussian"))
     assert "student.csv was changed after it was signed" in command("verify", copy).err
     (copy / rundir.STUDENT).unlink()

@@ -243,6 +243,8 @@ EVERY_LOSS = [
     ("logit_l2", {}),
     ("smooth_l1", {"beta": 0.5}),
     ("noisy_teacher", {"noise": batch()[0], "mask": torch.ones(4, 1)}),
+    ("noisy_teacher", {"mode": "additive", "noise": batch()[0], "mask": torch.ones(4, 1)}),
+    ("noisy_teacher", {"granularity": "per_sample", "noise": batch()[0][:, :1], "mask": torch.ones(4, 1)}),
     ("tests.own_losses:hellinger", {"power": 1.0}),
 ]
 ids = [f"{name}-{'-'.join(options)}" for name, options in EVERY_LOSS]

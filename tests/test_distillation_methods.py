@@ -368,6 +368,64 @@ def test_bad_calls_are_refused_with_a_sentence(call, sentence):
         call()
 
 
+# --- stacks and precision ----------------------------------------------------------------------------------------
+
+T, Y = random(5, 3, seed=8), torch.tensor([0, 1, 2, 1, 0])
+SCORES = random(5, 2, 4, 4, seed=9)
+
+
+def as_model(weight):
+    """A student with these weights, (3, 3)."""
+    return lambda x: (x @ weight).tanh()
+
+
+METHODS = {
+    "mutual": lambda s: kd.mutual(torch.stack([s, T.to(s)]), Y),
+    "several teachers, logits": lambda s: kd.multi_teacher(s, torch.stack([T, -T]).to(s), temperature=2),
+    "several teachers, probs": lambda s: kd.multi_teacher(s, torch.stack([T, -T]).to(s), combine="probs"),
+    "several teachers, losses": lambda s: kd.multi_teacher(s, torch.stack([T, -T]).to(s), combine="losses"),
+    "entropy reduction": lambda s: kd.entropy_reduction(torch.stack([s, T.to(s)]), 1.0),
+    "hint": lambda s: kd.hint(s, T.to(s)),
+    "cosine": lambda s: kd.cosine(s, T.to(s)),
+    "attention": lambda s: kd.attention(s.reshape(5, 1, 3, 1) * SCORES[:, :, :3, :3].to(s), SCORES[:, :, :3, :3].to(s)),
+    "sobolev": lambda s: kd.sobolev(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s)),
+    "stochastic sobolev": lambda s: kd.sobolev(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), directions=T.to(s)),
+    "second order": lambda s: kd.second_order(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), T.to(s), X.to(s)),
+    "jacobian matching": lambda s: kd.jacobian_matching(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), Y),
+    "perturb": lambda s: kd.perturb(s, sigma=0.5, noise=T, mask=torch.ones(5, 1)),
+    "base scores": lambda s: kd.base_scores(s, T.to(s), Y)[1],
+    "dafl": lambda s: kd.dafl(s, s * T.to(s)),
+    "moments": lambda s: kd.moment_distance(s, T[0].to(s), T[1].to(s) ** 2),
+    "agreement": lambda s: kd.agreement(s, T.to(s)),
+    "distilbert": lambda s: kd.distilbert(s, T.to(s), Y, s, T.to(s)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_keeps_the_precision_and_passes_through_a_stack(method):
+    call, s_C = METHODS[method], torch.stack([random(5, 3, seed=seed) for seed in (1, 2, 3)])
+    found = {}
+    for dtype, rtol, atol in ((torch.float64, 1e-9, 1e-10), (torch.float32, 1e-4, 1e-5)):
+        stack = s_C.to(dtype)
+        values, gradients = vmap(call)(stack), vmap(grad(lambda s: call(s).sum()))(stack)
+        close(values, torch.stack([call(s) for s in stack]), rtol, atol)
+        close(gradients, torch.stack([grad(lambda s: call(s).sum())(s) for s in stack]), rtol, atol)
+        assert values.dtype == gradients.dtype == dtype
+        found[dtype] = values, gradients
+    for coarse, fine in zip(found[torch.float32], found[torch.float64], strict=True):
+        close(coarse.double(), fine, rtol=1e-3, atol=1e-4)
+
+
+def test_boundary_samples_of_a_stack_are_those_of_each_and_keep_the_precision():
+    for dtype in (torch.float32, torch.float64):
+        stack, weight = torch.stack([ROWS, 0.9 * ROWS]).to(dtype), WEIGHT.to(dtype)
+        targets = torch.stack([second_class(x.double()) for x in stack])
+        moved = vmap(lambda x, target, w=weight: kd.bss(lambda x: x @ w.T, x, target))(stack, targets)
+        assert moved.dtype == dtype
+        for i, (x, target) in enumerate(zip(stack, targets, strict=True)):
+            close(moved[i], kd.bss(lambda x, w=weight: x @ w.T, x, target), rtol=1e-5, atol=1e-5)
+
+
 # --- hints -------------------------------------------------------------------------------------------------------
 
 

@@ -189,11 +189,21 @@ def test_images_are_dreamt_in_their_own_shape(teacher):
 # --- training ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["own", "public", "gaussian", "uniform", "density", "inverted"])
+KINDS_OF_ROWS = (
+    "own", "held_out", "public", "shifted", "gaussian", "uniform", "inverted", "generated", "density",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS_OF_ROWS)
 def test_a_student_learns_from_the_teacher_on_every_kind_of_rows(teacher, name):
     low, high = X.min(0).values, X.max(0).values
     rows = {
         "own": lambda: kd.own(X, Y),
+        "held_out": lambda: kd.held_out(*two_classes(seed=6)),
+        "shifted": lambda: kd.shifted(X, Y, torch.tensor([0.2, 0.8]), size=200, generator=seeded()),
+        "generated": lambda: kd.generated(
+            teacher, net(8, 3, 2, seed=1), size=200, latent=3, steps=100, learning_rate=0.02, generator=seeded()
+        ),
         "public": lambda: kd.public(two_classes(seed=5)[0]),
         "gaussian": lambda: kd.gaussian(X, size=200, generator=seeded()),
         "uniform": lambda: kd.uniform(low, high, size=200, generator=seeded()),
@@ -202,6 +212,7 @@ def test_a_student_learns_from_the_teacher_on_every_kind_of_rows(teacher, name):
             teacher, kd.uniform(low, high, size=200, generator=seeded()).x, torch.arange(200) % 2, steps=30
         ),
     }[name]()
+    assert rows.name == name
     student = net(4, seed=2)
     learned = kd.distil(student, teacher, rows, SOFT, SGD, seeded())
     assert same(student, net(4, seed=2))  # a copy was trained

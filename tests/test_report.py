@@ -26,11 +26,12 @@ from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.cost import cost_json
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import owner_key
-from fl_sv.law import NextRun
+from fl_sv.law import NextRun, fit_law
 from fl_sv.ledger import append_section, read_ledger
 from fl_sv.payouts import allocate, money, payouts_csv, read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
 from fl_sv.report import write_report
+from fl_sv.report.figures import FIGURES
 from fl_sv.report.findings import overlapping
 from fl_sv.report.html import render
 from fl_sv.report.money import pots, splits
@@ -44,6 +45,8 @@ from fl_sv.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.utilities import Score, UtilityTable, planned_rows
 from fl_sv.valuation import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
+from tests.test_law import ends as both_ends
+from tests.test_law import fitted, smooth_game
 
 COMPANIES = ("Ash", "Beech", "Chestnut", "Damson")
 QUALITY = (0.8, 0.5, 0.5, -0.03)  # Damson does harm
@@ -129,6 +132,7 @@ def make_run(
         coalitions=range(16),
         next_runs=lambda pool: [NextRun(pool[-2], narrower=0.1234, price=0.7)],
         diagnostics={"D2": {"spearman": 0.61}},
+        remarks=(),
     )
     valuation = make_valuation(config)
     payment = divide(evidence, valuation, alarms, config.payouts, accepted)
@@ -277,6 +281,14 @@ def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
         "D1": "alarm, accepted by name", "D2": "no alarm", "D5": "ALARM",
         "D3": "not tested", "D4": "not tested", "D8": "not tested",
     }  # fmt: skip
+
+
+def test_every_figure_of_a_law_is_explained() -> None:
+    told = fitted(0, "law_2n")[0]
+    small_CM, large_C = smooth_game()
+    opposite = fit_law(small_CM, both_ends(2.0 - large_C), sizes=[1, 2, 4, 8])
+    figures = {*told.parameters, *told.diagnostics, *opposite.diagnostics}
+    assert figures == set(FIGURES)
 
 
 def test_users_input_is_escaped(run: RunDirectory, page: str) -> None:

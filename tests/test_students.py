@@ -1,8 +1,11 @@
 """Small models that listen to the finished teacher: the objective, the sweep, and what becomes of the run."""
 
+import html
 import inspect
 import json
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +14,18 @@ import pytest
 import torch
 import yaml
 from config_of import config_of
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.serde import context_from_proto, context_to_proto, message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Context as ProtoContext
+from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from clients.app import app as client_app
 from fl_sv import distillation as kd
 from fl_sv import messages as words
 from fl_sv import rundir
 from fl_sv.bank import stack_outputs, train_stack
-from fl_sv.coalitions import members_of
+from fl_sv.coalitions import EMPTY, grand, members_of
 from fl_sv.config import Config, dump_config, load_config, parse_config
 from fl_sv.config.schema import LOSS_OPTIONS, SOFT_LOSSES, Distillation
 from fl_sv.data import Task, company_data, operator_data
@@ -30,7 +36,10 @@ from fl_sv.journal import Journal
 from fl_sv.lessons import TEMPERATURE, distance, make_lesson, student_loss
 from fl_sv.models import ModelSpec, tensors
 from fl_sv.progress import Progress
+from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory, start_or_resume
+from fl_sv.screen import summary
+from fl_sv.settlement import settle
 from fl_sv.streams import stream_seed
 from fl_sv.training import Recipe, make_recipe, train
 from server.inline import InlineGrid
@@ -38,7 +47,7 @@ from server.job import Job, open_job
 from server.large import DEPLOYED, train_teacher
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
-from tests.runs import SMOKE, Command
+from tests.runs import SMOKE, Command, with_sections
 from tests.test_twins import MODELS, drawn, game_with
 
 LOSSES: dict[str, dict[str, Any]] = {
@@ -126,14 +135,20 @@ def test_all_coalitions_hear_the_same_noise_and_no_two_rounds_do() -> None:
 # --- the sweep -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    journal = Journal(tmp_path_factory.mktemp("students") / "journal.sqlite")
-    grid = InlineGrid(client_app, range(3))
-    made = open_job(parse_config(GAME, "game"), journal, grid, Progress("quiet"), threading.Event())
+Companies = Callable[[Message, Context], Message]
+
+
+def swept_job(journal: Path, companies: Companies = client_app) -> Job:
+    grid = InlineGrid(companies, range(3))  # type: ignore[arg-type]
+    made = open_job(parse_config(GAME, "game"), Journal(journal), grid, Progress("quiet"), threading.Event())
     train_teacher(made)
     sweep_coalitions(made, design_steps(made.config)[0])
     return made
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    return swept_job(tmp_path_factory.mktemp("students") / "journal.sqlite")
 
 
 def one_coalition_of_students(job: Job, model: ModelSpec, replicate: int, coalition: int) -> torch.Tensor:
@@ -180,6 +195,41 @@ def test_node_that_was_started_again_says_so_instead_of_training_without_the_tea
     forgetful = InlineGrid(client_app, range(3))
     (reply,) = forgetful.send_and_receive([message])
     assert "--resume" in reply.error.reason
+
+
+class SuperNodes:
+    """The companies as SuperNodes run them: a process for every message, so that message, reply and the node's state
+    are bytes in between. Once, in the sweep, a node is started again and has lost its state."""
+
+    def __init__(self, restarted: str = "", at: int = 0) -> None:
+        self.restarted, self.left = restarted, at
+        self.kept: dict[int, bytes] = {}
+        self.lessons = 0
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        message = message_from_proto(ProtoMessage.FromString(message_to_proto(message).SerializeToString()))
+        if message.metadata.message_type == words.COALITIONS:
+            self.left -= message.content[words.CONFIG][words.COMPANY] == self.restarted
+            if self.left == 0 and self.restarted:
+                self.kept.pop(context.node_id)
+                self.restarted = ""
+        self.lessons += message.metadata.message_type == words.LISTEN
+        if (state := self.kept.get(context.node_id)) is not None:
+            context = context_from_proto(ProtoContext.FromString(state))
+        else:
+            context = replace(context, state=RecordDict())
+        reply = client_app(message, context)
+        self.kept[context.node_id] = context_to_proto(context).SerializeToString()
+        return message_from_proto(ProtoMessage.FromString(message_to_proto(reply).SerializeToString()))
+
+
+def test_restarted_node_of_a_real_federation_hears_the_teacher_again_and_no_student_changes(
+    job: Job, tmp_path: Path
+) -> None:
+    for nodes, lessons in ((SuperNodes(), 3), (SuperNodes("Beech", at=2), 4)):
+        other = swept_job(tmp_path / str(lessons), nodes)
+        assert nodes.lessons == lessons
+        assert other.journal.scores() == job.journal.scores()
 
 
 # --- a whole run ---------------------------------------------------------------------------------------------------
@@ -259,10 +309,25 @@ def test_run_of_students_that_stopped_in_the_sweep_ends_in_the_same_bytes(
     assert tables(simulated(config, tmp_path / "run")) == tables(run_of_students)
 
 
-def test_verify_and_report_take_a_run_of_students_as_any_other(run_of_students: RunDirectory, command: Command) -> None:
+def test_verify_takes_a_run_of_students_as_any_other(run_of_students: RunDirectory, command: Command) -> None:
     assert command("verify", run_of_students.path).code == 0
-    page = run_of_students.read_text(rundir.REPORT)
-    assert "students of the finished teacher" in page
+
+
+def test_run_of_students_says_so_wherever_its_values_are_read(
+    run_of_students: RunDirectory, finished_run: Path
+) -> None:
+    law = json.loads(run_of_students.read_text(rundir.LAW))
+    study, here = law["remarks"]
+    assert "students of the finished teacher (loss hinton, weight 0.5)" in study
+    assert f"{', '.join(law['tested'])} looked at these students" in here
+    assert f"{', '.join(law['untested'])} could not be made" in here
+    assert f"{law['diagnostics']['D9 error']:.3f} of the large model's gain" in here
+    page = html.unescape(run_of_students.read_text(rundir.REPORT))
+    screen = " ".join(summary(run_of_students).split())
+    for said in (study, here, "The small models, whose losses the law carries to it, are its students."):
+        assert said in page
+        assert said in screen
+    assert json.loads(RunDirectory(finished_run).read_text(rundir.LAW))["remarks"] == []
 
 
 def test_plan_counts_that_the_teacher_travels(game: Path, command: Command) -> None:
@@ -281,6 +346,23 @@ def test_resume_refuses_another_weight(game: Path, tmp_path: Path) -> None:
         start_or_resume(tmp_path / "run", other, resume=True),
     ):
         pass
+
+
+def test_students_that_no_large_run_is_compared_with_are_an_alarm(run_of_students: RunDirectory) -> None:
+    evidence = read_evidence(run_of_students)
+    table, everybody = evidence.table, grand(evidence.config.n_companies)
+    planned = tuple(row for row in table.planned if row[0] != table.models[-1] or row[2] in (EMPTY, everybody))
+    unchecked = replace(
+        evidence,
+        config=with_sections(evidence.config, law={"anchors": "none"}),
+        table=replace(table, planned=planned, scores={row: table.scores[row] for row in planned}),
+    )
+    (alarm,) = settle(unchecked).payment.objections
+    assert alarm.startswith("D9: the small models are students") and "4 (law.anchors: singletons)" in alarm
+    accepted = with_sections(unchecked.config, law={"accept": ("D9",)})
+    assert not settle(replace(unchecked, config=accepted)).payment.objections
+    plain = unchecked.config.model_copy(update={"distillation": None})
+    assert not settle(replace(unchecked, config=plain)).payment.objections
 
 
 def test_students_cannot_be_taken_over_from_a_run_with_another_teacher(tmp_path: Path) -> None:

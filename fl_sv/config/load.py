@@ -14,6 +14,7 @@ from fl_sv.errors import InputError, suggestion
 MAX_PROBLEMS = 5
 MAX_LINE = 400
 MAX_BYTES = 1_000_000
+SHOULD_BE = "Input should be "  # pydantic's
 SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")  # how they begin
 
 
@@ -114,8 +115,11 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    problems = error.errors(include_url=False)
-    lines = [f"{where}: {_one_line(_sentence(problem))}" for problem in problems[:MAX_PROBLEMS]]
+    problems: dict[str, list[Any]] = {}  # a value that no branch of a union takes is one mistake, not one a branch
+    for problem in error.errors(include_url=False):
+        problems.setdefault(_place(problem["loc"]), []).append(problem)
+    shown = list(problems.items())[:MAX_PROBLEMS]
+    lines = [f"{where}: {_one_line(_sentence(place, *branches))}" for place, branches in shown]
     if len(problems) > MAX_PROBLEMS:
         lines.append(f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key.")
     return "\n".join(lines)
@@ -127,8 +131,7 @@ def _one_line(text: str | None) -> str:
     return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
 
 
-def _sentence(problem: Any) -> str:
-    place = _place(problem["loc"])
+def _sentence(place: str, problem: Any, *other_branches: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown key {place}. {_nearest(problem['loc'])}"
     if problem["type"] == "missing":
@@ -138,7 +141,8 @@ def _sentence(problem: Any) -> str:
         return f"{place}: {message}." if place else f"{message}."
     given = repr(problem["input"])
     given = given if len(given) <= 60 else given[:57] + "..."
-    return f"{place}: {problem['msg']}; given {given}."
+    others = [other["msg"].removeprefix(SHOULD_BE) for other in other_branches]
+    return f"{place}: {', or '.join([problem['msg'], *others])}; given {given}."
 
 
 def _place(location: tuple[int | str, ...]) -> str:

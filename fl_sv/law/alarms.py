@@ -39,16 +39,19 @@ TURNING, GROWING, FARTHEST = -0.2, 1.5, 5.0
 # of the coalitions on which the small model may be as good as with all companies. On 63 games without a defect the
 # largest were 0.58, and 0.60 but for one game of wild seeds.
 LOWEST, CEILING, CEILING_STDS = 0.8, 0.65, 2.0
+MISSED = 0.2  # share of the coalitions that teach the large model and may leave the small one worse than untrained
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested: the codes."""
+    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested: the codes; remarks:
+    sentences of whoever knows more about the models, which are no alarms."""
 
     alarms: tuple[str, ...]
     diagnostics: dict[str, float]
     tested: tuple[str, ...]
     untested: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,10 +233,10 @@ def floor(evidence: Evidence) -> Finding | None:
     useful_A = evidence.progress_A > MATERIAL
     if useful_A.sum() >= 5:
         figures["share_missed"] = float((game.progress_CM[data.extra, -1][useful_A] < 0).mean())
-        if figures["share_missed"] > 0.2 and alarm is None:
+        if figures["share_missed"] > MISSED and alarm is None:
             alarm = (
                 f"the small model is worse than untrained on {figures['share_missed']:.0%} of the coalitions on which "
-                f"the large model makes more than {MATERIAL:.0%} of its gain (allowed 20 %)"
+                f"the large model makes more than {MATERIAL:.0%} of its gain (allowed {MISSED:.0%})"
             )
     return Finding(figures, alarm) if figures else None
 

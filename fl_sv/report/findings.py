@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from fl_sv.audit import twins
-from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, PerformancePot, WrongLabels
 from fl_sv.payouts import pot_cents
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
@@ -98,7 +98,7 @@ def overlapping(companies: tuple[CompanyValue, ...]) -> list[tuple[str, ...]]:
 def remarks(tables: Tables) -> tuple[str, ...]:
     """Audit lines: they block nothing."""
     same_rows = twins(tables.evidence.fingerprints)
-    found = list(same_rows or ["No two companies registered exactly the same rows."])
+    found = [*tables.law.remarks, *(same_rows or ["No two companies registered exactly the same rows."])]
     found += [
         f"Put in on purpose, for this study: {_defect(corruption)} (config.yaml)."
         for corruption in tables.evidence.config.data.corruptions
@@ -111,7 +111,7 @@ def check_grid(tables: Tables) -> Grid:
     law, accepted = tables.law, tables.decision.accepted
     fired = set(map(code_of, law.alarms))
     results = {code_of(check): "not tested" for check in law.untested}
-    for code in map(code_of, law.tested):
+    for code in (*map(code_of, law.tested), *fired):
         alarm = "alarm, accepted by name" if code in accepted else "ALARM"
         results[code] = alarm if code in fired else "no alarm"
     return Grid(
@@ -154,6 +154,10 @@ def _summary(tables: Tables, facts: Facts) -> str:
     if evidence.student is not None:
         learned += f". Deployed is a student of it, {evidence.student.model}, whose loss is "
         learned += f"{facts.value(evidence.student.loss)} {facts.unit}"
+    if tables.decision.again:
+        pot += ", another than the run's own,"
+    elif evidence.student is not None and isinstance(evidence.config.payouts.pot, PerformancePot):
+        pot += ", which follows the student's loss,"
     return f"{learned}. A pot of {pot} is divided by what each company's data contributed to the large model."
 
 

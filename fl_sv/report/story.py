@@ -17,8 +17,9 @@ from fl_sv.config.schema import (
     model_name,
 )
 from fl_sv.report.facts import Facts, Grid
+from fl_sv.report.figures import FIGURES
 from fl_sv.report.tables import Tables
-from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, short
+from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, sentence_case, short
 from fl_sv.settlement import StudentLoss
 
 _STAGES = {
@@ -58,13 +59,13 @@ def steps(tables: Tables, facts: Facts) -> tuple[Step, ...]:
 
 
 def law_grid(tables: Tables) -> Grid:
-    """The law's parameters and diagnostics as it reports them."""
+    """The law's parameters and diagnostics as it reports them, with what each says."""
     law = tables.law
     named = [*law.parameters.items(), *law.diagnostics.items()]
     return Grid(
         caption="The law's own numbers",
-        head=("Name", "Value"),
-        rows=tuple((name, short(value)) for name, value in named),
+        head=("Name", "Value", "What it says"),
+        rows=tuple((name, short(value), sentence_case(FIGURES.get(name, ""))) for name, value in named),
         source="law.json",
         text_columns=True,
     )

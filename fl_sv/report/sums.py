@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from fl_sv.config.schema import FixedPot
+from fl_sv.remarks import earlier_pot_words, whose_words
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.money import Pots, Splits, pots
 from fl_sv.report.tables import Tables
@@ -160,32 +161,42 @@ def pot_grid(tables: Tables, facts: Facts) -> Grid | None:
 def pot_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     pot, found = tables.decision.rules.pot, _pots(tables)
     deployed = tables.evidence.deployed_utility
+    before = _before(tables)
     if found is None:
         return (
-            f"The pot of this run is of the kind {pot.kind}. The deployed model is not better than the untrained one, "
+            *before,
+            f"This payment's pot is of the kind {pot.kind}. The deployed model is not better than the untrained one, "
             "so no performance pot would match a fixed one.",
         )
     rate = facts.money(round(found.performance.cents_per_utility))
     floor = found.performance.floor
     if isinstance(pot, FixedPot):
         kind = (
-            f"The pot of this run is fixed: {facts.money(pot.cents)} are divided, however good the model turned out. "
+            f"This payment's pot is fixed: {facts.money(pot.cents)} are divided, however good the model turned out. "
             f"The table sets a performance pot beside it, whose rate was chosen to pay the same for the deployed model "
             f"as measured: {rate} for each unit ({facts.unit}) by which its loss lies below the untrained model's "
             f"{facts.value(-floor)}."
         )
     else:
         kind = (
-            f"The pot of this run depends on performance: {rate} for each unit ({facts.unit}) by which the deployed "
+            f"This payment's pot depends on performance: {rate} for each unit ({facts.unit}) by which the deployed "
             f"model's loss, measured as {facts.value(-deployed)}, lies below {facts.value(-floor)}. The table sets a "
             "fixed pot of the same sum beside it."
         )
     return (
+        *before,
         kind,
         "The kind of pot changes what there is to divide, not how: each company's part of the pot is the same under "
         "both. A fixed pot leaves the risk of a poor model with who pays; a performance pot shares it among the "
         "companies.",
     )
+
+
+def _before(tables: Tables) -> tuple[str, ...]:
+    """What the run's own pot was, if this is another, and whose values and which model's pot these are."""
+    config, utility, decision = tables.evidence.config, tables.evidence.deployed_utility, tables.decision
+    earlier = earlier_pot_words(config, utility) if decision.again else ""
+    return tuple(words for words in (earlier, whose_words(config, decision.rules, utility)) if words)
 
 
 def _pots(tables: Tables) -> Pots | None:

@@ -17,7 +17,7 @@ from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import fingerprint
 from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, newest, read_ledger, signers
 from fl_sv.payouts import read_payouts
-from fl_sv.publish import PAYOUTS, read_evidence
+from fl_sv.publish import PAYOUTS, read_evidence, rules_of
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import Evidence, code_of
 from fl_sv.valuation import Valuation, fit_to_table
@@ -33,6 +33,7 @@ class LawTable:
     untested: tuple[str, ...]
     parameters: dict[str, Any]
     diagnostics: dict[str, Any]
+    remarks: tuple[str, ...]  # what else must be known about the small models
     anchors: dict[int, float]  # measured mean loss of the large model by coalition
     next_run: dict[str, Any] | None  # the large run that would say most for its price
     small_C: NDArray[np.float64]  # mean loss of the small model that is shown beside it
@@ -47,6 +48,7 @@ class Decision:
 
     amounts: dict[str, int]  # cents, as in payouts.csv
     rules: Payouts
+    again: bool  # by `fl-sv pay`, with a pot that is not the run's own
     payable: bool
     objections: tuple[str, ...]  # alarms that block payment
     accepted: tuple[str, ...]  # codes of alarms that fired and were accepted by name
@@ -129,6 +131,7 @@ def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> L
         untested=tuple(content["untested"]),
         parameters=content["parameters"],
         diagnostics=content["diagnostics"],
+        remarks=tuple(content["remarks"]),
         anchors={int(coalition): loss for coalition, loss in content["anchors"].items()},
         next_run=content["next_run"],
         small_C=np.array(list(evidence.table.mean_losses(valuation.small_model).values())),
@@ -141,7 +144,8 @@ def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> L
 def _decision(
     run: RunDirectory, records: Sequence[Record], law_alarms: Sequence[str], configured: Sequence[str]
 ) -> Decision:
-    body = newest(records, PAYOUTS).body
+    record = newest(records, PAYOUTS)
+    body = record.body
     # An axiom's alarm that is accepted now stands in words only among the objections of an earlier section.
     earlier = [text for record in records if record.kind == PAYOUTS for text in record.body["objections"]]
     fired = list(dict.fromkeys([*law_alarms, *earlier]))
@@ -150,7 +154,8 @@ def _decision(
     accepted = tuple(dict.fromkeys([*of_config, *(code for code in body["accepted"] if code not in configured)]))
     return Decision(
         amounts=read_payouts(run.file(rundir.PAYOUTS)),
-        rules=Payouts.model_validate_json(json.dumps(body["rules"])),
+        rules=rules_of(body),
+        again=record.section > 1,
         payable=body["payable"],
         objections=tuple(body["objections"]),
         accepted=accepted,
