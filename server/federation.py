@@ -29,6 +29,7 @@ REJOIN_SECONDS = 180.0  # a killed SuperNode is refused for 60 s, and a supervis
 SIMULATED_JOIN_SECONDS = 5.0  # simulated nodes register within milliseconds
 NODE_UNAVAILABLE = 5  # Flower's code for a node that went offline with the message
 UNKNOWN_ERROR = 0  # Flower's code for what is neither the app's exception nor a lost node: in simulation, a dead actor
+REAL_KEY = b"-----BEGIN PUBLIC KEY-----"  # every SuperNode has one; a simulated node's are random bytes, or none
 ACTOR_DEATHS = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError", "OutOfMemoryError")
 
 
@@ -173,16 +174,21 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
 
 
 def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> tuple[dict[str, int], bool]:
-    """Node ids by registered name, or by number and True where nodes have no names: in a simulation."""
+    """Node ids by registered name; or by number, and True, in a simulation, whose nodes have neither key nor name."""
     started = time.monotonic()
     while True:
         nodes = list(grid.get_nodes())
-        simulated = not any(node.name for node in nodes)
+        simulated = not any(node.name or node.public_key.startswith(REAL_KEY) for node in nodes)
         patience = SIMULATED_JOIN_SECONDS if nodes and simulated else JOIN_SECONDS
         if len(nodes) >= config.n_companies or time.monotonic() - started > patience:
             break
         _pause(stop, POLL_SECONDS if simulated else REMOTE_POLL_SECONDS)
     names = [node.name for node in nodes]
+    if not simulated and not all(names):
+        raise InputError(
+            f"{names.count('')} of {len(names)} nodes were registered without a company's name, by which values and "
+            "payouts go. Unregister them, and register each with `fl-sv federation register KEY.pub --name COMPANY`."
+        )
     if not simulated and set(names) != set(config.companies):
         strangers = sorted(set(names) - set(config.companies))
         absent = sorted(set(config.companies) - set(names))

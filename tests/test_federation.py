@@ -14,7 +14,7 @@ from fl_sv.config import Config, parse_config
 from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError
 from server import federation
-from server.federation import NODE_UNAVAILABLE, join
+from server.federation import NODE_UNAVAILABLE, REAL_KEY, join
 from server.inline import InlineGrid
 
 COMPANIES = ("Ash", "Beech", "Chestnut")
@@ -37,7 +37,8 @@ class RegisteredGrid(InlineGrid):
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         return [
-            NodeInfo(node_id=node, name=name) for node, name in zip(super().get_node_ids(), self.names, strict=True)
+            NodeInfo(node_id=node, name=name, public_key=REAL_KEY)
+            for node, name in zip(super().get_node_ids(), self.names, strict=True)
         ]
 
     def get_node_ids(self) -> Iterable[int]:
@@ -81,6 +82,8 @@ def test_registered_names_decide_who_is_who(config: Config) -> None:
         (("Ash", "Beech", "Chestnut", "Elm"), "absent nobody, unknown Elm"),
         (("Ash", "Beech"), "absent Chestnut, unknown nobody"),
         (("Ash", "Ash", "Beech", "Chestnut"), "4 nodes are online; the config names 3 companies"),
+        (("", "", ""), "3 of 3 nodes were registered without a company's name"),
+        (("Ash", "Beech", ""), "1 of 3 nodes were registered without a company's name"),
     ],
 )
 def test_a_registered_name_that_is_no_company_is_refused_and_so_is_an_absent_one(

@@ -20,6 +20,7 @@ CONNECTION = "federation"  # its name in flower/config.toml
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
 COMPLETED = "finished:completed"
 STARTED = "Successfully started run "
+KEY_IS_USED = "Public key already in use"  # Flower's words
 OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
 
 
@@ -36,8 +37,16 @@ class FlowerRun:
 
 
 def register_node(folder: Path, public_key: Path, company: str) -> str:
-    """Registers a company's key under its name. Returns Flower's node id."""
-    answer = _json(folder, "supernode", "register", str(public_key), CONNECTION, "--name", company)
+    """Registers a company's key under its name. Returns Flower's node id. Raises InputError when the key was used."""
+    try:
+        answer = _json(folder, "supernode", "register", str(public_key), CONNECTION, "--name", company)
+    except RunError as error:
+        if KEY_IS_USED not in str(error):
+            raise
+        raise InputError(
+            f"{public_key} was registered before, for another company or for a node that was unregistered since. A key "
+            f"is used once: let {company} make a new one (`join` in a new kit, or without company.key) and send it."
+        ) from None
     return str(answer["node-id"])
 
 
