@@ -27,7 +27,7 @@ from tests.runs import REPOSITORY, SMOKE, Answer
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-PATIENCE = 90.0
+PATIENCE = 300.0
 
 
 def free_port() -> int:
