@@ -23,6 +23,7 @@ RESTART_SECONDS = 20.0  # as in deploy/fl-sv-supernode.service.j2
 CUT_SECONDS = 30.0
 OFFLINE_SECONDS = 120.0
 SLOW_SECONDS = 60.0
+SLOW_KILOBITS, QUICK_KILOBITS = 64, 1_000_000
 
 
 def node_killed(bench: Bench) -> dict[str, Any]:
@@ -80,6 +81,18 @@ def slow_company(bench: Bench) -> dict[str, Any]:
                 time.sleep(seconds)
 
     return bench.report("slow_company", [bench.run("slow_company", disturb=slow_down)], WHOLE)
+
+
+def slow_network(bench: Bench) -> dict[str, Any]:
+    """From the sweep on a company's cable carries 64 kbit/s: its messages take longer; nothing is sent twice.
+
+    The cable is quick again afterwards.
+    """
+    if not bench.federation.has_namespaces or shutil.which("tc") is None:
+        return {"skipped": "network namespaces or `tc` are not to be had here"}
+    slow = bench.run("slow_network", disturb=lambda: bench.federation.limit_bandwidth(CULPRIT, SLOW_KILOBITS))
+    bench.federation.limit_bandwidth(CULPRIT, QUICK_KILOBITS)
+    return bench.report("slow_network", [slow], WHOLE)
 
 
 def server_app_killed(bench: Bench) -> dict[str, Any]:
@@ -149,6 +162,7 @@ FAULTS = (
     node_offline,
     network_cut,
     slow_company,
+    slow_network,
     server_app_killed,
     superlink_killed,
     disk_full,

@@ -74,7 +74,7 @@ class Deployment:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._net = f"10.{100 + os.getpid() % 100}"  # two of these may run on one machine
         self._namespaces: dict[str, list[str]] = {}
-        self._cables: dict[str, str] = {}
+        self._cables: dict[str, tuple[str, str]] = {}  # its ends at the server and at the company
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -182,7 +182,14 @@ class Deployment:
 
     def set_cable(self, company: str, state: Literal["up", "down"]) -> None:
         """Cuts or heals the connection between a company in its namespace and the server."""
-        self._ip("link", "set", self._cables[company], state)
+        self._ip("link", "set", self._cables[company][0], state)
+
+    def limit_bandwidth(self, company: str, kilobits: int) -> None:
+        """From now on a company's cable carries so much in a second, each way."""
+        here, there = self._cables[company]
+        limit = ["root", "tbf", "rate", f"{kilobits}kbit", "burst", "16k", "latency", "5s"]
+        subprocess.run(["tc", "qdisc", "replace", "dev", here, *limit], check=True, capture_output=True)
+        assert self.run_at(company, ["tc", "qdisc", "replace", "dev", there, *limit]).returncode == 0
 
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
@@ -234,7 +241,7 @@ class Deployment:
             self._ip("-n", space, "link", "set", there, "up")
             self._ip("-n", space, "link", "set", "lo", "up")
             self._ip("-n", space, "route", "add", server, "via", f"{self._net}.{number}.1")
-            self._cables[company] = here
+            self._cables[company] = here, there
             self._namespaces[company] = ["ip", "netns", "exec", space]
 
     def _ip(self, *arguments: str, undo: tuple[str, ...] = ()) -> None:
