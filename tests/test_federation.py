@@ -54,6 +54,24 @@ class RegisteredGrid(InlineGrid):
         return super()._run(message)
 
 
+class ForgetfulGrid(RegisteredGrid):
+    """The first message to the first node is lost: the node is killed and online again before anybody looks."""
+
+    lost = False
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        first, *others = super().get_nodes()
+        first.last_activated_at = "again" if self.lost else "before"
+        return [first, *others]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        pushed = list(super().push_messages(messages))
+        if not self.lost:
+            self.lost = True
+            del self._replies[pushed[0]]
+        return pushed
+
+
 @pytest.fixture
 def config() -> Config:
     return parse_config(GAME, "game")
@@ -64,6 +82,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(federation, "REMOTE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(federation, "JOIN_SECONDS", 0.5)
     monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
+    monkeypatch.setattr(federation, "RESTART_LOOK_SECONDS", 0.05)
 
 
 def joined(config: Config, grid: InlineGrid) -> federation.Federation:
@@ -107,6 +126,13 @@ def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: C
     grid = RegisteredGrid(COMPANIES, away=1)
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert grid.looks == 3
+
+
+def test_a_message_that_was_lost_with_a_restarted_node_is_sent_again_at_once(config: Config) -> None:
+    grid, began = ForgetfulGrid(COMPANIES), time.monotonic()
+    assert set(joined(config, grid).roster.examples) == set(COMPANIES)
+    assert len(grid.told) == len(COMPANIES) + 1
+    assert time.monotonic() - began < 30  # and not after faults.timeout_seconds
 
 
 def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(config: Config) -> None:
