@@ -20,8 +20,8 @@ import yaml
 
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
-from fl_sv.errors import InputError
-from fl_sv.federation import certificates, folder
+from fl_sv.errors import InputError, RunError
+from fl_sv.federation import certificates, flower, folder
 from fl_sv.federation.certificates import (
     certificate_faults,
     check_public_key,
@@ -204,6 +204,38 @@ def test_requests_under_way_from_one_address_are_bounded(proxy: tuple[int, Path]
             stack.enter_context(context.wrap_socket(connection, server_hostname="localhost")).sendall(half)
         assert _post("localhost", port, authority, "/v1/fleet/pull-messages")[0] == 503
     assert _post("localhost", port, authority, "/v1/fleet/pull-messages")[0] == 502
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+STUB = """
+import json, pathlib, sys
+listed = pathlib.Path(__file__).with_name("listed")
+if sys.argv[1] == "run":
+    print("Successfully started run 7")  # and then the stream of its log breaks
+else:
+    status = "STATUS" if listed.exists() else "running"
+    listed.touch()
+    traffic = {"total-bytes": 1}
+    run = {"run-id": "7", "status": status, "status-details": "", "pending-at": "", "elapsed": 1}
+    run["network-traffic"] = traffic
+    print(json.dumps({"success": True, "runs": [run]}))
+"""
+
+
+@pytest.mark.parametrize("status", ["finished:completed", "finished:failed"])
+def test_a_run_is_waited_for_when_the_stream_of_its_log_breaks(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = tmp_path / "flwr.py"
+    stub.write_text(STUB.replace("STATUS", status))
+    monkeypatch.setattr(flower, "_command", lambda *arguments: [sys.executable, str(stub), *arguments])
+    monkeypatch.setattr(flower, "POLL_SECONDS", 0.0)
+    if status == "finished:completed":
+        assert flower.run_app(tmp_path, SMOKE, tmp_path / "out", resume=False).status == status
+    else:
+        with pytest.raises(RunError, match="Run 7 is finished:failed: `flwr log 7 federation --show`"):
+            flower.run_app(tmp_path, SMOKE, tmp_path / "out", resume=False)
 
 
 # --- wrong input --------------------------------------------------------------------------------------------------
