@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from fl_sv.errors import FlsvError, Interrupted, RunError
+from fl_sv.errors import FlsvError, InputError, Interrupted, RunError
 from fl_sv.federation.commands import add_commands as add_federation
 
 _DATA = "look at a company's own file before it joins: does it fit, and what will leave this machine"
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from fl_sv.extension import read_origin, take_over
     from fl_sv.plan import check, forecast
     from fl_sv.progress import Progress
-    from fl_sv.rundir import REPORT, RunDirectory, check_destination, start_or_resume
+    from fl_sv.rundir import RunDirectory, check_destination, start_or_resume
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         forecast(config, check(config), on_ray=options.backend == "ray")
 
     from fl_sv.app import import_app
-    from fl_sv.report import write_report
+    from fl_sv.report import write_missing_report
     from fl_sv.screen import print_summary
 
     if options.backend == "ray" and config.ray.address:
@@ -65,8 +65,7 @@ def run(options: argparse.Namespace) -> int:
                 progress.say(f"{take_over(origin, directory):,} coalitions are taken over from {options.source}.")
             simulation = import_app("server.simulation")
             simulation.simulate(config, directory, options.backend, progress, _stop_on_signals())
-        elif not directory.file(REPORT).exists():  # the run was killed after its ledger was written
-            write_report(directory)
+        write_missing_report(directory)
         if options.detail != "quiet":
             print_summary(directory)
     return 0
@@ -75,11 +74,12 @@ def run(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Cost forecast without training."""
     from fl_sv.config import load_config
+    from fl_sv.data import own_files_are_here
     from fl_sv.plan import check, forecast, plan_text
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
-    found = forecast(config, check(config))
+    found = forecast(config, check(config, own_data=own_files_are_here(config)))
     print(found.to_json() if options.json else plan_text(found))
     return 0
 
@@ -151,7 +151,9 @@ def data_check(options: argparse.Namespace) -> int:
     from fl_sv.data.inspection import inspect_company, inspect_source
 
     if options.source.suffix in DATA_FILES:
-        lines = inspect_source(str(options.source))
+        lines = inspect_source(str(options.source), options.target or "target")
+    elif options.target or not options.company:
+        raise InputError(f"{options.source} is a config: give --company, and no --target, which is its data.target.")
     else:
         _find_modules_beside(options.source)
         lines = inspect_company(options.source, options.company, options.data_path)
@@ -236,8 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     group = verbs.add_parser("data", help="a company's own data", description="a company's own data")
     made = group.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=_DATA, description=_DATA)
     made.add_argument("source", type=Path, metavar="CONFIG_OR_FILE", help="the run's config, or a data file alone")
-    made.add_argument("--company", required=True, help="a company of the config")
+    made.add_argument("--company", help="a company of the config")
     made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
+    made.add_argument("--target", metavar="COLUMN", help="of a data file alone: what is predicted (column `target`)")
     made.set_defaults(command=data_check)
     add_federation(verbs)
     return parser

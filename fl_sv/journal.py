@@ -7,7 +7,8 @@ one transaction: `kill -9` at any moment loses at most the one in flight. Floats
 import io
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         # The server app runs in a thread of Flower's; the lock keeps its use and the command line's apart.
         self._path = path
-        try:
+        with self._explained():
             self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._database.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise RunError(f"The journal {path} cannot be used: {error}. Start a new run.") from None
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -169,23 +168,34 @@ class Journal:
     # --- SQLite -------------------------------------------------------------------------------------------------
 
     def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, self._explained():
             return self._database.execute(query, values).fetchall()
 
     def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
         """All or nothing. Raises RunError when the disk is full or the entry is there already."""
-        with self._lock:
+        with self._lock, self._explained():
             try:
                 self._database.execute("BEGIN IMMEDIATE")
                 for statement, values in statements:
                     self._database.execute(statement, values)
                 self._database.execute("COMMIT")
-            except BaseException as error:
+            except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise RunError(f"The journal {self._path} cannot be written: {error}.") from error
                 raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raises RunError for an error of SQLite's, with what to do about it."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # of the machine: the disk is full, or gone
+            raise RunError(
+                f"The journal {self._path} cannot be used: {error}. What it holds is whole: make sure that its disk "
+                "has space and can be written, and go on with --resume."
+            ) from error
+        except sqlite3.Error as error:
+            raise RunError(f"The journal {self._path} cannot be used: {error}. Start a new run.") from error
 
 
 def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...]]]:

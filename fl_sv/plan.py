@@ -3,9 +3,11 @@
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -19,25 +21,29 @@ from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
 from fl_sv.waves import bytes_per_coalition, plan_waves
 
+if TYPE_CHECKING:
+    from fl_sv.models import ModelSpec
+
 # Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and without Ray.
 RAY_START_SECONDS = 12.0
 PROCESS_BYTES = 700_000_000  # a process with torch and Flower loaded
 ROUND_SECONDS = 0.15  # one exchange of empty messages with all companies
+REMOTE_ROUND_SECONDS = 5, 10  # the same across companies: a new process at each (docs/federation.md)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast of a run, for a sampled design that grows to its end. Seconds are wall time on this machine with the
-    configured workers."""
+    """The forecast of a run, for a sampled design that grows to its end."""
 
     n_companies: int
     sampled: bool  # a design that may stop earlier
     coalitions: int
     trainings: int  # of whole models, small and large
     messages: int  # from the server to companies
+    exchanges: int  # of messages with all companies at once, one after the other
     bytes: int  # parameters in messages, both ways
     peak_memory_bytes: int
-    seconds: float
+    seconds: float | None  # wall time on this machine with the configured workers; None: the rows are not here
     available_memory_bytes: int
     large_runs_of_grand_coalition: int
     large_runs_of_other_coalitions: int
@@ -66,22 +72,21 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
 def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -> Plan:
     """The plan of a checked config; trains a few batches of each size to learn how fast this machine is.
 
-    Raises InputError when a model does not fit the data, or the run does not fit this machine's memory or
-    compute.max_hours.
+    Without `examples` the companies' rows are on machines of their own, whose time is not forecast. Raises InputError
+    when a model does not fit the data, or the run does not fit this machine's memory or compute.max_hours.
     """
-    from fl_sv.calibration import seconds_per_row  # torch from here on
-    from fl_sv.models import model_specs
+    from fl_sv.models import model_specs  # torch from here on
 
     small, large = model_specs(config, operator_data(config).task)
     training, n = config.training, config.n_companies
-    rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
+    on_ray = on_ray and bool(examples)
     sizes = [model.n_params for model in small]
     steps = design_steps(config)
     waves = [wave for step in steps for wave in plan_waves(config, sizes, step.added)]
     trained = len(steps[-1].coalitions) - 1
     deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
     large_runs = training.large_seeds + deployed_extra
-    anchors = anchor_load(config, large.n_params, int(rows_N.sum()))
+    anchors = anchor_load(config, large.n_params, sum(examples.values()))
 
     itemsize = np.dtype(config.compute.dtype).itemsize
     per_coalition = bytes_per_coalition(config, sizes)
@@ -110,37 +115,57 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
             "coalitions.wave_megabytes, compute.workers, the width of the large model or a transfer set's rows."
         )
 
-    epochs = training.local_epochs * training.rounds
-    stacked, students = min(half, config.compute.chunk), bool(config.students)
-    small_seconds = sum(seconds_per_row(config, model, stacked=stacked, students=students) for model in small)
-    sweep = small_seconds * float(rows_N.sum()) * half * epochs * training.seeds / min(workers, n)
-    large_row = seconds_per_row(config, large, stacked=1)
-    # A round waits for its largest company, however many workers there are.
-    teacher = large_row * max(float(rows_N.sum()) / min(workers, n), float(rows_N.max())) * epochs * large_runs
-    extra = large_row * anchors.rows * epochs / min(workers, n)
-    student = _student_seconds(config, large_row)
-    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1 + students
-    seconds = sweep + teacher + extra + student + (exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0)
-    if seconds > config.compute.max_hours * 3600:
+    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1 + bool(config.students)
+    seconds = None
+    if examples:
+        seconds = _training_seconds(config, examples, small, large, half, large_runs, anchors.rows, min(workers, n))
+        seconds += exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0
+    if seconds is not None and seconds > config.compute.max_hours * 3600:
         raise InputError(
             f"The run is expected to take {seconds / 3600:.1f} hours on this machine; compute.max_hours is "
             f"{config.compute.max_hours:g}. Take fewer companies, sizes, seeds or rounds, or raise the limit."
         )
-    small_flops = sum(model.forward_flops for model in small) * float(rows_N.sum()) * half * training.seeds
+    small_flops = sum(model.forward_flops for model in small) * half * training.seeds  # a row
     return Plan(
         n_companies=n,
         sampled=config.coalitions.design == "sampled",
         coalitions=trained + 1,
         trainings=trained * len(small) * training.seeds + large_runs + anchors.trainings + bool(config.deployed),
         messages=n + large_messages + taking_part * training.rounds + anchors.messages + listening,
+        exchanges=exchanges,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),
-        seconds=round(seconds, 1),
+        seconds=None if seconds is None else round(seconds, 1),
         available_memory_bytes=int(free),
         large_runs_of_grand_coalition=large_runs,
         large_runs_of_other_coalitions=anchors.trainings,
-        sweep_share_of_teacher_flops=small_flops / (large.forward_flops * float(rows_N.sum()) * large_runs),
+        sweep_share_of_teacher_flops=small_flops / (large.forward_flops * large_runs),
     )
+
+
+def _training_seconds(
+    config: Config,
+    examples: dict[str, int],
+    small: Sequence["ModelSpec"],
+    large: "ModelSpec",
+    stacked: int,
+    large_runs: int,
+    anchor_rows: float,
+    workers: int,
+) -> float:
+    """Of a sweep of `stacked` coalitions a company, the teacher and other large runs, and the deployed student."""
+    from fl_sv.calibration import seconds_per_row
+
+    training, students = config.training, bool(config.students)
+    chunk = min(stacked, config.compute.chunk)
+    small_row = sum(seconds_per_row(config, model, stacked=chunk, students=students) for model in small)
+    large_row = seconds_per_row(config, large, stacked=1)
+    rows = sum(examples.values())
+    sweep = small_row * rows * stacked * training.seeds / workers
+    # A round waits for its largest company, however many workers there are.
+    teacher = large_row * max(rows / workers, max(examples.values())) * large_runs
+    epochs = training.local_epochs * training.rounds
+    return epochs * (sweep + teacher + large_row * anchor_rows / workers) + _student_seconds(config, large_row)
 
 
 def _student_seconds(config: Config, large_row: float) -> float:
@@ -172,8 +197,8 @@ def _transfer_bytes(config: Config, forward_flops: int) -> float:
 
 def plan_text(plan: Plan) -> str:
     """The forecast as a person reads it."""
-    minutes = plan.seconds / 60
-    duration = f"{plan.seconds:.0f} s" if minutes < 2 else f"{math.ceil(minutes)} min"
+    duration = "not known: the companies' files are not here" if plan.seconds is None else _duration(plan.seconds)
+    least, most = (_duration(plan.exchanges * seconds) for seconds in REMOTE_ROUND_SECONDS)
     return "\n".join(
         [
             f"companies              {plan.n_companies}",
@@ -185,6 +210,12 @@ def plan_text(plan: Plan) -> str:
             f"peak memory            {plan.peak_memory_bytes / 1e9:.1f} GB "
             f"of {plan.available_memory_bytes / 1e9:.1f} GB free",
             f"expected time          {duration}",
+            f"across companies       {plan.bytes / plan.n_companies / 1e6:,.1f} MB each, and {least} to {most} more: "
+            f"{plan.exchanges} exchanges of messages",
             f"sweep / teacher FLOPs  {plan.sweep_share_of_teacher_flops:.2f}",
         ]
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fl_sv.config import Config, dump_config, parse_config
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, RunError
 from fl_sv.keys import owner_key
 
 CONFIG = "config.yaml"
@@ -65,13 +65,24 @@ class RunDirectory:
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Replaces a file in one step: a reader, or a crash, finds the old one or the new one."""
+        """Replaces a file in one step: a reader, or a crash, finds the old one or the new one.
+
+        Raises RunError when it cannot be written, on a full disk say; no part of it is left.
+        """
         temporary = self.file(f".{name}.part")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.file(name))
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.file(name))
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise RunError(
+                f"{self.file(name)} cannot be written: {error.strerror}. Mend that and give the command again, "
+                "`run` with --resume: what was finished is kept."
+            ) from error
 
 
 def existing(path: Path) -> RunDirectory:

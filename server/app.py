@@ -18,6 +18,7 @@ from fl_sv.config import load_config
 from fl_sv.errors import FlsvError, InputError
 from fl_sv.plan import check, forecast
 from fl_sv.progress import Progress
+from fl_sv.report import write_missing_report
 from fl_sv.rundir import start_or_resume
 from fl_sv.screen import summary
 from server.valuation import value_companies
@@ -32,7 +33,7 @@ def main(grid: Grid, context: Context) -> None:
     """Runs the configured valuation on whatever federation the grid reaches."""
     try:
         run_valuation(grid, context.run_config)
-    except FlsvError as error:
+    except (FlsvError, OSError) as error:
         print(f"fl-sv: {' '.join(str(error).split())}", flush=True)  # `fl-sv federation run` quotes this line
         raise
 
@@ -43,10 +44,9 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
     if not out.is_absolute():
         raise InputError(f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's disk.")
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
-    examples = check(config, own_data=False)  # the companies' own files are theirs to read
-    if examples:
-        forecast(config, examples)  # refuses what would not fit
+    forecast(config, check(config, own_data=False))  # refuses what would not fit; companies' files are theirs to read
     with start_or_resume(out, config, resume=bool(settings["resume"])) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())
+        write_missing_report(run)
         print(summary(run))

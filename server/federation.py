@@ -26,9 +26,11 @@ POLL_SECONDS = 0.02  # Flower's own grids wait 0.1 s (simulation) and 3 s (HTTP)
 REMOTE_POLL_SECONDS = 0.5  # a look at a SuperLink is a request; a SuperNode takes seconds for a message
 JOIN_SECONDS = 60.0
 REJOIN_SECONDS = 180.0  # a killed SuperNode is refused for 60 s, and a supervisor starts it every 20 s
+RESTART_LOOK_SECONDS = 10.0  # between two looks for nodes that were started again
 SIMULATED_JOIN_SECONDS = 5.0  # simulated nodes register within milliseconds
 NODE_UNAVAILABLE = 5  # Flower's code for a node that went offline with the message
 UNKNOWN_ERROR = 0  # Flower's code for what is neither the app's exception nor a lost node: in simulation, a dead actor
+REAL_KEY = b"-----BEGIN PUBLIC KEY-----"  # every SuperNode has one; a simulated node's are random bytes, or none
 ACTOR_DEATHS = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "WorkerCrashedError", "OutOfMemoryError")
 
 
@@ -100,21 +102,36 @@ class Federation:
         )
 
     def _send(self, messages: dict[str, Message], timeout: float) -> dict[str, Message]:
-        """Replies by company; those that do not come within `timeout` seconds are left out."""
+        """Replies by company; those that do not come within `timeout` seconds, or are lost, are left out.
+
+        Flower forgets a message whose node is killed and started again between two looks of ours, so that it never
+        seems offline: such a node is told by the time of its activation.
+        """
         if self.stop.is_set():
             raise Interrupted("The run was interrupted.")
         for message in messages.values():
             self.traffic.count(message.content)
+        activated = self._activations()
         pushed = self.grid.push_messages(messages.values())
         waiting = dict(zip(pushed, messages, strict=True))
         replies: dict[str, Message] = {}
         deadline = time.monotonic() + timeout
+        next_look = time.monotonic() + RESTART_LOOK_SECONDS
         while waiting and time.monotonic() < deadline:
+            restarted: set[int] = set()
+            if time.monotonic() > next_look:  # before the replies are pulled: what a node sent before is among them
+                restarted = {node for node, since in self._activations().items() if activated.get(node, since) != since}
+                next_look = time.monotonic() + RESTART_LOOK_SECONDS
             for reply in self.grid.pull_messages(list(waiting)):
                 replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
+            waiting = {key: name for key, name in waiting.items() if self.roster.node_of[name] not in restarted}
             if waiting:
                 _pause(self.stop, self.poll_seconds)
         return replies
+
+    def _activations(self) -> dict[int, str]:
+        """When each node that is online was activated."""
+        return {node.node_id: node.last_activated_at for node in self.grid.get_nodes()}
 
     def _wait_until_online(self, companies: Iterable[str]) -> None:
         """Gives a node that went away, and that its supervisor starts again, time to come back."""
@@ -126,7 +143,7 @@ class Federation:
     @staticmethod
     def _problem(company: str, reply: Message | None, check: Check) -> str | None:
         if reply is None:
-            return "no reply came in time"
+            return "no reply came in time, or its node was started again meanwhile"
         if reply.has_error():
             reason = reply.error.reason or f"error {reply.error.code}"
             if reply.error.code == UNKNOWN_ERROR and any(death in reason for death in ACTOR_DEATHS):
@@ -176,16 +193,21 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
 
 
 def _wait_for_nodes(grid: Grid, config: Config, stop: threading.Event) -> tuple[dict[str, int], bool]:
-    """Node ids by registered name, or by number and True where nodes have no names: in a simulation."""
+    """Node ids by registered name; or by number, and True, in a simulation, whose nodes have neither key nor name."""
     started = time.monotonic()
     while True:
         nodes = list(grid.get_nodes())
-        simulated = not any(node.name for node in nodes)
+        simulated = not any(node.name or node.public_key.startswith(REAL_KEY) for node in nodes)
         patience = SIMULATED_JOIN_SECONDS if nodes and simulated else JOIN_SECONDS
         if len(nodes) >= config.n_companies or time.monotonic() - started > patience:
             break
         _pause(stop, POLL_SECONDS if simulated else REMOTE_POLL_SECONDS)
     names = [node.name for node in nodes]
+    if not simulated and not all(names):
+        raise InputError(
+            f"{names.count('')} of {len(names)} nodes were registered without a company's name, by which values and "
+            "payouts go. Unregister them, and register each with `fl-sv federation register KEY.pub --name COMPANY`."
+        )
     if not simulated and set(names) != set(config.companies):
         strangers = sorted(set(names) - set(config.companies))
         absent = sorted(set(config.companies) - set(names))

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import yaml
@@ -27,7 +27,7 @@ from tests.runs import REPOSITORY, SMOKE, Answer
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-PATIENCE = 90.0
+PATIENCE = 300.0
 
 
 def free_port() -> int:
@@ -36,20 +36,20 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def own_files_config(folder: Path, **training: int) -> Path:
-    """configs/smoke.yaml with a file for each company and one for the operator, from the same rows."""
-    smoke = load_config(SMOKE)
-    operator = operator_data(smoke)
-    for name in smoke.companies:
-        rows = company_data(smoke, name, operator.scaling)
+def own_files_config(folder: Path, base: Path = SMOKE, **training: int) -> Path:
+    """A config of digits with a file for each company and one for the operator, from the same rows."""
+    shared = load_config(base)
+    operator = operator_data(shared)
+    for name in shared.companies:
+        rows = company_data(shared, name, operator.scaling)
         np.savez(folder / f"{name}.npz", x=rows.x, y=rows.y)
     np.savez(folder / "validation.npz", x=operator.validation.x, y=operator.validation.y)
-    content = yaml.safe_load(SMOKE.read_text(encoding="utf-8"))
+    content = yaml.safe_load(base.read_text(encoding="utf-8"))
     content["data"] = {
         "source": "own",
         "classes": 10,
         "standardise": False,
-        "files": {name: f"{name}.npz" for name in smoke.companies},
+        "files": {name: f"{name}.npz" for name in shared.companies},
         "validation": {"file": "validation.npz"},
     }
     content["training"].update(training)
@@ -74,6 +74,7 @@ class Deployment:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._net = f"10.{100 + os.getpid() % 100}"  # two of these may run on one machine
         self._namespaces: dict[str, list[str]] = {}
+        self._cables: dict[str, tuple[str, str]] = {}  # its ends at the server and at the company
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -179,6 +180,17 @@ class Deployment:
             [*self._namespaces.get(company, []), *command], capture_output=True, text=True, check=False, timeout=60
         )
 
+    def set_cable(self, company: str, state: Literal["up", "down"]) -> None:
+        """Cuts or heals the connection between a company in its namespace and the server."""
+        self._ip("link", "set", self._cables[company][0], state)
+
+    def limit_bandwidth(self, company: str, kilobits: int) -> None:
+        """From now on a company's cable carries so much in a second, each way."""
+        here, there = self._cables[company]
+        limit = ["root", "tbf", "rate", f"{kilobits}kbit", "burst", "16k", "latency", "5s"]
+        subprocess.run(["tc", "qdisc", "replace", "dev", here, *limit], check=True, capture_output=True)
+        assert self.run_at(company, ["tc", "qdisc", "replace", "dev", there, *limit]).returncode == 0
+
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
@@ -229,6 +241,7 @@ class Deployment:
             self._ip("-n", space, "link", "set", there, "up")
             self._ip("-n", space, "link", "set", "lo", "up")
             self._ip("-n", space, "route", "add", server, "via", f"{self._net}.{number}.1")
+            self._cables[company] = here, there
             self._namespaces[company] = ["ip", "netns", "exec", space]
 
     def _ip(self, *arguments: str, undo: tuple[str, ...] = ()) -> None:

@@ -21,6 +21,7 @@ from fl_sv.keys import HOME_VARIABLE
 from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory, start_or_resume
 from fl_sv.screen import summary
+from tests.deployment import own_files_config
 from tests.runs import REPOSITORY, SMOKE, Answer, Command, published, shell, with_sections
 
 MAX_LINES = 12
@@ -66,7 +67,7 @@ def test_commands_and_their_options_are_the_contracts() -> None:
         "pay": ["--pot", "--negative", "--accept"],
         "report": [],
         "verify": ["--key"],
-        "data check": ["--company", "--data-path"],
+        "data check": ["--company", "--data-path", "--target"],
         "federation init": ["--address", "--config", "--port", "--superlink-port"],
         "federation join": ["--company", "--data-path", "--dir"],
         "federation register": ["--name", "--dir"],
@@ -116,8 +117,25 @@ def test_plan_for_people_has_a_line_for_each_figure(command: Command) -> None:
         "bytes",
         "peak memory",
         "expected time",
+        "across companies",
         "sweep / teacher FLOPs",
     ]
+
+
+def test_plan_of_a_federation_forecasts_everything_but_the_time_of_machines_that_are_not_here(
+    command: Command, tmp_path: Path
+) -> None:
+    path = own_files_config(tmp_path)
+    here = json.loads(command("plan", path, "--json").out)
+    for company in load_config(path).companies:
+        (tmp_path / f"{company}.npz").unlink()
+    away = json.loads(command("plan", path, "--json").out)
+    of_this_machine = {"seconds", "peak_memory_bytes", "available_memory_bytes"}
+    assert {name for name in here if here[name] != away[name]} <= of_this_machine
+    assert here["seconds"] > away["exchanges"] > 0
+    assert away["seconds"] is None
+    assert "not known: the companies' files are not here" in command("plan", path).out
+    assert "Ash.npz does not exist" in command("run", path, "--out", tmp_path / "run").err
 
 
 GLOVES = "coalition,utility\n" + "".join(f"{c},{int(bool(c & 1) and bool(c & 6))}\n" for c in range(8))

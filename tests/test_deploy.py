@@ -2,13 +2,14 @@
 
 import re
 import shlex
+import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -19,8 +20,8 @@ import yaml
 
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
-from fl_sv.errors import InputError
-from fl_sv.federation import certificates, folder
+from fl_sv.errors import InputError, RunError
+from fl_sv.federation import certificates, flower, folder
 from fl_sv.federation.certificates import (
     certificate_faults,
     check_public_key,
@@ -167,9 +168,11 @@ def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_a
         assert "its certificate has expired" in _reach("server", "localhost", port, authority).words
 
 
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
-def test_nginx_turns_an_error_that_would_stop_a_supernode_into_one_that_it_retries(tmp_path: Path) -> None:
-    assert NGINX is not None
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Port of nginx, with the configuration that `init` writes, before a SuperLink that fails; and its authority."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
     federation, port = tmp_path / "federation", free_port()
     config = load_config(SMOKE)
     folder.init(federation, "localhost", config)
@@ -181,10 +184,58 @@ def test_nginx_turns_an_error_that_would_stop_a_supernode_into_one_that_it_retri
                 deadline = time.monotonic() + 20
                 while not listens("localhost", port) and time.monotonic() < deadline:
                     time.sleep(0.05)
-                assert _post("localhost", port, federation / "ca.crt", "/v1/fleet/pull-messages")[0] == 502
-                assert _post("localhost", port, federation / "ca.crt", "/v1/control/list-nodes")[0] == 403
+                yield port, federation / "ca.crt"
             finally:
                 nginx.terminate()
+
+
+def test_nginx_turns_an_error_that_would_stop_a_supernode_into_one_that_it_retries(proxy: tuple[int, Path]) -> None:
+    assert _post("localhost", *proxy, "/v1/fleet/pull-messages")[0] == 502
+    assert _post("localhost", *proxy, "/v1/control/list-nodes")[0] == 403
+
+
+def test_requests_under_way_from_one_address_are_bounded(proxy: tuple[int, Path]) -> None:
+    port, authority = proxy
+    half = b"POST /v1/fleet/push-object HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"  # and no body
+    context = ssl.create_default_context(cafile=str(authority))
+    with ExitStack() as stack:
+        for _ in range(64):
+            connection = socket.create_connection(("localhost", port), 10)
+            stack.enter_context(context.wrap_socket(connection, server_hostname="localhost")).sendall(half)
+        assert _post("localhost", port, authority, "/v1/fleet/pull-messages")[0] == 503
+    assert _post("localhost", port, authority, "/v1/fleet/pull-messages")[0] == 502
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+STUB = """
+import json, pathlib, sys
+listed = pathlib.Path(__file__).with_name("listed")
+if sys.argv[1] == "run":
+    print("Successfully started run 7")  # and then the stream of its log breaks
+else:
+    status = "STATUS" if listed.exists() else "running"
+    listed.touch()
+    traffic = {"total-bytes": 1}
+    run = {"run-id": "7", "status": status, "status-details": "", "pending-at": "", "elapsed": 1}
+    run["network-traffic"] = traffic
+    print(json.dumps({"success": True, "runs": [run]}))
+"""
+
+
+@pytest.mark.parametrize("status", ["finished:completed", "finished:failed"])
+def test_a_run_is_waited_for_when_the_stream_of_its_log_breaks(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = tmp_path / "flwr.py"
+    stub.write_text(STUB.replace("STATUS", status))
+    monkeypatch.setattr(flower, "_command", lambda *arguments: [sys.executable, str(stub), *arguments])
+    monkeypatch.setattr(flower, "POLL_SECONDS", 0.0)
+    if status == "finished:completed":
+        assert flower.run_app(tmp_path, SMOKE, tmp_path / "out", resume=False).status == status
+    else:
+        with pytest.raises(RunError, match="Run 7 is finished:failed: `flwr log 7 federation --show`"):
+            flower.run_app(tmp_path, SMOKE, tmp_path / "out", resume=False)
 
 
 # --- wrong input --------------------------------------------------------------------------------------------------

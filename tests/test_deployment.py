@@ -11,12 +11,15 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from fl_sv.federation.certificates import make_authority, make_company_key
+from clients.probe import ask_about_key
+from fl_sv.federation.certificates import make_authority, make_company_key, read_company_key
 from tests.deployment import NGINX, Deployment, own_files_config, unit_command
 from tests.runs import Answer, shell
 
@@ -181,6 +184,16 @@ def test_an_unregistered_key_is_refused_and_the_check_says_so(federation: Deploy
     assert "Failed to activate SuperNode" in federation.log("impostor")
 
 
+def test_a_node_that_claims_another_companys_key_is_refused(federation: Deployment, tmp_path: Path) -> None:
+    """It presents the key that was registered for Ash and signs with a key of its own."""
+    make_company_key(tmp_path, "Ash")
+    claimed = read_company_key(federation.kits["Ash"] / "company.key").public_key()
+    own = read_company_key(tmp_path / "company.key")
+    impostor: Any = SimpleNamespace(public_key=lambda: claimed, sign=own.sign)
+    address = f"{federation.address}:{federation.port}"
+    assert ask_about_key(address, federation.operator / "ca.crt", impostor) == "refused"
+
+
 def test_a_server_of_another_federation_is_refused(federation: Deployment, tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(federation.kits["Ash"], kit)
@@ -310,10 +323,12 @@ def test_an_unregistered_company_is_out_at_once_and_may_come_back_with_another_k
     answer = check(federation, federation.operator)
     assert answer.code == 1
     assert "Damson was unregistered" in answer.out
+    register = ("federation", "register", kit / "Damson.pub", "--name", "Damson", "--dir", federation.operator)
+    refused = federation.fl_sv(*register)
+    assert (refused.code, "Damson.pub was registered before" in refused.err) == (2, True), refused
     (kit / "company.key").unlink()
     join = ("federation", "join", "--dir", kit, "--company", "Damson", "--data-path", federation.data["Damson"])
     done(federation.fl_sv(*join))
-    register = ("federation", "register", kit / "Damson.pub", "--name", "Damson", "--dir", federation.operator)
     done(federation.fl_sv(*register))
     federation.end("Damson")
     federation.start_node("Damson")

@@ -14,7 +14,7 @@ from fl_sv.config import Config, parse_config
 from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError
 from server import federation
-from server.federation import NODE_UNAVAILABLE, join
+from server.federation import NODE_UNAVAILABLE, REAL_KEY, join
 from server.inline import InlineGrid
 
 COMPANIES = ("Ash", "Beech", "Chestnut")
@@ -37,7 +37,8 @@ class RegisteredGrid(InlineGrid):
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         return [
-            NodeInfo(node_id=node, name=name) for node, name in zip(super().get_node_ids(), self.names, strict=True)
+            NodeInfo(node_id=node, name=name, public_key=REAL_KEY)
+            for node, name in zip(super().get_node_ids(), self.names, strict=True)
         ]
 
     def get_node_ids(self) -> Iterable[int]:
@@ -53,6 +54,24 @@ class RegisteredGrid(InlineGrid):
         return super()._run(message)
 
 
+class ForgetfulGrid(RegisteredGrid):
+    """The first message to the first node is lost: the node is killed and online again before anybody looks."""
+
+    lost = False
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        first, *others = super().get_nodes()
+        first.last_activated_at = "again" if self.lost else "before"
+        return [first, *others]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        pushed = list(super().push_messages(messages))
+        if not self.lost:
+            self.lost = True
+            del self._replies[pushed[0]]
+        return pushed
+
+
 @pytest.fixture
 def config() -> Config:
     return parse_config(GAME, "game")
@@ -63,6 +82,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(federation, "REMOTE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(federation, "JOIN_SECONDS", 0.5)
     monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
+    monkeypatch.setattr(federation, "RESTART_LOOK_SECONDS", 0.05)
 
 
 def joined(config: Config, grid: InlineGrid) -> federation.Federation:
@@ -81,6 +101,8 @@ def test_registered_names_decide_who_is_who(config: Config) -> None:
         (("Ash", "Beech", "Chestnut", "Elm"), "absent nobody, unknown Elm"),
         (("Ash", "Beech"), "absent Chestnut, unknown nobody"),
         (("Ash", "Ash", "Beech", "Chestnut"), "4 nodes are online; the config names 3 companies"),
+        (("", "", ""), "3 of 3 nodes were registered without a company's name"),
+        (("Ash", "Beech", ""), "1 of 3 nodes were registered without a company's name"),
     ],
 )
 def test_a_registered_name_that_is_no_company_is_refused_and_so_is_an_absent_one(
@@ -104,6 +126,13 @@ def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: C
     grid = RegisteredGrid(COMPANIES, away=1)
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert grid.looks == 3
+
+
+def test_a_message_that_was_lost_with_a_restarted_node_is_sent_again_at_once(config: Config) -> None:
+    grid, began = ForgetfulGrid(COMPANIES), time.monotonic()
+    assert set(joined(config, grid).roster.examples) == set(COMPANIES)
+    assert len(grid.told) == len(COMPANIES) + 1
+    assert time.monotonic() - began < 30  # and not after faults.timeout_seconds
 
 
 def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(config: Config) -> None:

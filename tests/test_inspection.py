@@ -84,7 +84,12 @@ def test_a_shared_file_is_checked_at_the_nodes_own_copy(command: Command, tmp_pa
 
 def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_path: Path) -> None:
     own_config(tmp_path)
-    assert "12 of shape (2,): age, income" in command("data", "check", tmp_path / "ash.csv", "--company", "Ash").out
+    alone = ("data", "check", tmp_path / "ash.csv")
+    assert "12 of shape (2,): age, income" in command(*alone).out
+    assert "12 of shape (2,): income, target" in command(*alone, "--target", "age").out
+    assert "has no column 'wage' to predict (`data.target`, or --target" in command(*alone, "--target", "wage").err
+    whole = command("data", "check", tmp_path / "own.yaml")
+    assert (whole.code, "is a config: give --company" in whole.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_wave_is_entered_with_its_scores_or_not_at_all(journal: Journal, path: P
     first, second = Score(1, "small", 0, 0.1, 0.5), Score(2, "small", 0, 0.2, None)
     wave = Wave([1, 2**200], np.array([[0.1, np.nextafter(0.1, 1)], [0.2, 0.3]]))
     journal.add_wave(0, [first], wave)
-    with pytest.raises(RunError, match=r"journal\.sqlite cannot be written"):
+    with pytest.raises(RunError, match=r"journal\.sqlite cannot be used: UNIQUE"):
         journal.add_wave(1, [second, first], wave)  # its second score is there already
     with pytest.raises(RunError):
         journal.add_wave(0, [second], wave)  # and here the wave is

@@ -6,9 +6,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
+
+from tests.disk import fill, small_disk
+from tests.runs import Command
 
 GAME = """
 companies: [Ash, Beech, Chestnut, Damson]
@@ -105,6 +110,43 @@ def test_run_killed_on_ray_then_interrupted_by_control_c_then_finished_inline_en
     last = Run(tmp_path, "inline", "--resume")
     assert last.end() == (0, "")
     assert last.tables() == undisturbed
+
+
+SMALL_GAME = """
+companies: [Ash, Beech]
+data: {source: iris, partition: {kind: iid}}
+models: {small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [4]}], large: {kind: mlp, hidden: [32]}}
+training: {rounds: 3}
+coalitions: {waves: 2}
+payouts: {pot: {kind: fixed, cents: 1000}}
+"""
+
+
+def test_run_on_a_full_disk_stops_with_a_sentence_wherever_it_is_and_with_space_ends_in_the_same_bytes(
+    command: Command, tmp_path: Path
+) -> None:
+    game = tmp_path / "game.yaml"
+    game.write_text(SMALL_GAME)
+    options = ("--backend", "inline", "--quiet", "--resume", "--out")
+    assert command("run", game, *options, tmp_path / "undisturbed").code == 0
+    with ExitStack() as stack:
+        try:
+            disk = stack.enter_context(small_disk(tmp_path / "disk"))
+        except PermissionError as reason:
+            pytest.skip(str(reason))
+        full = set()
+        for leaving in count(step=32768):  # a little more space each time, and further on each time
+            filler = fill(disk, leaving)
+            answer = command("run", game, *options, disk / "run")
+            filler.unlink()
+            if answer.code == 0:
+                break
+            assert (answer.code, len(answer.err.splitlines())) == (1, 1), answer
+            full.add(answer.err.split(" cannot be ")[0].rpartition("/")[2])
+        assert {"config.yaml", "journal.sqlite", "report.html"} <= full
+        for name in TABLES:
+            assert (disk / "run" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+        assert command("verify", disk / "run").code == 0
 
 
 def test_second_writer_is_refused_while_the_first_lives(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,11 @@ def company_data(config: Config, company: str, scaling: Scaling, path: str | Non
     for defect in defects:
         rows = corrupted(rows, defect, scaling.task, config.seed)
     return rows
+
+
+def own_files_are_here(config: Config) -> bool:
+    """Whether this machine is to read the companies' rows: not when each has a file of its own and none is here."""
+    return config.data.source != "own" or any(Path(file).is_file() for file in (config.data.files or {}).values())
 
 
 def at_path(config: Config, path: str | None) -> Config:

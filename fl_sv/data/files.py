@@ -98,7 +98,8 @@ def _table(frame: "pl.DataFrame", path: str, target: str, owner: str | None, pla
 
     if target not in frame.columns:
         raise InputError(
-            f"{path} has no column {target!r} to predict (`data.target`). {suggestion(target, frame.columns)}"
+            f"{path} has no column {target!r} to predict (`data.target`, or --target for a file alone). "
+            f"{suggestion(target, frame.columns)}"
         )
     features = tuple(name for name in frame.columns if name not in (target, owner))
     if not features:

@@ -16,8 +16,8 @@ from fl_sv.errors import InputError, suggestion
 MAX_CLASSES_SHOWN = 20
 
 
-def inspect_source(path: str, target: str = "target") -> list[str]:
-    """What a data file holds, without a config. Raises InputError when it is malformed."""
+def inspect_source(path: str, target: str) -> list[str]:
+    """What a data file holds, without a config; `target` is the column to predict. Raises InputError if malformed."""
     table = read_table(path, target)
     return [*_shape(table), _targets(table), "Give the config instead of the file to check it against the run."]
 

@@ -1,6 +1,6 @@
 """The federation's certificate authority, the server's certificate, and the companies' keys.
 
-P-256 for TLS; P-384 in OpenSSH's format for companies, as Flower's node authentication wants it.
+P-256 for TLS; P-384 in OpenSSH's format for companies. Flower takes any NIST curve in that format, and so does `register`.
 """
 
 import ipaddress

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from fl_sv.federation.folder import environment
 
 CONNECTION = "federation"  # its name in flower/config.toml
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
-COMPLETED = "finished:completed"
+FINISHED, COMPLETED = "finished", "finished:completed"
+POLL_SECONDS = 5.0
 STARTED = "Successfully started run "
+KEY_IS_USED = "Public key already in use"  # Flower's words
 OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
 
 
@@ -36,8 +39,16 @@ class FlowerRun:
 
 
 def register_node(folder: Path, public_key: Path, company: str) -> str:
-    """Registers a company's key under its name. Returns Flower's node id."""
-    answer = _json(folder, "supernode", "register", str(public_key), CONNECTION, "--name", company)
+    """Registers a company's key under its name. Returns Flower's node id. Raises InputError when the key was used."""
+    try:
+        answer = _json(folder, "supernode", "register", str(public_key), CONNECTION, "--name", company)
+    except RunError as error:
+        if KEY_IS_USED not in str(error):
+            raise
+        raise InputError(
+            f"{public_key} was registered before, for another company or for a node that was unregistered since. A key "
+            f"is used once: let {company} make a new one (`join` in a new kit, or without company.key) and send it."
+        ) from None
     return str(answer["node-id"])
 
 
@@ -66,8 +77,8 @@ def list_runs(folder: Path) -> list[FlowerRun]:
 def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun:
     """Runs the Flower App on the federation and shows its log as it comes. Returns the run as Flower lists it.
 
-    `flwr run` returns 0 for a failed run, so Flower is asked afterwards; Ctrl-C stops the run, not its log alone.
-    Raises RunError with the run's own sentence when it did not complete.
+    `flwr run` returns 0 for a failed run, and on a busy server also when only the stream of its log broke: so Flower is
+    asked afterwards, until the run is finished. Ctrl-C stops the run, not its log alone. Raises RunError with the run's own sentence when it did not complete.
     """
     run_id, sentence = "", ""
     with _bundle() as app:
@@ -86,16 +97,26 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                     if OUR_ERROR in line:
                         sentence = line.partition(OUR_ERROR)[2].strip()
                     print(line, end="", flush=True)  # last: who reads it may interrupt at once
+                if not run_id:
+                    raise RunError("Flower did not start the run; what it said stands above.")
+                run = _finished(folder, run_id)
             except KeyboardInterrupt:
                 if run_id:
                     subprocess.run(_command("stop", run_id, CONNECTION), env=_environment(folder), check=False)
                 raise
-    if not run_id:
-        raise RunError("Flower did not start the run; what it said stands above.")
-    run = next(run for run in list_runs(folder) if run.run_id == run_id)
     if run.status != COMPLETED:
-        raise RunError(f"Run {run_id} is {run.status}: {sentence or run.details or 'no reason given'}")
+        reason = sentence or run.details or f"`flwr log {run_id} {CONNECTION} --show` may tell why"
+        raise RunError(f"Run {run_id} is {run.status}: {reason}")
     return run
+
+
+def _finished(folder: Path, run_id: str) -> FlowerRun:
+    """The run, once Flower lists it as finished."""
+    while True:
+        run = next(run for run in list_runs(folder) if run.run_id == run_id)
+        if run.status.startswith(FINISHED):
+            return run
+        time.sleep(POLL_SECONDS)
 
 
 @contextmanager

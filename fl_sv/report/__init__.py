@@ -11,7 +11,7 @@ from fl_sv.report.page import build_page
 from fl_sv.report.tables import read_tables
 from fl_sv.rundir import REPORT, RunDirectory
 
-__all__ = ["write_report"]
+__all__ = ["write_missing_report", "write_report"]
 
 
 def write_report(run: RunDirectory) -> None:
@@ -20,3 +20,9 @@ def write_report(run: RunDirectory) -> None:
     Raises InputError when a table is missing or damaged, VerificationError when one is not what the ledger signed.
     """
     run.write_text(REPORT, render(build_page(read_tables(run))))
+
+
+def write_missing_report(run: RunDirectory) -> None:
+    """Writes `report.html` of a finished run that has none, because it was killed after its ledger was written."""
+    if not run.file(REPORT).exists():
+        write_report(run)
