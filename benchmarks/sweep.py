@@ -1,6 +1,6 @@
 """The sweep of all coalitions, side by side with the ways in which it is done today.
 
-    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32] [--table]
+    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32] [--table [N ...]]
 
 Digits, equal shares, one small model, one seed. Our time is the whole sweep on Ray, start-up included. The baselines
 train a sample of coalitions of every size, and their time is extrapolated by the number of members:
@@ -184,9 +184,9 @@ def growth(rounds: int, width: int) -> dict[int, float]:
     return {n: in_one_process(game(n, rounds, width)).seconds for n in GROWTH_COMPANIES}
 
 
-def table(rounds: int, width: int) -> Iterator[dict[str, float]]:
+def table(companies: Sequence[int], rounds: int, width: int) -> Iterator[dict[str, float]]:
     """The whole sweep on Ray by number of companies: seconds, and the most memory of all its processes at once."""
-    for n in TABLE_COMPANIES:
+    for n in companies:
         with peak_memory() as peak:
             swept = on_ray_whole(game(n, rounds, width))
         yield {"companies": n, "coalitions": 2**n, "seconds": swept.seconds, "gigabytes": max(peak) / 1e9}
@@ -267,11 +267,11 @@ def main() -> None:
     parser.add_argument("--companies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--table", action="store_true", help="seconds and memory by number of companies, on Ray")
+    parser.add_argument("--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies, on Ray")
     options = parser.parse_args()
     quietly()
-    if options.table:
-        for row in table(options.rounds, options.width):
+    if options.table is not None:
+        for row in table(options.table or TABLE_COMPANIES, options.rounds, options.width):
             print(json.dumps(row), flush=True)
         return
     found = measure(options.companies, options.rounds, options.width)
