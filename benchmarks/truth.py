@@ -1,11 +1,11 @@
 """Brute force of the large model on all coalitions, against what our law says and against what others would pay by.
 
     python -m benchmarks.truth [--json] [--full | --tasks TASK ...] [--seeds 0 1 2] [--processes 2]
-                               [--picture FILE.svg]
+                               [--tables FOLDER] [--picture FILE.svg]
 
 A game is a task and a seed (its partition, its defects). The small models, and then the large one, train on every
 coalition by the product's own sweep. The brute force, and the large runs that the law and the baselines are given, are
-means over the same LARGE_SEEDS trainings; the law sees nothing else of the brute force.
+means over the same R trainings (large_seeds of the task); the law sees nothing else of the brute force.
 
 `errors` are relative L2 distances from the Shapley values of the brute force. law_0, law_n and law_2n are our law with
 0, N (singletons) and 2N (and leave-one-outs) large runs besides the empty and the grand coalition. `coverage` is the
@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,21 +33,18 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks._baselines import from_large_runs, gtg, leave_one_outs, multi_round, scaled, singletons
+from benchmarks._brute_force import BruteForced, brute_force
 from benchmarks._pictures import draw
-from benchmarks._tasks import FAST, FULL, LARGE_SEEDS
+from benchmarks._tasks import FAST, FULL
 from benchmarks._updates import reconstruct
-from benchmarks.sweep import quietly, swept_job
-from clients.app import app as client_app
+from benchmarks.sweep import quietly
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.config import Config
-from fl_sv.config.schema import Mlp, Models
 from fl_sv.law import Law
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.streams import stream
-from fl_sv.utilities import Score, UtilityTable, planned_rows
 from fl_sv.valuation import fit_to_table
 from fl_sv.values import shapley
-from server.inline import InlineGrid
 
 Floats = NDArray[np.float64]
 TARGETS = {"law_0": 0.08, "law_n": 0.05, "law_2n": 0.04}
@@ -61,47 +58,13 @@ BEATEN = (
 )  # by a factor of three, is the aim
 
 
-@dataclass(frozen=True)
-class Swept:
-    """All coalitions of one or more models, as the product's sweep leaves them in the journal."""
-
-    scores: Mapping[tuple[str, int, int], Score]
-    sizes: Mapping[str, int]  # parameters, ascending
-    examples: Mapping[str, int]
-
-
-def sweep(config: Config) -> Swept:
-    """The sweep stage of a run, in this process."""
-    with swept_job(config, InlineGrid(client_app, range(config.n_companies))) as job:
-        return Swept(job.journal.scores(), {model.name: model.n_params for model in job.small}, job.examples)
-
-
-def sweep_large(config: Config) -> Swept:
-    """Brute force: the large model takes the small ones' place. Above it stands one that is never trained."""
-    models = Models(small=(config.models.large,), large=Mlp(kind="mlp", hidden=(16_384, 16_384)))
-    training = config.training.model_copy(update={"seeds": config.training.large_seeds})
-    return sweep(config.model_copy(update={"models": models, "training": training}))
-
-
-def table(config: Config, small: Swept, large: Swept, runs: Sequence[int]) -> UtilityTable:
-    """The utility table of a run whose large model trained on `runs` only."""
-    everything = range(1 << config.n_companies)
-    seeds = dict.fromkeys(small.sizes, config.training.seeds) | dict.fromkeys(large.sizes, config.training.large_seeds)
-    coalitions = dict.fromkeys(small.sizes, everything) | dict.fromkeys(large.sizes, runs)
-    planned = planned_rows(list(seeds), seeds, coalitions)
-    scores = {**small.scores, **large.scores}
-    return UtilityTable(config.companies, tuple(seeds), planned, {key: scores[key] for key in planned})
-
-
-def laws(config: Config, small: Swept, large: Swept) -> dict[str, Law]:
+def laws(game: BruteForced) -> dict[str, Law]:
     """Our law by the large runs that it is given."""
-    n = config.n_companies
+    n = game.config.n_companies
     ends, alone, all_but_one = [EMPTY, grand(n)], singletons(n), leave_one_outs(n)
     given = {"law_0": ends, "law_n": ends + alone, "law_2n": ends + alone + all_but_one}
-    sizes = {**small.sizes, **large.sizes}
     return {
-        name: fit_to_table(config, table(config, small, large, runs), sizes, small.examples)
-        for name, runs in given.items()
+        name: fit_to_table(game.config, game.shown(runs), game.sizes, game.examples) for name, runs in given.items()
     }
 
 
@@ -139,20 +102,20 @@ def judged(law: Law, truth_N: Floats) -> dict[str, Any]:
     }
 
 
-def measure(task: str, seed: int) -> dict[str, Any]:
+def measure(task: str, seed: int, kept: Path | None = None) -> dict[str, Any]:
     """Everything about one game."""
     use_threads(1)
     keep_freed_memory()
     quietly()
     started, worked = time.perf_counter(), time.process_time()
     config = FULL[task].game(seed)
-    small, large = sweep(config), sweep_large(config)
-    utility_RC = -table(config, small, large, range(1 << config.n_companies)).loss_by_seed(*large.sizes)
+    game = brute_force(config, task, kept)
+    utility_RC = -game.table.loss_by_seed(game.large)
     utility_C = utility_RC.mean(axis=0)
     truth_N, total = shapley(utility_C), float(utility_C[-1] - utility_C[0])
-    fitted = laws(config, small, large)
-    examples_N = np.array([small.examples[company] for company in config.companies], dtype=float)
-    small_C = table(config, small, large, [EMPTY]).loss_by_seed([*small.sizes][-1]).mean(axis=0)
+    fitted = laws(game)
+    examples_N = np.array([*game.examples.values()], dtype=float)
+    small_C = game.table.loss_by_seed(game.table.models[-2]).mean(axis=0)
     values = {
         **{name: law.shapley().values for name, law in fitted.items()},
         **from_large_runs(utility_C, examples_N, seed),
@@ -164,6 +127,7 @@ def measure(task: str, seed: int) -> dict[str, Any]:
     return {
         "task": task,
         "seed": seed,
+        "R": config.training.large_seeds,
         "errors": {name: relative_l2(value_N, truth_N) for name, value_N in values.items()},
         "coverage": by_law["law_n"]["coverage"],
         "spearman": by_law["law_n"]["spearman"],
@@ -214,9 +178,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     for law in TARGETS:
         times = ", ".join(f"{name} {factor:.1f}" for name, factor in found["mean"]["times_better"][law].items())
         lines.append(f"\n{law} (aim {TARGETS[law]:.0%}) is better by these factors: {times}.")
-    return "\n".join(
-        [*lines, f"\nR = {found['R']}, {found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one core."]
-    )
+    return "\n".join([*lines, f"\n{found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one core."])
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -232,6 +194,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     parser.add_argument("--full", action="store_true", help="the other tasks as well; they need packages with data")
     parser.add_argument("--tasks", nargs="+", choices=FULL, metavar="TASK", help="only these: " + "; ".join(FULL))
+    parser.add_argument(
+        "--tables", type=Path, metavar="FOLDER", help="keep every game's losses, and train no game twice"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the result, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the games")
     parser.add_argument("--processes", type=int, default=2, help="games measured side by side, one thread each")
@@ -243,14 +208,13 @@ def main() -> None:
     started = time.perf_counter()
     rows = []
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        for row in pool.map(measure, *zip(*product(tasks, options.seeds), strict=True)):
+        for row in pool.map(partial(measure, kept=options.tables), *zip(*product(tasks, options.seeds), strict=True)):
             rows.append(row)
             errors = ", ".join(f"{law} {row['errors'][law]:.1%}" for law in TARGETS)
             print(f"{row['task']}, seed {row['seed']}: {errors}; {row['seconds']} s", file=sys.stderr, flush=True)
     found = {
         "tasks": rows,
         "mean": summary(rows),
-        "R": LARGE_SEEDS,
         "seconds": time.perf_counter() - started,
         "core_seconds": sum(row["core_seconds"] for row in rows),
     }

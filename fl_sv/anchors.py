@@ -6,14 +6,15 @@ measured. Equally good choices go by size and names, so that the config's order 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.coalitions import EMPTY, grand, member_names, members_of
+from fl_sv.coalitions import EMPTY, coalition_name, grand, member_names, members_of
 from fl_sv.config import Config
+from fl_sv.config.schema import most_anchors
 from fl_sv.design import design_steps
 from fl_sv.errors import VerificationError, listed
 from fl_sv.law import Law
@@ -46,6 +47,16 @@ def wanted(config: Config) -> Wanted:
     alone = min(asked, n)
     rest = asked - alone
     return Wanted(alone, min(rest, all_but_one), max(0, rest - all_but_one))
+
+
+@dataclass(frozen=True)
+class NextAnchor:
+    """The large run that one more would be: the number to ask for as `law.anchors`, and what it buys (`NextRun`)."""
+
+    anchors: int
+    coalition: int
+    narrower: float
+    price: float
 
 
 @dataclass(frozen=True)
@@ -120,9 +131,22 @@ def chosen_together(
     """
     if not wanted(config).together:
         return []
-    weighting = weighting_of(config, table, "shapley")
-    weight_CN = weighting.weight_CN if isinstance(weighting, Sampled) else None
-    return together(config, fit_to_table(config, table, sizes, examples), weight_CN)
+    return together(config, fit_to_table(config, table, sizes, examples), _sample_weights(config, table))
+
+
+def asked_for(config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]) -> list[int]:
+    """Every coalition on which `law.anchors` has the large model measured.
+
+    Without those of two companies or more where a single company by which they are chosen has not been measured.
+    sizes, examples: as `fit_to_table` has them.
+    """
+    *_, small, large = table.models
+    asked = [EMPTY, grand(config.n_companies), *alone(config, table.mean_losses(small))]
+    if not set(asked).issubset(table.coalitions(large)):
+        return asked
+    first = set(design_steps(config)[0].coalitions)
+    known = tuple(key for key in table.planned if key[2] in (asked if key[0] == large else first))
+    return asked + chosen_together(config, replace(table, planned=known), sizes, examples)
 
 
 def require_anchors(config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]) -> None:
@@ -130,19 +154,30 @@ def require_anchors(config: Config, table: UtilityTable, sizes: Mapping[str, int
 
     Who chooses the coalitions of the large model could choose who is paid. sizes, examples: as fit_to_table has them.
     """
-    *_, small, large = table.models
-    measured = set(table.coalitions(large))
-    asked = [EMPTY, grand(config.n_companies), *alone(config, table.mean_losses(small))]
-    if measured.issuperset(asked):
-        first = set(design_steps(config)[0].coalitions)
-        known = tuple(key for key in table.planned if key[2] in (asked if key[0] == large else first))
-        asked += chosen_together(config, replace(table, planned=known), sizes, examples)
-    if measured != set(asked):
-        differing = [member_names(c, config.companies) or "nobody" for c in sorted(measured ^ set(asked))]
+    *_, large = table.models
+    measured, asked = set(table.coalitions(large)), set(asked_for(config, table, sizes, examples))
+    if measured != asked:
+        differing = [member_names(c, config.companies) or "nobody" for c in sorted(measured ^ asked)]
         raise VerificationError(
             f"the coalitions of the large model are not those that law.anchors asks for: they differ in "
             f"{listed(differing, 5)}"
         )
+
+
+def next_anchor(
+    config: Config, table: UtilityTable, law: Law, sizes: Mapping[str, int], examples: Mapping[str, int]
+) -> NextAnchor | None:
+    """What one large run more would tell; None when `law.anchors` may ask for no more.
+
+    law: fitted to the whole table. sizes, examples: as `fit_to_table` has them.
+    """
+    number = len(law.anchors) - len({EMPTY, grand(config.n_companies)}) + 1
+    if number > most_anchors(config):
+        return None
+    asking = config.model_copy(update={"law": config.law.model_copy(update={"anchors": number})})
+    new = [c for c in asked_for(asking, table, sizes, examples) if c not in law.anchors]
+    (run,) = law.next_runs(new, weight_CN=_sample_weights(config, table))
+    return NextAnchor(number, **asdict(run))
 
 
 def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:
@@ -150,10 +185,16 @@ def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:
     return sorted(coalitions, key=lambda c: (c.bit_count(), sorted(config.companies[i] for i in members_of(c))))
 
 
-def next_run_words(next_run: Mapping[str, Any], companies: Sequence[str]) -> str:
-    """What the `next_run` of law.json would buy, as a sentence."""
-    members = member_names(next_run["coalition"], companies)
+def next_anchor_words(next_run: Mapping[str, Any], companies: Sequence[str]) -> str:
+    """What the `next_run` of law.json would buy, and how to ask for it, as a sentence."""
     return (
-        f"The next large run that tells most for its price is {members}: it would narrow what the law leaves uncertain "
-        f"of the values by {next_run['narrower']:.1%}, for {next_run['price']:.0%} of a training of the teacher."
+        f"One large run more (law.anchors: {next_run['anchors']}) would be of "
+        f"{coalition_name(next_run['coalition'], companies)}: it would narrow what the law leaves uncertain of the "
+        f"values by {next_run['narrower']:.1%}, for {next_run['price']:.0%} of a training of the teacher."
     )
+
+
+def _sample_weights(config: Config, table: UtilityTable) -> NDArray[np.float64] | None:
+    """(C, N) weights that make Shapley values of a sample's utilities; None where all coalitions are known."""
+    weighting = weighting_of(config, table, "shapley")
+    return weighting.weight_CN if isinstance(weighting, Sampled) else None

@@ -33,6 +33,17 @@ def member_names(coalition: int, companies: Sequence[str]) -> str:
     return NAME_JOINER.join(companies[i] for i in members_of(coalition))
 
 
+def coalition_name(coalition: int, companies: Sequence[str]) -> str:
+    """As it is spoken of: nobody, all companies, all but one, or the members."""
+    everybody = grand(len(companies))
+    if coalition in (EMPTY, everybody):
+        return "nobody" if coalition == EMPTY else "all companies"
+    absent = everybody & ~coalition
+    if absent.bit_count() == 1 and coalition.bit_count() > 1:
+        return f"all but {member_names(absent, companies)}"
+    return member_names(coalition, companies)
+
+
 def members_matrix(coalitions: Iterable[int], n_companies: int) -> NDArray[np.bool_]:
     """members_CN: whether company n is a member of coalition c. Any number of companies."""
     coalitions = list(coalitions)

@@ -22,7 +22,7 @@ from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import Evidence, Payment, Settlement, StudentLoss, TeacherLoss
 from fl_sv.tables import read_table
 from fl_sv.utilities import read_utilities, utilities_csv
-from fl_sv.valuation import law_text, load_validation, save_validation
+from fl_sv.valuation import load_validation, save_validation
 
 PAYOUTS = "payouts"  # the kind of the ledger's record
 COMPANY_COLUMNS = ("company", "examples", "fingerprint")
@@ -60,10 +60,29 @@ def publish(run: RunDirectory, evidence: Evidence, settlement: Settlement, softw
     run.write_bytes(
         rundir.VALIDATION, save_validation(evidence.validation_NV, companies, settlement.valuation.small_model)
     )
-    run.write_text(rundir.LAW, law_text(settlement.law, evidence.sizes))
+    run.write_text(rundir.LAW, law_text(settlement, evidence.sizes))
     run.write_text(rundir.VALUATION, settlement.valuation.to_json())
     run.write_text(rundir.PAYOUTS, payouts_csv(settlement.payment.amounts))
     append_section(run, owner_key(), "run", software, run_records(evidence, settlement), sealed(config))
+
+
+def law_text(settlement: Settlement, sizes: dict[str, int]) -> str:
+    """The text of law.json. sizes: parameters of every model."""
+    law, next_run = settlement.law, settlement.next_run
+    content: dict[str, Any] = {
+        "name": law.name,
+        "holds": law.holds,
+        "alarms": list(law.alarms),
+        "tested": list(law.tested),
+        "untested": list(law.untested),
+        "parameters": dict(law.parameters),
+        "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
+        "diagnostics": dict(law.diagnostics),
+        "remarks": list(law.remarks),
+        "next_run": asdict(next_run) if next_run else None,
+        "sizes": sizes,
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def run_records(evidence: Evidence, settlement: Settlement) -> list[tuple[str, dict[str, Any]]]:

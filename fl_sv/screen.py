@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fl_sv import rundir
-from fl_sv.anchors import next_run_words
+from fl_sv.anchors import next_anchor_words
 from fl_sv.ledger import newest, read_ledger
 from fl_sv.payouts import allocate, money
 from fl_sv.publish import PAYOUTS, read_companies, rules_of
@@ -96,7 +96,7 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
     if law["next_run"]:
-        console.print(next_run_words(law["next_run"], run.config.companies))
+        console.print(next_anchor_words(law["next_run"], run.config.companies))
     cost = json.loads(run.read_text(rundir.COST))
     if (share := cost["sweep_share_of_teacher_flops"]) is not None:
         seconds = {name: f"{stage['seconds']:.0f} s" for name, stage in cost["stages"].items()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.anchors import NextAnchor, next_anchor
 from fl_sv.audit import axiom_alarms, order_alarms, rounding_alarms
 from fl_sv.coalitions import members_of
 from fl_sv.config import Config
@@ -87,6 +88,7 @@ class Settlement:
     valuation: Valuation
     alarms: tuple[str, ...]  # of the law and of the axioms
     payment: Payment
+    next_run: NextAnchor | None  # what one large run more would tell; None when none may be added
 
 
 def settle(evidence: Evidence) -> Settlement:
@@ -96,7 +98,8 @@ def settle(evidence: Evidence) -> Settlement:
     _, again = appraised(_turned_round(evidence))
     alarms = (*law.alarms, *axiom_alarms(valuation, -law.predict()), *order_alarms(valuation, again))
     payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
-    return Settlement(law, replace(valuation, payable=not payment.objections), alarms, payment)
+    next_run = next_anchor(config, evidence.table, law, evidence.sizes, evidence.examples)
+    return Settlement(law, replace(valuation, payable=not payment.objections), alarms, payment, next_run)
 
 
 def divide(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,32 +141,6 @@ def weighting_of(config: Config, table: UtilityTable, semivalue: str) -> Weighti
         return Enumerated(config.n_companies, semivalue)
     *_, small, _large = table.models
     return sampled(table.coalitions(small), -_losses(table, small), config.companies, config.seed)
-
-
-def law_text(law: Law, sizes: Mapping[str, int]) -> str:
-    """The text of law.json."""
-    content: dict[str, Any] = {
-        "name": law.name,
-        "holds": law.holds,
-        "alarms": list(law.alarms),
-        "tested": list(law.tested),
-        "untested": list(law.untested),
-        "parameters": dict(law.parameters),
-        "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
-        "diagnostics": dict(law.diagnostics),
-        "remarks": list(law.remarks),
-        "next_run": _next_run(law),
-        "sizes": dict(sizes),
-    }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def _next_run(law: Law) -> dict[str, Any] | None:
-    """The large run that would say most about the values for its price; None when all are made, or sampled."""
-    if not law.complete:
-        return None
-    found = law.next_runs(sorted(law.coalitions, key=lambda coalition: (coalition.bit_count(), coalition)))
-    return asdict(found[0]) if found else None
 
 
 def save_validation(validation_NV: NDArray[np.float64], companies: tuple[str, ...], model: str) -> bytes:

@@ -19,10 +19,9 @@ from fl_sv.errors import FlsvError, InputError, VerificationError, listed
 from fl_sv.keys import fingerprint, raw, read_public_key
 from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, read_ledger, signers
 from fl_sv.payouts import read_payouts
-from fl_sv.publish import PAYOUTS, SEALED, payment_body, read_evidence, rules_of, run_records
+from fl_sv.publish import PAYOUTS, SEALED, law_text, payment_body, read_evidence, rules_of, run_records
 from fl_sv.rundir import LEDGER, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, divide, settle
-from fl_sv.valuation import law_text
 
 TOLERANCE = 1e-9
 MAX_NAMED = 20
@@ -116,7 +115,7 @@ def _value_differences(run: RunDirectory, evidence: Evidence, settlement: Settle
     recorded = json.loads(run.read_text(rundir.VALUATION))
     yield from _compare("valuation.json", recorded, json.loads(settlement.valuation.to_json()))
     law = json.loads(run.read_text(rundir.LAW))
-    yield from _compare("law.json", law, json.loads(law_text(settlement.law, evidence.sizes)))
+    yield from _compare("law.json", law, json.loads(law_text(settlement, evidence.sizes)))
     means = evidence.validation_NV.mean(axis=1).tolist()
     small = [company.small_value for company in settlement.valuation.companies]
     yield from _compare("validation.npz: mean of row ", means, small)

@@ -6,11 +6,13 @@ from config_of import config_of
 
 from fl_sv import anchors
 from fl_sv.config import Config
+from fl_sv.config.schema import Coalitions, Stop
 from fl_sv.errors import VerificationError
 from fl_sv.law import Law, fit_law
 from fl_sv.law.process import covariance, value_cross_covariance
 from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory
+from fl_sv.valuation import fit_to_table
 from fl_sv.values import shapley
 from tests.runs import with_sections
 from tests.test_law import smooth_game
@@ -118,6 +120,25 @@ def test_large_runs_that_the_config_did_not_ask_for_are_found(run: RunDirectory,
     config = with_sections(evidence.config, law={"anchors": anchors_of_config})
     with pytest.raises(VerificationError, match=r"not those that law\.anchors asks for"):
         anchors.require_anchors(config, evidence.table, evidence.sizes, evidence.examples)
+
+
+@pytest.mark.parametrize("design", ["all", "sampled"])
+def test_the_number_that_is_named_buys_the_run_that_is_named(run: RunDirectory, design: str) -> None:
+    """A sample that has grown to all coalitions names the same one as all coalitions do."""
+    evidence = read_evidence(run)
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    expected = anchors.next_anchor(evidence.config, evidence.table, law, evidence.sizes, evidence.examples)
+    coalitions = Coalitions.model_construct(
+        design=design, stop=Stop(max_evaluations=16) if design == "sampled" else None
+    )
+    config = evidence.config.model_copy(update={"coalitions": coalitions})
+    found = anchors.next_anchor(config, evidence.table, law, evidence.sizes, evidence.examples)
+    assert found is not None and expected is not None
+    assert (found.anchors, found.coalition, found.price) == (5, expected.coalition, expected.price)
+    assert found.narrower == pytest.approx(expected.narrower) and 0 < found.narrower < 1
+    asking = config.model_copy(update={"law": config.law.model_copy(update={"anchors": found.anchors})})
+    asked = anchors.asked_for(asking, evidence.table, evidence.sizes, evidence.examples)
+    assert set(asked) == {*law.anchors, found.coalition}
 
 
 def test_covariance_of_values_and_deviations_by_counting_equals_the_one_through_all_coalitions() -> None:

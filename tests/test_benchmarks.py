@@ -1,16 +1,21 @@
 """What others would pay by, on games whose values are known, and the brute force against the teacher."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from config_of import config_of
+from torch import nn
 
 import fl_sv
 from benchmarks import _baselines as baselines
 from benchmarks import alarms
+from benchmarks._brute_force import brute_force, sweep_large
+from benchmarks._networks import cnn, transformer
 from benchmarks._updates import reconstruct
-from benchmarks.truth import noise_floor, relative_l2, sweep_large
+from benchmarks.truth import noise_floor, relative_l2
 from fl_sv.coalitions import EMPTY, grand, members_matrix
 from fl_sv.values import shapley
 
@@ -78,11 +83,43 @@ def test_teacher_of_the_updates_is_the_grand_coalition_of_the_brute_force() -> N
     brute = sweep_large(config)
     for replicate in range(2):
         found = reconstruct(config, replicate)
-        teacher = -brute.scores["mlp-64", replicate, grand(4)].loss
+        teacher = -brute["mlp-64", replicate, grand(4)].loss
         assert found.one_round_C[-1] == pytest.approx(teacher, abs=1e-5)
         assert found.by_round_TC[-1, -1] == pytest.approx(teacher, abs=1e-5)
         assert found.by_round_TC[1:, 0] == pytest.approx(found.by_round_TC[:-1, -1])
         assert found.one_round_C[0] == pytest.approx(-np.log(3))
+
+
+def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_only(tmp_path: Path) -> None:
+    config = config_of({"source": "iris"}, training={"rounds": 1, "seeds": 1})
+    trained = brute_force(config, "iris", tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text().replace(repr(trained.table.scores["mlp-64", 0, 5].loss), "0.25"))
+    again = brute_force(config, "iris", tmp_path)
+    assert again.table.scores["mlp-64", 0, 5].loss == 0.25
+    assert (again.sizes, again.examples) == (trained.sizes, trained.examples)
+    assert again.shown([EMPTY, grand(4)]).mean_losses("mlp-64").keys() == {EMPTY, grand(4)}
+    assert len(again.shown([EMPTY, grand(4)]).mean_losses("mlp-4")) == 16
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"), [(cnn((1, 28, 28), 3, 2), (1, 28, 28)), (transformer((5, 4), 3, 4, 2), (5, 4))]
+)
+def test_networks_know_nothing_untrained_and_go_through_a_stack(network: nn.Module, shape: tuple[int, ...]) -> None:
+    rows = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
+    assert network(rows).tolist() == [[0.0] * 3] * 6
+    torch.nn.init.normal_(network[-1].weight if isinstance(network, nn.Sequential) else network.head.weight)
+    stack = {name: torch.stack([p, 2 * p]) for name, p in network.named_parameters()}
+    both = torch.func.vmap(lambda views: torch.func.functional_call(network, views, (rows,)))(stack)
+    assert torch.allclose(both[0], network(rows), atol=1e-5)
+
+
+def test_the_transformer_sees_every_place_and_its_order() -> None:
+    network = transformer((5, 4), 3, 4, 2)
+    torch.nn.init.normal_(network.head.weight)
+    window = torch.eye(4)[[0, 1, 2, 3, 0]]
+    for changed in (window.flip(0), torch.eye(4)[[1, 1, 2, 3, 0]]):
+        assert not torch.allclose(network(window[None]), network(changed[None]))
 
 
 def test_alarms_are_silent_on_sound_games_and_find_small_models_that_are_full() -> None:

@@ -20,13 +20,15 @@ import pytest
 from matplotlib.image import imread
 
 from fl_sv import rundir
+from fl_sv.anchors import NextAnchor
 from fl_sv.certainty import money_intervals
+from fl_sv.coalitions import coalition_name
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.cost import cost_json
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import owner_key
-from fl_sv.law import NextRun, fit_law
+from fl_sv.law import fit_law
 from fl_sv.ledger import append_section, read_ledger
 from fl_sv.payouts import allocate, money, payouts_csv, read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
@@ -35,7 +37,7 @@ from fl_sv.report.figures import FIGURES
 from fl_sv.report.findings import overlapping
 from fl_sv.report.html import render
 from fl_sv.report.money import pots, splits
-from fl_sv.report.page import build_page, coalition_name
+from fl_sv.report.page import build_page
 from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
 from fl_sv.report.tables import Tables, read_tables
 from fl_sv.report.wording import decimal, places_for, scaled, short
@@ -128,9 +130,6 @@ def make_run(
         untested=("D3: needs a ladder", "D4", "D8"),
         parameters={"kappa": 0.9123456789},
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
-        complete=True,
-        coalitions=range(16),
-        next_runs=lambda pool: [NextRun(pool[-2], narrower=0.1234, price=0.7)],
         diagnostics={"D2": {"spearman": 0.61}},
         remarks=(),
     )
@@ -143,7 +142,8 @@ def make_run(
         for stage in ("teacher", "sweep")
     }
     run.write_text(rundir.COST, cost_json(stages, 5.0))
-    settlement = Settlement(law, valuation, alarms, payment)  # type: ignore[arg-type]
+    next_run = NextAnchor(5, 14, narrower=0.1234, price=0.7)
+    settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})
     return run
 

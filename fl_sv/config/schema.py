@@ -673,19 +673,26 @@ def _check_design(config: Config) -> None:
         raise ValueError("values.unions: what acting as one pays needs `coalitions.design: all`; leave the unions out")
 
 
+def most_anchors(config: Config) -> int:
+    """How many extra large runs `law.anchors` may ask for: all coalitions, of a sample those that it always holds."""
+    n = config.n_companies
+    others: int = 2**n - 2  # besides the empty and the grand coalition
+    return min(2 * n, others) if config.coalitions.design == "sampled" else others
+
+
 def _check_law(config: Config) -> None:
-    anchors, n = config.law.anchors, config.n_companies
-    if config.coalitions.design == "sampled" and isinstance(anchors, int) and anchors > 2 * n:
+    anchors, n, most = config.law.anchors, config.n_companies, most_anchors(config)
+    if not isinstance(anchors, int) or anchors <= most:
+        return
+    if config.coalitions.design == "sampled":
         raise ValueError(
-            f"law.anchors: {anchors} extra large runs; with `coalitions.design: sampled` take at most {2 * n}, the "
+            f"law.anchors: {anchors} extra large runs; with `coalitions.design: sampled` take at most {most}, the "
             "companies alone and all but one"
         )
-    others = 2**n - 2
-    if isinstance(anchors, int) and anchors > others:
-        raise ValueError(
-            f"law.anchors: {anchors} extra large runs, but besides nobody and all {n} companies form "
-            f"only {others} coalitions; take at most that many"
-        )
+    raise ValueError(
+        f"law.anchors: {anchors} extra large runs, but besides nobody and all {n} companies form "
+        f"only {most} coalitions; take at most that many"
+    )
 
 
 def _check_distillation(distillation: Distillation, data: Data) -> None:

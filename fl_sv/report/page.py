@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from fl_sv.anchors import next_run_words
+from fl_sv.anchors import next_anchor_words
 from fl_sv.certainty import money_intervals
-from fl_sv.coalitions import EMPTY, grand, member_names
+from fl_sv.coalitions import coalition_name
 from fl_sv.config.schema import model_name
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
@@ -97,17 +97,6 @@ def build_page(tables: Tables) -> Page:
     )
 
 
-def coalition_name(coalition: int, companies: tuple[str, ...]) -> str:
-    """As a picture names it: nobody, all, all but one, or the members."""
-    everybody = grand(len(companies))
-    if coalition in (EMPTY, everybody):
-        return "nobody" if coalition == EMPTY else "all companies"
-    absent = everybody & ~coalition
-    if absent.bit_count() == 1 and coalition.bit_count() > 1:
-        return f"all but {member_names(absent, companies)}"
-    return member_names(coalition, companies)
-
-
 def _law_points(tables: Tables) -> LawPoints:
     law, companies = tables.law, tables.evidence.config.companies
     small = dict(zip(tables.evidence.table.coalitions(tables.valuation.small_model), law.small_C, strict=True))
@@ -134,4 +123,4 @@ def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     )
     if tables.law.next_run is None:
         return (shown,)
-    return shown, next_run_words(tables.law.next_run, tables.evidence.config.companies)
+    return shown, next_anchor_words(tables.law.next_run, tables.evidence.config.companies)

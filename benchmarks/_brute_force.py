@@ -1,0 +1,76 @@
+"""Every model of a game on every coalition, the large one too, by the product's own sweep.
+
+The tables can be kept, so that another law, or another rule, is judged on the same trainings within seconds.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.sweep import swept_job
+from clients.app import app as client_app
+from fl_sv.config import Config, config_hash
+from fl_sv.config.schema import Mlp, Models
+from fl_sv.data import company_data, operator_data
+from fl_sv.models import model_specs
+from fl_sv.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
+from server.inline import InlineGrid
+
+Scores = Mapping[tuple[str, int, int], Score]
+
+
+@dataclass(frozen=True)
+class BruteForced:
+    """A game of which everything is known. sizes: parameters of every model, ascending; examples: of every company."""
+
+    config: Config
+    table: UtilityTable
+    sizes: Mapping[str, int]
+    examples: Mapping[str, int]
+
+    @property
+    def large(self) -> str:
+        return self.table.models[-1]
+
+    def shown(self, runs: Iterable[int]) -> UtilityTable:
+        """The utility table of a run whose large model trained on `runs` only."""
+        told = set(runs)
+        planned = tuple(key for key in self.table.planned if key[0] != self.large or key[2] in told)
+        return replace(self.table, planned=planned, scores={key: self.table.scores[key] for key in planned})
+
+
+def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
+    """All trainings of the game, or those that the folder `kept` holds of it; new ones are added to the folder."""
+    operator = operator_data(config)
+    small, large = model_specs(config, operator.task)
+    examples = {company: len(company_data(config, company, operator.scaling)) for company in config.companies}
+    sizes = {model.name: model.n_params for model in (*small, large)}
+    file = kept and kept / f"{task}, seed {config.seed} ({config_hash(config)[:8]}).csv"
+    if file and file.exists():
+        table = read_utilities(file, config.companies)
+    else:
+        table = _table(config, list(sizes), {**sweep(config), **sweep_large(config)})
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(utilities_csv(table), encoding="utf-8")
+    return BruteForced(config, table, sizes, examples)
+
+
+def sweep(config: Config) -> Scores:
+    """The sweep stage of a run, in this process."""
+    with swept_job(config, InlineGrid(client_app, range(config.n_companies))) as job:
+        return job.journal.scores()
+
+
+def sweep_large(config: Config) -> Scores:
+    """The large model takes the small ones' place. Above it stands one that is never trained."""
+    models = Models(small=(config.models.large,), large=Mlp(kind="mlp", hidden=(16_384, 16_384)))
+    training = config.training.model_copy(update={"seeds": config.training.large_seeds})
+    return sweep(config.model_copy(update={"models": models, "training": training}))
+
+
+def _table(config: Config, models: list[str], scores: Scores) -> UtilityTable:
+    everything = range(1 << config.n_companies)
+    seeds = dict.fromkeys(models[:-1], config.training.seeds) | {models[-1]: config.training.large_seeds}
+    planned = planned_rows(models, seeds, dict.fromkeys(models, everything))
+    return UtilityTable(config.companies, tuple(models), planned, {key: scores[key] for key in planned})
