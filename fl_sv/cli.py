@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from fl_sv.errors import FlsvError, InputError, Interrupted, RunError
+from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
 
 _DATA = "look at a company's own file before it joins: does it fit, and what will leave this machine"
@@ -153,7 +153,10 @@ def data_check(options: argparse.Namespace) -> int:
     if options.source.suffix in DATA_FILES:
         lines = inspect_source(str(options.source), options.target or "target")
     elif options.target or not options.company:
-        raise InputError(f"{options.source} is a config: give --company, and no --target, which is its data.target.")
+        raise InputError(
+            f"{options.source} is taken for a config, for it is no {listed(DATA_FILES)}: give --company, and no "
+            "--target, which is its data.target."
+        )
     else:
         _find_modules_beside(options.source)
         lines = inspect_company(options.source, options.company, options.data_path)

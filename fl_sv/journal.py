@@ -21,6 +21,7 @@ from fl_sv.utilities import Score
 
 REUSED = -1  # the wave that a run takes over from the one it extends
 OPERATOR = ""  # no company has this name
+OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
@@ -189,13 +190,13 @@ class Journal:
         """Raises RunError for an error of SQLite's, with what to do about it."""
         try:
             yield
-        except sqlite3.OperationalError as error:  # of the machine: the disk is full, or gone
-            raise RunError(
-                f"The journal {self._path} cannot be used: {error}. What it holds is whole: make sure that its disk "
-                "has space and can be written, and go on with --resume."
-            ) from error
         except sqlite3.Error as error:
-            raise RunError(f"The journal {self._path} cannot be used: {error}. Start a new run.") from error
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # an extended code holds the plain one
+            whole = (
+                "What it holds is whole: make sure that its disk has space and can be written, and go on with --resume."
+            )
+            advice = whole if code in OF_THE_DISK else "Start a new run."
+            raise RunError(f"The journal {self._path} cannot be used: {error}. {advice}") from error
 
 
 def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...]]]:

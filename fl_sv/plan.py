@@ -100,8 +100,8 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         + large_bytes * (large_messages + anchors.models)
     )
     # The finished teacher goes to every company once a step of the design, and nothing comes back.
-    listening = n * len(steps) * bool(config.students)
-    n_bytes += large_bytes * listening
+    listenings = len(steps) * bool(config.students)
+    n_bytes += large_bytes * n * listenings
 
     workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1
     # A wave of small models, or one of large ones: float64 sums, records, messages under way.
@@ -115,7 +115,7 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
             "coalitions.wave_megabytes, compute.workers, the width of the large model or a transfer set's rows."
         )
 
-    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1 + bool(config.students)
+    exchanges = training.rounds * (large_runs + len(waves)) + anchors.exchanges + 1 + listenings
     seconds = None
     if examples:
         seconds = _training_seconds(config, examples, small, large, half, large_runs, anchors.rows, min(workers, n))
@@ -131,7 +131,7 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         sampled=config.coalitions.design == "sampled",
         coalitions=trained + 1,
         trainings=trained * len(small) * training.seeds + large_runs + anchors.trainings + bool(config.deployed),
-        messages=n + large_messages + taking_part * training.rounds + anchors.messages + listening,
+        messages=n + large_messages + taking_part * training.rounds + anchors.messages + n * listenings,
         exchanges=exchanges,
         bytes=int(n_bytes),
         peak_memory_bytes=int(memory),

@@ -20,6 +20,7 @@ from fl_sv.ledger import append_section
 from fl_sv.payouts import payouts_csv
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import Evidence, Payment, Settlement, StudentLoss, TeacherLoss
+from fl_sv.students import student_remarks
 from fl_sv.tables import read_table
 from fl_sv.utilities import read_utilities, utilities_csv
 from fl_sv.valuation import load_validation, save_validation
@@ -60,14 +61,14 @@ def publish(run: RunDirectory, evidence: Evidence, settlement: Settlement, softw
     run.write_bytes(
         rundir.VALIDATION, save_validation(evidence.validation_NV, companies, settlement.valuation.small_model)
     )
-    run.write_text(rundir.LAW, law_text(settlement, evidence.sizes))
+    run.write_text(rundir.LAW, law_text(evidence, settlement))
     run.write_text(rundir.VALUATION, settlement.valuation.to_json())
     run.write_text(rundir.PAYOUTS, payouts_csv(settlement.payment.amounts))
     append_section(run, owner_key(), "run", software, run_records(evidence, settlement), sealed(config))
 
 
-def law_text(settlement: Settlement, sizes: dict[str, int]) -> str:
-    """The text of law.json. sizes: parameters of every model."""
+def law_text(evidence: Evidence, settlement: Settlement) -> str:
+    """The text of law.json."""
     law, next_run = settlement.law, settlement.next_run
     content: dict[str, Any] = {
         "name": law.name,
@@ -78,9 +79,9 @@ def law_text(settlement: Settlement, sizes: dict[str, int]) -> str:
         "parameters": dict(law.parameters),
         "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
         "diagnostics": dict(law.diagnostics),
-        "remarks": list(law.remarks),
+        "remarks": list(student_remarks(evidence.config, law.findings)),
         "next_run": asdict(next_run) if next_run else None,
-        "sizes": sizes,
+        "sizes": evidence.sizes,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 

@@ -11,8 +11,8 @@ from fl_sv import rundir
 from fl_sv.anchors import next_anchor_words
 from fl_sv.ledger import newest, read_ledger
 from fl_sv.payouts import allocate, money
+from fl_sv.pot_words import earlier_pot_words, whose_words
 from fl_sv.publish import PAYOUTS, read_companies, rules_of
-from fl_sv.remarks import earlier_pot_words, whose_words
 from fl_sv.rundir import RunDirectory
 from fl_sv.valuation import Valuation
 
@@ -87,10 +87,9 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
             console.print(f"  {objection}")
     records = read_ledger(run)
     utility = newest(records, "models").body["deployed_utility"]
-    if newest(records, PAYOUTS).section > 1:
-        console.print(earlier_pot_words(run.config, utility))
-    if whose := whose_words(run.config, rules_of(paid), utility):
-        console.print(whose)
+    for words in (earlier_pot_words, whose_words):
+        if said := words(run.config, rules_of(paid), utility):
+            console.print(said)
     for remark in law["remarks"]:
         console.print(remark)
     if law["untested"]:

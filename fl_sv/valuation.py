@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
-from fl_sv.remarks import student_alarms, student_remarks
+from fl_sv.students import with_student_alarm
 from fl_sv.utilities import UtilityTable
 from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
 
@@ -95,8 +95,7 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
         level=config.values.level,
     )
     alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
-    findings = replace(law.findings, alarms=(*alarms, *student_alarms(config, law.findings)))
-    return replace(law, findings=replace(findings, remarks=student_remarks(config, findings)))
+    return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
 
 
 def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:

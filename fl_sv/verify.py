@@ -115,7 +115,7 @@ def _value_differences(run: RunDirectory, evidence: Evidence, settlement: Settle
     recorded = json.loads(run.read_text(rundir.VALUATION))
     yield from _compare("valuation.json", recorded, json.loads(settlement.valuation.to_json()))
     law = json.loads(run.read_text(rundir.LAW))
-    yield from _compare("law.json", law, json.loads(law_text(settlement, evidence.sizes)))
+    yield from _compare("law.json", law, json.loads(law_text(evidence, settlement)))
     means = evidence.validation_NV.mean(axis=1).tolist()
     small = [company.small_value for company in settlement.valuation.companies]
     yield from _compare("validation.npz: mean of row ", means, small)

@@ -36,6 +36,13 @@ def test_imports_follow_the_direction_of_the_story(room: str) -> None:
             assert not set(imports(path)) & FORBIDDEN[room], path
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
+def test_no_file_of_the_project_is_ignored() -> None:
+    """What git ignores, ruff does not check and the wheel does not hold."""
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
+
+
 def test_only_the_simulation_runs_clients_in_the_servers_process() -> None:
     users = {path.name for path in (ROOT / "server").glob("*.py") if "clients" in imports(path)}
     assert users == {"simulation.py"}

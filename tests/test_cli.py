@@ -132,7 +132,8 @@ def test_plan_of_a_federation_forecasts_everything_but_the_time_of_machines_that
     away = json.loads(command("plan", path, "--json").out)
     of_this_machine = {"seconds", "peak_memory_bytes", "available_memory_bytes"}
     assert {name for name in here if here[name] != away[name]} <= of_this_machine
-    assert here["seconds"] > away["exchanges"] > 0
+    assert here["seconds"] > 0
+    assert away["exchanges"] > 0
     assert away["seconds"] is None
     assert "not known: the companies' files are not here" in command("plan", path).out
     assert "Ash.npz does not exist" in command("run", path, "--out", tmp_path / "run").err

@@ -89,7 +89,10 @@ def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_p
     assert "12 of shape (2,): income, target" in command(*alone, "--target", "age").out
     assert "has no column 'wage' to predict (`data.target`, or --target" in command(*alone, "--target", "wage").err
     whole = command("data", "check", tmp_path / "own.yaml")
-    assert (whole.code, "is a config: give --company" in whole.err) == (2, True)
+    assert (whole.code, "is taken for a config, for it is no .npz, .csv, .parquet: give --company" in whole.err) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def make_run(
         parameters={"kappa": 0.9123456789},
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
         diagnostics={"D2": {"spearman": 0.61}},
-        remarks=(),
+        findings=None,  # of interest for students only
     )
     valuation = make_valuation(config)
     payment = divide(evidence, valuation, alarms, config.payouts, accepted)

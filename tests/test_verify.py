@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fl_sv import rundir
+from fl_sv.config.schema import FixedPot
 from fl_sv.keys import HOME_VARIABLE, fingerprint, owner_key, raw
 from fl_sv.ledger import CLOSE, append_section, newest, read_ledger
 from fl_sv.machine import software
@@ -251,6 +252,16 @@ def test_pay_may_be_repeated_and_the_newest_section_counts(command: Command, pay
     answer = command("verify", payable.path)
     assert answer.code == 1
     assert "payouts.csv was changed after it was signed" in answer.err
+
+
+def test_payment_of_the_runs_own_pot_speaks_of_no_other(command: Command, payable: RunDirectory) -> None:
+    pot = payable.config.payouts.pot
+    assert isinstance(pot, FixedPot)
+    for cents in (pot.cents, pot.cents + 1):
+        answer = command("pay", payable.path, "--pot", cents)
+        assert answer.code == 0
+        assert ("This payment divides another" in " ".join(answer.out.split())) == (cents != pot.cents)
+        assert (", another than the run" in payable.read_text(rundir.REPORT)) == (cents != pot.cents)
 
 
 def test_charge_makes_companies_of_negative_value_pay(command: Command, payable: RunDirectory) -> None:

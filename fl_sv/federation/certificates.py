@@ -1,6 +1,7 @@
 """The federation's certificate authority, the server's certificate, and the companies' keys.
 
-P-256 for TLS; P-384 in OpenSSH's format for companies. Flower takes any NIST curve in that format, and so does `register`.
+P-256 for TLS; P-384 in OpenSSH's format for companies. Flower takes any NIST curve in that format, and so does
+`register`.
 """
 
 import ipaddress
@@ -53,7 +54,9 @@ def make_server_certificate(folder: Path, address: str) -> None:
         authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
         signer = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     except (OSError, ValueError) as error:
-        raise InputError(f"The authority in {folder} cannot sign: {error}. Put ca.key back for the time of this command.") from None
+        raise InputError(
+            f"The authority in {folder} cannot sign: {error}. Put ca.key back for the time of this command."
+        ) from None
     assert isinstance(signer, ec.EllipticCurvePrivateKey), "only `make_authority` writes ca.key"
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address[:64])])

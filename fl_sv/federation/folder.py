@@ -44,7 +44,9 @@ class Settings(Frozen):
 
     address: Annotated[str, StringConstraints(pattern=HOST, max_length=253)] = Field(description="of the proxy")
     port: int = Field(PORT, ge=1, le=65_535, description="of the proxy")
-    superlink_port: int = Field(SUPERLINK_PORT, ge=1, le=65_535, description="of the SuperLink, on the server's loopback")
+    superlink_port: int = Field(
+        SUPERLINK_PORT, ge=1, le=65_535, description="of the SuperLink, on the server's loopback"
+    )
     companies: Annotated[tuple[CompanyName, ...], Field(strict=False, min_length=2)]
     software: dict[str, str]
 

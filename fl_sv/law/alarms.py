@@ -44,14 +44,12 @@ MISSED = 0.2  # share of the coalitions that teach the large model and may leave
 
 @dataclass(frozen=True)
 class Findings:
-    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested: the codes; remarks:
-    sentences of whoever knows more about the models, which are no alarms."""
+    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested: the codes."""
 
     alarms: tuple[str, ...]
     diagnostics: dict[str, float]
     tested: tuple[str, ...]
     untested: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

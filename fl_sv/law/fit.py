@@ -66,10 +66,6 @@ class Law:
         return not self.findings.alarms
 
     @property
-    def remarks(self) -> tuple[str, ...]:
-        return self.findings.remarks
-
-    @property
     def diagnostics(self) -> dict[str, float]:
         return dict(self.findings.diagnostics)
 

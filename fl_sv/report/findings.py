@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from fl_sv.audit import twins
 from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, PerformancePot, WrongLabels
 from fl_sv.payouts import pot_cents
+from fl_sv.pot_words import divides_another
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
 from fl_sv.report.wording import CHECKS, NEEDS, counted, enumerated, large_runs_needed, percent, sentence_case
@@ -154,7 +155,7 @@ def _summary(tables: Tables, facts: Facts) -> str:
     if evidence.student is not None:
         learned += f". Deployed is a student of it, {evidence.student.model}, whose loss is "
         learned += f"{facts.value(evidence.student.loss)} {facts.unit}"
-    if tables.decision.again:
+    if divides_another(tables.evidence.config, tables.decision.rules):
         pot += ", another than the run's own,"
     elif evidence.student is not None and isinstance(evidence.config.payouts.pot, PerformancePot):
         pot += ", which follows the student's loss,"

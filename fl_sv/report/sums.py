@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from fl_sv.config.schema import FixedPot
-from fl_sv.remarks import earlier_pot_words, whose_words
+from fl_sv.pot_words import earlier_pot_words, whose_words
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.money import Pots, Splits, pots
 from fl_sv.report.tables import Tables
@@ -195,8 +195,7 @@ def pot_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
 def _before(tables: Tables) -> tuple[str, ...]:
     """What the run's own pot was, if this is another, and whose values and which model's pot these are."""
     config, utility, decision = tables.evidence.config, tables.evidence.deployed_utility, tables.decision
-    earlier = earlier_pot_words(config, utility) if decision.again else ""
-    return tuple(words for words in (earlier, whose_words(config, decision.rules, utility)) if words)
+    return tuple(filter(None, (words(config, decision.rules, utility) for words in (earlier_pot_words, whose_words))))
 
 
 def _pots(tables: Tables) -> Pots | None:

@@ -35,7 +35,7 @@ class LawTable:
     diagnostics: dict[str, Any]
     remarks: tuple[str, ...]  # what else must be known about the small models
     anchors: dict[int, float]  # measured mean loss of the large model by coalition
-    next_run: dict[str, Any] | None  # the large run that would say most for its price
+    next_run: dict[str, Any] | None  # what one large run more would tell
     small_C: NDArray[np.float64]  # mean loss of the small model that is shown beside it
     predicted_C: NDArray[np.float64]
     low_C: NDArray[np.float64]
@@ -48,7 +48,6 @@ class Decision:
 
     amounts: dict[str, int]  # cents, as in payouts.csv
     rules: Payouts
-    again: bool  # by `fl-sv pay`, with a pot that is not the run's own
     payable: bool
     objections: tuple[str, ...]  # alarms that block payment
     accepted: tuple[str, ...]  # codes of alarms that fired and were accepted by name
@@ -144,8 +143,7 @@ def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> L
 def _decision(
     run: RunDirectory, records: Sequence[Record], law_alarms: Sequence[str], configured: Sequence[str]
 ) -> Decision:
-    record = newest(records, PAYOUTS)
-    body = record.body
+    body = newest(records, PAYOUTS).body
     # An axiom's alarm that is accepted now stands in words only among the objections of an earlier section.
     earlier = [text for record in records if record.kind == PAYOUTS for text in record.body["objections"]]
     fired = list(dict.fromkeys([*law_alarms, *earlier]))
@@ -155,7 +153,6 @@ def _decision(
     return Decision(
         amounts=read_payouts(run.file(rundir.PAYOUTS)),
         rules=rules_of(body),
-        again=record.section > 1,
         payable=body["payable"],
         objections=tuple(body["objections"]),
         accepted=accepted,

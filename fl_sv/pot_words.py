@@ -1,0 +1,44 @@
+"""Whose values a payment is by, and which pot it divides: sentences for screen and page."""
+
+from fl_sv.config import Config
+from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
+from fl_sv.payouts import money, pot_cents
+
+
+def whose_words(config: Config, rules: Payouts, deployed_utility: float) -> str:
+    """Whose values these are and which model the pot follows; empty where all is the teacher's and the pot fixed."""
+    performance = isinstance(rules.pot, PerformancePot)
+    said = []
+    if config.deployed is not None or config.students is not None:
+        said.append("The values are those of the teacher, the large model.")
+    if config.students is not None:
+        said.append("The small models, whose losses the law carries to it, are its students.")
+    if config.deployed is not None:
+        pot = "The pot follows" if performance else "The pot is fixed and does not follow"
+        said.append(f"{pot} the student deployed in the teacher's place, with a utility of {deployed_utility:.4f}.")
+    elif performance:
+        said.append(f"The pot follows the deployed model: the teacher, with a utility of {deployed_utility:.4f}.")
+    return " ".join(said)
+
+
+def divides_another(config: Config, paid: Payouts) -> bool:
+    """Whether a payment divides another pot than the run's own; `fl-sv pay` may also accept an alarm with the same."""
+    return paid.pot != config.payouts.pot
+
+
+def earlier_pot_words(config: Config, paid: Payouts, deployed_utility: float) -> str:
+    """What the run's own pot was and why, for a payment with another; empty for one with the same."""
+    if not divides_another(config, paid):
+        return ""
+    rules = config.payouts
+    own = money(pot_cents(rules.pot, deployed_utility), rules.currency, rules.decimals)
+    match rules.pot:
+        case FixedPot():
+            was = f"was fixed at {own}"
+        case PerformancePot(cents_per_utility=rate, floor=floor):
+            deployed = "teacher" if config.deployed is None else "student"
+            was = (
+                f"was {own}, by performance: {money(round(rate), rules.currency, rules.decimals)} for each unit of "
+                f"utility above {floor:g}, and the deployed {deployed} has {deployed_utility:.4f}"
+            )
+    return f"The run's own pot {was}. This payment divides another, by the same values."
