@@ -224,7 +224,7 @@ with looks.open("a") as file:
 status = STATUSES[min(looks.stat().st_size, len(STATUSES)) - 1]
 if status == "busy":
     sys.exit("database is locked")
-run = {"run-id": "7", "status": status, "status-details": "", "pending-at": "", "elapsed": 1}
+run = {"run-id": "7", "status": status, "status-details": "N/A", "pending-at": "", "elapsed": 1}
 print(json.dumps({"success": True, "runs": [{**run, "network-traffic": {"total-bytes": 1}}]}))
 """
 

@@ -23,6 +23,7 @@ FINISHED, COMPLETED = "finished", "finished:completed"
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0  # a busy SuperLink may not answer a look at once
 STARTED = "Successfully started run "
+NOTHING = "N/A"  # Flower's words
 KEY_IS_USED = "Public key already in use"  # Flower's words
 OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
 
@@ -66,7 +67,7 @@ def list_runs(folder: Path) -> list[FlowerRun]:
         FlowerRun(
             run_id=run["run-id"],
             status=run["status"],
-            details=run["status-details"],
+            details=str(run["status-details"]).removesuffix(NOTHING),
             began=run["pending-at"],
             seconds=float(run["elapsed"]),
             n_bytes=int(run["network-traffic"]["total-bytes"]),
