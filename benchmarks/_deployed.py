@@ -118,7 +118,7 @@ def disturbed(command: Callable[[], Answer], out: Path, disturb: Callable[[], No
 
 
 def _missed(out: Path, disturb: Callable[[], None], over: threading.Event) -> bool:
-    """The journal holds what the teacher cost as soon as it is done."""
+    """Whether the run was over first. The journal holds what the teacher cost as soon as it is done."""
     while not _stage_is_done(out / "journal.sqlite", "teacher"):
         if over.wait(0.5):
             return True
