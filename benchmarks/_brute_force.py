@@ -3,6 +3,8 @@
 The tables can be kept, so that another law, or another rule, is judged on the same trainings within seconds.
 """
 
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +14,13 @@ from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
 from fl_sv.config.schema import Mlp, Models
 from fl_sv.data import company_data, operator_data
+from fl_sv.machine import library_hash
 from fl_sv.models import model_specs
 from fl_sv.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
 from server.inline import InlineGrid
+
+REPOSITORY = Path(__file__).parents[1]
+DECISIVE = ("benchmarks/_networks.py", "benchmarks/_sources.py", "clients/*.py", "server/*.py", "strategies/*.py")
 
 Scores = Mapping[tuple[str, int, int], Score]
 
@@ -45,15 +51,26 @@ def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
     small, large = model_specs(config, operator.task)
     examples = {company: len(company_data(config, company, operator.scaling)) for company in config.companies}
     sizes = {model.name: model.n_params for model in (*small, large)}
-    file = kept and kept / f"{task}, seed {config.seed} ({config_hash(config)[:8]}).csv"
+    file = kept and kept / f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]}).csv"
     if file and file.exists():
         table = read_utilities(file, config.companies)
     else:
         table = _table(config, list(sizes), {**sweep(config), **sweep_large(config)})
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(utilities_csv(table), encoding="utf-8")
+            unfinished = file.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(utilities_csv(table), encoding="utf-8")
+            unfinished.replace(file)
     return BruteForced(config, table, sizes, examples)
+
+
+def code_hash() -> str:
+    """sha256 over the code that decides the losses: the library, the app, and what the configs plug in."""
+    digest = hashlib.sha256(library_hash().encode())
+    for pattern in DECISIVE:
+        for path in sorted(REPOSITORY.glob(pattern)):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def sweep(config: Config) -> Scores:

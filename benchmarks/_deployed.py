@@ -6,8 +6,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import yaml
 
 from fl_sv.federation import flower
 from tests.deployment import Deployment, own_files_config
-from tests.runs import REPOSITORY, SMOKE, shell
+from tests.runs import REPOSITORY, SMOKE, Answer, shell
 
 WHOLE, STOPPED_AND_RESUMED = [0], [1, 0]  # exit codes of the tries
+UNDER_WAY_SECONDS = 4.0  # so long after the teacher is done, a message of the sweep is with the companies
 TABLES = ("utilities.csv", "valuation.json", "payouts.csv")
 
 # One size, one seed, all 1,024 coalitions; the teacher is the same model with one unit more, for as many rounds.
@@ -33,12 +36,16 @@ TEN = {
 
 @dataclass(frozen=True)
 class Try:
-    """One `fl-sv federation run`: exit code, wall seconds, what Flower counted on the network, and the last words."""
+    """One `fl-sv federation run`: exit code, wall seconds, what Flower counted on the network, and the last words.
+
+    missed: it ended before the moment at which it was to be disturbed.
+    """
 
     code: int
     seconds: float
     n_bytes: int
     words: str
+    missed: bool
 
 
 class Bench:
@@ -51,24 +58,22 @@ class Bench:
         """A run in the folder of that name; `disturb` is called once a message of the sweep is with the companies."""
         out, operator = self.folder / name, self.federation.operator
         before = {run.run_id for run in flower.list_runs(operator)}
-        watcher = threading.Thread(target=_when_the_sweep_begins, args=(out, disturb)) if disturb else None
+        line = ["federation", "run", self.federation.config, "--out", out, "--dir", operator]
+        command = partial(self.federation.fl_sv, *line, *(["--resume"] if resume else []))
         began = time.monotonic()
-        if watcher:
-            watcher.start()
-        command = ("federation", "run", self.federation.config, "--out", out, "--dir", operator)
-        answer = self.federation.fl_sv(*command, *(["--resume"] if resume else []))
-        if watcher:
-            watcher.join()
+        answer, missed = disturbed(command, out, disturb) if disturb else (command(), False)
         seconds = time.monotonic() - began
         n_bytes = sum(run.n_bytes for run in flower.list_runs(operator) if run.run_id not in before)
-        return Try(answer.code, seconds, n_bytes, (answer.err.strip().splitlines() or [""])[-1])
+        return Try(answer.code, seconds, n_bytes, (answer.err.strip().splitlines() or [""])[-1], missed)
 
     def report(self, name: str, tries: list[Try], codes: list[int]) -> dict[str, Any]:
-        """Whether the tries ended as they should, and in the expected tables; what they took together."""
+        """Whether the tries were disturbed and ended as they should, in the expected tables; what they took."""
         tables = {table: self.folder / name / table for table in TABLES}
         written = {table: path.read_bytes() for table, path in tables.items() if path.exists()}
+        missed = any(each.missed for each in tries)
         return {
-            "right": [each.code for each in tries] == codes and written == self.expected,
+            "right": not missed and [each.code for each in tries] == codes and written == self.expected,
+            "missed": missed,
             "seconds": sum(each.seconds for each in tries),
             "bytes": sum(each.n_bytes for each in tries),
             "words": [each.words for each in tries if each.code],
@@ -100,12 +105,27 @@ def bench(n_companies: int, rounds: int) -> Iterator[Bench]:
             yield Bench(federation, expected, folder)
 
 
-def _when_the_sweep_begins(out: Path, disturb: Callable[[], None]) -> None:
-    """The journal holds what the teacher cost as soon as it is done."""
+def disturbed(command: Callable[[], Answer], out: Path, disturb: Callable[[], None]) -> tuple[Answer, bool]:
+    """What the command answered, and whether it ended before it could be disturbed. Raises what `disturb` raises."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        missed = executor.submit(_missed, out, disturb, over)
+        try:
+            answer = command()
+        finally:
+            over.set()
+        return answer, missed.result()
+
+
+def _missed(out: Path, disturb: Callable[[], None], over: threading.Event) -> bool:
+    """Whether the run was over first. The journal holds what the teacher cost as soon as it is done."""
     while not _stage_is_done(out / "journal.sqlite", "teacher"):
-        time.sleep(0.5)
-    time.sleep(4.0)  # a message of the sweep is with the companies
+        if over.wait(0.5):
+            return True
+    if over.wait(UNDER_WAY_SECONDS):
+        return True
     disturb()
+    return False
 
 
 def _stage_is_done(journal: Path, stage: str) -> bool:

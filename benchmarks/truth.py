@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the other tasks as well; they need packages with data")
     parser.add_argument("--tasks", nargs="+", choices=FULL, metavar="TASK", help="only these: " + "; ".join(FULL))
     parser.add_argument(
-        "--tables", type=Path, metavar="FOLDER", help="keep every game's losses, and train no game twice"
+        "--tables", type=Path, metavar="FOLDER", help="keep every game's losses: the same code trains none twice"
     )
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the result, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the games")

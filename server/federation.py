@@ -105,7 +105,8 @@ class Federation:
         """Replies by company; those that do not come within `timeout` seconds, or are lost, are left out.
 
         Flower forgets a message whose node is killed and started again between two looks of ours, so that it never
-        seems offline: such a node is told by the time of its activation.
+        seems offline: such a node is told by the time of its activation. Its message is given up then, and sent again
+        only by the next try, when every other message has been answered or timed out.
         """
         if self.stop.is_set():
             raise Interrupted("The run was interrupted.")

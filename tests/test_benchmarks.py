@@ -1,5 +1,6 @@
 """What others would pay by, on games whose values are known, and the brute force against the teacher."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +12,20 @@ from torch import nn
 
 import fl_sv
 from benchmarks import _baselines as baselines
-from benchmarks import alarms
+from benchmarks import _brute_force, _deployed, alarms
 from benchmarks._brute_force import brute_force, sweep_large
+from benchmarks._deployed import disturbed
 from benchmarks._networks import cnn, transformer
 from benchmarks._updates import reconstruct
 from benchmarks.truth import noise_floor, relative_l2
 from fl_sv.coalitions import EMPTY, grand, members_matrix
+from fl_sv.journal import Journal
 from fl_sv.values import shapley
+from tests.runs import Answer
 
 ADDITIVE = np.array([0.5, 0.2, 0.4, -0.1])
 MEMBERS = members_matrix(range(16), 4)
+ENDED = Answer(0, "", "")
 SIZES = np.array([10.0, 20.0, 30.0, 40.0])
 
 
@@ -90,7 +95,9 @@ def test_teacher_of_the_updates_is_the_grand_coalition_of_the_brute_force() -> N
         assert found.one_round_C[0] == pytest.approx(-np.log(3))
 
 
-def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_only(tmp_path: Path) -> None:
+def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = config_of({"source": "iris"}, training={"rounds": 1, "seeds": 1})
     trained = brute_force(config, "iris", tmp_path)
     (file,) = tmp_path.iterdir()
@@ -100,6 +107,29 @@ def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_
     assert (again.sizes, again.examples) == (trained.sizes, trained.examples)
     assert again.shown([EMPTY, grand(4)]).mean_losses("mlp-64").keys() == {EMPTY, grand(4)}
     assert len(again.shown([EMPTY, grand(4)]).mean_losses("mlp-4")) == 16
+    monkeypatch.setattr(_brute_force, "DECISIVE", ("tests/config_of.py",))  # other code
+    assert brute_force(config, "iris", tmp_path).table.scores == trained.table.scores
+    assert [path.suffix for path in tmp_path.iterdir()] == [".csv", ".csv"]
+
+
+def test_a_fault_that_fails_or_never_comes_is_not_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_deployed, "UNDER_WAY_SECONDS", 0.01)
+    assert disturbed(lambda: ENDED, tmp_path, lambda: None) == (ENDED, True)
+    Journal(tmp_path / "journal.sqlite").add_cost("teacher", seconds=1, company_seconds=1, n_bytes=1, flops=1)
+    came = threading.Event()
+
+    def fail() -> None:
+        came.set()
+        raise OSError("the disk was full already")
+
+    def wait() -> Answer:
+        assert came.wait(10)
+        return ENDED
+
+    assert disturbed(wait, tmp_path, came.set) == (ENDED, False)
+    came.clear()
+    with pytest.raises(OSError, match="the disk was full already"):
+        disturbed(wait, tmp_path, fail)
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,17 @@ EVERYBODY_KNOWS = "jinja2"  # 2.10
 
 
 class Service(BaseHTTPRequestHandler):
-    """A vulnerability service that knows a hole in each of `holes`, in the protocol of osv.dev."""
+    """A vulnerability service that knows a hole in each of `holes`, and fails for `broken`, in osv.dev's protocol."""
 
     holes: frozenset[str] = frozenset()
+    broken = ""
 
     def do_POST(self) -> None:
         query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         package, version = query["package"], query["version"]
         known = package["name"] in self.holes and (package["name"] != EVERYBODY_KNOWS or version == "2.10")
         answer = {"vulns": [{"id": "TEST-1", "summary": "a hole", "affected": [{"package": package}]}]} if known else {}
-        self.send_response(200)
+        self.send_response(500 if package["name"] == self.broken else 200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
@@ -47,17 +48,19 @@ def service() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("holes", "code", "words"),
+    ("holes", "broken", "code", "words"),
     [
-        ({EVERYBODY_KNOWS}, 0, "No known vulnerabilities found"),
-        ({EVERYBODY_KNOWS, "numpy"}, 1, "TEST-1"),
-        (set(), 3, "NOT AUDITED"),
+        ({EVERYBODY_KNOWS}, "", 0, "No known vulnerabilities found"),
+        ({EVERYBODY_KNOWS, "numpy"}, "", 1, "TEST-1"),
+        ({EVERYBODY_KNOWS}, "numpy", 3, "NOT AUDITED: the service could not tell of every package"),
+        (set(), "", 3, "NOT AUDITED: no vulnerability service"),
     ],
 )
 def test_audit_passes_only_where_a_hole_that_everybody_knows_is_found_and_no_other(
-    holes: set[str], code: int, words: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    holes: set[str], broken: str, code: int, words: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Service, "holes", frozenset(holes))
+    monkeypatch.setattr(Service, "broken", broken)
     settings = {"PYTHON": sys.executable, "PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PIP_AUDIT_OSV_URL": service}
     environment = {**os.environ, **settings, "XDG_CACHE_HOME": str(tmp_path)}
     audit = [REPOSITORY / ".ci" / "audit"]

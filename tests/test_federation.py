@@ -128,11 +128,11 @@ def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: C
     assert grid.looks == 3
 
 
-def test_a_message_that_was_lost_with_a_restarted_node_is_sent_again_at_once(config: Config) -> None:
+def test_a_message_that_was_lost_with_a_restarted_node_is_not_waited_for(config: Config) -> None:
     grid, began = ForgetfulGrid(COMPANIES), time.monotonic()
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert len(grid.told) == len(COMPANIES) + 1
-    assert time.monotonic() - began < 30  # and not after faults.timeout_seconds
+    assert time.monotonic() - began < 30  # sent again when the others had answered, not after faults.timeout_seconds
 
 
 def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(config: Config) -> None:

@@ -21,7 +21,9 @@ CONNECTION = "federation"  # its name in flower/config.toml
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
 FINISHED, COMPLETED = "finished", "finished:completed"
 POLL_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0  # a busy SuperLink may not answer a look at once
 STARTED = "Successfully started run "
+NOTHING = "N/A"  # Flower's words
 KEY_IS_USED = "Public key already in use"  # Flower's words
 OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
 
@@ -65,7 +67,7 @@ def list_runs(folder: Path) -> list[FlowerRun]:
         FlowerRun(
             run_id=run["run-id"],
             status=run["status"],
-            details=run["status-details"],
+            details=str(run["status-details"]).removesuffix(NOTHING),
             began=run["pending-at"],
             seconds=float(run["elapsed"]),
             n_bytes=int(run["network-traffic"]["total-bytes"]),
@@ -105,17 +107,24 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                     subprocess.run(_command("stop", run_id, CONNECTION), env=_environment(folder), check=False)
                 raise
     if run.status != COMPLETED:
-        reason = sentence or run.details or f"`flwr log {run_id} {CONNECTION} --show` may tell why"
+        log = f"FLWR_HOME={folder}/flower flwr log {run_id} {CONNECTION} --show"
+        reason = sentence or run.details or f"`{log}` may tell why"
         raise RunError(f"Run {run_id} is {run.status}: {reason}")
     return run
 
 
 def _finished(folder: Path, run_id: str) -> FlowerRun:
-    """The run, once Flower lists it as finished."""
+    """The run, once Flower lists it as finished. Raises RunError when it lists nothing for PATIENCE_SECONDS."""
+    answered = time.monotonic()
     while True:
-        run = next(run for run in list_runs(folder) if run.run_id == run_id)
-        if run.status.startswith(FINISHED):
-            return run
+        try:
+            run = next(run for run in list_runs(folder) if run.run_id == run_id)
+            answered = time.monotonic()
+            if run.status.startswith(FINISHED):
+                return run
+        except RunError:
+            if time.monotonic() - answered >= PATIENCE_SECONDS:
+                raise
         time.sleep(POLL_SECONDS)
 
 
