@@ -54,6 +54,7 @@ from server.sweep import sweep_coalitions
 SAMPLE = 12
 GROWTH_COMPANIES = range(8, 15)
 GROWTH_ROUNDS = 3
+LOOK_SECONDS = 5.0
 TABLE_COMPANIES = (6, 8, 10, 12, 14, 16)
 
 
@@ -194,11 +195,11 @@ def table(companies: Sequence[int], rounds: int, width: int) -> Iterator[dict[st
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Bytes of this process and its children (unique set size), looked at twice a second."""
+    """Bytes of this process and its children (unique set size), looked at now and then: a look goes through all their pages."""
     found, done = [0], threading.Event()
 
     def look() -> None:
-        while not done.wait(0.5):
+        while not done.wait(LOOK_SECONDS):
             processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
             with suppress(psutil.Error):
                 found.append(sum(process.memory_full_info().uss for process in processes))
@@ -214,8 +215,6 @@ def peak_memory() -> Iterator[list[int]]:
 
 def measure(companies: int, rounds: int, width: int) -> dict[str, Any]:
     config = game(companies, rounds, width)
-    use_threads(config.compute.threads)
-    keep_freed_memory()  # as `fl-sv run` does
     sample = sample_coalitions(companies)
     in_one_process(game(4, 1, width))  # warms torch up
     ray, inline = on_ray_whole(config), in_one_process(config)
@@ -270,6 +269,8 @@ def main() -> None:
     parser.add_argument("--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies, on Ray")
     options = parser.parse_args()
     quietly()
+    use_threads(1)
+    keep_freed_memory()  # as `fl-sv run` does
     if options.table is not None:
         for row in table(options.table or TABLE_COMPANIES, options.rounds, options.width):
             print(json.dumps(row), flush=True)

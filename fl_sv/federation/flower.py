@@ -80,7 +80,8 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
     """Runs the Flower App on the federation and shows its log as it comes. Returns the run as Flower lists it.
 
     `flwr run` returns 0 for a failed run, and on a busy server also when only the stream of its log broke: so Flower is
-    asked afterwards, until the run is finished. Ctrl-C stops the run, not its log alone. Raises RunError with the run's own sentence when it did not complete.
+    asked afterwards, until the run is finished. Ctrl-C stops the run, not its log alone. Raises RunError with the run's
+    own sentence when it did not complete.
     """
     run_id, sentence = "", ""
     with _bundle() as app:
