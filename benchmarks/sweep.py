@@ -195,7 +195,7 @@ def table(companies: Sequence[int], rounds: int, width: int) -> Iterator[dict[st
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Bytes of this process and its children (unique set size), looked at now and then: a look goes through all their pages."""
+    """Bytes of this process and its children (unique set size), at the looks: each goes through all pages."""
     found, done = [0], threading.Event()
 
     def look() -> None:
