@@ -40,9 +40,15 @@ class Task:
     training: Mapping[str, Any] = field(default_factory=lambda: {"rounds": 15, "learning_rate": 0.2})
     package: str | None = None  # that carries the rows, as pip names it
 
-    def game(self, seed: int) -> Config:
-        """The config of one run: singletons need not be asked for, the benchmark picks its own large runs."""
+    def game(self, seed: int, small_rate: float = 1.0) -> Config:
+        """The config of one run: singletons need not be asked for, the benchmark picks its own large runs.
+
+        small_rate: the small models' learning rate, in terms of the task's.
+        """
         *small, large = self.models
+        if small_rate != 1.0:
+            common = self.training.get("learning_rate")
+            small = [{**model, "learning_rate": small_rate * model.get("learning_rate", common)} for model in small]
         return Config.model_validate(
             {
                 "seed": seed,

