@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks._baselines import leave_one_outs, singletons
-from benchmarks._distilled_law import LARGE_SEEDS, leave_one_out_r2
-from benchmarks._students import Federation, Floats, fedavg, federation, game, honestly, listening, swept_by_seed
+from benchmarks._distance import relative_l2
+from benchmarks._distilled_law import brute_force, leave_one_out_r2
+from benchmarks._students import Federation, Floats, federation, game, honestly, listening, swept_by_seed
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
-from fl_sv.settlement import code_of
+from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
 
 WIDTHS, SEEDS = (8, 16, 32), 2
@@ -29,12 +30,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One row for each weight and set of large runs; `spoilt`: one company has wrong labels."""
     sizes = [federation(game(seed, rounds=rounds, spoilt=spoilt, width=width, seeds=SEEDS), n) for width in WIDTHS]
-    played, everything = sizes[-1], range(1 << n)
-    trained = [
-        fedavg(played, played.large, r, honestly(played, played.large, r), everything) for r in range(LARGE_SEEDS)
-    ]
-    large_C = np.mean([played.losses(played.large, stacks[-1]) for stacks in trained], axis=0)
-    teacher_P = trained[0][-1][-1]
+    rounds_of_teacher, large_C = brute_force(sizes[-1])
+    teacher_P = rounds_of_teacher[-1]
     ends = [EMPTY, grand(n)]
     runs = {
         "law_0": ends,
@@ -74,7 +71,7 @@ def _judged(
     return {
         "r2": leave_one_out_r2(np.log(small_CM[1:, -1]), np.log(large_C[1:])),
         "alarms": list(map(code_of, law.alarms)),
-        "law_error": float(np.linalg.norm(told.values - truth_N) / np.linalg.norm(truth_N)),
+        "law_error": relative_l2(told.values, truth_N),
         "coverage": float(((told.low <= truth_N) & (truth_N <= told.high)).mean()),
         "width": float((told.high - told.low).mean() / truth_N.sum()),
     }

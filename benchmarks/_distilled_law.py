@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
+from torch import Tensor
 
+from benchmarks._distance import relative_l2
 from benchmarks._students import (
     SETS,
     Federation,
@@ -26,6 +28,7 @@ from benchmarks._students import (
 )
 from fl_sv.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
+from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
 
 WEIGHTS = (0.3, 0.7, 1.0)
@@ -47,12 +50,11 @@ def measure(
     """One row for the plain students and one for each transfer set, weight and teacher."""
     played = federation(game(seed, rounds=rounds), n)
     everything = range(1 << n)
-    runs = [fedavg(played, played.large, r, honestly(played, played.large, r), everything) for r in range(LARGE_SEEDS)]
-    large_C = np.mean([played.losses(played.large, stacks[-1]) for stacks in runs], axis=0)
+    rounds_of_teacher, large_C = brute_force(played)
     plain_C = swept(played, lambda r: honestly(played, played.small, r), everything)
     rows = [{"seed": seed, "set": "plain", "weight": 0.0, **judged(played, plain_C, large_C)}]
     for teacher_round in teacher_rounds:
-        teacher_P = runs[0][teacher_round][-1]
+        teacher_P = rounds_of_teacher[teacher_round]
         teacher = {
             "teacher_round": teacher_round,
             "teacher_loss": float(played.losses(played.large, teacher_P[None])[0]),
@@ -71,6 +73,15 @@ def measure(
     return rows
 
 
+def brute_force(game: Federation) -> tuple[list[Tensor], Floats]:
+    """The large model on every coalition: the first seed's teacher (P,) after every round, the untrained one first, and
+    the mean losses (C,)."""
+    everything = range(1 << len(game.companies))
+    runs = [fedavg(game, game.large, r, honestly(game, game.large, r), everything) for r in range(LARGE_SEEDS)]
+    large_C = np.mean([game.losses(game.large, stacks[-1]) for stacks in runs], axis=0)
+    return [stack[-1] for stack in runs[0]], large_C
+
+
 def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]:
     """What the small losses say about the large ones.
 
@@ -87,8 +98,8 @@ def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]
         "spread": float(small_C[1:].std()),
         "spearman": float(np.nan_to_num(spearmanr(small_C[1:], large_C[1:]).statistic)),
         "share_error": float(np.abs(small_N / small_N.sum() - truth_N / truth_N.sum()).sum()),
-        "law_error": float(np.linalg.norm(law_N - truth_N) / np.linalg.norm(truth_N)),
-        "alarms": [alarm.split(maxsplit=1)[0].rstrip(":") for alarm in law.alarms],
+        "law_error": relative_l2(law_N, truth_N),
+        "alarms": list(map(code_of, law.alarms)),
         "loss_grand": float(small_C[-1]),
     }
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from benchmarks._baselines import leave_one_outs, singletons
 from fl_sv.coalitions import EMPTY, grand, members_matrix
 from fl_sv.law import Law, fit_law
-from fl_sv.settlement import code_of
+from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
 
 GAMES = Path(__file__).resolve().parent.parent / "tests" / "data" / "law_digits.npz"

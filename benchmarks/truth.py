@@ -34,6 +34,7 @@ from scipy.stats import spearmanr
 
 from benchmarks._baselines import from_large_runs, gtg, leave_one_outs, multi_round, scaled, singletons
 from benchmarks._brute_force import BruteForced, brute_force
+from benchmarks._distance import relative_l2
 from benchmarks._pictures import draw
 from benchmarks._tasks import FAST, FULL
 from benchmarks._updates import reconstruct
@@ -77,10 +78,6 @@ def from_updates(config: Config, total: float) -> dict[str, Floats]:
         "gtg": gtg(run.by_round_TC, stream(config.seed, 0, "gtg")),
     }
     return {name: scaled(value_N, total) for name, value_N in found.items()}
-
-
-def relative_l2(value_N: Floats, truth_N: Floats) -> float:
-    return float(np.linalg.norm(value_N - truth_N) / np.linalg.norm(truth_N))
 
 
 def noise_floor(value_RN: Floats) -> float:

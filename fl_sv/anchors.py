@@ -17,7 +17,7 @@ from fl_sv.config import Config
 from fl_sv.config.schema import most_anchors
 from fl_sv.design import design_steps
 from fl_sv.errors import VerificationError, listed
-from fl_sv.law import Law
+from fl_sv.law import Law, NextRun
 from fl_sv.utilities import UtilityTable
 from fl_sv.valuation import fit_to_table, weighting_of
 from fl_sv.values.weighting import Sampled
@@ -50,13 +50,10 @@ def wanted(config: Config) -> Wanted:
 
 
 @dataclass(frozen=True)
-class NextAnchor:
-    """The large run that one more would be: the number to ask for as `law.anchors`, and what it buys (`NextRun`)."""
+class NextAnchor(NextRun):
+    """The large run that one more would be, and `anchors`: the number to ask for as `law.anchors`."""
 
     anchors: int
-    coalition: int
-    narrower: float
-    price: float
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def next_anchor(
     asking = config.model_copy(update={"law": config.law.model_copy(update={"anchors": number})})
     new = [c for c in asked_for(asking, table, sizes, examples) if c not in law.anchors]
     (run,) = law.next_runs(new, weight_CN=_sample_weights(config, table))
-    return NextAnchor(number, **asdict(run))
+    return NextAnchor(**asdict(run), anchors=number)
 
 
 def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from fl_sv.config.schema import Payouts
 from fl_sv.design import design_steps
 from fl_sv.errors import VerificationError
+from fl_sv.law.alarms import code_of
 from fl_sv.payouts import money
 from fl_sv.progress import Progress
-from fl_sv.settlement import NOT_DIVIDED, Evidence, appraised, code_of, divide
+from fl_sv.settlement import NOT_DIVIDED, Evidence, appraised, divide
 from fl_sv.valuation import Valuation
 
 NEGLIGIBLE = 0.1  # of a value's variance: all other coalitions together would narrow no interval by more than 5 %

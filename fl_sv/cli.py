@@ -108,10 +108,11 @@ def value(options: argparse.Namespace) -> int:
 
 def pay(options: argparse.Namespace) -> int:
     """Payouts of a fixed pot from a finished run."""
+    from fl_sv.law.alarms import code_of
     from fl_sv.pay import pay_run
     from fl_sv.rundir import writing
     from fl_sv.screen import print_summary
-    from fl_sv.settlement import NOT_DIVIDED, code_of
+    from fl_sv.settlement import NOT_DIVIDED
 
     with writing(options.dir) as directory:
         objections = pay_run(directory, options.pot, options.negative, options.accept).objections

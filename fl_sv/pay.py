@@ -7,13 +7,14 @@ from fl_sv import rundir
 from fl_sv.config.schema import FixedPot
 from fl_sv.errors import InputError
 from fl_sv.keys import owner_key
+from fl_sv.law.alarms import code_of
 from fl_sv.ledger import append_section
 from fl_sv.machine import software
 from fl_sv.payouts import payouts_csv
 from fl_sv.publish import PAYOUTS, payment_body, sealed
 from fl_sv.report import write_report
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import NOT_DIVIDED, Payment, code_of, divide
+from fl_sv.settlement import NOT_DIVIDED, Payment, divide
 from fl_sv.verify import verified
 
 

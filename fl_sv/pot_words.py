@@ -5,9 +5,23 @@ from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
 from fl_sv.payouts import money, pot_cents
 
 
-def whose_words(config: Config, rules: Payouts, deployed_utility: float) -> str:
+def payment_words(config: Config, paid: Payouts, deployed_utility: float) -> tuple[str, ...]:
+    """What a reader of a payment by the rules `paid` must know; nothing where all is the teacher's and the pot fixed.
+
+    deployed_utility: of the model that earns the money.
+    """
+    words = _earlier_pot(config, paid, deployed_utility), _whose(config, paid, deployed_utility)
+    return tuple(filter(None, words))
+
+
+def divides_another(config: Config, paid: Payouts) -> bool:
+    """Whether a payment divides another pot than the run's own; `fl-sv pay` may also accept an alarm with the same."""
+    return paid.pot != config.payouts.pot
+
+
+def _whose(config: Config, paid: Payouts, deployed_utility: float) -> str:
     """Whose values these are and which model the pot follows; empty where all is the teacher's and the pot fixed."""
-    performance = isinstance(rules.pot, PerformancePot)
+    performance = isinstance(paid.pot, PerformancePot)
     said = []
     if config.deployed is not None or config.students is not None:
         said.append("The values are those of the teacher, the large model.")
@@ -21,12 +35,7 @@ def whose_words(config: Config, rules: Payouts, deployed_utility: float) -> str:
     return " ".join(said)
 
 
-def divides_another(config: Config, paid: Payouts) -> bool:
-    """Whether a payment divides another pot than the run's own; `fl-sv pay` may also accept an alarm with the same."""
-    return paid.pot != config.payouts.pot
-
-
-def earlier_pot_words(config: Config, paid: Payouts, deployed_utility: float) -> str:
+def _earlier_pot(config: Config, paid: Payouts, deployed_utility: float) -> str:
     """What the run's own pot was and why, for a payment with another; empty for one with the same."""
     if not divides_another(config, paid):
         return ""

@@ -80,7 +80,7 @@ def law_text(evidence: Evidence, settlement: Settlement) -> str:
         "anchors": {str(coalition): loss for coalition, loss in sorted(law.anchors.items())},
         "diagnostics": dict(law.diagnostics),
         "remarks": list(student_remarks(evidence.config, law.findings)),
-        "next_run": asdict(next_run) if next_run else None,
+        "next_run": {"anchors": next_run.anchors, **asdict(next_run)} if next_run else None,
         "sizes": evidence.sizes,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

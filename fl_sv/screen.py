@@ -11,7 +11,7 @@ from fl_sv import rundir
 from fl_sv.anchors import next_anchor_words
 from fl_sv.ledger import newest, read_ledger
 from fl_sv.payouts import allocate, money
-from fl_sv.pot_words import earlier_pot_words, whose_words
+from fl_sv.pot_words import payment_words
 from fl_sv.publish import PAYOUTS, read_companies, rules_of
 from fl_sv.rundir import RunDirectory
 from fl_sv.valuation import Valuation
@@ -87,11 +87,8 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
             console.print(f"  {objection}")
     records = read_ledger(run)
     utility = newest(records, "models").body["deployed_utility"]
-    for words in (earlier_pot_words, whose_words):
-        if said := words(run.config, rules_of(paid), utility):
-            console.print(said)
-    for remark in law["remarks"]:
-        console.print(remark)
+    for words in (*payment_words(run.config, rules_of(paid), utility), *law["remarks"]):
+        console.print(words)
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
     if law["next_run"]:

@@ -16,6 +16,7 @@ from fl_sv.config import Config
 from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError
 from fl_sv.law import Law
+from fl_sv.law.alarms import code_of
 from fl_sv.payouts import allocate, pot_cents
 from fl_sv.utilities import UtilityTable
 from fl_sv.valuation import Valuation, appraise, fit_to_table
@@ -142,8 +143,3 @@ def _turned_round(evidence: Evidence) -> Evidence:
         ),
         validation_NV=evidence.validation_NV[::-1],
     )
-
-
-def code_of(alarm: str) -> str:
-    """D1, A2, P1, ...: the code with which an alarm's sentence starts."""
-    return alarm.split(maxsplit=1)[0].rstrip(":")

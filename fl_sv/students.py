@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fl_sv.config import Config
-from fl_sv.law.alarms import Findings
+from fl_sv.law.alarms import Findings, code_of
 
 # What benchmarks/_distilled_alarms.py found with the singletons as large runs, plain small models first, then students:
 # weight of the teacher's word, R2 between small and large losses, error of the values in %, games with an alarm of ten.
@@ -47,7 +47,7 @@ def student_remarks(config: Config, findings: Findings) -> tuple[str, ...]:
 
 def _checks(findings: Findings) -> str:
     """Which alarms looked at the students, and which could not."""
-    fired = list(dict.fromkeys(alarm.partition(":")[0] for alarm in findings.alarms))
+    fired = list(dict.fromkeys(map(code_of, findings.alarms)))
     looked = f"Of the law's checks {', '.join(findings.tested) or 'none'} looked at these students"
     return f"{looked}, {', '.join(fired) or 'none'} fired; {', '.join(findings.untested)} could not be made."
 

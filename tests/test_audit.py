@@ -8,9 +8,10 @@ import pytest
 
 from fl_sv import settlement
 from fl_sv.audit import axiom_alarms, rounding_alarms
+from fl_sv.law.alarms import code_of
 from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, code_of, settle
+from fl_sv.settlement import Evidence, settle
 from fl_sv.valuation import CompanyValue, Valuation, appraise, fit_to_table
 from fl_sv.values import shapley
 from tests.runs import with_sections

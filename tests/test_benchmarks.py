@@ -15,9 +15,10 @@ from benchmarks import _baselines as baselines
 from benchmarks import _brute_force, _deployed, alarms
 from benchmarks._brute_force import brute_force, sweep_large
 from benchmarks._deployed import disturbed
+from benchmarks._distance import relative_l2
 from benchmarks._networks import cnn, transformer
 from benchmarks._updates import reconstruct
-from benchmarks.truth import noise_floor, relative_l2
+from benchmarks.truth import noise_floor
 from fl_sv.coalitions import EMPTY, grand, members_matrix
 from fl_sv.journal import Journal
 from fl_sv.values import shapley

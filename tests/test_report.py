@@ -142,7 +142,7 @@ def make_run(
         for stage in ("teacher", "sweep")
     }
     run.write_text(rundir.COST, cost_json(stages, 5.0))
-    next_run = NextAnchor(5, 14, narrower=0.1234, price=0.7)
+    next_run = NextAnchor(14, narrower=0.1234, price=0.7, anchors=5)
     settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})
     return run

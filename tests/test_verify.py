@@ -13,12 +13,13 @@ import pytest
 from fl_sv import rundir
 from fl_sv.config.schema import FixedPot
 from fl_sv.keys import HOME_VARIABLE, fingerprint, owner_key, raw
+from fl_sv.law.alarms import code_of
 from fl_sv.ledger import CLOSE, append_section, newest, read_ledger
 from fl_sv.machine import software
 from fl_sv.payouts import allocate, read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, publish, read_evidence
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import code_of, settle
+from fl_sv.settlement import settle
 from fl_sv.valuation import Valuation, save_validation
 from tests.runs import Command, published, with_sections
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._distance import relative_l2
 from benchmarks.peers._games import Game
 from fl_sv import estimate_shapley
 
@@ -40,10 +41,6 @@ def judged(game: Game, answer: dict[str, Any], of: str) -> dict[str, Any]:
         row["sums_up"] = small(game, value_N.sum() - game.gain)
         row["error_of_ours"] = ours_with_as_many(game, row["evaluations"])
     return row
-
-
-def relative_l2(value_N: np.ndarray, truth_N: np.ndarray) -> float:
-    return float(np.linalg.norm(value_N - truth_N) / np.linalg.norm(truth_N))
 
 
 def small(game: Game, difference: float) -> bool:

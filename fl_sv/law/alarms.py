@@ -52,6 +52,11 @@ class Findings:
     untested: tuple[str, ...]
 
 
+def code_of(alarm: str) -> str:
+    """D1, A2, P1, ...: the code with which an alarm's sentence starts."""
+    return alarm.split(maxsplit=1)[0].rstrip(":")
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The extra runs against the law: progress_A measured and expected_A, covariance_AA of their difference."""

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 from fl_sv.audit import twins
 from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, PerformancePot, WrongLabels
+from fl_sv.law.alarms import code_of
 from fl_sv.payouts import pot_cents
 from fl_sv.pot_words import divides_another
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
 from fl_sv.report.wording import CHECKS, NEEDS, counted, enumerated, large_runs_needed, percent, sentence_case
-from fl_sv.settlement import code_of
 from fl_sv.valuation import CompanyValue
 
 

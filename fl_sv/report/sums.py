@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from fl_sv.config.schema import FixedPot
-from fl_sv.pot_words import earlier_pot_words, whose_words
+from fl_sv.pot_words import payment_words
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.money import Pots, Splits, pots
 from fl_sv.report.tables import Tables
@@ -161,7 +161,7 @@ def pot_grid(tables: Tables, facts: Facts) -> Grid | None:
 def pot_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     pot, found = tables.decision.rules.pot, _pots(tables)
     deployed = tables.evidence.deployed_utility
-    before = _before(tables)
+    before = payment_words(tables.evidence.config, tables.decision.rules, deployed)
     if found is None:
         return (
             *before,
@@ -190,12 +190,6 @@ def pot_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
         "both. A fixed pot leaves the risk of a poor model with who pays; a performance pot shares it among the "
         "companies.",
     )
-
-
-def _before(tables: Tables) -> tuple[str, ...]:
-    """What the run's own pot was, if this is another, and whose values and which model's pot these are."""
-    config, utility, decision = tables.evidence.config, tables.evidence.deployed_utility, tables.decision
-    return tuple(filter(None, (words(config, decision.rules, utility) for words in (earlier_pot_words, whose_words))))
 
 
 def _pots(tables: Tables) -> Pots | None:

@@ -15,11 +15,12 @@ from fl_sv import rundir
 from fl_sv.config.schema import Payouts
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.keys import fingerprint
+from fl_sv.law.alarms import code_of
 from fl_sv.ledger import CLOSE, OPEN, Record, file_hash, newest, read_ledger, signers
 from fl_sv.payouts import read_payouts
 from fl_sv.publish import PAYOUTS, read_evidence, rules_of
 from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, code_of
+from fl_sv.settlement import Evidence
 from fl_sv.valuation import Valuation, fit_to_table
 
 
