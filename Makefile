@@ -14,6 +14,9 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 OFFLINE = FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 \
           FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 RAY_USAGE_STATS_ENABLED=0
 
+# By groups, xdist 3.8 waits forever for the tests of a worker that crashed and was started again.
+STOP_AT_A_CRASH = --max-worker-restart 0
+
 .PHONY: demo test check audit bench docs install install-dev clean
 
 demo: install
@@ -22,7 +25,7 @@ demo: install
 	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
 
 test: install-dev
-	$(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	$(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(STOP_AT_A_CRASH)
 
 check: install-dev
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """One finished run for all tests that need one, and the command line in this process."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,18 @@ settings.load_profile("no deadline")
 REAL_COMPONENTS = {"test_app", "test_cluster", "test_deployment", "test_faults", "test_flow", "test_resume"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # round all other plugins: xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """With several workers (`make test`) a file stays with one of them, and so do all files of real components."""
     for item in items:
-        name = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("real components" if name in REAL_COMPONENTS else name))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    yield
+    if "PYTEST_XDIST_WORKER" in os.environ:  # two Rays at once on one machine may take each other's ports, and die
+        assert all(item.nodeid.endswith(f"@{_group(item)}") for item in items), "xdist does not know the groups"
+
+
+def _group(item: pytest.Item) -> str:
+    return "real components" if item.path.stem in REAL_COMPONENTS else item.path.stem
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,9 +41,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def ray_start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+def ray_start(number: int, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+    """Node `number` of a machine. Without ports of their own, workers of two nodes take the same ones and die of it."""
+    ports = f"--min-worker-port={20_000 + 1000 * number}", f"--max-worker-port={20_999 + 1000 * number}"
     return subprocess.Popen(
-        [RAY, "start", "--block", "--num-cpus=1", *arguments],
+        [RAY, "start", "--block", "--num-cpus=1", *ports, *arguments],
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -53,7 +55,7 @@ def ray_start(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     address = f"127.0.0.1:{(port := free_port())}"
-    head = ray_start("--head", f"--port={port}", "--include-dashboard=false")
+    head = ray_start(0, "--head", f"--port={port}", "--include-dashboard=false")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with socket.socket() as probe:
@@ -61,7 +63,7 @@ def cluster() -> Iterator[Cluster]:
                 break
         time.sleep(0.2)
     time.sleep(3)  # the head answers a moment before it takes nodes
-    second = ray_start(f"--address={address}")
+    second = ray_start(1, f"--address={address}")
     wait_for_nodes(address, 2)
     yield Cluster(address, second)
     for node in (second, head):

@@ -311,6 +311,8 @@ def test_units_hold_the_command_lines_that_these_tests_run(federation: Deploymen
     if systemd is None:
         pytest.skip("systemd-analyze is not installed")
     units = [*federation.operator.glob("systemd/*.service"), *federation.kits["Ash"].glob("*.service")]
+    if NGINX is None:  # a unit whose program is not there is refused
+        units = [unit for unit in units if "nginx" not in unit.read_text(encoding="utf-8")]
     verified = subprocess.run([systemd, "verify", *units], capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stderr
 
