@@ -12,14 +12,17 @@ import pstats
 import sys
 from collections import Counter
 
+from flwr.app import Context, Message
+
 from benchmarks.sweep import game, in_one_process, on_ray_whole, quietly
+from clients.app import app as client_app
 from fl_sv.machine import keep_freed_memory, use_threads
 
 # What a function does besides what is listed as its part: (file, function, parts).
 STAGES = {
     "batches": ("training.py", "make_recipe", ()),
     "forward": ("mlp.py", "_forward", ()),
-    "loss": ("mlp.py", "_output_delta", ()),
+    "loss": ("mlp.py", "plain_delta", ()),
     "backward": ("mlp.py", "_signals", ("forward", "loss")),
     "gradient products and update": ("mlp.py", "mlp_descend", ("forward", "loss", "backward")),
     "stacks in and out of work": (
@@ -43,12 +46,14 @@ def measure() -> dict[str, dict[str, float]]:
     use_threads(config.compute.threads)
     keep_freed_memory()
     in_one_process(game(4, 1, 32))  # warms torch up
-    profiler = cProfile.Profile()
-    profiler.enable()
-    profiled = in_one_process(config).seconds
-    profiler.disable()
+    server, companies = cProfile.Profile(), cProfile.Profile()  # in threads of their own
+
+    def profiled_company(message: Message, context: Context) -> Message:
+        return companies.runcall(client_app, message, context)
+
+    profiled = server.runcall(in_one_process, config, companies=profiled_company).seconds  # type: ignore[arg-type]
     total = Counter[tuple[str, str]]()
-    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(server, companies).stats.items():  # type: ignore[attr-defined]
         total[file.rpartition("/")[2], function] += cumulative
     stages: dict[str, float] = {}
     for stage, (file, function, parts) in STAGES.items():

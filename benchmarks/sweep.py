@@ -1,6 +1,7 @@
 """The sweep of all coalitions, side by side with the ways in which it is done today.
 
-    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32] [--table [N ...]]
+    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32]
+    python -m benchmarks.sweep --table [N ...] [--backend ray|inline]
 
 Digits, equal shares, one small model, one seed. Our time is the whole sweep on Ray, start-up included. The baselines
 train a sample of coalitions of every size, and their time is extrapolated by the number of members:
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from benchmarks import _flower
@@ -107,10 +109,11 @@ def on_ray_whole(config: Config) -> Swept:
     return replace(swept, seconds=time.perf_counter() - started)
 
 
-def in_one_process(config: Config) -> Swept:
+def in_one_process(config: Config, workers: int = 1, companies: ClientApp = client_app) -> Swept:
     """The sweep in this process."""
     started = time.perf_counter()
-    swept = sweep(config, InlineGrid(client_app, range(config.n_companies)))
+    with InlineGrid(companies, range(config.n_companies), workers) as grid:
+        swept = sweep(config, grid)
     return replace(swept, seconds=time.perf_counter() - started)
 
 
@@ -185,12 +188,14 @@ def growth(rounds: int, width: int) -> dict[int, float]:
     return {n: in_one_process(game(n, rounds, width)).seconds for n in GROWTH_COMPANIES}
 
 
-def table(companies: Sequence[int], rounds: int, width: int) -> Iterator[dict[str, float]]:
-    """The whole sweep on Ray by number of companies: seconds, and the most memory of all its processes at once."""
+def table(companies: Sequence[int], backend: str, rounds: int, width: int) -> Iterator[dict[str, str | float]]:
+    """The whole sweep by number of companies: seconds, and the most memory of all its processes at once."""
     for n in companies:
+        config = game(n, rounds, width)
         with peak_memory() as peak:
-            swept = on_ray_whole(game(n, rounds, width))
-        yield {"companies": n, "coalitions": 2**n, "seconds": swept.seconds, "gigabytes": max(peak) / 1e9}
+            swept = on_ray_whole(config) if backend == "ray" else in_one_process(config, config.compute.at_once)
+        gigabytes = max(peak) / 1e9
+        yield {"backend": backend, "companies": n, "coalitions": 2**n, "seconds": swept.seconds, "gigabytes": gigabytes}
 
 
 @contextmanager
@@ -266,13 +271,14 @@ def main() -> None:
     parser.add_argument("--companies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies, on Ray")
+    parser.add_argument("--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies")
+    parser.add_argument("--backend", choices=["ray", "inline"], default="ray", help="of the table")
     options = parser.parse_args()
     quietly()
     use_threads(1)
     keep_freed_memory()  # as `fl-sv run` does
     if options.table is not None:
-        for row in table(options.table or TABLE_COMPANIES, options.rounds, options.width):
+        for row in table(options.table or TABLE_COMPANIES, options.backend, options.rounds, options.width):
             print(json.dumps(row), flush=True)
         return
     found = measure(options.companies, options.rounds, options.width)

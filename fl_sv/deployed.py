@@ -27,7 +27,7 @@ from fl_sv.distillation.transfer import Function, TransferSet
 from fl_sv.errors import InputError, RunError
 from fl_sv.lessons import distance
 from fl_sv.models import ModelSpec, model_spec
-from fl_sv.streams import stream_seed
+from fl_sv.streams import stream_seed, torch_draws
 
 LATENT, GENERATOR_WIDTH, GENERATOR_BATCH = 16, 64, 128
 
@@ -125,7 +125,6 @@ class _Box(nn.Module):
 
 
 def _generator_net(low: Tensor, high: Tensor, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch_draws(seed):
         layers = [nn.Linear(LATENT, GENERATOR_WIDTH), nn.ReLU(), nn.Linear(GENERATOR_WIDTH, low.numel())]
     return nn.Sequential(*layers, _Box(low, high)).to(low.dtype)

@@ -22,7 +22,7 @@ from fl_sv.config.schema import Cnn, Config, Mlp, Model, Module, model_name
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
 from fl_sv.plugins import resolve
-from fl_sv.streams import stream_seed
+from fl_sv.streams import stream_seed, torch_draws
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,14 +40,14 @@ class ModelSpec:
     @cached_property
     def module(self) -> nn.Module:
         """A module of this architecture. Its own parameters are placeholders; training passes them in."""
-        return build_module(self.config, self.task).to(self.dtype)
+        return build_module(self.config, self.task, seed=0).to(self.dtype)
 
     @cached_property
     def _skeleton(self) -> nn.Module:
         """A module without memory behind its parameters, so that `plan` can refuse what would not fit."""
         try:
             with torch.device("meta"):
-                return build_module(self.config, self.task)
+                return build_module(self.config, self.task, seed=0)
         except (NotImplementedError, RuntimeError):  # a user's module that looks at its own numbers
             return self.module
 
@@ -97,9 +97,7 @@ class ModelSpec:
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
         """(P,) parameters of the untrained model, a function of seed, replicate and size alone."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(seed, replicate, self.name, "initialisation"))
-            module = build_module(self.config, self.task)
+        module = build_module(self.config, self.task, stream_seed(seed, replicate, self.name, "initialisation"))
         return nn.utils.parameters_to_vector(module.parameters()).detach().to(self.dtype)
 
 
@@ -141,18 +139,19 @@ def row_loss(task: Task) -> RowLoss:
     return lambda outputs, targets: (outputs[:, 0] - targets) ** 2
 
 
-def build_module(model: Model, task: Task) -> nn.Module:
-    """A freshly initialised module, from torch's global generator.
+def build_module(model: Model, task: Task, seed: int) -> nn.Module:
+    """A freshly initialised module.
 
     Raises InputError when the architecture does not fit the task.
     """
-    match model:
-        case Mlp():
-            return _zero_output(_mlp(model, task))
-        case Cnn():
-            return _zero_output(_cnn(model, task))
-        case Module():
-            return _users_module(model, task)
+    with torch_draws(seed):
+        match model:
+            case Mlp():
+                return _zero_output(_mlp(model, task))
+            case Cnn():
+                return _zero_output(_cnn(model, task))
+            case Module():
+                return _users_module(model, task)
 
 
 def _mlp(model: Mlp, task: Task) -> nn.Sequential:

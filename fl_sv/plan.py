@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
@@ -19,7 +18,7 @@ from fl_sv.data import company_data, operator_data, public_rows
 from fl_sv.design import check_design, design_steps
 from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
-from fl_sv.waves import bytes_per_coalition, plan_waves
+from fl_sv.waves import IN_FLIGHT, bytes_per_coalition, plan_waves
 
 if TYPE_CHECKING:
     from fl_sv.models import ModelSpec
@@ -103,9 +102,10 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     listenings = len(steps) * bool(config.students)
     n_bytes += large_bytes * n * listenings
 
-    workers = (config.compute.workers or os.cpu_count() or 1) if on_ray else 1
-    # A wave of small models, or one of large ones: float64 sums, records, messages under way.
-    widest = max(max(map(len, waves)) * per_coalition, anchors.widest * large_bytes)
+    workers = config.compute.at_once
+    # Waves of small models, or one of large ones: float64 sums, records, messages under way.
+    in_flight = max(map(len, waves)) * per_coalition * min(IN_FLIGHT, len(waves))
+    widest = max(in_flight, anchors.widest * large_bytes)
     memory = (workers * on_ray + 1) * PROCESS_BYTES + widest * (6 + 4 * min(n, workers + 2)) + large_bytes * (8 + 4 * n)
     memory += int(_transfer_bytes(config, large.forward_flops))
     free = psutil.virtual_memory().available

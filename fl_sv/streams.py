@@ -6,8 +6,13 @@ pay), nor on the company's place in the config, the number of companies, or the 
 """
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+
+_torch_generator = threading.RLock()
 
 
 def stream(*key: int | str) -> np.random.Generator:
@@ -24,3 +29,13 @@ def stream_seed(*key: int | str) -> int:
     """A 64-bit seed for generators other than numpy's (torch), from the same keys."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)  # 1 and "1" are different keys
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+@contextmanager
+def torch_draws(seed: int) -> Iterator[None]:
+    """Modules draw from torch's one global generator: inside the block it has this seed and belongs to this thread."""
+    import torch  # `fl-sv pay` and `verify` do without
+
+    with _torch_generator, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

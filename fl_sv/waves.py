@@ -9,6 +9,7 @@ import numpy as np
 
 from fl_sv.config import Config
 
+IN_FLIGHT = 2  # waves at the same time: one with the companies, one with the server
 MEGABYTE = 1_000_000
 
 

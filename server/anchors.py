@@ -17,6 +17,7 @@ from fl_sv.progress import Bar
 from fl_sv.utilities import Score
 from fl_sv.waves import anchor_waves
 from server.job import Job
+from server.turns import alone
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import check_arrays, to_numpy, to_record
 
@@ -56,11 +57,13 @@ def _train_alone(job: Job, coalitions: list[int]) -> None:
     ):
         bar.advance(len(coalitions) - len(missing))
         requests = [roster.message(company, words.ALONE, 0, initial) for company in missing]
-        replies = job.federation.exchange(
-            requests,
-            lambda _, content: check_arrays(content, shapes, config.compute.dtype),
-            "training the large model alone",
-            on_reply=lambda: bar.advance(1),
+        replies = alone(
+            job.federation.exchange(
+                requests,
+                lambda _, content: check_arrays(content, shapes, config.compute.dtype),
+                "training the large model alone",
+                on_reply=lambda: bar.advance(1),
+            )
         )
         for company, content in roster.replies_by_name(replies, 0).items():
             for key, params_P in to_numpy(content[words.ARRAYS]).items():
@@ -99,7 +102,7 @@ def _train_wave(job: Job, run: str, coalitions: list[int], bar: Bar) -> None:
     examples_N = [job.examples[company] for company in job.config.companies]
     rows = float((members_matrix(coalitions, job.config.n_companies) @ examples_N).sum()) * len(stacks)
     with job.costed("anchors", job.training_flops(job.large, rows, rounds - done)):
-        trained = job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round)
+        trained = alone(job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round))
         scores = [
             score
             for key, stack_CP in to_numpy(trained).items()

@@ -18,6 +18,7 @@ from fl_sv.config import Config, for_companies
 from fl_sv.data import OperatorData
 from fl_sv.errors import CompanyFailed, InputError, Interrupted, WorkerDied, listed
 from fl_sv.machine import library_hash
+from server.turns import Work, alone
 from strategies.roster import Roster, check_metrics
 
 Check = Callable[[str, RecordDict], None]
@@ -65,13 +66,13 @@ class Federation:
         on_reply: Callable[[], None] = lambda: None,
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
         least_seconds: float = 0.0,
-    ) -> list[Message]:
+    ) -> Work[list[Message]]:
         """The usable reply to every message, in no particular order.
 
-        A reply is usable when it carries no error and `check(company, content)` raises no ValueError. `what` says in
-        error messages what was being done; `on_reply` is called once for each usable reply, `before_retry` with the
-        companies that are about to be asked again; a company has at least `least_seconds` to answer, whatever the
-        config says. Raises CompanyFailed when a company fails every try,
+        It yields when messages are on their way. A reply is usable when it carries no error and `check(company,
+        content)` raises no ValueError. `what` says in error messages what was being done; `on_reply` is called once for
+        each usable reply, `before_retry` with the companies that are about to be asked again; a company has at least
+        `least_seconds` to answer, whatever the config says. Raises CompanyFailed when a company fails every try,
         WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
         """
         pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
@@ -81,7 +82,7 @@ class Federation:
             if attempt > 0:
                 self._wait_until_online(pending)
                 before_retry(pending)
-            replies = self._send(pending, max(faults.timeout_seconds, least_seconds))
+            replies = yield from self._send(pending, max(faults.timeout_seconds, least_seconds))
             problems: dict[str, str] = {}
             for company in pending:
                 problem = self._problem(company, replies.get(company), check)
@@ -101,7 +102,7 @@ class Federation:
             "rest. Mend the company and go on with --resume; what was finished is in the journal."
         )
 
-    def _send(self, messages: dict[str, Message], timeout: float) -> dict[str, Message]:
+    def _send(self, messages: dict[str, Message], timeout: float) -> Work[dict[str, Message]]:
         """Replies by company; those that do not come within `timeout` seconds, or are lost, are left out.
 
         Flower forgets a message whose node is killed and started again between two looks of ours, so that it never
@@ -116,6 +117,7 @@ class Federation:
         pushed = self.grid.push_messages(messages.values())
         waiting = dict(zip(pushed, messages, strict=True))
         replies: dict[str, Message] = {}
+        yield
         deadline = time.monotonic() + timeout
         next_look = time.monotonic() + RESTART_LOOK_SECONDS
         while waiting and time.monotonic() < deadline:
@@ -176,7 +178,7 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
         for company, node_id in named.items()
     ]
     # The first message waits until Ray's actors, or a company's process, have started.
-    replies = federation.exchange(requests, _check_registration, "registration", least_seconds=JOIN_SECONDS)
+    replies = alone(federation.exchange(requests, _check_registration, "registration", least_seconds=JOIN_SECONDS))
     node_of: dict[str, int] = {}
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}

@@ -1,6 +1,9 @@
 """Flower's Grid in one process: the same server app, strategies and client app, without Ray or a network."""
 
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
+from typing import Self
 from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -14,12 +17,16 @@ from fl_sv import messages as words
 
 CLIENT_RAISED = 2  # Flower's error code for an exception in the client app
 SERVER_NODE = 1  # Flower's id for the server itself
+PATIENCE_SECONDS = 0.5  # a look at the replies waits so long for the last one
 
 
 class InlineGrid(Grid):
-    """Runs the client app in place when a message is pushed; replies wait to be pulled."""
+    """Runs the client app for every message that is pushed, in `workers` threads; replies wait to be pulled.
 
-    def __init__(self, client_app: ClientApp, partitions: Iterable[int]) -> None:
+    As on a machine of its own, a company works at one message at a time. Leaving the block waits for what is under way.
+    """
+
+    def __init__(self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1) -> None:
         # Every Message is stamped with the process's identity, which Flower's own runtimes set before a server app.
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
@@ -33,7 +40,15 @@ class InlineGrid(Grid):
             )
             for number in partitions
         }
-        self._replies: dict[str, Message] = {}
+        self._at_work = {node_id: Lock() for node_id in self._contexts}
+        self._executor = ThreadPoolExecutor(workers, "company")
+        self._replies: dict[str, Future[Message]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self._contexts)
@@ -46,19 +61,25 @@ class InlineGrid(Grid):
         for message in messages:
             identifier = str(uuid4())
             message.metadata.__dict__["_message_id"] = identifier  # as Flower's own in-memory grid does
-            self._replies[identifier] = self._run(message)
+            self._replies[identifier] = self._executor.submit(self._run, message)
             identifiers.append(identifier)
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return [self._replies.pop(identifier) for identifier in message_ids if identifier in self._replies]
+        asked = {identifier: self._replies[identifier] for identifier in message_ids if identifier in self._replies}
+        wait(asked.values(), PATIENCE_SECONDS)
+        return [self._replies.pop(identifier).result() for identifier, reply in asked.items() if reply.done()]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        return self.pull_messages(self.push_messages(messages))
+        pushed = self.push_messages(messages)
+        wait([self._replies[identifier] for identifier in pushed], timeout)
+        return self.pull_messages(pushed)
 
     def _run(self, message: Message) -> Message:
+        node_id = message.metadata.dst_node_id
         try:
-            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
+            with self._at_work[node_id]:
+                return self._client_app(message, self._contexts[node_id])
         except Exception as error:  # what a SuperNode reports, whatever the client app raised
             return Message(Error(code=CLIENT_RAISED, reason=str(error)), reply_to=message)
 

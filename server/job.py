@@ -17,6 +17,7 @@ from fl_sv.progress import Progress
 from fl_sv.scoring import Validation
 from fl_sv.utilities import Score, UtilityTable, planned_rows
 from server.federation import Federation, join
+from server.turns import Work
 from strategies.coalitions import CoalitionStrategy
 from strategies.teacher import TeacherStrategy
 
@@ -67,11 +68,14 @@ class Job:
         what: str,
         after_round: Callable[[int, ArrayRecord], None],
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
-    ) -> ArrayRecord:
-        """Flower's training loop from `first_round` to the last, with every message answered or the run stopped."""
+    ) -> Work[ArrayRecord]:
+        """Flower's training loop from `first_round` to the last, with every message answered or the run stopped.
+
+        It yields when a round's messages are on their way.
+        """
         for server_round in range(first_round, self.config.training.rounds + 1):
             messages = strategy.configure_train(server_round, arrays, ConfigRecord(), self.federation.grid)
-            replies = self.federation.exchange(
+            replies = yield from self.federation.exchange(
                 messages, strategy.check_reply, f"round {server_round} of {what}", before_retry=before_retry
             )
             aggregated, _ = strategy.aggregate_train(server_round, replies)

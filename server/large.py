@@ -14,6 +14,7 @@ from fl_sv.settlement import TeacherLoss
 from fl_sv.strategy_facts import is_the_game
 from fl_sv.utilities import Score
 from server.job import Job
+from server.turns import alone
 from strategies.flower import everyone, make_strategy
 from strategies.roster import to_numpy, to_record
 from strategies.teacher import TeacherStrategy
@@ -76,7 +77,7 @@ def _train(job: Job, run: LargeRun, bar: Bar) -> TeacherRound:
     what = f"the teacher's training ({run.name})"
     flops = job.training_flops(job.large, sum(job.examples.values()), job.config.training.rounds - done)
     with job.costed("teacher", flops):
-        job.run_rounds(strategy, to_record({key: rounds[-1].params}), done + 1, what, after_round)
+        alone(job.run_rounds(strategy, to_record({key: rounds[-1].params}), done + 1, what, after_round))
     return rounds[-1]
 
 

@@ -4,7 +4,6 @@ Everything that is particular to Flower's deprecated `run_simulation` and to Ray
 """
 
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -42,7 +41,9 @@ def simulate(
 
     _quieten(progress.detail == "verbose")
     if backend == "inline":
-        return work(InlineGrid(companies, range(config.n_companies)))
+        workers = 1 if config.compute.device.startswith("cuda") else config.compute.at_once
+        with InlineGrid(companies, range(config.n_companies), workers) as grid:
+            return work(grid)
     return _with_restarts(config, work, progress, companies)
 
 
@@ -110,7 +111,7 @@ def _backend(config: Config, verbose: bool) -> dict[str, Any]:
     gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
     start = {
         "address": "local",  # else Ray joins whatever cluster it finds on this machine
-        "num_cpus": config.compute.workers or os.cpu_count() or 1,
+        "num_cpus": config.compute.at_once,
         "include_dashboard": False,
         "logging_level": logging.INFO if verbose else logging.ERROR,
         "log_to_driver": verbose,

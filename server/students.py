@@ -15,6 +15,7 @@ from fl_sv.models import ModelSpec
 from fl_sv.settlement import StudentLoss
 from server.job import BACKWARD_AND_FORWARD, Job
 from server.large import DEPLOYED
+from server.turns import alone
 from strategies.roster import check_metrics
 
 STUDENT = "student"  # its run in the journal
@@ -43,10 +44,12 @@ def let_listen(job: Job, companies: Iterable[str]) -> None:
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]
     arrays = {words.stack_key(job.large.name, 0): finished.params}
     roster = job.federation.roster
-    job.federation.exchange(
-        [roster.message(company, words.LISTEN, finished.number, arrays) for company in companies],
-        lambda _, content: check_metrics(content.metric_records[words.METRICS]),
-        "listening to the finished teacher",
+    alone(
+        job.federation.exchange(
+            [roster.message(company, words.LISTEN, finished.number, arrays) for company in companies],
+            lambda _, content: check_metrics(content.metric_records[words.METRICS]),
+            "listening to the finished teacher",
+        )
     )
 
 

@@ -3,7 +3,7 @@
 Shapes: N companies, C coalitions of a wave, R replicates, P parameters, V validation examples.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,12 +15,14 @@ from fl_sv import messages as words
 from fl_sv.coalitions import EMPTY, members_matrix
 from fl_sv.design import Step
 from fl_sv.journal import REUSED, Wave
+from fl_sv.progress import Bar
 from fl_sv.scoring import mean_scores
 from fl_sv.utilities import Score
 from fl_sv.values.weighting import Weighting
-from fl_sv.waves import plan_waves
+from fl_sv.waves import IN_FLIGHT, plan_waves
 from server.job import Job
 from server.students import let_listen, send_teacher
+from server.turns import Work, in_turns
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
@@ -30,7 +32,10 @@ Stacks = dict[str, NDArray[np.floating]]
 
 
 def sweep_coalitions(job: Job, step: Step) -> None:
-    """Scores of every small model, replicate and coalition of the step go into the journal, a wave at a time."""
+    """Scores of every small model, replicate and coalition of the step go into the journal, a wave at a time.
+
+    While the companies train one wave, the server averages another.
+    """
     journal, rounds = job.journal, job.config.training.rounds
     for model in job.small:
         for replicate in range(job.config.training.seeds):
@@ -45,13 +50,14 @@ def sweep_coalitions(job: Job, step: Step) -> None:
         send_teacher(job)
     with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
         bar.advance((len(waves) - len(missing)) * rounds)
-        for number, coalitions in enumerate(missing, start=1 + max(finished, default=REUSED)):
-            place = f"wave {waves.index(coalitions) + 1} of {len(waves)}"
-            what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
-            with job.costed("sweep", _flops(job, coalitions)):
-                stacks = _train(job, coalitions, what, lambda: bar.advance(1))
-                scores, wave = _score(job, coalitions, stacks, what)
-            journal.add_wave(number, scores, wave)
+        numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
+        for start in range(0, len(numbered), IN_FLIGHT):
+            together = numbered[start : start + IN_FLIGHT]
+            with job.costed("sweep", sum(_flops(job, coalitions) for _, coalitions in together)):
+                in_turns(
+                    _run_wave(job, number, coalitions, f"wave {waves.index(coalitions) + 1} of {len(waves)}", bar)
+                    for number, coalitions in together
+                )
 
 
 def validation_values(job: Job, coalitions: Sequence[int], weighting: Weighting) -> NDArray[np.float64]:
@@ -75,7 +81,15 @@ def validation_values(job: Job, coalitions: Sequence[int], weighting: Weighting)
     return total_NV
 
 
-def _train(job: Job, coalitions: list[int], what: str, after_round: Callable[[], None]) -> Stacks:
+def _run_wave(job: Job, number: int, coalitions: list[int], place: str, bar: Bar) -> Work[None]:
+    """Trains the wave and enters its scores into the journal."""
+    what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
+    stacks = yield from _train(job, coalitions, what, bar)
+    scores, wave = _score(job, coalitions, stacks, what)
+    job.journal.add_wave(number, scores, wave)
+
+
+def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]:
     """The trained stacks (C, P) of every model and replicate, rows in the order of `coalitions`."""
     strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
     initial = {
@@ -85,13 +99,14 @@ def _train(job: Job, coalitions: list[int], what: str, after_round: Callable[[],
     }
 
     def advance(_round: int, _arrays: ArrayRecord) -> None:
-        after_round()
+        bar.advance(1)
 
     def before_retry(companies: Collection[str]) -> None:
         if job.config.students:
             let_listen(job, companies)
 
-    return to_numpy(job.run_rounds(strategy, to_record(initial), 1, what, advance, before_retry))
+    trained = yield from job.run_rounds(strategy, to_record(initial), 1, what, advance, before_retry)
+    return to_numpy(trained)
 
 
 def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[list[Score], Wave]:

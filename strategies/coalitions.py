@@ -8,18 +8,20 @@ its members, summed in float64 in the order of the companies' names. In the firs
 same untrained model, so it travels and trains once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from torch import Tensor
+from numpy.typing import NDArray
 
 from fl_sv import messages as words
 from fl_sv.coalitions import members_matrix
 from strategies.roster import Roster, check_arrays, to_numpy, to_record
+
+CACHE_BYTES = 1 << 20
 
 
 class CoalitionStrategy(Strategy):
@@ -62,17 +64,31 @@ class CoalitionStrategy(Strategy):
         missing = [company for company in self._sent_shapes if company not in contents]
         if missing:
             raise ValueError(f"{missing[0]} did not answer in round {server_round}")
-        sums: dict[str, Tensor] = {}
+        trained: dict[str, dict[str, NDArray[np.floating]]] = {}
         for company, content in contents.items():
             self.check_reply(company, content)
-            rows = torch.from_numpy(self.rows_of[company])
             for key, stack in to_numpy(content[words.ARRAYS]).items():
-                trained = torch.tensor(stack, dtype=torch.float64)
-                if key not in sums:
-                    sums[key] = trained.new_zeros(len(self.examples_C), stack.shape[1])
-                sums[key].index_add_(0, rows, trained.expand(len(rows), -1), alpha=self.roster.examples[company])
-        examples = torch.from_numpy(self.examples_C)[:, None]
-        return to_record({key: (total / examples).numpy().astype(self.dtype) for key, total in sums.items()}), None
+                trained.setdefault(key, {})[company] = stack
+        return to_record({key: self._mean(stacks) for key, stacks in trained.items()}), None
+
+    def _mean(self, stacks: Mapping[str, NDArray[np.floating]]) -> NDArray[np.floating]:
+        """(C, P) of every coalition from its members' (C_i, P), or (1, P) where all its models are the same.
+
+        A block of coalitions after the other, whose sums stay in the processor's cache.
+        """
+        n_params = next(iter(stacks.values())).shape[1]
+        mean_CP = np.empty((len(self.examples_C), n_params), dtype=self.dtype)
+        block = max(1, CACHE_BYTES // (8 * n_params))
+        for start in range(0, len(mean_CP), block):
+            end = min(start + block, len(mean_CP))
+            sum_BP = torch.zeros(end - start, n_params, dtype=torch.float64)
+            for company, stack in stacks.items():
+                first, last = np.searchsorted(self.rows_of[company], (start, end))
+                rows = torch.from_numpy(self.rows_of[company][first:last] - start)
+                part = torch.tensor(stack if len(stack) == 1 else stack[first:last], dtype=torch.float64)
+                sum_BP.index_add_(0, rows, part.expand(len(rows), -1), alpha=self.roster.examples[company])
+            mean_CP[start:end] = sum_BP / torch.from_numpy(self.examples_C[start:end, None])
+        return mean_CP
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

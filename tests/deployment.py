@@ -53,7 +53,7 @@ def own_files_config(folder: Path, base: Path = SMOKE, **training: int) -> Path:
         "validation": {"file": "validation.npz"},
     }
     content["training"].update(training)
-    content["coalitions"] = {"waves": 1}
+    content["coalitions"] = {"waves": 2}  # both in flight
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path

@@ -18,6 +18,7 @@ from fl_sv.rundir import RunDirectory, start_or_resume
 from fl_sv.settlement import Settlement
 from fl_sv.utilities import read_utilities
 from server.simulation import simulate
+from tests.runs import with_sections
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = (rundir.UTILITIES, rundir.VALUATION, rundir.PAYOUTS)
@@ -108,6 +109,18 @@ def test_ray_and_one_process_give_the_same_bytes(finished_run: Path, tmp_path: P
     directory, _ = run(load_config(ROOT / "configs" / "smoke.yaml"), tmp_path / "run", backend="ray")
     for name in TABLES:
         assert directory.file(name).read_bytes() == (finished_run / name).read_bytes()
+
+
+def test_threads_of_one_process_change_no_bit_even_of_modules_that_draw(tmp_path: Path) -> None:
+    dropout = "{kind: module, name: drops, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}"
+    text = GAME.replace("DATA", "{source: digits, partition: {kind: iid}}").replace("[Ash, Beech]", "[A, B, C, D, E]")
+    text = text.replace("[{kind: mlp, hidden: [3]}]", f"[{{kind: mlp, hidden: [4]}}, {dropout}]")
+    config = parse_config(f"{text}\ncoalitions: {{waves: 3}}\n", "game")
+    one, four = (
+        run(with_sections(config, compute={"workers": workers}), tmp_path / f"{workers}")[0] for workers in (1, 4)
+    )
+    for name in TABLES:
+        assert one.read_text(name) == four.read_text(name)
 
 
 def test_order_of_the_config_decides_rows_and_bits_and_nothing_else(tmp_path: Path) -> None:

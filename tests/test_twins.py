@@ -26,6 +26,7 @@ from server.inline import InlineGrid
 from server.job import Job, open_job
 from server.large import train_teacher
 from server.sweep import sweep_coalitions
+from server.turns import alone
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import Roster, to_numpy, to_record
 
@@ -67,7 +68,7 @@ def swept(job: Job) -> dict[str, np.ndarray]:
         for model in job.small
         for r in range(2)
     }
-    return to_numpy(job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None))
+    return to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None)))
 
 
 def one_coalition_in_plain_torch(config: Config, model: ModelSpec, replicate: int, coalition: int) -> torch.Tensor:
@@ -124,7 +125,7 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
     strategy = CoalitionStrategy(job.federation.roster, [5, 6, 7], "float64")
     key = words.stack_key(job.small[1].name, 0)
     initial = {key: job.small[1].initial_params(config.seed, 0)[None].numpy()}
-    stacks = to_numpy(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None))
+    stacks = to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None)))
     assert np.array_equal(stacks[key], swept[key][4:7])
 
 

@@ -5,6 +5,7 @@ Values are checked here as far as the configuration alone can tell; what needs t
 `fl_sv.plan`. Every number has an upper bound, so that no calibration allocates what `plan` would refuse.
 """
 
+import os
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
@@ -400,7 +401,7 @@ class Coalitions(Frozen):
     )
     stop: Stop | None = Field(None, description="with `sampled`: when there are enough coalitions")
     wave_megabytes: float = Field(
-        64.0, gt=0, le=1024, description="upper bound on one message of a wave, in MB; a crash loses one wave at most"
+        64.0, gt=0, le=1024, description="upper bound on one message of a wave, in MB; a crash loses two waves at most"
     )
     waves: int = Field(
         1, ge=1, le=100_000, description="smallest number of waves (of a step of a sample), so that a crash loses less"
@@ -481,7 +482,11 @@ class Compute(Frozen):
     """How the work is spread. `dtype` and `device` change results; `threads` and `chunk` at most their last digits."""
 
     workers: int | None = Field(
-        None, ge=1, le=4096, description="Ray actors that train companies side by side; the machine's cores without it"
+        None,
+        ge=1,
+        le=4096,
+        description="Ray actors, or threads of one process, that train companies side by side; the machine's cores "
+        "without it",
     )
     threads: int = Field(1, ge=1, le=256, description="threads of torch and BLAS in every process")
     chunk: int = Field(128, ge=1, le=65_536, description="models that are trained together as one stack")
@@ -492,6 +497,11 @@ class Compute(Frozen):
     max_hours: float = Field(
         24.0, gt=0, le=10_000, description="`run` refuses what `plan` expects to take longer, hours"
     )
+
+    @property
+    def at_once(self) -> int:
+        """Companies that train side by side where no cluster says how many."""
+        return self.workers or os.cpu_count() or 1
 
 
 class Faults(Frozen):
