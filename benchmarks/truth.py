@@ -1,7 +1,7 @@
 """Brute force of the large model on all coalitions, against what our law says and against what others would pay by.
 
     python -m benchmarks.truth [--json] [--full | --tasks TASK ...] [--seeds 0 1 2] [--processes 2]
-                               [--tables FOLDER] [--small-rate 2] [--picture FILE.svg]
+                               [--tables FOLDER] [--small-rate 0.5] [--picture FILE.svg]
 
 A game is a task and a seed (its partition, its defects). The small models, and then the large one, train on every
 coalition by the product's own sweep. The brute force, and the large runs that the law and the baselines are given, are

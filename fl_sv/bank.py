@@ -18,7 +18,6 @@ from torch.func import functional_call, grad, vmap
 from fl_sv.config.schema import Mlp
 from fl_sv.mlp import Delta, delta_of_rows, mlp_descend, mlp_gradients, mlp_outputs, mlp_targets, plain_delta
 from fl_sv.models import ModelSpec, row_loss
-from fl_sv.streams import torch_draws
 from fl_sv.training import Lesson, Recipe, batches_of, train
 
 Views = dict[str, Tensor]
@@ -111,7 +110,7 @@ def _train_modules(
 
     gradients = vmap(grad(mean_loss), in_dims=(0, *[None] * len(batches[0])), randomness="same")
     descend = _sgd(views, partial(gradients, views), recipe)
-    with torch_draws(recipe.torch_seed), torch.no_grad():
+    with model.drawing(recipe.torch_seed), torch.no_grad():
         for batch in batches:
             descend(*batch)
     return model.flatten(views)

@@ -1,7 +1,7 @@
 """The journal of a run: what has been finished, in one SQLite file, so that a killed run goes on where it was.
 
 A wave of coalitions, a round of the teacher or of other large runs, and a company's large run alone are each written in
-one transaction: `kill -9` at any moment loses at most the one in flight. Floats and arrays are stored exactly.
+one transaction: `kill -9` at any moment loses at most what is in flight. Floats and arrays are stored exactly.
 """
 
 import io

@@ -10,6 +10,7 @@ otherwise the noise of the initialisation would be paid out as an equal dole.
 import copy
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -94,6 +95,10 @@ class ModelSpec:
         module = copy.deepcopy(self.module).eval()
         nn.utils.vector_to_parameters(params_P.to(self.dtype).clone(), module.parameters())
         return module.requires_grad_(True)
+
+    def drawing(self, seed: int) -> AbstractContextManager[None]:
+        """The block in which the module trains: a user's may draw (dropout), and has torch's generator for itself."""
+        return torch_draws(seed) if isinstance(self.config, Module) else nullcontext()
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
         """(P,) parameters of the untrained model, a function of seed, replicate and size alone."""

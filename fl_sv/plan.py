@@ -13,7 +13,7 @@ import psutil
 
 from fl_sv.anchors import anchor_load
 from fl_sv.config import Config
-from fl_sv.config.schema import PublicRows
+from fl_sv.config.schema import Module, PublicRows
 from fl_sv.data import company_data, operator_data, public_rows
 from fl_sv.design import check_design, design_steps
 from fl_sv.errors import InputError
@@ -81,7 +81,8 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     on_ray = on_ray and bool(examples)
     sizes = [model.n_params for model in small]
     steps = design_steps(config)
-    waves = [wave for step in steps for wave in plan_waves(config, sizes, step.added)]
+    waves_by_step = [plan_waves(config, sizes, step.added) for step in steps]
+    waves = [wave for step in waves_by_step for wave in step]
     trained = len(steps[-1].coalitions) - 1
     deployed_extra = 0 if is_the_game(config.teacher.strategy) else 1
     large_runs = training.large_seeds + deployed_extra
@@ -102,10 +103,10 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
     listenings = len(steps) * bool(config.students)
     n_bytes += large_bytes * n * listenings
 
-    workers = config.compute.at_once
-    # Waves of small models, or one of large ones: float64 sums, records, messages under way.
-    in_flight = max(map(len, waves)) * per_coalition * min(IN_FLIGHT, len(waves))
-    widest = max(in_flight, anchors.widest * large_bytes)
+    workers = _workers(config, on_ray) if examples else 1
+    # Waves of small models, or one of large ones: averages, records, messages under way.
+    in_flight = max(sum(sorted(map(len, step))[-IN_FLIGHT:]) for step in waves_by_step)
+    widest = max(in_flight * per_coalition, anchors.widest * large_bytes)
     memory = (workers * on_ray + 1) * PROCESS_BYTES + widest * (6 + 4 * min(n, workers + 2)) + large_bytes * (8 + 4 * n)
     memory += int(_transfer_bytes(config, large.forward_flops))
     free = psutil.virtual_memory().available
@@ -141,6 +142,14 @@ def forecast(config: Config, examples: dict[str, int], *, on_ray: bool = True) -
         large_runs_of_other_coalitions=anchors.trainings,
         sweep_share_of_teacher_flops=small_flops / (large.forward_flops * large_runs),
     )
+
+
+def _workers(config: Config, on_ray: bool) -> int:
+    """Companies that train side by side on this machine. In one process users' modules train one after the other."""
+    if on_ray:
+        return config.compute.at_once
+    models = (*config.models.small, config.models.large)
+    return 1 if any(isinstance(model, Module) for model in models) else config.compute.threads_at_once
 
 
 def _training_seconds(

@@ -13,7 +13,9 @@ from fl_sv.ledger import newest, read_ledger
 from fl_sv.payouts import allocate, money
 from fl_sv.pot_words import payment_words
 from fl_sv.publish import PAYOUTS, read_companies, rules_of
+from fl_sv.reach import reach_remarks
 from fl_sv.rundir import RunDirectory
+from fl_sv.utilities import read_utilities
 from fl_sv.valuation import Valuation
 
 WIDTH = 110
@@ -87,7 +89,8 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
             console.print(f"  {objection}")
     records = read_ledger(run)
     utility = newest(records, "models").body["deployed_utility"]
-    for words in (*payment_words(run.config, rules_of(paid), utility), *law["remarks"]):
+    table = read_utilities(run.file(rundir.UTILITIES), run.config.companies)
+    for words in (*payment_words(run.config, rules_of(paid), utility), *law["remarks"], *reach_remarks(table)):
         console.print(words)
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fl_sv.config import Config
 from fl_sv.models import ModelSpec, row_loss
-from fl_sv.streams import stream, stream_seed, torch_draws
+from fl_sv.streams import stream, stream_seed
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train(
     optimiser = torch.optim.SGD(
         parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    with torch_draws(recipe.torch_seed):
+    with model.drawing(recipe.torch_seed):
         for x_B, *said in batches_of(x, y, recipe, lesson):
             optimiser.zero_grad()
             loss = loss_of(module(x_B), *said).mean()

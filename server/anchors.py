@@ -31,13 +31,13 @@ def measure_anchors(job: Job) -> list[int]:
         job.keep(job.validation.untrained(job.large, replicate)[1])
     ends = [EMPTY, grand(job.config.n_companies)]
     first = design_steps(job.config)[0].coalitions
-    alone = anchors.alone(job.config, job.table(first, ends).mean_losses(job.small[-1].name))
-    if alone:
-        _train_alone(job, alone)
-    together = anchors.chosen_together(job.config, job.table(first, ends + alone), job.sizes, job.examples)
+    singles = anchors.alone(job.config, job.table(first, ends).mean_losses(job.small[-1].name))
+    if singles:
+        _train_alone(job, singles)
+    together = anchors.chosen_together(job.config, job.table(first, ends + singles), job.sizes, job.examples)
     if together:
         _train_together(job, together)
-    return ends + alone + together
+    return ends + singles + together
 
 
 def _train_alone(job: Job, coalitions: list[int]) -> None:

@@ -69,11 +69,11 @@ class Federation:
     ) -> Work[list[Message]]:
         """The usable reply to every message, in no particular order.
 
-        It yields when messages are on their way. A reply is usable when it carries no error and `check(company,
-        content)` raises no ValueError. `what` says in error messages what was being done; `on_reply` is called once for
-        each usable reply, `before_retry` with the companies that are about to be asked again; a company has at least
-        `least_seconds` to answer, whatever the config says. Raises CompanyFailed when a company fails every try,
-        WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
+        It yields when messages are on their way; `server.turns` drives it. A reply is usable when it carries no error
+        and `check(company, content)` raises no ValueError. `what` says in error messages what was being done;
+        `on_reply` is called once for each usable reply, `before_retry` with the companies that are about to be asked
+        again; a company has at least `least_seconds` to answer, whatever the config says. Raises CompanyFailed when a
+        company fails every try, WorkerDied when the simulation lost an actor, Interrupted when asked to stop.
         """
         pending = {self.roster.company_of(message.metadata.dst_node_id): message for message in messages}
         usable: list[Message] = []
@@ -104,6 +104,8 @@ class Federation:
 
     def _send(self, messages: dict[str, Message], timeout: float) -> Work[dict[str, Message]]:
         """Replies by company; those that do not come within `timeout` seconds, or are lost, are left out.
+
+        The time begins when they are waited for, since a company may have another wave's message to answer first.
 
         Flower forgets a message whose node is killed and started again between two looks of ours, so that it never
         seems offline: such a node is told by the time of its activation. Its message is given up then, and sent again

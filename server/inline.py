@@ -1,5 +1,6 @@
 """Flower's Grid in one process: the same server app, strategies and client app, without Ray or a network."""
 
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Lock
@@ -19,11 +20,14 @@ CLIENT_RAISED = 2  # Flower's error code for an exception in the client app
 SERVER_NODE = 1  # Flower's id for the server itself
 PATIENCE_SECONDS = 0.5  # a look at the replies waits so long for the last one
 
+Desk = deque[tuple[Message, Future[Message]]]  # what a company has to answer
+
 
 class InlineGrid(Grid):
     """Runs the client app for every message that is pushed, in `workers` threads; replies wait to be pulled.
 
-    As on a machine of its own, a company works at one message at a time. Leaving the block waits for what is under way.
+    As on a machine of its own, a company works at one message at a time, in the order in which they came; no thread
+    waits for it. Leaving the block waits for what is under way, unless an exception leaves it.
     """
 
     def __init__(self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1) -> None:
@@ -40,15 +44,20 @@ class InlineGrid(Grid):
             )
             for number in partitions
         }
-        self._at_work = {node_id: Lock() for node_id in self._contexts}
         self._executor = ThreadPoolExecutor(workers, "company")
+        self._desks: dict[int, Desk] = {node_id: deque() for node_id in self._contexts}
+        self._lock = Lock()  # of the desks
         self._replies: dict[str, Future[Message]] = {}
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(cancel_futures=True)
+    def __exit__(self, exception: type[BaseException] | None, *_: object) -> None:
+        with self._lock:
+            for desk in self._desks.values():
+                while len(desk) > 1:
+                    desk.pop()
+        self._executor.shutdown(wait=exception is None, cancel_futures=True)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self._contexts)
@@ -61,8 +70,13 @@ class InlineGrid(Grid):
         for message in messages:
             identifier = str(uuid4())
             message.metadata.__dict__["_message_id"] = identifier  # as Flower's own in-memory grid does
-            self._replies[identifier] = self._executor.submit(self._run, message)
+            self._replies[identifier] = reply = Future()
             identifiers.append(identifier)
+            with self._lock:
+                desk = self._desks[message.metadata.dst_node_id]
+                desk.append((message, reply))
+                if len(desk) == 1:
+                    self._executor.submit(self._answer, message.metadata.dst_node_id)
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -75,11 +89,21 @@ class InlineGrid(Grid):
         wait([self._replies[identifier] for identifier in pushed], timeout)
         return self.pull_messages(pushed)
 
-    def _run(self, message: Message) -> Message:
-        node_id = message.metadata.dst_node_id
+    def _answer(self, node_id: int) -> None:
+        """The company works at the first message on its desk, and then goes to the end of the queue with the next."""
+        message, reply = self._desks[node_id][0]
         try:
-            with self._at_work[node_id]:
-                return self._client_app(message, self._contexts[node_id])
+            reply.set_result(self._run(message))
+        except BaseException as error:  # a test's, or an exit: it is the server's to raise
+            reply.set_exception(error)
+        with self._lock:
+            self._desks[node_id].popleft()
+            if self._desks[node_id]:
+                self._executor.submit(self._answer, node_id)
+
+    def _run(self, message: Message) -> Message:
+        try:
+            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
         except Exception as error:  # what a SuperNode reports, whatever the client app raised
             return Message(Error(code=CLIENT_RAISED, reason=str(error)), reply_to=message)
 

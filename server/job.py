@@ -71,7 +71,7 @@ class Job:
     ) -> Work[ArrayRecord]:
         """Flower's training loop from `first_round` to the last, with every message answered or the run stopped.
 
-        It yields when a round's messages are on their way.
+        It yields when a round's messages are on their way; `server.turns` drives it.
         """
         for server_round in range(first_round, self.config.training.rounds + 1):
             messages = strategy.configure_train(server_round, arrays, ConfigRecord(), self.federation.grid)

@@ -41,8 +41,7 @@ def simulate(
 
     _quieten(progress.detail == "verbose")
     if backend == "inline":
-        workers = 1 if config.compute.device.startswith("cuda") else config.compute.at_once
-        with InlineGrid(companies, range(config.n_companies), workers) as grid:
+        with InlineGrid(companies, range(config.n_companies), config.compute.threads_at_once) as grid:
             return work(grid)
     return _with_restarts(config, work, progress, companies)
 

@@ -16,14 +16,18 @@ def in_turns(works: Iterable[Work[Result]]) -> list[Result]:
     works = list(works)
     results: dict[int, Result] = {}
     waiting = deque(enumerate(works))
-    while waiting:
-        number, work = waiting.popleft()
-        try:
-            next(work)
-        except StopIteration as end:
-            results[number] = end.value
-        else:
-            waiting.append((number, work))
+    try:
+        while waiting:
+            number, work = waiting.popleft()
+            try:
+                next(work)
+            except StopIteration as end:
+                results[number] = end.value
+            else:
+                waiting.append((number, work))
+    finally:  # what one raises ends the others
+        for _, work in waiting:
+            work.close()
     return [results[number] for number in range(len(works))]
 
 

@@ -27,7 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
     yield
     if "PYTEST_XDIST_WORKER" in os.environ:  # two Rays at once on one machine may take each other's ports, and die
-        assert all(item.nodeid.endswith(f"@{_group(item)}") for item in items), "xdist does not know the groups"
+        grouped = all(item.nodeid.endswith(f"@{_group(item)}") for item in items)
+        assert grouped, "several workers need --dist loadgroup, and a pytest whose names of tests xdist can change"
 
 
 def _group(item: pytest.Item) -> str:

@@ -8,7 +8,11 @@ from server.turns import Work, alone, in_turns
 def work(name: str, rounds: int, seen: list[str]) -> Work[str]:
     for number in range(rounds):
         seen.append(f"{name}{number} sent")
-        yield
+        try:
+            yield
+        except GeneratorExit:
+            seen.append(f"{name} ended")
+            raise
         seen.append(f"{name}{number} averaged")
     return name
 
@@ -41,4 +45,4 @@ def test_what_one_raises_ends_the_others() -> None:
     seen: list[str] = []
     with pytest.raises(ValueError, match="a company failed"):
         in_turns([fails(), work("b", 9, seen)])
-    assert seen == ["b0 sent"]
+    assert seen == ["b0 sent", "b ended"]

@@ -27,6 +27,7 @@ from server.job import Job, open_job
 from server.large import train_teacher
 from server.sweep import sweep_coalitions
 from server.turns import alone
+from strategies import coalitions
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import Roster, to_numpy, to_record
 
@@ -109,9 +110,9 @@ def test_sweep_equals_plain_torch_for_every_coalition(job: Job, swept: dict[str,
     for model in job.small:
         for replicate in range(2):
             for row, coalition in enumerate(COALITIONS):
-                alone = one_coalition_in_plain_torch(job.config, model, replicate, coalition)
+                single = one_coalition_in_plain_torch(job.config, model, replicate, coalition)
                 together = swept[words.stack_key(model.name, replicate)][row]
-                assert np.abs(together - alone.numpy()).max() <= 1e-9, (model.name, replicate, coalition)
+                assert np.abs(together - single.numpy()).max() <= 1e-9, (model.name, replicate, coalition)
 
 
 def test_sweep_equals_flowers_fedavg_of_the_members_for_every_coalition(job: Job, swept: dict[str, np.ndarray]) -> None:
@@ -127,6 +128,18 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
     initial = {key: job.small[1].initial_params(config.seed, 0)[None].numpy()}
     stacks = to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None)))
     assert np.array_equal(stacks[key], swept[key][4:7])
+
+
+@pytest.mark.parametrize("n_bytes", [1, 1 << 30])
+def test_blocks_of_the_average_change_no_bit(
+    n_bytes: int, config: Config, job: Job, swept: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalitions, "CACHE_BYTES", n_bytes)  # one coalition a block, and all in one
+    strategy = CoalitionStrategy(job.federation.roster, list(COALITIONS), "float64")
+    key = words.stack_key(job.small[1].name, 1)
+    initial = {key: job.small[1].initial_params(config.seed, 1)[None].numpy()}
+    stacks = to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "other blocks", lambda *_: None)))
+    assert np.array_equal(stacks[key], swept[key])
 
 
 def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:

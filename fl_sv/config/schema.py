@@ -503,12 +503,22 @@ class Compute(Frozen):
         """Companies that train side by side where no cluster says how many."""
         return self.workers or os.cpu_count() or 1
 
+    @property
+    def threads_at_once(self) -> int:
+        """The same in one process: on a GPU one after the other, for its memory is one."""
+        return 1 if self.device.startswith("cuda") else self.at_once
+
 
 class Faults(Frozen):
     """What is tried before a run stops. A missing reply is never averaged over."""
 
     retries: int = Field(2, ge=0, le=100, description="times a message is sent again to a company that failed it")
-    timeout_seconds: float = Field(3600.0, gt=0, le=1e6, description="seconds a company has for one message")
+    timeout_seconds: float = Field(
+        3600.0,
+        gt=0,
+        le=1e6,
+        description="seconds a company has for one message, with the time that it waits for a worker in a simulation",
+    )
     restarts: int = Field(2, ge=0, le=100, description="times the simulation is started again after a worker died")
 
 

@@ -7,6 +7,7 @@ from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, 
 from fl_sv.law.alarms import code_of
 from fl_sv.payouts import pot_cents
 from fl_sv.pot_words import divides_another
+from fl_sv.reach import reach_remarks
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.tables import Tables
 from fl_sv.report.wording import CHECKS, NEEDS, counted, enumerated, large_runs_needed, percent, sentence_case
@@ -99,7 +100,11 @@ def overlapping(companies: tuple[CompanyValue, ...]) -> list[tuple[str, ...]]:
 def remarks(tables: Tables) -> tuple[str, ...]:
     """Audit lines: they block nothing."""
     same_rows = twins(tables.evidence.fingerprints)
-    found = [*tables.law.remarks, *(same_rows or ["No two companies registered exactly the same rows."])]
+    found = [
+        *tables.law.remarks,
+        *reach_remarks(tables.evidence.table),
+        *(same_rows or ["No two companies registered exactly the same rows."]),
+    ]
     found += [
         f"Put in on purpose, for this study: {_defect(corruption)} (config.yaml)."
         for corruption in tables.evidence.config.data.corruptions
