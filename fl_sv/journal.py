@@ -157,7 +157,9 @@ class Journal:
         insert = "INSERT INTO company VALUES (?, ?, ?)"
         self._write([(insert, (name, *entry)) for name, entry in holders.items() if name not in before])
 
-    def add_cost(self, stage: str, *, seconds: float, company_seconds: float, n_bytes: int, flops: float) -> None:
+    def add_cost(
+        self, stage: str, *, seconds: float = 0.0, company_seconds: float = 0.0, n_bytes: int = 0, flops: float = 0.0
+    ) -> None:
         self._write([("INSERT INTO cost VALUES (?, ?, ?, ?, ?)", (stage, seconds, company_seconds, n_bytes, flops))])
 
     def costs(self) -> dict[str, dict[str, float]]:

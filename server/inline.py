@@ -15,6 +15,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fl_sv import messages as words
+from fl_sv.machine import use_threads
 
 CLIENT_RAISED = 2  # Flower's error code for an exception in the client app
 SERVER_NODE = 1  # Flower's id for the server itself
@@ -26,11 +27,14 @@ Desk = deque[tuple[Message, Future[Message]]]  # what a company has to answer
 class InlineGrid(Grid):
     """Runs the client app for every message that is pushed, in `workers` threads; replies wait to be pulled.
 
+    Each of them computes with `threads` threads of torch and BLAS, which they must be told one by one: until a thread
+    is, its matrix products take all cores, and give other last digits.
+
     As on a machine of its own, a company works at one message at a time, in the order in which they came; no thread
     waits for it. Leaving the block waits for what is under way, unless an exception leaves it.
     """
 
-    def __init__(self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1) -> None:
+    def __init__(self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1, threads: int = 1) -> None:
         # Every Message is stamped with the process's identity, which Flower's own runtimes set before a server app.
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
@@ -44,7 +48,7 @@ class InlineGrid(Grid):
             )
             for number in partitions
         }
-        self._executor = ThreadPoolExecutor(workers, "company")
+        self._executor = ThreadPoolExecutor(workers, "company", initializer=use_threads, initargs=(threads,))
         self._desks: dict[int, Desk] = {node_id: deque() for node_id in self._contexts}
         self._lock = Lock()  # of the desks
         self._replies: dict[str, Future[Message]] = {}

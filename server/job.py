@@ -89,7 +89,7 @@ class Job:
         return BACKWARD_AND_FORWARD * model.forward_flops * rows * self.config.training.local_epochs * rounds
 
     @contextmanager
-    def costed(self, stage: str, flops: float) -> Iterator[None]:
+    def costed(self, stage: str, flops: float = 0.0) -> Iterator[None]:
         """Enters the block's wall time, the companies' time and the traffic into the journal, under `stage`."""
         traffic = self.federation.traffic
         started, before = time.perf_counter(), replace(traffic)

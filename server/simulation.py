@@ -41,7 +41,8 @@ def simulate(
 
     _quieten(progress.detail == "verbose")
     if backend == "inline":
-        with InlineGrid(companies, range(config.n_companies), config.compute.threads_at_once) as grid:
+        compute = config.compute
+        with InlineGrid(companies, range(config.n_companies), compute.threads_at_once, compute.threads) as grid:
             return work(grid)
     return _with_restarts(config, work, progress, companies)
 

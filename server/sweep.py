@@ -53,7 +53,7 @@ def sweep_coalitions(job: Job, step: Step) -> None:
         numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
         for start in range(0, len(numbered), IN_FLIGHT):
             together = numbered[start : start + IN_FLIGHT]
-            with job.costed("sweep", sum(_flops(job, coalitions) for _, coalitions in together)):
+            with job.costed("sweep"):
                 in_turns(
                     _run_wave(job, number, coalitions, f"wave {waves.index(coalitions) + 1} of {len(waves)}", bar)
                     for number, coalitions in together
@@ -87,6 +87,7 @@ def _run_wave(job: Job, number: int, coalitions: list[int], place: str, bar: Bar
     stacks = yield from _train(job, coalitions, what, bar)
     scores, wave = _score(job, coalitions, stacks, what)
     job.journal.add_wave(number, scores, wave)
+    job.journal.add_cost("sweep", flops=_flops(job, coalitions))  # at once: the other wave may fail yet
 
 
 def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]:

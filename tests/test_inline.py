@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
+from threadpoolctl import threadpool_info
 
 from server.inline import InlineGrid
 
@@ -73,6 +75,20 @@ def test_as_many_companies_work_at_once_as_there_are_workers(office: Office) -> 
         assert sorted(office.begun) == [(2, 0), (3, 0)]
         for event in office.may_answer.values():
             event.set()
+
+
+def test_every_worker_computes_with_the_threads_that_it_is_told_from_its_first_message_on() -> None:
+    seen: list[int] = []
+
+    def company(message: Message, _: Context) -> Message:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+        return Message(RecordDict(), reply_to=message)
+
+    torch.ones(1)  # torch's pool is there before anybody looks
+    with InlineGrid(company, range(3), workers=3, threads=3) as companies:  # type: ignore[arg-type]
+        replies = companies.send_and_receive(sent((2, 0), (3, 0), (4, 0)))
+    assert len(list(replies)) == 3
+    assert seen and set(seen) == {3}
 
 
 def test_an_exception_leaves_at_once_and_what_was_waiting_is_never_begun(office: Office) -> None:
