@@ -210,7 +210,14 @@ def _sweep(tables: Tables) -> Step:
     trained = Counter(model for model, _, coalition in evidence.table.planned if coalition != EMPTY)
     coalitions = len({coalition for model, _, coalition in evidence.table.planned if model == small[-1]})
     total = sum(trained[model] for model in small)
-    sizes = enumerated([f"{model} ({evidence.sizes[model]:,} parameters)" for model in small])
+    common = evidence.config.training.learning_rate
+    rates = [_rate(model.learning_rate, common) for model in evidence.config.models.small]
+    sizes = enumerated(
+        [
+            f"{model} ({evidence.sizes[model]:,} parameters, learning rate {rate})"
+            for model, rate in zip(small, rates, strict=True)
+        ]
+    )
     n = evidence.config.n_companies
     if evidence.config.coalitions.design == "all":
         title = "Small models on every coalition"
