@@ -1,7 +1,8 @@
 """How far the small models learned. The law carries their losses to the large model, best where both learned as far."""
 
-from fl_sv.coalitions import EMPTY, grand
-from fl_sv.utilities import UtilityTable
+from collections.abc import Sized
+
+from fl_sv.valuation import Valuation
 
 AS_FAR = (0.95, 1.05)  # of the large model's gain
 # benchmarks.truth on digits: error of the values in %, with the singletons as large runs. Nine games (seeds 3 to 5)
@@ -10,16 +11,17 @@ BEHIND, CAUGHT_UP = 4.1, 2.9
 AHEAD, HELD_BACK = 7.5, 3.7
 
 
-def reach_remarks(table: UtilityTable) -> tuple[str, ...]:
+def reach_remarks(valuation: Valuation, large: str, anchors: Sized) -> tuple[str, ...]:
     """A remark where the largest small model gained clearly less or more with all companies than the large one did.
 
-    A gain is how much of its untrained loss a model lost. There is nothing to say where the large model was trained on
-    all coalitions that the small ones were, for then nothing is predicted.
+    A gain is how much of its untrained loss a model lost; it is what the model's values sum to. large: the large
+    model's name; anchors: the coalitions at which it was measured. If these are all, nothing is predicted, and there is
+    nothing to say.
     """
-    *_, small, large = table.models
-    gained, gain = (_gain(table, model) for model in (small, large))
+    small, gain = valuation.small_model, valuation.utility_grand - valuation.utility_empty
+    gained = sum(company.small_value for company in valuation.companies)
     low, high = AS_FAR
-    if gain <= 0 or low * gain <= gained <= high * gain or table.coalitions(small) == table.coalitions(large):
+    if gain <= 0 or low * gain <= gained <= high * gain or len(anchors) == 1 << len(valuation.companies):
         return ()
     if gained < gain:
         rate, games, place, error, better = "higher", "nine", "behind", BEHIND, CAUGHT_UP
@@ -31,8 +33,3 @@ def reach_remarks(table: UtilityTable) -> tuple[str, ...]:
         f"{rate} learning_rate of their own (models.small; twice or half). On {games} games of digits the values were "
         f"off by {error} % where they were {place} and by {better} % where they learned as far (docs/benchmarks.md).",
     )
-
-
-def _gain(table: UtilityTable, model: str) -> float:
-    losses = table.mean_losses(model)
-    return losses[EMPTY] - losses[grand(len(table.companies))]

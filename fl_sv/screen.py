@@ -15,7 +15,6 @@ from fl_sv.pot_words import payment_words
 from fl_sv.publish import PAYOUTS, read_companies, rules_of
 from fl_sv.reach import reach_remarks
 from fl_sv.rundir import RunDirectory
-from fl_sv.utilities import read_utilities
 from fl_sv.valuation import Valuation
 
 WIDTH = 110
@@ -76,10 +75,10 @@ def _render(run: RunDirectory, console: Console) -> None:
     if _console(width=10_000).measure(table).maximum > console.width:  # amounts are never cut off
         table.columns = [column for column in table.columns if str(column.header) not in SPARE]
     console.print(table)
-    _print_state(run, console, paid)
+    _print_state(run, console, paid, valuation)
 
 
-def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> None:
+def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any], valuation: Valuation) -> None:
     law = json.loads(run.read_text(rundir.LAW))
     if paid["payable"]:
         console.print(f"Payable. Law: {law['name']}.")
@@ -89,8 +88,8 @@ def _print_state(run: RunDirectory, console: Console, paid: dict[str, Any]) -> N
             console.print(f"  {objection}")
     records = read_ledger(run)
     utility = newest(records, "models").body["deployed_utility"]
-    table = read_utilities(run.file(rundir.UTILITIES), run.config.companies)
-    for words in (*payment_words(run.config, rules_of(paid), utility), *law["remarks"], *reach_remarks(table)):
+    reach = reach_remarks(valuation, [*law["sizes"]][-1], law["anchors"])
+    for words in (*payment_words(run.config, rules_of(paid), utility), *law["remarks"], *reach):
         console.print(words)
     if law["untested"]:
         console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")

@@ -102,7 +102,7 @@ def remarks(tables: Tables) -> tuple[str, ...]:
     same_rows = twins(tables.evidence.fingerprints)
     found = [
         *tables.law.remarks,
-        *reach_remarks(tables.evidence.table),
+        *reach_remarks(tables.valuation, tables.evidence.table.models[-1], tables.law.anchors),
         *(same_rows or ["No two companies registered exactly the same rows."]),
     ]
     found += [
