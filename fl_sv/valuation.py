@@ -84,14 +84,15 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
     sizes: parameters of every model; examples: rows of every company. Raises InputError when a training is missing.
     """
     *small, large = table.models
-    losses_CM = np.stack([_losses(table, model) for model in small], axis=1)
+    losses_RCM = np.stack([table.loss_by_seed(model) for model in small], axis=2)
+    losses_CM = losses_RCM.mean(axis=0)
     coalitions = table.coalitions(small[-1])
     law = fit_law(
         losses_CM if len(coalitions) == 1 << config.n_companies else dict(zip(coalitions, losses_CM, strict=True)),
         table.mean_losses(large),
         sizes=[sizes[model] for model in table.models],
         examples=[examples[company] for company in config.companies],
-        seed_std=_seed_std(table, small),
+        by_seed=losses_RCM if len(losses_RCM) > 1 else None,
         level=config.values.level,
     )
     alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
@@ -170,14 +171,6 @@ def _with_names(alarm: str, companies: Sequence[str]) -> str:
 
 def _losses(table: UtilityTable, model: str) -> NDArray[np.float64]:
     return np.array(list(table.mean_losses(model).values()))
-
-
-def _seed_std(table: UtilityTable, small: list[str]) -> NDArray[np.float64] | None:
-    """(M,) standard deviation over seeds of one small run, pooled over the trained coalitions; None with one seed."""
-    losses = [table.loss_by_seed(model)[:, 1:] for model in small]
-    if len(losses[0]) < 2:
-        return None
-    return np.array([math.sqrt(loss_RC.var(axis=0, ddof=1).mean()) for loss_RC in losses])
 
 
 def _order(

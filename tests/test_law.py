@@ -240,6 +240,52 @@ def test_seed_noise_widens_the_intervals() -> None:
     assert (noisy.high - noisy.low > quiet.high - quiet.low).all()
 
 
+def noisy_seeds(small_CM: np.ndarray, std: float, seeds: int = 4) -> np.ndarray:
+    """(R, C, M): the seeds lie around small_CM, the ends stay where they are."""
+    noise_RCM = np.random.default_rng(0).normal(0, std, (seeds, *small_CM.shape))
+    noise_RCM[:, [0, -1]] = 0
+    return small_CM + noise_RCM
+
+
+def test_the_ladder_goes_on_as_far_as_seeds_agree_on_its_last_step() -> None:
+    """The last step is noise, the large model the largest small one: what is carried on is off by several steps."""
+    small_CM, _ = smooth_game()
+    small_CM = small_CM[:, [2, 2, 2]]
+    small_RCM = noisy_seeds(small_CM, 0.05)
+    mean_CM, large = small_RCM.mean(axis=0), ends(small_CM[:, 0])
+    blind = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16])
+    told = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16], by_seed=small_RCM[:, :, 1:])
+    assert told.parameters["slope"] < 0.5 * blind.parameters["slope"]
+    true_N = shapley(-small_CM[:, 0])
+    assert relative_error(told.shapley().values, true_N) < 0.7 * relative_error(blind.shapley().values, true_N)
+
+
+def test_seeds_that_agree_change_nothing() -> None:
+    small_CM, large_C = smooth_game()
+    small_RCM = np.stack([small_CM, small_CM])
+    blind = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.0)
+    told = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
+    assert np.array_equal(told.predict(), blind.predict())
+    assert told.diagnostics == blind.diagnostics | {"D3 steadiness": 1.0}
+
+
+def test_the_spread_of_the_seeds_is_taken_from_them() -> None:
+    small_CM, large_C = smooth_game()
+    small_RCM = noisy_seeds(small_CM, 0.01)
+    std_M = np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
+    told = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
+    assert told.diagnostics["D5 range_over_seed_std"] == pytest.approx((small_CM[0, 2] - small_CM[-1, 2]) / std_M[2])
+
+
+def test_a_ladder_that_turns_back_is_not_gone_on_with() -> None:
+    small_CM, large_C = smooth_game()
+    turning_CM = small_CM[:, [0, 2, 1]]
+    law = fit_law(turning_CM, ends(large_C), sizes=[1, 2, 4, 8])
+    assert law.name == "affine"
+    assert np.array_equal(law.predict(), fit_law(turning_CM[:, -1], ends(large_C)).predict())
+    assert "the law does not go on with them" in law.alarms[0]
+
+
 def test_the_law_needs_no_torch() -> None:
     code = "import sys; from fl_sv.law import fit_law; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -277,6 +323,10 @@ LARGE = {0: 2.0, 3: 0.5}
         ({"examples": [1.0, 0.0]}, "examples must be positive"),
         ({"seed_std": -1.0}, "seed_std must not be negative"),
         ({"seed_std": [0.1, 0.1]}, "seed_std has the shape"),
+        ({"by_seed": [SMALL]}, r"by_seed has the shape \(1, 4\)"),
+        ({"by_seed": [SMALL[:3], SMALL[:3]]}, r"here \(R, 4, 1\)"),
+        ({"by_seed": [SMALL, [2.0, 1.5, 1.4, 1.1]]}, "by_seed does not belong to small"),
+        ({"by_seed": [SMALL, [2.0, 1.5, 1.4, float("nan")]]}, "by_seed does not belong to small"),
         ({"level": 1.0}, "level is 1.0"),
     ],
 )

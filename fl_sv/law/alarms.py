@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from fl_sv.law.amplitude import noise_of
-from fl_sv.law.families import Game
+from fl_sv.law.families import TURNING, Game
 from fl_sv.law.inputs import LawData
 from fl_sv.law.posterior import covariance_of_runs, left_out
 from fl_sv.law.process import variance
@@ -34,7 +34,7 @@ ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
 MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
 DRAWS = 2000
 LEAST_RANK, LEAST_RANGE = 0.90, 10.0
-TURNING, GROWING, FARTHEST = -0.2, 1.5, 5.0
+GROWING, FARTHEST = 1.5, 5.0
 # Share of the way from the grand coalition's loss down to zero at which the ladder may put another coalition, and share
 # of the coalitions on which the small model may be as good as with all companies. On 63 games without a defect the
 # largest were 0.58, and 0.60 but for one game of wild seeds.
@@ -141,6 +141,8 @@ def ladder(evidence: Evidence) -> Finding | None:
     figures = {}
     if retention is not None:
         figures["retention"] = retention
+    if evidence.game.steadiness is not None:
+        figures["steadiness"] = evidence.game.steadiness
     if len(evidence.progress_A) >= evidence.data.n_companies and not law.increasing:
         shift_P = (evidence.choice.prior.theta_P - law.prior_P) / law.prior_std_P
         worst = int(np.argmax(np.abs(shift_P)))
@@ -151,7 +153,7 @@ def ladder(evidence: Evidence) -> Finding | None:
                 f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f} standard deviations "
                 f"from where the small sizes lead (allowed {FARTHEST})",
             )
-    if not figures:
+    if not figures.keys() - {"steadiness"}:
         return None
     lowest, coalition = _lowest(evidence)
     figures["share_of_way_to_zero"] = lowest
@@ -167,7 +169,8 @@ def ladder(evidence: Evidence) -> Finding | None:
     return Finding(
         figures,
         f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step before "
-        f"(allowed {TURNING} to {GROWING}), so nothing can be said about the next",
+        f"(allowed {TURNING} to {GROWING}), so nothing can be said about the next"
+        f"{', and the law does not go on with them' if retention < TURNING else ''}",
     )
 
 

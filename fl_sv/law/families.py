@@ -12,7 +12,10 @@ progress passes through both free anchors. Large loss: L(S) = L(empty) - P(S) (L
 affine and power increase strictly in the small loss; the ladders do not: two coalitions with equal loss at size M
 may have come from different losses at size M - 1.
 
-Shapes: N companies, C coalitions, M small sizes, P parameters of a law.
+A ladder goes on as far as its last step is one: as far as seeds agree on it, and not at all where the steps turn back.
+What the seeds of training make of a step would be carried on as well, several steps far.
+
+Shapes: N companies, C coalitions, M small sizes, R seeds, P parameters of a law.
 """
 
 from collections.abc import Callable
@@ -27,6 +30,8 @@ from fl_sv.law.inputs import LawData
 # benchmarks.truth (four steps). The large game goes on along the ladder's last step by about as much as if every
 # further step were seven tenths of the one before; what the retention of the ladder itself says adds nothing to that.
 SHRINKING, SLOPE_STD = 0.7, 0.3
+# Retentions below this: two steps of pure noise have -0.5, for they share the size between them.
+TURNING = -0.2
 CURVATURE, CURVATURE_STD = 0.1, 0.15
 # Beyond these bounds of log kappa a power is a step at one of its ends.
 STEEPEST = 1.5
@@ -41,7 +46,8 @@ class Game:
     progress_CM; unit: the loss that is one unit of the large game's progress, `end` its progress at the grand
     coalition (1, but 0 when the large model learns nothing); reach: distance from the largest small size to the large
     one in steps of the ladder (log size); retention: slope of progress over the last step relative to the step before
-    (None with fewer than three sizes); fault: why only the affine law can be fitted, None if all can.
+    (None with fewer than three sizes); steadiness: share of the last step that is no seed noise (None if not known);
+    fault: why only the affine law can be fitted, None if all can.
     """
 
     progress_CM: NDArray[np.float64]
@@ -51,6 +57,7 @@ class Game:
     end: float
     reach: float
     retention: float | None
+    steadiness: float | None
     fault: str | None
 
 
@@ -91,6 +98,7 @@ def game_of(data: LawData) -> Game:
         end=end,
         reach=float(step_M[-1] / step_M[-2]) if n_sizes > 1 else 1.0,
         retention=_retention(progress_CM, step_M) if n_sizes > 2 else None,
+        steadiness=_steadiness(data.small_RCM) if n_sizes > 1 and data.small_RCM is not None else None,
         fault=fault,
     )
 
@@ -113,9 +121,11 @@ def families(game: Game) -> dict[str, Family]:
             lambda theta_P: power(p_C, theta_P[0], game.loss_empty, game.loss_grand),
         ),
     ]
-    if game.progress_CM.shape[1] > 1:
+    turns_back = game.retention is not None and game.retention < TURNING
+    if game.progress_CM.shape[1] > 1 and not turns_back:
         step_C = p_C - game.progress_CM[:, -2]
         slope = SHRINKING * (1 - SHRINKING**game.reach) / (1 - SHRINKING)
+        slope *= 1.0 if game.steadiness is None else game.steadiness
         laws.append(
             Family(
                 "ladder",
@@ -156,6 +166,19 @@ def power(
     relative_C = np.maximum(relative_C, 0.02 * min(1.0, end))
     curve_C: NDArray[np.float64] = (1 - relative_C**kappa) / (1 - end**kappa)
     return curve_C
+
+
+def _steadiness(small_RCM: NDArray[np.float64]) -> float:
+    """1 - (squared standard error of the mean step) / (its square), both summed over coalitions; at least 0."""
+    gain_RM = small_RCM[:, 0] - small_RCM[:, -1]
+    if (np.abs(gain_RM[:, -2:]) <= FLAT * np.abs(small_RCM[:, :, -2:]).max(axis=1)).any():
+        return 0.0
+    progress_RCM = (small_RCM[:, :1, -2:] - small_RCM[:, :, -2:]) / gain_RM[:, None, -2:]
+    step_RC = progress_RCM[:, :, 1] - progress_RCM[:, :, 0]
+    step_C = step_RC.mean(axis=0)
+    seeds = len(step_RC)
+    moved, noise = float(step_C @ step_C), float(((step_RC - step_C) ** 2).sum()) / (seeds * (seeds - 1))
+    return max(0.0, 1 - noise / moved) if moved > 0 else 0.0
 
 
 def _retention(progress_CM: NDArray[np.float64], step_M: NDArray[np.float64]) -> float:

@@ -160,6 +160,7 @@ def fit_law(
     sizes: ArrayLike | None = None,
     examples: ArrayLike | None = None,
     seed_std: ArrayLike | None = None,
+    by_seed: ArrayLike | None = None,
     level: float = 0.9,
 ) -> Law:
     """Fit the law between the losses of small models on all coalitions and of the large model on few.
@@ -168,9 +169,11 @@ def fit_law(
     {bitmask: loss or (M,)} with at least 0 and the grand coalition. large: {bitmask: mean loss}, at least 0 and the
     grand coalition. sizes: (M+1,) parameter counts, ascending, the large model's last; without them the large model is
     taken to be one step of the ladder away. examples: (N,) data sizes. seed_std: standard deviation over seeds of one
-    small run, scalar or (M,). level: of all intervals. Raises InputError naming what is wrong.
+    small run, scalar or (M,). by_seed: (R, C, M), what `small` is the mean of, coalitions ascending; it tells how much
+    of the ladder's last step is noise, and seed_std where that is not given. level: of all intervals. Raises
+    InputError naming what is wrong.
     """
-    data = law_data(small, large, sizes, examples, seed_std, level)
+    data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
     game = game_of(data)
     progress_A = (game.loss_empty - data.large_A[1:-1]) / game.unit
     choice = selected(game, data, progress_A)

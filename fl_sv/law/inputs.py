@@ -1,6 +1,6 @@
 """Everything `fit_law` is given, checked once and frozen.
 
-Shapes: N companies, C coalitions with a small loss, M small sizes, A anchors (coalitions with a large loss).
+Shapes: N companies, C coalitions with a small loss, M small sizes, R seeds, A anchors (coalitions with a large loss).
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ class LawData:
     coalition_C: bitmasks ascending, row 0 the empty, the last row the grand coalition. complete: all 2**N are there.
     small_CM: mean loss over seeds of every small size, ascending sizes. anchor_A: rows of the large runs, ascending;
     large_A: their mean losses. log_size_M1: log parameter counts, the large model's last. examples_N: data sizes.
-    seed_std_M: standard deviation over seeds of one small run. level: of the intervals.
+    small_RCM: the same losses of every seed, None if only means are known. seed_std_M: standard deviation over seeds of
+    one small run. level: of the intervals.
     """
 
     n_companies: int
@@ -35,6 +36,7 @@ class LawData:
     complete: bool
     members_CN: NDArray[np.bool_]
     small_CM: NDArray[np.float64]
+    small_RCM: NDArray[np.float64] | None
     anchor_A: NDArray[np.intp]
     large_A: NDArray[np.float64]
     log_size_M1: NDArray[np.float64] | None
@@ -73,6 +75,7 @@ def law_data(
     sizes: ArrayLike | None,
     examples: ArrayLike | None,
     seed_std: ArrayLike | None,
+    by_seed: ArrayLike | None,
     level: float,
 ) -> LawData:
     """The arguments of `fit_law` as LawData. Raises InputError that names the first thing that is wrong."""
@@ -85,7 +88,8 @@ def law_data(
     examples_N = None if examples is None else _vector(examples, n_companies, "examples", "(N,)")
     if examples_N is not None and examples_N.min() <= 0:
         raise InputError("examples must be positive: the number of examples of each company")
-    seed_std_M = None
+    small_RCM = None if by_seed is None else _by_seed(by_seed, small_CM)
+    seed_std_M = None if small_RCM is None else np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
     if seed_std is not None:
         given = as_numbers(seed_std, "seed_std")
         seed_std_M = _vector(np.full(n_sizes, given) if given.ndim == 0 else given, n_sizes, "seed_std", "() or (M,)")
@@ -97,6 +101,7 @@ def law_data(
         complete=len(coalition_C) == 1 << n_companies,
         members_CN=members_matrix(coalition_C, n_companies),
         small_CM=small_CM,
+        small_RCM=small_RCM,
         anchor_A=np.zeros(0, dtype=np.intp),
         large_A=np.zeros(0),
         log_size_M1=log_size_M1,
@@ -180,6 +185,19 @@ def _refuse_unusable(small_CM: NDArray[np.float64], coalition_C: tuple[int, ...]
             f"small holds {len(bad)} unusable losses: {listed(shown)}. Allowed are finite numbers up to "
             f"{LARGEST_LOSS:g}; a coalition that failed must be trained again, not guessed"
         )
+
+
+def _by_seed(given: ArrayLike, small_CM: NDArray[np.float64]) -> NDArray[np.float64]:
+    small_RCM = as_numbers(given, "by_seed")
+    if small_RCM.ndim < 2 or len(small_RCM) < 2 or small_RCM[0].size != small_CM.size:
+        raise InputError(
+            f"by_seed has the shape {small_RCM.shape}; allowed is (R, C, M) with at least two seeds, "
+            f"here (R, {len(small_CM)}, {small_CM.shape[1]}), coalitions ascending"
+        )
+    small_RCM = small_RCM.reshape(len(small_RCM), *small_CM.shape).astype(np.float64)
+    if not np.allclose(small_RCM.mean(axis=0), small_CM, rtol=1e-6, atol=0):
+        raise InputError("by_seed does not belong to small: its mean over seeds is not what small says")
+    return small_RCM
 
 
 def _vector(given: ArrayLike, length: int, what: str, shape: str) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ from fl_sv.law.alarms import (
     MATERIAL,
     MISSED,
     PATTERN_SHARE,
-    TURNING,
 )
+from fl_sv.law.families import TURNING
 from fl_sv.report.wording import percent
 
 GAIN = "the large model's whole improvement"
@@ -34,6 +34,9 @@ FIGURES = {
     "D2 p_value": f"the chance of so little agreement, if the law were right; an alarm below {ERROR_SHARE}",
     "D3 retention": (
         f"the ladder's last step over the step before, where 1 is the same; an alarm outside {TURNING} to {GROWING}"
+    ),
+    "D3 steadiness": (
+        "share of the ladder's last step on which the training seeds agree; the law goes on with that share of it"
     ),
     "D3 shift": (
         "how far the large runs pull the law from where the small sizes lead, in standard deviations; an alarm beyond "
