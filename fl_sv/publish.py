@@ -72,6 +72,7 @@ def law_text(evidence: Evidence, settlement: Settlement) -> str:
     law, next_run = settlement.law, settlement.next_run
     content: dict[str, Any] = {
         "name": law.name,
+        "increasing": law.increasing,
         "holds": law.holds,
         "alarms": list(law.alarms),
         "tested": list(law.tested),

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
+from fl_sv.law.families import FamilyOf
+from fl_sv.plugins import resolve
 from fl_sv.students import with_student_alarm
 from fl_sv.utilities import UtilityTable
 from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
@@ -93,10 +95,20 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
         sizes=[sizes[model] for model in table.models],
         examples=[examples[company] for company in config.companies],
         by_seed=losses_RCM if len(losses_RCM) > 1 else None,
+        family=law_family(config),
         level=config.values.level,
     )
     alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
     return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
+
+
+def law_family(config: Config) -> str | FamilyOf | None:
+    """`family` of fit_law as the config asks for it. Raises InputError when a user's function cannot be imported."""
+    name = config.law.family
+    if ":" in name:
+        family: FamilyOf = resolve(name, "law.family")
+        return family
+    return None if name == "auto" else name
 
 
 def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:

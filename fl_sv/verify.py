@@ -22,6 +22,7 @@ from fl_sv.payouts import read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, law_text, payment_body, read_evidence, rules_of, run_records
 from fl_sv.rundir import LEDGER, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, divide, settle
+from fl_sv.valuation import law_family
 
 TOLERANCE = 1e-9
 MAX_NAMED = 20
@@ -72,11 +73,14 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
 def verified(run: RunDirectory, *, but: str = "") -> Verification:
     """The run, after every check; a file named `but` is left out.
 
-    Raises VerificationError that names every difference found.
+    Raises VerificationError that names every difference found, InputError when a law of the user's is not installed.
     """
     records = read_ledger(run)
     differences = [difference for name, difference in _file_differences(run, records) if name != but]
+    if not differences:
+        law_family(run.config)
     try:
+        _import_nothing_unsigned(run, differences)
         evidence = read_evidence(run)
         require_design(evidence.config, evidence.table.coalitions(evidence.table.models[-2]))
         require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
@@ -94,6 +98,11 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         more = f"\n  and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
         raise VerificationError(f"{run.path} is not what was signed:\n{named}{more}")
     return Verification(evidence, settlement)
+
+
+def _import_nothing_unsigned(run: RunDirectory, differences: Sequence[str]) -> None:
+    if differences and ":" in run.config.law.family:
+        raise InputError("the law is a user's own, and where files were changed nothing that they name is imported")
 
 
 def _file_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[tuple[str, str]]:

@@ -9,13 +9,15 @@ benchmarks.truth.
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fl_sv.errors import InputError
-from fl_sv.law import Law, fit_law
+from fl_sv.law import Family, Game, Law, fit_law
 from fl_sv.law.process import covariance, value_covariance, variance
 from fl_sv.values.exact import shapley
 
@@ -286,6 +288,31 @@ def test_a_ladder_that_turns_back_is_not_gone_on_with() -> None:
     assert "the law does not go on with them" in law.alarms[0]
 
 
+@pytest.mark.parametrize("family", ["affine", "power", "ladder", "ladder+power"])
+def test_a_law_is_had_by_name_and_stays_whatever_the_large_runs_say(family: str) -> None:
+    small_CM, large_C = smooth_game()
+    law = fit_law(small_CM[:, [0, 2, 1]], dict(enumerate(large_C.tolist())), sizes=[1, 2, 4, 8], family=family)
+    assert law.name == family
+    assert law.increasing == (family in ("affine", "power"))
+
+
+def quadratic(game: Game) -> Family:
+    small_C = game.progress_CM[:, -1]
+    flat = np.zeros(1)
+    return Family("quadratic", ("bend",), flat, flat + 0.3, True, lambda p: small_C + p[0] * small_C * (1 - small_C))
+
+
+def test_a_law_of_ones_own_is_fitted_to_the_large_runs() -> None:
+    small_C = smooth_game()[0][:, -1]
+    progress_C = (small_C[0] - small_C) / (small_C[0] - small_C[-1])
+    large_C = 2.0 - 1.5 * (progress_C + 0.4 * progress_C * (1 - progress_C))
+    large = {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)}
+    law, affine = fit_law(small_C, large, family=quadratic), fit_law(small_C, large, family="affine")
+    assert law.name == "quadratic" and law.increasing
+    assert law.parameters["bend"] > 0.1
+    assert np.abs(law.predict() - large_C).max() < 0.8 * np.abs(affine.predict() - large_C).max()
+
+
 def test_the_law_needs_no_torch() -> None:
     code = "import sys; from fl_sv.law import fit_law; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -293,6 +320,28 @@ def test_the_law_needs_no_torch() -> None:
 
 SMALL = [2.0, 1.5, 1.4, 1.0]
 LARGE = {0: 2.0, 3: 0.5}
+
+
+def bent(**change: object) -> Callable[[Game], object]:
+    return lambda game: replace(quadratic(game), **change)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("cubic", "family is 'cubic'; allowed here are affine, power"),
+        ("ladder", "the ladders need two small sizes"),
+        (lambda game: "affine", "returned a str"),
+        (lambda game: 1 / 0, "raised ZeroDivisionError"),
+        (bent(prior_P=np.zeros(2)), "has 1 parameters"),
+        (bent(curve=lambda p: np.zeros(3)), r"has the shape \(3,\)"),
+        (bent(curve=lambda p: np.full(4, np.nan)), "not finite"),
+        (bent(curve=lambda p: np.ones(4)), "1 with nobody"),
+    ],
+)
+def test_a_law_that_is_none_is_wrong_input(family: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit_law(SMALL, LARGE, family=family)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -66,10 +67,26 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
         (tmp_path / block.splitlines()[0].removeprefix("# ")).write_text(block, encoding="utf-8")
     (config,) = blocks(page, "yaml")
     (tmp_path / "run.yaml").write_text(config, encoding="utf-8")
-    command = [sys.executable, "-m", "fl_sv.cli", "run", tmp_path / "run.yaml", "--out", tmp_path / "run"]
-    done = subprocess.run([*command, "--backend", "inline"], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = tmp_path / "run"
+
+    def fl_sv(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fl_sv.cli", *map(str, words)]
+        return subprocess.run(
+            command, cwd=ROOT, env=os.environ | more, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    done = fl_sv("run", tmp_path / "run.yaml", "--out", run, "--backend", "inline")
     assert done.returncode == 0, done.stderr
-    assert "Ash" in (tmp_path / "run" / "payouts.csv").read_text(encoding="utf-8")
+    assert "Ash" in (run / "payouts.csv").read_text(encoding="utf-8")
+    assert "The law quadratic, asked for by the config, predicts" in (run / "report.html").read_text(encoding="utf-8")
+    blind = fl_sv("verify", run)
+    assert blind.returncode == 2 and "law.family: my_law:quadratic cannot be imported" in blind.stderr
+    installed = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    found = fl_sv("verify", run, PYTHONPATH=installed)
+    assert found.returncode == 0, found.stderr
+    (run / "law.json").write_text("{}", encoding="utf-8")
+    changed = fl_sv("verify", run, PYTHONPATH=installed)
+    assert changed.returncode == 1 and "nothing that they name is imported" in changed.stderr
 
 
 def help_of(verb: str) -> str:

@@ -124,6 +124,7 @@ def make_run(
     evidence = make_evidence(config)
     law = SimpleNamespace(
         name="test-law",
+        increasing=False,
         holds=not alarms,
         alarms=alarms,
         tested=("D1", "D2", "D5"),

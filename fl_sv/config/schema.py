@@ -417,6 +417,11 @@ class Law(Frozen):
         "also all companies but one; a number makes that many runs: singletons first, then all but one, then what "
         "narrows the values most for its price",
     )
+    family: Literal["auto", "affine", "power", "ladder", "ladder+power"] | Reference = Field(
+        "auto",
+        description="the law: `auto` chooses; or one of the others by name, or a function of one's own, "
+        "`package.module:function`",
+    )
     accept: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^D[1-9]$")], ...],
         _many("alarms that do not block payment, by code (D1 ... D9)"),
@@ -701,6 +706,8 @@ def most_anchors(config: Config) -> int:
 
 
 def _check_law(config: Config) -> None:
+    if config.law.family.startswith("ladder") and ":" not in config.law.family and len(config.models.small) < 2:
+        raise ValueError(f"law.family: {config.law.family} needs at least two models in models.small")
     anchors, n, most = config.law.anchors, config.n_companies, most_anchors(config)
     if not isinstance(anchors, int) or anchors <= most:
         return

@@ -1,6 +1,7 @@
 """The law: from small models' losses on all coalitions to the large model's, and what it leaves uncertain."""
 
+from fl_sv.law.families import Family, Game
 from fl_sv.law.fit import Law, fit_law
 from fl_sv.law.next_runs import NextRun
 
-__all__ = ["Law", "NextRun", "fit_law"]
+__all__ = ["Family", "Game", "Law", "NextRun", "fit_law"]

@@ -165,12 +165,12 @@ def ladder(evidence: Evidence) -> Finding | None:
         )
     if retention is None or TURNING <= retention <= GROWING:
         return Finding(figures, None)
-    what = "turn back" if retention < TURNING else "grow"
+    what = "turn back" if evidence.game.turns_back else "grow"
     return Finding(
         figures,
         f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step before "
         f"(allowed {TURNING} to {GROWING}), so nothing can be said about the next"
-        f"{', and the law does not go on with them' if retention < TURNING else ''}",
+        f"{', and the law does not go on with them' if law.increasing else ''}",
     )
 
 

@@ -60,10 +60,18 @@ class Game:
     steadiness: float | None
     fault: str | None
 
+    @property
+    def turns_back(self) -> bool:
+        return self.retention is not None and self.retention < TURNING
+
 
 @dataclass(frozen=True)
 class Family:
-    """One candidate law: `curve(theta_P)` is progress_C; theta_P has independent normal priors."""
+    """One candidate law: `curve(theta_P)` is progress_C; theta_P has independent normal priors.
+
+    A law of one's own is a function from Game to Family. Its curve must be 0 and 1 at the first and the last coalition,
+    the empty and the grand one. increasing: strictly, in the progress of the largest small size alone.
+    """
 
     name: str
     parameters: tuple[str, ...]
@@ -71,6 +79,9 @@ class Family:
     prior_std_P: NDArray[np.float64]
     increasing: bool
     curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+FamilyOf = Callable[[Game], Family]
 
 
 def game_of(data: LawData) -> Game:
@@ -121,8 +132,7 @@ def families(game: Game) -> dict[str, Family]:
             lambda theta_P: power(p_C, theta_P[0], game.loss_empty, game.loss_grand),
         ),
     ]
-    turns_back = game.retention is not None and game.retention < TURNING
-    if game.progress_CM.shape[1] > 1 and not turns_back:
+    if game.progress_CM.shape[1] > 1:
         step_C = p_C - game.progress_CM[:, -2]
         slope = SHRINKING * (1 - SHRINKING**game.reach) / (1 - SHRINKING)
         slope *= 1.0 if game.steadiness is None else game.steadiness

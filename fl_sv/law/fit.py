@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import Findings, examine
-from fl_sv.law.families import Game, game_of
+from fl_sv.law.families import FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
 from fl_sv.law.posterior import Posterior, Prior, condition, progress_value_covariance
@@ -27,13 +27,15 @@ from fl_sv.values.exact import shapley
 class Law:
     """A fitted law between small and large losses.
 
-    name: affine, power, ladder or ladder+power (families.py), with "(fallback)" where no other could be fitted.
+    name: affine, power, ladder, ladder+power (families.py) or a user's, "(fallback)" where no other could be fitted.
+    increasing: strictly, in the loss of the largest small size alone.
     parameters: the law's own, and deviation_std, a singleton's standard deviation around it in units of loss.
     diagnostics: figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they need.
     alarms: sentences, each beginning with its code; holds: no alarm fired.
     """
 
     name: str
+    increasing: bool
     parameters: dict[str, float]
     findings: Findings
     _data: LawData
@@ -161,6 +163,7 @@ def fit_law(
     examples: ArrayLike | None = None,
     seed_std: ArrayLike | None = None,
     by_seed: ArrayLike | None = None,
+    family: str | FamilyOf | None = None,
     level: float = 0.9,
 ) -> Law:
     """Fit the law between the losses of small models on all coalitions and of the large model on few.
@@ -170,19 +173,21 @@ def fit_law(
     grand coalition. sizes: (M+1,) parameter counts, ascending, the large model's last; without them the large model is
     taken to be one step of the ladder away. examples: (N,) data sizes. seed_std: standard deviation over seeds of one
     small run, scalar or (M,). by_seed: (R, C, M), what `small` is the mean of, coalitions ascending; it tells how much
-    of the ladder's last step is noise, and seed_std where that is not given. level: of all intervals. Raises
-    InputError naming what is wrong.
+    of the ladder's last step is noise, and seed_std where that is not given. family: the law, by name or as a function
+    from Game to Family, instead of the one that fits the large runs best. level: of all intervals. Raises InputError
+    naming what is wrong.
     """
     data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
     game = game_of(data)
     progress_A = (game.loss_empty - data.large_A[1:-1]) / game.unit
-    choice = selected(game, data, progress_A)
+    choice = selected(game, data, progress_A, family)
     posterior = condition(choice.prior, data, progress_A)
     name = choice.family.name if game.fault is None else f"{choice.family.name} (fallback)"
     parameters = dict(zip(choice.family.parameters, choice.prior.theta_P.tolist(), strict=True))
     parameters["deviation_std"] = choice.prior.amplitude * abs(game.unit)
     return Law(
         name=name,
+        increasing=choice.family.increasing,
         parameters=parameters,
         findings=examine(game, data, choice, progress_A),
         _data=data,

@@ -29,6 +29,7 @@ class LawTable:
     """The content of law.json, and the large model's loss that the law predicts for the design's coalitions."""
 
     name: str
+    increasing: bool  # in the loss of the largest small model alone
     alarms: tuple[str, ...]
     tested: tuple[str, ...]
     untested: tuple[str, ...]
@@ -126,6 +127,7 @@ def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> L
     low_C, high_C = law.interval()
     return LawTable(
         name=content["name"],
+        increasing=content["increasing"],
         alarms=tuple(content["alarms"]),
         tested=tuple(content["tested"]),
         untested=tuple(content["untested"]),
