@@ -37,7 +37,7 @@ class TeacherStrategy(Strategy):
         """The inner strategy's messages, each with the company's task."""
         exact = _as_type(arrays, "float64")
         messages = list(self.inner.configure_train(server_round, exact, config, grid))
-        return [self._stamped(message, server_round) for message in messages]
+        return self._stamped(messages, server_round)
 
     def check_reply(self, company: str, content: RecordDict) -> None:
         """Raises ValueError when a company's reply cannot be aggregated."""
@@ -69,7 +69,7 @@ class TeacherStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         messages = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
-        return [self._stamped(message, server_round) for message in messages]
+        return self._stamped(messages, server_round)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         return self.inner.aggregate_evaluate(server_round, list(replies))
@@ -94,18 +94,19 @@ class TeacherStrategy(Strategy):
 
     # --- messages -----------------------------------------------------------------------------------------------
 
-    def _stamped(self, message: Message, server_round: int) -> Message:
-        node_id = message.metadata.dst_node_id
-        company = self.roster.company_of(node_id)
-        config: dict[str, Any] = dict(message.content[words.CONFIG])
-        config.update(self.roster.briefing(company, server_round))
-        content = RecordDict(
-            {
-                words.ARRAYS: _as_type(message.content[words.ARRAYS], self.dtype),
-                words.CONFIG: ConfigRecord(config),
-            }
-        )
-        return Message(content, node_id, message.metadata.message_type)
+    def _stamped(self, messages: list[Message], server_round: int) -> list[Message]:
+        # Most strategies send one record to all. Converted for each, it would cost more than the model's training.
+        records = {id(message.content[words.ARRAYS]): message.content[words.ARRAYS] for message in messages}
+        sent = {key: _as_type(record, self.dtype) for key, record in records.items()}
+        stamped = []
+        for message in messages:
+            node_id = message.metadata.dst_node_id
+            config: dict[str, Any] = dict(message.content[words.CONFIG])
+            config.update(self.roster.briefing(self.roster.company_of(node_id), server_round))
+            arrays = sent[id(message.content[words.ARRAYS])]
+            content = RecordDict({words.ARRAYS: arrays, words.CONFIG: ConfigRecord(config)})
+            stamped.append(Message(content, node_id, message.metadata.message_type))
+        return stamped
 
     def _exact(self, reply: Message, company: str) -> Message:
         """The reply in float64, weighted by the examples that the company registered before the run."""
