@@ -18,7 +18,7 @@ from fl_sv.data import company_data, operator_data, public_rows
 from fl_sv.design import check_design, design_steps
 from fl_sv.errors import InputError
 from fl_sv.strategy_facts import check_strategy, is_the_game
-from fl_sv.valuation import law_family
+from fl_sv.valuation import try_law
 from fl_sv.waves import IN_FLIGHT, bytes_per_coalition, plan_waves
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check(config: Config, *, own_data: bool = True) -> dict[str, int]:
     """
     check_design(config)
     check_strategy(config)
-    law_family(config)
+    try_law(config)
     scaling = operator_data(config).scaling
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
         public_rows(config, scaling)

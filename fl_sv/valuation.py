@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.coalitions import members_matrix
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
@@ -102,13 +103,28 @@ def fit_to_table(config: Config, table: UtilityTable, sizes: Mapping[str, int], 
     return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
 
 
-def law_family(config: Config) -> str | FamilyOf | None:
+def law_family(config: Config) -> str | FamilyOf:
     """`family` of fit_law as the config asks for it. Raises InputError when a user's function cannot be imported."""
     name = config.law.family
-    if ":" in name:
-        family: FamilyOf = resolve(name, "law.family")
-        return family
-    return None if name == "auto" else name
+    if ":" not in name:
+        return name
+    family: FamilyOf = resolve(name, "law.family")
+    return family
+
+
+def try_law(config: Config) -> None:
+    """Fits a user's law to an invented game, for afterwards it is too late: the trainings are done.
+
+    Raises InputError when it cannot be imported or is none.
+    """
+    family = law_family(config)
+    if isinstance(family, str):
+        return
+    coalitions = range(1 << 4)
+    data_C = members_matrix(coalitions, 4) @ np.array([0.2, 0.3, 0.4, 0.5])
+    loss_CM = np.exp(-np.outer(data_C, 1 + 0.2 * np.arange(len(config.models.small) + 1)))
+    large = {c: float(loss_CM[c, -1]) for c in (0, 1, 2, 4, 8, 15)}
+    fit_law(loss_CM[:, :-1], large, sizes=2.0 ** np.arange(loss_CM.shape[1]), family=family)
 
 
 def appraise(config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]) -> Valuation:

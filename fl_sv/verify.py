@@ -22,7 +22,7 @@ from fl_sv.payouts import read_payouts
 from fl_sv.publish import PAYOUTS, SEALED, law_text, payment_body, read_evidence, rules_of, run_records
 from fl_sv.rundir import LEDGER, RunDirectory
 from fl_sv.settlement import Evidence, Settlement, divide, settle
-from fl_sv.valuation import law_family
+from fl_sv.valuation import try_law
 
 TOLERANCE = 1e-9
 MAX_NAMED = 20
@@ -73,12 +73,13 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
 def verified(run: RunDirectory, *, but: str = "") -> Verification:
     """The run, after every check; a file named `but` is left out.
 
-    Raises VerificationError that names every difference found, InputError when a law of the user's is not installed.
+    Raises VerificationError that names every difference found, InputError when a law of the user's cannot be
+    had here.
     """
     records = read_ledger(run)
     differences = [difference for name, difference in _file_differences(run, records) if name != but]
     if not differences:
-        law_family(run.config)
+        try_law(run.config)
     try:
         _import_nothing_unsigned(run, differences)
         evidence = read_evidence(run)

@@ -257,7 +257,12 @@ def test_the_ladder_goes_on_as_far_as_seeds_agree_on_its_last_step() -> None:
     mean_CM, large = small_RCM.mean(axis=0), ends(small_CM[:, 0])
     blind = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16])
     told = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16], by_seed=small_RCM[:, :, 1:])
-    assert told.parameters["slope"] < 0.5 * blind.parameters["slope"]
+    assert told.parameters["slope"] == pytest.approx(told.parameters["steadiness"] * blind.parameters["slope"])
+    progress_RCM = (small_RCM[:, :1] - small_RCM) / (small_RCM[:, :1] - small_RCM[:, -1:])
+    step_RC = progress_RCM[:, :, 2] - progress_RCM[:, :, 1]
+    noise = sum(np.var(step_RC[:, c], ddof=1) / 4 for c in range(16))
+    assert told.parameters["steadiness"] == pytest.approx(max(0, 1 - noise / (step_RC.mean(axis=0) ** 2).sum()))
+    assert told.parameters["steadiness"] < 0.5
     true_N = shapley(-small_CM[:, 0])
     assert relative_error(told.shapley().values, true_N) < 0.7 * relative_error(blind.shapley().values, true_N)
 
@@ -268,7 +273,14 @@ def test_seeds_that_agree_change_nothing() -> None:
     blind = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.0)
     told = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
     assert np.array_equal(told.predict(), blind.predict())
-    assert told.diagnostics == blind.diagnostics | {"D3 steadiness": 1.0}
+    assert told.parameters == blind.parameters | {"steadiness": 1.0}
+
+
+def test_a_seed_in_which_nothing_is_learned_leaves_no_ladder_to_go_on_with() -> None:
+    small_CM, large_C = smooth_game()
+    small_RCM = np.stack([small_CM, np.broadcast_to(small_CM[0], small_CM.shape)])
+    law = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
+    assert law.parameters["steadiness"] == law.parameters["slope"] == 0
 
 
 def test_the_spread_of_the_seeds_is_taken_from_them() -> None:
@@ -286,6 +298,16 @@ def test_a_ladder_that_turns_back_is_not_gone_on_with() -> None:
     assert law.name == "affine"
     assert np.array_equal(law.predict(), fit_law(turning_CM[:, -1], ends(large_C)).predict())
     assert "the law does not go on with them" in law.alarms[0]
+
+
+@pytest.mark.parametrize(("back", "name"), [(0.1, "ladder+power"), (0.3, "affine")])
+def test_a_ladder_is_left_out_only_where_it_turns_back_clearly(back: float, name: str) -> None:
+    small_CM, large_C = smooth_game()
+    first_C, second_C, _ = ((small_CM[0] - small_CM) / (small_CM[0] - small_CM[-1])).T
+    turning_CM = 2 - np.stack([first_C, second_C, second_C - back * (second_C - first_C)], axis=1)
+    law = fit_law(turning_CM, ends(large_C), sizes=[1, 2, 4, 8])
+    assert law.diagnostics["D3 retention"] == pytest.approx(-back)
+    assert (law.name, law.holds) == (name, back == 0.1)
 
 
 @pytest.mark.parametrize("family", ["affine", "power", "ladder", "ladder+power"])
@@ -329,19 +351,51 @@ def bent(**change: object) -> Callable[[Game], object]:
 @pytest.mark.parametrize(
     ("family", "message"),
     [
-        ("cubic", "family is 'cubic'; allowed here are affine, power"),
-        ("ladder", "the ladders need two small sizes"),
-        (lambda game: "affine", "returned a str"),
+        ("cubic", "family is 'cubic'; allowed with these small sizes are auto, affine, power"),
+        ("ladder", "allowed with these small sizes are auto, affine, power"),
+        (7, "the law 7 raised TypeError"),
+        (lambda game: "affine", "returned 'affine'; it must return"),
         (lambda game: 1 / 0, "raised ZeroDivisionError"),
+        (lambda game: game.progress_CM.fill(0), "raised ValueError"),
+        (bent(parameters=("bend", "bend")), "names must differ"),
+        (bent(parameters=("deviation_std",)), "not be deviation_std"),
         (bent(prior_P=np.zeros(2)), "has 1 parameters"),
-        (bent(curve=lambda p: np.zeros(3)), r"has the shape \(3,\)"),
+        (bent(prior_std_P=np.array([np.nan])), "one finite number for each"),
+        (bent(prior_std_P=[0.0]), "standard deviations are above 0"),
+        (bent(curve=lambda p: 1 / 0), "raised ZeroDivisionError"),
+        (bent(curve=lambda p: np.zeros(3)), r"gives \(3,\) numbers"),
         (bent(curve=lambda p: np.full(4, np.nan)), "not finite"),
-        (bent(curve=lambda p: np.ones(4)), "1 with nobody"),
+        (bent(curve=lambda p: np.array([0, 0.5, 0.5, 1]) / (p[0] <= 0)), r"'bend': 0.3"),
+        (bent(curve=lambda p: np.array([0.0, 0.5, 0.6, 1.0 + 1e-6])), "not 0 and 1"),
+        (bent(curve=lambda p: np.array([0.0, 0.5, 0.6, 1.0 + p[0]])), "1.3 with all companies"),
+        (bent(curve=lambda p: np.array([0.0, 0.6, 0.5, 1.0])), "does not rise strictly"),
     ],
 )
 def test_a_law_that_is_none_is_wrong_input(family: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit_law(SMALL, LARGE, family=family)
+
+
+def test_a_law_of_ones_own_needs_neither_parameters_nor_arrays() -> None:
+    small_CM, large_C = smooth_game()
+
+    def straight_on(game: Game) -> Family:
+        progress_CM = game.progress_CM
+        line = (2 * progress_CM[:, -1] - progress_CM[:, -2]).tolist()
+        return Family("straight on", (), [], [], False, lambda theta_P: line)
+
+    law = fit_law(small_CM, {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)}, sizes=[1, 2, 4, 8], family=straight_on)
+    assert law.name == "straight on" and not law.increasing
+    assert np.isfinite(law.value_covariance()).all()
+
+
+def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
+    small_CM, large_C = smooth_game()
+    well, badly = (
+        fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], family=bent(prior_P=[bend], prior_std_P=[0.01]))
+        for bend in (0.2, 0.9)
+    )
+    assert badly.parameters["deviation_std"] > 2 * well.parameters["deviation_std"]
 
 
 @pytest.mark.parametrize(
@@ -375,7 +429,7 @@ def test_a_law_that_is_none_is_wrong_input(family: object, message: str) -> None
         ({"by_seed": [SMALL]}, r"by_seed has the shape \(1, 4\)"),
         ({"by_seed": [SMALL[:3], SMALL[:3]]}, r"here \(R, 4, 1\)"),
         ({"by_seed": [SMALL, [2.0, 1.5, 1.4, 1.1]]}, "by_seed does not belong to small"),
-        ({"by_seed": [SMALL, [2.0, 1.5, 1.4, float("nan")]]}, "by_seed does not belong to small"),
+        ({"by_seed": [SMALL, [2.0, 1.5, 1.4, float("nan")]]}, "by_seed must be finite"),
         ({"level": 1.0}, "level is 1.0"),
     ],
 )

@@ -78,12 +78,19 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
     done = fl_sv("run", tmp_path / "run.yaml", "--out", run, "--backend", "inline")
     assert done.returncode == 0, done.stderr
     assert "Ash" in (run / "payouts.csv").read_text(encoding="utf-8")
-    assert "The law quadratic, asked for by the config, predicts" in (run / "report.html").read_text(encoding="utf-8")
+    assert "The config asks for my_law:quadratic." in (run / "report.html").read_text(encoding="utf-8")
     blind = fl_sv("verify", run)
     assert blind.returncode == 2 and "law.family: my_law:quadratic cannot be imported" in blind.stderr
     installed = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     found = fl_sv("verify", run, PYTHONPATH=installed)
     assert found.returncode == 0, found.stderr
+    law = tmp_path / "my_law.py"
+    law.write_text(law.read_text(encoding="utf-8").replace("np.array([0.0])", "np.array([0.2])"), encoding="utf-8")
+    other = fl_sv("report", run, PYTHONPATH=installed)
+    assert other.returncode == 2 and "is not the function that the run used" in other.stderr
+    law.write_text("def quadratic(game): raise ValueError(game)", encoding="utf-8")
+    broken = fl_sv("verify", run, PYTHONPATH=installed)
+    assert broken.returncode == 2 and "the law quadratic raised ValueError" in broken.stderr
     (run / "law.json").write_text("{}", encoding="utf-8")
     changed = fl_sv("verify", run, PYTHONPATH=installed)
     assert changed.returncode == 1 and "nothing that they name is imported" in changed.stderr

@@ -288,7 +288,7 @@ def test_every_figure_of_a_law_is_explained() -> None:
     told = fitted(0, "law_2n")[0]
     small_CM, large_C = smooth_game()
     opposite = fit_law(small_CM, both_ends(2.0 - large_C), sizes=[1, 2, 4, 8], by_seed=[small_CM, small_CM])
-    figures = {*told.parameters, *told.diagnostics, *opposite.diagnostics}
+    figures = {*told.parameters, *told.diagnostics, *opposite.parameters, *opposite.diagnostics}
     assert figures == set(FIGURES)
 
 

@@ -1,14 +1,17 @@
-"""How sure it is which of two neighbours in rank was worth more."""
+"""The law as a config asks for it, and how sure it is which of two neighbours in rank was worth more."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from fl_sv.errors import InputError
+from fl_sv.plan import check
 from fl_sv.publish import read_evidence
 from fl_sv.rundir import RunDirectory
 from fl_sv.settlement import settle
-from fl_sv.valuation import Valuation
+from fl_sv.valuation import Valuation, fit_to_table
+from tests.config_of import config_of
 from tests.runs import with_sections
 
 
@@ -56,3 +59,28 @@ def test_companies_of_equal_value_are_a_coin_toss(run: RunDirectory) -> None:
     (pair,) = [p for p in settle(twins).valuation.order if {p.first, p.second} == set(evidence.config.companies[:2])]
     assert pair.probability == pytest.approx(0.5, abs=1e-6)
     assert pair.first == min(evidence.config.companies[:2])
+
+
+def test_the_law_of_a_run_hears_what_every_seed_lost(run: RunDirectory) -> None:
+    evidence = read_evidence(run)
+    by_seed = np.stack([evidence.table.loss_by_seed(model) for model in evidence.table.models[:-1]], axis=2)
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    assert len(by_seed) > 1
+    assert 0 <= law.parameters["steadiness"] < 1
+    std = np.sqrt(by_seed[:, 1:, -1].var(axis=0, ddof=1).mean())
+    small_C = by_seed[:, :, -1].mean(axis=0)
+    assert law.diagnostics["D5 range_over_seed_std"] == pytest.approx(abs(small_C[0] - small_C[-1]) / std)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("nowhere:law", "law.family: nowhere:law cannot be imported"),
+        ("tests.plugins:no_law", "has no 'no_law'"),
+        ("tests.plugins:two_moons", "the law two_moons raised"),
+        ("tests.plugins:two_sizes", "the law two_sizes raised IndexError"),
+    ],
+)
+def test_a_law_that_is_none_is_refused_before_anything_is_trained(family: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check(config_of({"source": "digits"}, law={"family": family}))

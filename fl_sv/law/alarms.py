@@ -141,9 +141,7 @@ def ladder(evidence: Evidence) -> Finding | None:
     figures = {}
     if retention is not None:
         figures["retention"] = retention
-    if evidence.game.steadiness is not None:
-        figures["steadiness"] = evidence.game.steadiness
-    if len(evidence.progress_A) >= evidence.data.n_companies and not law.increasing:
+    if len(evidence.progress_A) >= evidence.data.n_companies and law.ladder:
         shift_P = (evidence.choice.prior.theta_P - law.prior_P) / law.prior_std_P
         worst = int(np.argmax(np.abs(shift_P)))
         figures["shift"] = float(shift_P[worst])
@@ -153,14 +151,14 @@ def ladder(evidence: Evidence) -> Finding | None:
                 f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f} standard deviations "
                 f"from where the small sizes lead (allowed {FARTHEST})",
             )
-    if not figures.keys() - {"steadiness"}:
+    if not figures:
         return None
     lowest, coalition = _lowest(evidence)
     figures["share_of_way_to_zero"] = lowest
     if lowest > LOWEST:
         return Finding(
             figures,
-            f"the size ladder leads the large model's loss of coalition {coalition} {lowest:.0%} of the way from that "
+            f"the small sizes lead the large model's loss of coalition {coalition} {lowest:.0%} of the way from that "
             f"of all companies to zero (allowed {LOWEST:.0%}): the small models over-value it",
         )
     if retention is None or TURNING <= retention <= GROWING:
@@ -170,7 +168,7 @@ def ladder(evidence: Evidence) -> Finding | None:
         figures,
         f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step before "
         f"(allowed {TURNING} to {GROWING}), so nothing can be said about the next"
-        f"{', and the law does not go on with them' if law.increasing else ''}",
+        f"{', and the law does not go on with them' if not law.ladder else ''}",
     )
 
 
@@ -295,7 +293,7 @@ def _lowest(evidence: Evidence) -> tuple[float, str]:
     The power of a law bends such a loss back, and would hide it.
     """
     game, law = evidence.game, evidence.choice.family
-    slope = law.prior_P[0] if law.parameters[:1] == ("slope",) else 0.0
+    slope = law.prior_P[0] if law.ladder else 0.0
     proper_C = game.progress_CM[1:-1]
     if not len(proper_C) or min(game.loss_empty, game.loss_grand) <= 0 or game.fault is not None or game.unit < 0:
         return 0.0, ""

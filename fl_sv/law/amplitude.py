@@ -18,10 +18,12 @@ PER_STEP = 0.7
 LEAST_SEEDS = 2
 
 
-def amplitude_of(family: Family, game: Game, data: LawData) -> float:
+def amplitude_of(family: Family, game: Game, data: LawData, missed_C: NDArray[np.float64] | None = None) -> float:
     """Standard deviation of a singleton's deviation from `family`, in progress, seed noise included.
 
-    The ladder's last step carries the seed noise of two sizes, so there the noise given is only a lower bound.
+    missed_C: what the law missed of the largest small size, where that is known; otherwise it is what the law's form
+    leaves of the ladder's last step. That step carries the seed noise of two sizes, so there the noise given is only a
+    lower bound.
     """
     share = float(variance(data.members_CN).sum())
     if share == 0:
@@ -37,7 +39,7 @@ def amplitude_of(family: Family, game: Game, data: LawData) -> float:
         known = known if family.parameters else []
     elif progress_CM.shape[1] > 2:
         known.append(progress_CM[:, -2] - progress_CM[:, -3])
-    off_C = _residual(step_C, known)
+    off_C = _residual(step_C, known) if missed_C is None else missed_C
     off = PER_STEP * game.reach * float(np.sqrt(off_C @ off_C / share))
     return float(max(SMALLEST, off, noise))
 

@@ -30,7 +30,7 @@ from fl_sv.law.inputs import LawData
 # benchmarks.truth (four steps). The large game goes on along the ladder's last step by about as much as if every
 # further step were seven tenths of the one before; what the retention of the ladder itself says adds nothing to that.
 SHRINKING, SLOPE_STD = 0.7, 0.3
-# Retentions below this: two steps of pure noise have -0.5, for they share the size between them.
+# Retentions below this: two steps of pure noise have -0.5 where sizes are evenly apart, for they share the one between.
 TURNING = -0.2
 CURVATURE, CURVATURE_STD = 0.1, 0.15
 # Beyond these bounds of log kappa a power is a step at one of its ends.
@@ -70,7 +70,8 @@ class Family:
     """One candidate law: `curve(theta_P)` is progress_C; theta_P has independent normal priors.
 
     A law of one's own is a function from Game to Family. Its curve must be 0 and 1 at the first and the last coalition,
-    the empty and the grand one. increasing: strictly, in the progress of the largest small size alone.
+    the empty and the grand one, whatever theta_P. increasing: strictly, in the progress of the largest small size, and
+    in nothing else. ladder: goes on along the ladder's last step, by the first parameter.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Family:
     prior_std_P: NDArray[np.float64]
     increasing: bool
     curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ladder: bool = False
 
 
 FamilyOf = Callable[[Game], Family]
@@ -144,6 +146,7 @@ def families(game: Game) -> dict[str, Family]:
                 np.array([SLOPE_STD]),
                 False,
                 lambda theta_P: p_C + theta_P[0] * step_C,
+                ladder=True,
             )
         )
         laws.append(
@@ -154,6 +157,7 @@ def families(game: Game) -> dict[str, Family]:
                 np.array([SLOPE_STD, CURVATURE_STD]),
                 False,
                 lambda theta_P: power(p_C + theta_P[0] * step_C, theta_P[1], game.loss_empty, game.loss_grand),
+                ladder=True,
             )
         )
     return {law.name: law for law in laws}

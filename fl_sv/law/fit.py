@@ -18,7 +18,7 @@ from fl_sv.law.families import FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
 from fl_sv.law.posterior import Posterior, Prior, condition, progress_value_covariance
-from fl_sv.law.selection import selected
+from fl_sv.law.selection import AUTO, selected
 from fl_sv.values.estimate import Estimate
 from fl_sv.values.exact import shapley
 
@@ -29,7 +29,8 @@ class Law:
 
     name: affine, power, ladder, ladder+power (families.py) or a user's, "(fallback)" where no other could be fitted.
     increasing: strictly, in the loss of the largest small size alone.
-    parameters: the law's own, and deviation_std, a singleton's standard deviation around it in units of loss.
+    parameters: the law's own; of the ladders steadiness, the share of the last step that they go on with;
+    deviation_std, a singleton's standard deviation around the law in units of loss.
     diagnostics: figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they need.
     alarms: sentences, each beginning with its code; holds: no alarm fired.
     """
@@ -163,7 +164,7 @@ def fit_law(
     examples: ArrayLike | None = None,
     seed_std: ArrayLike | None = None,
     by_seed: ArrayLike | None = None,
-    family: str | FamilyOf | None = None,
+    family: str | FamilyOf = AUTO,
     level: float = 0.9,
 ) -> Law:
     """Fit the law between the losses of small models on all coalitions and of the large model on few.
@@ -173,8 +174,8 @@ def fit_law(
     grand coalition. sizes: (M+1,) parameter counts, ascending, the large model's last; without them the large model is
     taken to be one step of the ladder away. examples: (N,) data sizes. seed_std: standard deviation over seeds of one
     small run, scalar or (M,). by_seed: (R, C, M), what `small` is the mean of, coalitions ascending; it tells how much
-    of the ladder's last step is noise, and seed_std where that is not given. family: the law, by name or as a function
-    from Game to Family, instead of the one that fits the large runs best. level: of all intervals. Raises InputError
+    of the ladder's last step is noise, and seed_std where that is not given. family: "auto", or the law by name or as a
+    function from Game to Family. level: of all intervals. Raises InputError
     naming what is wrong.
     """
     data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
@@ -184,6 +185,8 @@ def fit_law(
     posterior = condition(choice.prior, data, progress_A)
     name = choice.family.name if game.fault is None else f"{choice.family.name} (fallback)"
     parameters = dict(zip(choice.family.parameters, choice.prior.theta_P.tolist(), strict=True))
+    if choice.family.ladder and game.steadiness is not None:
+        parameters["steadiness"] = game.steadiness
     parameters["deviation_std"] = choice.prior.amplitude * abs(game.unit)
     return Law(
         name=name,

@@ -6,7 +6,7 @@ replaces it only when its mean squared error over the left-out runs is smaller b
 difference. With fewer runs than companies such a standard error means little, and the default stands. Where the ladder
 turns back (D3), laws that go on with it are no candidates. Whoever asks for a law gets it.
 
-Shapes: A extra large runs, C coalitions, P parameters of a law.
+Shapes: A extra large runs, C coalitions.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from fl_sv.errors import InputError
 from fl_sv.law.amplitude import amplitude_of
 from fl_sv.law.families import Family, FamilyOf, Game, families
 from fl_sv.law.inputs import LawData
+from fl_sv.law.own import missed_below, own_law
 from fl_sv.law.posterior import LeftOut, Prior, left_out, linearised
 
 
@@ -30,16 +31,16 @@ class Selected:
     left_out: dict[str, LeftOut]
 
 
-# How far from 0 and 1 the ends of a law of one's own may lie.
-ENDS = 1e-9
+AUTO = "auto"
 
 
-def selected(
-    game: Game, data: LawData, progress_A: NDArray[np.float64], asked: str | FamilyOf | None = None
-) -> Selected:
-    """The law for these runs. asked: the only candidate, by name or as a function of the game."""
+def selected(game: Game, data: LawData, progress_A: NDArray[np.float64], asked: str | FamilyOf = AUTO) -> Selected:
+    """The law for these runs. asked: "auto", or the only candidate by name or as a function of the game."""
     laws = _candidates(game, asked)
-    priors = {name: linearised(law, data, progress_A, amplitude_of(law, game, data)) for name, law in laws.items()}
+    missed_C = None if isinstance(asked, str) or game.fault else missed_below(asked, data)
+    priors = {
+        name: linearised(law, data, progress_A, amplitude_of(law, game, data, missed_C)) for name, law in laws.items()
+    }
     default = _default(laws, len(progress_A))
     left_out_by_law = {}
     chosen = default
@@ -53,48 +54,21 @@ def selected(
     return Selected(laws[chosen], priors[chosen], left_out_by_law)
 
 
-def _candidates(game: Game, asked: str | FamilyOf | None) -> dict[str, Family]:
+def _candidates(game: Game, asked: str | FamilyOf) -> dict[str, Family]:
     laws = families(game)
     if game.fault is not None:
         return laws
-    if asked is None:
-        return {name: law for name, law in laws.items() if law.increasing or not game.turns_back}
     if not isinstance(asked, str):
-        law = _own(asked, game)
-    elif asked in laws:
-        law = laws[asked]
-    else:
+        law = own_law(asked, game)
+        return {law.name: law}
+    if asked == AUTO:
+        return {name: law for name, law in laws.items() if not (law.ladder and game.turns_back)}
+    if asked not in laws:
         raise InputError(
-            f"family is {asked!r}; allowed here are {', '.join(laws)} (the ladders need two small sizes), or a "
-            "function from Game to Family"
+            f"family is {asked!r}; allowed with these small sizes are {AUTO}, {', '.join(laws)}, "
+            "or a function from Game to Family"
         )
-    return {law.name: law}
-
-
-def _own(make: FamilyOf, game: Game) -> Family:
-    """A user's law, checked where its prior puts it."""
-    said = f"the law {getattr(make, '__qualname__', make)}"
-    try:
-        law = make(game)
-        curve_C = np.asarray(law.curve(law.prior_P), dtype=np.float64) if isinstance(law, Family) else None
-    except Exception as error:  # a user's function may raise anything
-        raise InputError(f"{said} raised {type(error).__name__}: {error}") from error
-    if curve_C is None:
-        raise InputError(f"{said} returned a {type(law).__name__}; it must return a fl_sv.law.Family")
-    if not law.prior_P.shape == law.prior_std_P.shape == (len(law.parameters),):
-        raise InputError(
-            f"{said} has {len(law.parameters)} parameters; prior_P and prior_std_P need one number for each"
-        )
-    if curve_C.shape != game.progress_CM[:, 0].shape or not np.isfinite(curve_C).all():
-        raise InputError(
-            f"{said}: its curve has the shape {curve_C.shape}, or numbers that are not finite; needed is one finite "
-            f"number for each of the {len(game.progress_CM)} coalitions"
-        )
-    if max(abs(curve_C[0]), abs(curve_C[-1] - 1)) > ENDS:
-        raise InputError(
-            f"{said}: its curve is {curve_C[0]:g} with nobody and {curve_C[-1]:g} with all companies; not 0 and 1"
-        )
-    return law
+    return {asked: laws[asked]}
 
 
 def _default(laws: dict[str, Family], n_runs: int) -> str:

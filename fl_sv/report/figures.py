@@ -20,6 +20,7 @@ GAIN = "the large model's whole improvement"
 FIGURES = {
     "slope": "how many of the ladder's last steps the large model goes on beyond the largest small one",
     "log_kappa": "how the law's curve bends: at zero it does not",
+    "steadiness": "share of the ladder's last step on which the training seeds agree; the law goes on with that share",
     "deviation_std": "how far, in units of loss, one company's own large loss may lie from the law as a rule",
     "D1 p_value": (
         f"the chance of a large run as far off as the farthest one, if the law were right; an alarm below {ERROR_SHARE}"
@@ -34,9 +35,6 @@ FIGURES = {
     "D2 p_value": f"the chance of so little agreement, if the law were right; an alarm below {ERROR_SHARE}",
     "D3 retention": (
         f"the ladder's last step over the step before, where 1 is the same; an alarm outside {TURNING} to {GROWING}"
-    ),
-    "D3 steadiness": (
-        "share of the ladder's last step on which the training seeds agree; the law goes on with that share of it"
     ),
     "D3 shift": (
         "how far the large runs pull the law from where the small sizes lead, in standard deviations; an alarm beyond "

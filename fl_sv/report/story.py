@@ -250,15 +250,17 @@ def _listening(config: Config) -> str:
 
 
 def _law(tables: Tables, facts: Facts) -> Step:
-    chosen = "" if tables.evidence.config.law.family == "auto" else ", asked for by the config,"
-    reads = "It rises with the loss of the largest small model and reads nothing else"
-    if not tables.law.increasing:
-        reads = "It reads more than the loss of the largest small model, so equal losses there may part"
+    law = tables.law
+    reads = "It reads more than the loss of the largest small model, so equal losses there may part"
+    if law.increasing:
+        reads = "It rises with the loss of the largest small model and reads nothing else"
+    if tables.evidence.config.law.family != "auto":
+        reads = f"The config asks for {tables.evidence.config.law.family}. {reads}"
     return Step(
         "From small losses to large ones",
-        f"The law {tables.law.name}{chosen} predicts the large model's loss on these coalitions from the small models' "
-        f"losses, each with an interval at the level of {facts.level}. {reads}. Where the large model was measured, "
-        "the measurement itself is used, and what it tells about other coalitions.",
+        f"The law {law.name} predicts the large model's loss on these coalitions from the small models' losses, each "
+        f"with an interval at the level of {facts.level}. {reads}. Where the large model was measured, the measurement "
+        "itself is used, and what it tells about other coalitions.",
     )
 
 

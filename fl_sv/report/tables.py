@@ -4,7 +4,8 @@ Shapes: N companies, C coalitions of the design, ascending: all 2**N, or a sampl
 """
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,8 +123,21 @@ def _require_as_signed(run: RunDirectory, records: Sequence[Record]) -> None:
             )
 
 
+def _equal(parameters: Mapping[str, float], others: Mapping[str, float]) -> bool:
+    """But for the last digits, in which machines differ."""
+    return parameters.keys() == others.keys() and all(
+        math.isclose(value, others[name], rel_tol=1e-6, abs_tol=1e-9) for name, value in parameters.items()
+    )
+
+
 def _law(content: dict[str, Any], evidence: Evidence, valuation: Valuation) -> LawTable:
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    family = evidence.config.law.family
+    if ":" in family and not (law.name == content["name"] and _equal(law.parameters, content["parameters"])):
+        raise InputError(
+            f"law.family: {family} is not the function that the run used: it gives {law.name} with {law.parameters}, "
+            f"law.json says {content['name']} with {content['parameters']}."
+        )
     low_C, high_C = law.interval()
     return LawTable(
         name=content["name"],
