@@ -244,7 +244,7 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("law.anchors", "all", r"law\.anchors: .*'singletons\+loo', or a valid integer; given 'all'"),
         ("law.anchors", -1, r"law\.anchors: .*'singletons\+loo', or greater than or equal to 0; given -1"),
         ("law.anchors", 3, r"law\.anchors: 3 extra large runs.*form only 2 coalitions; take at most"),
-        ("law.family", "cubic", r"law\.family: .*given 'cubic'"),
+        ("law.family", "cubic", r"law\.family: .*'ladder\+power', or package\.module:attribute; given 'cubic'"),
         ("law.family", "ladder", r"law\.family: ladder needs at least two models in models\.small"),
         ("law.accept", ["D10"], r"law\.accept\[0\]: .*given 'D10'"),
         ("values.semivalue", "shapely", r"values\.semivalue: .*given 'shapely'"),

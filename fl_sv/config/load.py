@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from fl_sv.config.schema import DATA_FILES, Config, PublicRows
+from fl_sv.config.schema import DATA_FILES, REFERENCE, Config, PublicRows
 from fl_sv.errors import InputError, suggestion
 
 MAX_PROBLEMS = 5
@@ -141,8 +141,14 @@ def _sentence(place: str, problem: Any, *other_branches: Any) -> str:
         return f"{place}: {message}." if place else f"{message}."
     given = repr(problem["input"])
     given = given if len(given) <= 60 else given[:57] + "..."
-    others = [other["msg"].removeprefix(SHOULD_BE) for other in other_branches]
-    return f"{place}: {', or '.join([problem['msg'], *others])}; given {given}."
+    others = [_message(other).removeprefix(SHOULD_BE) for other in other_branches]
+    return f"{place}: {', or '.join([_message(problem), *others])}; given {given}."
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == REFERENCE:
+        return f"{SHOULD_BE}package.module:attribute"
+    return str(problem["msg"])
 
 
 def _place(location: tuple[int | str, ...]) -> str:
