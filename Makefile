@@ -25,7 +25,7 @@ demo: install
 	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
 
 test: install-dev
-	$(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(STOP_AT_A_CRASH)
+	$(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder $(STOP_AT_A_CRASH)
 
 check: install-dev
 	$(BIN)/ruff format --check .

@@ -17,12 +17,17 @@ settings.register_profile("no deadline", deadline=None)  # a busy machine is no 
 settings.load_profile("no deadline")
 
 # They start Ray or a SuperLink, which take what cores there are, or disturb each other.
+REAL = "real components"
 REAL_COMPONENTS = {"test_app", "test_cluster", "test_deployment", "test_faults", "test_flow", "test_resume"}
 
 
 @pytest.hookimpl(wrapper=True)  # round all other plugins: xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """With several workers (`make test`) a file stays with one of them, and so do all files of real components."""
+    """With several workers (`make test`) a file stays with one of them, and so do all files of real components.
+
+    These come first: they take the longest, and the other workers would wait for them at the end.
+    """
+    items.sort(key=lambda item: _group(item) != REAL)
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
     yield
@@ -32,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 
 def _group(item: pytest.Item) -> str:
-    return "real components" if item.path.stem in REAL_COMPONENTS else item.path.stem
+    return REAL if item.path.stem in REAL_COMPONENTS else item.path.stem
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -97,7 +97,7 @@ def test_a_users_function_gets_its_options_and_its_rows_stay_unscaled(module: st
     [
         (
             "no_such_module_here:rows",
-            r"no_such_module_here:rows cannot be imported: .*installed, or lie beside the config",
+            r"no_such_module_here:rows cannot be imported: .*`fl-sv run` and `plan` also look beside the config",
         ),
         ("MODULE:row", r"the module users_rows_\S+ has no 'row'"),
         ("MODULE:nothing", r"returned a NoneType; it must return a mapping with x and y"),
