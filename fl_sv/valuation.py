@@ -16,7 +16,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.coalitions import members_matrix
 from fl_sv.config import Config
 from fl_sv.errors import InputError
 from fl_sv.law import Law, fit_law
@@ -120,9 +119,9 @@ def try_law(config: Config) -> None:
     family = law_family(config)
     if isinstance(family, str):
         return
-    coalitions = range(1 << 4)
-    data_C = members_matrix(coalitions, 4) @ np.array([0.2, 0.3, 0.4, 0.5])
-    loss_CM = np.exp(-np.outer(data_C, 1 + 0.2 * np.arange(len(config.models.small) + 1)))
+    # Wild on purpose: sizes that rank coalitions differently, some worse than nobody, some better than all.
+    loss_CM = np.random.default_rng(0).uniform(0.2, 2.5, (1 << 4, len(config.models.small) + 1))
+    loss_CM[[0, -1]] = [[2.0], [0.5]]
     large = {c: float(loss_CM[c, -1]) for c in (0, 1, 2, 4, 8, 15)}
     fit_law(loss_CM[:, :-1], large, sizes=2.0 ** np.arange(loss_CM.shape[1]), family=family)
 

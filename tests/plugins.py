@@ -55,6 +55,14 @@ def two_sizes(game: Game) -> Family:
     return Family("line", (), np.zeros(0), np.zeros(0), False, lambda _: 2 * progress_CM[:, -1] - progress_CM[:, -2])
 
 
+def without_the_worse(game: Game) -> Family:
+    """A law that forgets that a coalition may be worse than nobody."""
+    small_C = game.progress_CM[:, -1]
+    with np.errstate(invalid="ignore"):
+        curve_C = np.sqrt(small_C)
+    return Family("root", ("unused",), np.zeros(1), np.ones(1), True, lambda _: curve_C)
+
+
 class HalfStep(FedAvg):
     """A user's strategy: goes half way to the average."""
 

@@ -78,7 +78,8 @@ def test_the_law_of_a_run_hears_what_every_seed_lost(run: RunDirectory) -> None:
         ("nowhere:law", "law.family: nowhere:law cannot be imported"),
         ("tests.plugins:no_law", "has no 'no_law'"),
         ("tests.plugins:two_moons", "the law two_moons raised"),
-        ("tests.plugins:two_sizes", "the law two_sizes raised IndexError"),
+        ("tests.plugins:two_sizes", "the law two_sizes raised IndexError for 1 small size"),
+        ("tests.plugins:without_the_worse", "the law without_the_worse, at .*not finite"),
     ],
 )
 def test_a_law_that_is_none_is_refused_before_anything_is_trained(family: str, message: str) -> None:

@@ -23,12 +23,14 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     Raises InputError that says what is wrong with it at its prior or one standard deviation beside it.
     """
     said = f"the law {getattr(make, '__qualname__', repr(make))}"
+    n_sizes = game.progress_CM.shape[1]
+    sizes = "1 small size" if n_sizes == 1 else f"{n_sizes} small sizes"
     given = replace(game, progress_CM=game.progress_CM.copy())
     given.progress_CM.flags.writeable = False
     try:
         law = make(given)
     except Exception as error:  # a user's function may raise anything
-        raise InputError(f"{said} raised {type(error).__name__}: {error}") from error
+        raise InputError(f"{said} raised {type(error).__name__} for {sizes}: {error}") from error
     if not isinstance(law, Family):
         raise InputError(f"{said} returned {law!r:.60}; it must return a fl_sv.law.Family")
     names = tuple(law.parameters)
@@ -43,7 +45,7 @@ def own_law(make: FamilyOf, game: Game) -> Family:
         try:
             curve_C = np.array(law.curve(theta_P), dtype=np.float64)
         except Exception as error:  # a user's function may raise anything
-            raise InputError(f"{where} raised {type(error).__name__}: {error}") from error
+            raise InputError(f"{where} raised {type(error).__name__} for {sizes}: {error}") from error
         _require_progress(where, curve_C, len(game.progress_CM))
         return curve_C
 
@@ -96,7 +98,7 @@ def _require_progress(where: str, curve_C: NDArray[np.float64], n_coalitions: in
     if curve_C.shape != (n_coalitions,) or not np.isfinite(curve_C).all():
         raise InputError(
             f"{where} gives {curve_C.shape} numbers, or some that are not finite; needed is one finite number for each "
-            f"of the {n_coalitions} coalitions (progress may be below 0, where a model is worse than untrained)"
+            f"of the {n_coalitions} coalitions (progress may be below 0 or above 1: worse than nobody, better than all)"
         )
     if max(abs(curve_C[0]), abs(curve_C[-1] - 1)) > ENDS:
         raise InputError(f"{where} is {curve_C[0]:g} with nobody and {curve_C[-1]:g} with all companies, not 0 and 1")
