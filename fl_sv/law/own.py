@@ -49,10 +49,9 @@ def own_law(make: FamilyOf, game: Game) -> Family:
         _require_progress(where, curve_C, len(game.progress_CM))
         return curve_C
 
-    for step in (0.0, 1.0, -1.0):
-        curve(prior_P + step * std_P)
+    prior_C, _, _ = (curve(prior_P + step * std_P) for step in (0.0, 1.0, -1.0))
     if law.increasing:
-        _require_rising(said, game.progress_CM[:, -1], curve(prior_P))
+        _require_rising(said, game.progress_CM[:, -1], prior_C)
     return replace(law, parameters=names, prior_P=prior_P, prior_std_P=std_P, curve=curve, ladder=False)
 
 
