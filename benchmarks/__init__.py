@@ -1,1 +1,3 @@
-"""Measured claims, each `python -m benchmarks.NAME [--json]`. `python -m benchmarks` lists the names."""
+"""Measured claims, each `python -m benchmarks.NAME [--json]`. `python -m benchmarks` lists the
+names.
+"""

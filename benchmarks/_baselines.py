@@ -1,8 +1,9 @@
-"""What else a company could be paid by: values of the large model's game from less than all of its coalitions.
+"""What else a company could be paid by: values of the large model's game from less than all of its
+coalitions.
 
-None of them looks at a coalition that it does not name. All sum to the teacher's improvement, which everybody knows,
-but for the singletons and leave-one-outs as they are; these stand a second time scaled to that sum, as a pot would be
-divided in proportion to them.
+None of them looks at a coalition that it does not name. All sum to the teacher's improvement, which
+everybody knows, but for the singletons and leave-one-outs as they are; these stand a second time
+scaled to that sum, as a pot would be divided in proportion to them.
 
 Shapes: N companies, C = 2**N coalitions, A large runs, T rounds.
 """
@@ -15,7 +16,7 @@ from scipy.linalg import null_space
 from scipy.special import comb
 from sklearn.isotonic import IsotonicRegression
 
-from fl_sv.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
 from fl_sv.values import estimate_shapley, semivalue, shapley
 
 Floats = NDArray[np.float64]
@@ -50,9 +51,11 @@ def from_large_runs(utility_C: Floats, examples_N: Floats, seed: int) -> dict[st
         "du_shapley": du_shapley(utility_C, examples_N),
         "large_only_n": additive(utility_C, alone),
         "large_only_2n": additive(utility_C, [*alone, *all_but_one]),
-        "large_only_auto_2n": estimate_shapley(
-            lambda members_CN: utility_C[members_CN @ (1 << np.arange(n))], n, 2 * n + 2, seed
-        ).values,
+        "large_only_auto_2n": (
+            estimate_shapley(
+                lambda members_CN: utility_C[members_CN @ (1 << np.arange(n))], n, 2 * n + 2, seed
+            ).values
+        ),
     }
 
 
@@ -63,7 +66,9 @@ def scaled(value_N: Floats, total: float) -> Floats:
 
 
 def additive(utility_C: Floats, runs: Sequence[int]) -> Floats:
-    """KernelSHAP on `runs` (Lundberg and Lee 2017): the additive game that fits them best and sums to the total."""
+    """KernelSHAP on `runs` (Lundberg and Lee 2017): the additive game that fits them best and sums
+    to the total.
+    """
     n = n_companies_of_table(len(utility_C))
     members_AN = members_matrix(runs, n).astype(float)
     size_A = members_AN.sum(axis=1)
@@ -71,7 +76,9 @@ def additive(utility_C: Floats, runs: Sequence[int]) -> Floats:
     equal_N = np.full(n, (utility_C[grand(n)] - utility_C[EMPTY]) / n)
     direction_ND = null_space(np.ones((1, n)))
     gain_A = utility_C[list(runs)] - utility_C[EMPTY] - members_AN @ equal_N
-    step_D = np.linalg.lstsq(root_A[:, None] * (members_AN @ direction_ND), root_A * gain_A, rcond=None)[0]
+    step_D = np.linalg.lstsq(
+        root_A[:, None] * (members_AN @ direction_ND), root_A * gain_A, rcond=None
+    )[0]
     result: Floats = equal_N + direction_ND @ step_D
     return result
 
@@ -79,9 +86,9 @@ def additive(utility_C: Floats, runs: Sequence[int]) -> Floats:
 def du_shapley(utility_C: Floats, examples_N: Floats) -> Floats:
     """DU-Shapley (Garrido-Lucero et al. 2023): utility depends on the amount of data alone.
 
-    value_i = mean over k < N of w(k * mean of the others' sizes + n_i) - w(k * mean of the others' sizes). w rises
-    through the ends, the singletons and the leave-one-outs (isotonic, linear in between).
-    """
+    value_i = mean over k < N of w(k * mean of the others' sizes + n_i) - w(k * mean of the others'
+    sizes). w rises through the ends, the singletons and the leave-one-outs (isotonic, linear in
+    between)."""
     n = len(examples_N)
     runs = [EMPTY, *singletons(n), *leave_one_outs(n), grand(n)]
     size_A = members_matrix(runs, n) @ examples_N
@@ -94,7 +101,9 @@ def du_shapley(utility_C: Floats, examples_N: Floats) -> Floats:
 
 
 def multi_round(utility_TC: Floats) -> Floats:
-    """MR (Song, Tong and Wei 2019): the sum over rounds of the Shapley values of the round's reconstructed models."""
+    """MR (Song, Tong and Wei 2019): the sum over rounds of the Shapley values of the round's
+    reconstructed models.
+    """
     return np.sum([shapley(utility_C) for utility_C in utility_TC], axis=0)
 
 
@@ -104,7 +113,9 @@ def gtg(utility_TC: Floats, generator: np.random.Generator) -> Floats:
 
 
 def _gtg_round(utility_C: Floats, generator: np.random.Generator) -> Floats:
-    """Mean marginals over permutations in which every company leads equally often, until their mean settles."""
+    """Mean marginals over permutations in which every company leads equally often, until their mean
+    settles.
+    """
     n = n_companies_of_table(len(utility_C))
     if abs(utility_C[grand(n)] - utility_C[EMPTY]) <= ROUND_TRUNCATION:
         return np.zeros(n)

@@ -1,7 +1,7 @@
 """Every model of a game on every coalition, the large one too, by the product's own sweep.
 
-The tables can be kept, so that another law, or another rule, is judged on the same trainings within seconds.
-"""
+The tables can be kept, so that another law, or another rule, is judged on the same trainings within
+seconds."""
 
 import hashlib
 import os
@@ -12,22 +12,30 @@ from pathlib import Path
 from benchmarks.sweep import swept_job
 from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
-from fl_sv.config.schema import Mlp, Models
+from fl_sv.config.models import Mlp, Models
 from fl_sv.data import company_data, operator_data
+from fl_sv.game.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
 from fl_sv.machine import library_hash
-from fl_sv.models import model_specs
-from fl_sv.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
+from fl_sv.training.models import model_specs
 from server.inline import InlineGrid
 
 REPOSITORY = Path(__file__).parents[1]
-DECISIVE = ("benchmarks/_networks.py", "benchmarks/_sources.py", "clients/*.py", "server/*.py", "strategies/*.py")
+DECISIVE = (
+    "benchmarks/_networks.py",
+    "benchmarks/_sources.py",
+    "clients/*.py",
+    "server/*.py",
+    "strategies/*.py",
+)
 
 Scores = Mapping[tuple[str, int, int], Score]
 
 
 @dataclass(frozen=True)
 class BruteForced:
-    """A game of which everything is known. sizes: parameters of every model, ascending; examples: of every company."""
+    """A game of which everything is known. sizes: parameters of every model, ascending; examples:
+    of every company.
+    """
 
     config: Config
     table: UtilityTable
@@ -42,16 +50,26 @@ class BruteForced:
         """The utility table of a run whose large model trained on `runs` only."""
         told = set(runs)
         planned = tuple(key for key in self.table.planned if key[0] != self.large or key[2] in told)
-        return replace(self.table, planned=planned, scores={key: self.table.scores[key] for key in planned})
+        return replace(
+            self.table, planned=planned, scores={key: self.table.scores[key] for key in planned}
+        )
 
 
 def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
-    """All trainings of the game, or those that the folder `kept` holds of it; new ones are added to the folder."""
+    """All trainings of the game, or those that the folder `kept` holds of it; new ones are added to
+    the folder.
+    """
     operator = operator_data(config)
     small, large = model_specs(config, operator.task)
-    examples = {company: len(company_data(config, company, operator.scaling)) for company in config.companies}
+    examples = {
+        company: len(company_data(config, company, operator.scaling))
+        for company in config.companies
+    }
     sizes = {model.name: model.n_params for model in (*small, large)}
-    file = kept and kept / f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]}).csv"
+    file = (
+        kept
+        and kept / f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]}).csv"
+    )
     if file and file.exists():
         table = read_utilities(file, config.companies)
     else:
@@ -65,7 +83,9 @@ def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
 
 
 def code_hash() -> str:
-    """sha256 over the code that decides the losses: the library, the app, and what the configs plug in."""
+    """sha256 over the code that decides the losses: the library, the app, and what the configs plug
+    in.
+    """
     digest = hashlib.sha256(library_hash().encode())
     for pattern in DECISIVE:
         for path in sorted(REPOSITORY.glob(pattern)):
@@ -88,6 +108,10 @@ def sweep_large(config: Config) -> Scores:
 
 def _table(config: Config, models: list[str], scores: Scores) -> UtilityTable:
     everything = range(1 << config.n_companies)
-    seeds = dict.fromkeys(models[:-1], config.training.seeds) | {models[-1]: config.training.large_seeds}
+    seeds = dict.fromkeys(models[:-1], config.training.seeds) | {
+        models[-1]: config.training.large_seeds
+    }
     planned = planned_rows(models, seeds, dict.fromkeys(models, everything))
-    return UtilityTable(config.companies, tuple(models), planned, {key: scores[key] for key in planned})
+    return UtilityTable(
+        config.companies, tuple(models), planned, {key: scores[key] for key in planned}
+    )

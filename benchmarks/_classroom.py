@@ -1,4 +1,5 @@
-"""One teacher, one student, no federation: which rows a student should listen on, and what is known to help it.
+"""One teacher, one student, no federation: which rows a student should listen on, and what is known
+to help it.
 
 Everything is trained on digits. The validation set tests; it teaches nobody.
 
@@ -25,8 +26,28 @@ WRONG = 0.4  # share of wrong labels of the careless teacher
 FEW = 0.03
 SHIFTED = torch.tensor([0.02] * 5 + [0.18] * 5)  # other class frequencies
 OMITTED = 3
-TRANSFER_SETS = ("own", "public", "shifted", "moved", "gaussian", "uniform", "inversion", "generator", "density")
-METHODS = ("hinton", "dkd", "logit_l2", "smooth_l1", "noisy_teacher", "sobolev", "jacobian", "hint", "mutual")
+TRANSFER_SETS = (
+    "own",
+    "public",
+    "shifted",
+    "moved",
+    "gaussian",
+    "uniform",
+    "inversion",
+    "generator",
+    "density",
+)
+METHODS = (
+    "hinton",
+    "dkd",
+    "logit_l2",
+    "smooth_l1",
+    "noisy_teacher",
+    "sobolev",
+    "jacobian",
+    "hint",
+    "mutual",
+)
 SOFT = kd.loss("hinton", temperature=TEMPERATURE, alpha=1.0)
 
 
@@ -54,7 +75,9 @@ class Room:
         """An untrained classifier."""
         return self.seeded(
             f"{name} of {width}",
-            lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, CLASSES)),
+            lambda: nn.Sequential(
+                nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, CLASSES)
+            ),
         )
 
     def taught(self, net: nn.Sequential, x: Tensor, y: Tensor, epochs: int) -> nn.Sequential:
@@ -96,17 +119,28 @@ def moved(x: Tensor) -> Tensor:
 
 def room(seed: int) -> Room:
     played = federation(game(seed, spoilt=False))
-    x, y = (torch.cat([played.rows[company][part] for company in played.companies]) for part in (0, 1))
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(stream_seed(seed, "order")))
-    return Room(seed, x[order], y[order], played.public[0], played.validation.x, played.validation.y)
+    x, y = (
+        torch.cat([played.rows[company][part] for company in played.companies]) for part in (0, 1)
+    )
+    order = torch.randperm(
+        len(y), generator=torch.Generator().manual_seed(stream_seed(seed, "order"))
+    )
+    return Room(
+        seed, x[order], y[order], played.public[0], played.validation.x, played.validation.y
+    )
 
 
-# --- which rows ----------------------------------------------------------------------------------------------------
+# --- which rows -----------------------------------------------------------------------------------
 
 
 def rows_by_name(name: str, here: Room, teacher: nn.Module) -> TransferSet:
     """As many rows as there are public ones."""
-    size, generator, low, high = len(here.public), here.generator(name), torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
+    size, generator, low, high = (
+        len(here.public),
+        here.generator(name),
+        torch.zeros(1, 8, 8),
+        torch.ones(1, 8, 8),
+    )
     match name:
         case "own":
             return kd.public(here.x[:size])
@@ -125,27 +159,42 @@ def rows_by_name(name: str, here: Room, teacher: nn.Module) -> TransferSet:
             return kd.inverted(teacher, start, torch.arange(size) % CLASSES, steps=100)
         case "generator":
             net = here.seeded("generator", _dreaming)
-            return kd.generated(teacher, net, size=size, latent=LATENT, generator=generator, steps=300)
+            return kd.generated(
+                teacher, net, size=size, latent=LATENT, generator=generator, steps=300
+            )
         case "density":
-            return kd.implied(teacher, low, high, size=size, generator=generator, steps=100, step_size=0.03)
+            return kd.implied(
+                teacher, low, high, size=size, generator=generator, steps=100, step_size=0.03
+            )
     raise AssertionError(name)
 
 
 def _dreaming() -> nn.Sequential:
     """From noise to images."""
-    layers = [nn.Linear(LATENT, 64), nn.ReLU(), nn.Linear(64, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8))]
+    layers = [
+        nn.Linear(LATENT, 64),
+        nn.ReLU(),
+        nn.Linear(64, 64),
+        nn.Sigmoid(),
+        nn.Unflatten(1, (1, 8, 8)),
+    ]
     return nn.Sequential(*layers)
 
 
 def transfer(
     seed: int, sets: tuple[str, ...] = TRANSFER_SETS, epochs: int = 60, teacher_epochs: int = 40
 ) -> list[dict[str, Any]]:
-    """One row for each teacher, honest or careless, and each transfer set; `labels` is a student without a teacher."""
+    """One row for each teacher, honest or careless, and each transfer set; `labels` is a student
+    without a teacher.
+    """
     here = room(seed)
     wrong = torch.rand(len(here.y), generator=here.generator("wrong")) < WRONG
     shift = torch.randint(1, CLASSES, here.y.shape, generator=here.generator("shift"))
     rows = []
-    for kind, y in (("sound", here.y), ("careless", torch.where(wrong, (here.y + shift) % CLASSES, here.y))):
+    for kind, y in (
+        ("sound", here.y),
+        ("careless", torch.where(wrong, (here.y + shift) % CLASSES, here.y)),
+    ):
         teacher = here.taught(here.net(TEACHER, "teacher"), here.x, y, teacher_epochs)
         plain = here.taught(here.net(STUDENT), here.x, y, teacher_epochs)
         students = {"labels": plain}
@@ -162,7 +211,9 @@ def transfer(
                 "own": here.accuracy(student),
                 "shifted": here.accuracy_when_shifted(student),
                 "moved": here.accuracy(student, moved(here.test)),
-                "agreement": float((predicted(student, here.test) == predicted(teacher, here.test)).double().mean()),
+                "agreement": float(
+                    (predicted(student, here.test) == predicted(teacher, here.test)).double().mean()
+                ),
                 "teacher_own": here.accuracy(teacher),
                 "teacher_shifted": here.accuracy_when_shifted(teacher),
                 "teacher_moved": here.accuracy(teacher, moved(here.test)),
@@ -172,13 +223,15 @@ def transfer(
     return rows
 
 
-# --- classics ------------------------------------------------------------------------------------------------------
+# --- classics -------------------------------------------------------------------------------------
 
 
 def classics(
     seed: int, methods: tuple[str, ...] = METHODS, epochs: int = 60, teacher_epochs: int = 40
 ) -> list[dict[str, Any]]:
-    """Accuracies of the classical experiments, and of students on few rows with and without each method."""
+    """Accuracies of the classical experiments, and of students on few rows with and without each
+    method.
+    """
     here = room(seed)
     teacher = here.taught(here.net(TEACHER, "teacher"), here.x, here.y, teacher_epochs)
     few = slice(round(FEW * len(here.y)))
@@ -202,7 +255,9 @@ def _omitted(here: Room, teacher: nn.Module, epochs: int) -> dict[str, float]:
     kept = here.y != OMITTED
     x, y = here.x[kept], here.y[kept]
     hard = here.taught(here.net(STUDENT), x, y, epochs)
-    soft = kd.distil(here.net(STUDENT), teacher, kd.public(x), SOFT, schedule(epochs), here.generator("soft"))
+    soft = kd.distil(
+        here.net(STUDENT), teacher, kd.public(x), SOFT, schedule(epochs), here.generator("soft")
+    )
     corrected = _with_bias(soft, here.public, 1 / CLASSES)
     return {
         "omitted, labels": here.recall(hard, OMITTED),
@@ -213,10 +268,15 @@ def _omitted(here: Room, teacher: nn.Module, epochs: int) -> dict[str, float]:
 
 
 def _with_bias(net: nn.Module, x: Tensor, frequency: float) -> nn.Module:
-    """Raises the omitted class's bias until it is predicted as often as it occurs, on rows without labels."""
+    """Raises the omitted class's bias until it is predicted as often as it occurs, on rows without
+    labels.
+    """
     with torch.no_grad():
         logits = net(x)
-        lead = logits[:, OMITTED] - logits[:, [k for k in range(CLASSES) if k != OMITTED]].max(dim=1).values
+        lead = (
+            logits[:, OMITTED]
+            - logits[:, [k for k in range(CLASSES) if k != OMITTED]].max(dim=1).values
+        )
         net[-1].bias[OMITTED] -= torch.quantile(lead, 1 - frequency)
     return net
 
@@ -226,16 +286,20 @@ def _assistant(here: Room, teacher: nn.Module, epochs: int) -> dict[str, float]:
     objective, rows = kd.objective(SOFT, 0.9), kd.own(here.x, here.y)
 
     def learn(student: nn.Module, above: Callable[[Tensor], Tensor]) -> nn.Module:
-        return kd.distil(student, above, rows, objective, schedule(epochs), here.generator("assistant"))
+        return kd.distil(
+            student, above, rows, objective, schedule(epochs), here.generator("assistant")
+        )
 
     return {
         "tiny, labels": here.accuracy(here.taught(here.net(TINY), here.x, here.y, epochs)),
         "tiny, teacher": here.accuracy(kd.chain(teacher, [here.net(TINY)], learn)[-1]),
-        "tiny, assistant": here.accuracy(kd.chain(teacher, [here.net(ASSISTANT), here.net(TINY)], learn)[-1]),
+        "tiny, assistant": here.accuracy(
+            kd.chain(teacher, [here.net(ASSISTANT), here.net(TINY)], learn)[-1]
+        ),
     }
 
 
-# --- methods, on few labelled rows ---------------------------------------------------------------------------------
+# --- methods, on few labelled rows ----------------------------------------------------------------
 
 Method = Callable[[Room, nn.Sequential, Tensor, Tensor, int], nn.Module]
 
@@ -245,7 +309,12 @@ def _by_loss(name: str, weight: float, **options: Any) -> Method:
         more = {"generator": here.generator(name)} if name == "noisy_teacher" else {}
         objective = kd.objective(kd.loss(name, **options, **more), weight)
         return kd.distil(
-            here.net(STUDENT), teacher, kd.own(x, y), objective, schedule(epochs), here.generator("labels")
+            here.net(STUDENT),
+            teacher,
+            kd.own(x, y),
+            objective,
+            schedule(epochs),
+            here.generator("labels"),
         )
 
     return method
@@ -268,9 +337,13 @@ def _by_more(extra: Callable[[nn.Sequential, nn.Sequential, Tensor, Tensor], Ten
 
 
 def _hint(here: Room, teacher: nn.Sequential, x: Tensor, y: Tensor, epochs: int) -> nn.Module:
-    """First the hidden layer learns the teacher's, through a regressor that is thrown away; then labels (FitNets)."""
+    """First the hidden layer learns the teacher's, through a regressor that is thrown away; then
+    labels (FitNets).
+    """
     student = here.net(STUDENT)
-    regressor = here.seeded("regressor", lambda: nn.Sequential(kd.regressor((STUDENT,), (TEACHER,))))
+    regressor = here.seeded(
+        "regressor", lambda: nn.Sequential(kd.regressor((STUDENT,), (TEACHER,)))
+    )
     learning = nn.ModuleList([student[:3], regressor])
     features = teacher[:3](x).detach()
 

@@ -1,4 +1,6 @@
-"""A federation of real processes for measurements: a run on it can be disturbed, and must pay the same all the same."""
+"""A federation of real processes for measurements: a run on it can be disturbed, and must pay the
+same all the same.
+"""
 
 import json
 import sqlite3
@@ -20,14 +22,31 @@ from tests.deployment import Deployment, own_files_config
 from tests.runs import REPOSITORY, SMOKE, Answer, shell
 
 WHOLE, STOPPED_AND_RESUMED = [0], [1, 0]  # exit codes of the tries
-UNDER_WAY_SECONDS = 4.0  # so long after the teacher is done, a message of the sweep is with the companies
+UNDER_WAY_SECONDS = (
+    4.0  # so long after the teacher is done, a message of the sweep is with the companies
+)
 TABLES = ("utilities.csv", "valuation.json", "payouts.csv")
 
-# One size, one seed, all 1,024 coalitions; the teacher is the same model with one unit more, for as many rounds.
+# One size, one seed, all 1,024 coalitions; the teacher is the same model with one unit more, for as
+# many rounds.
 TEN = {
-    "companies": ["Ash", "Beech", "Cedar", "Damson", "Elm", "Fir", "Ginkgo", "Hazel", "Iris", "Juniper"],
+    "companies": [
+        "Ash",
+        "Beech",
+        "Cedar",
+        "Damson",
+        "Elm",
+        "Fir",
+        "Ginkgo",
+        "Hazel",
+        "Iris",
+        "Juniper",
+    ],
     "data": {"source": "digits", "partition": {"kind": "iid"}},
-    "models": {"small": [{"kind": "mlp", "hidden": [32]}], "large": {"kind": "mlp", "hidden": [33]}},
+    "models": {
+        "small": [{"kind": "mlp", "hidden": [32]}],
+        "large": {"kind": "mlp", "hidden": [33]},
+    },
     "training": {"batch_size": 32, "learning_rate": 0.3, "seeds": 1},
     "law": {"anchors": "none"},
     "payouts": {"pot": {"kind": "fixed", "cents": 1_000_000}},
@@ -36,7 +55,8 @@ TEN = {
 
 @dataclass(frozen=True)
 class Try:
-    """One `fl-sv federation run`: exit code, wall seconds, what Flower counted on the network, and the last words.
+    """One `fl-sv federation run`: exit code, wall seconds, what Flower counted on the network, and
+    the last words.
 
     missed: it ended before the moment at which it was to be disturbed.
     """
@@ -54,8 +74,12 @@ class Bench:
     def __init__(self, federation: Deployment, expected: dict[str, bytes], folder: Path) -> None:
         self.federation, self.expected, self.folder = federation, expected, folder
 
-    def run(self, name: str, *, resume: bool = False, disturb: Callable[[], None] | None = None) -> Try:
-        """A run in the folder of that name; `disturb` is called once a message of the sweep is with the companies."""
+    def run(
+        self, name: str, *, resume: bool = False, disturb: Callable[[], None] | None = None
+    ) -> Try:
+        """A run in the folder of that name; `disturb` is called once a message of the sweep is with
+        the companies.
+        """
         out, operator = self.folder / name, self.federation.operator
         before = {run.run_id for run in flower.list_runs(operator)}
         line = ["federation", "run", self.federation.config, "--out", out, "--dir", operator]
@@ -64,15 +88,21 @@ class Bench:
         answer, missed = disturbed(command, out, disturb) if disturb else (command(), False)
         seconds = time.monotonic() - began
         n_bytes = sum(run.n_bytes for run in flower.list_runs(operator) if run.run_id not in before)
-        return Try(answer.code, seconds, n_bytes, (answer.err.strip().splitlines() or [""])[-1], missed)
+        return Try(
+            answer.code, seconds, n_bytes, (answer.err.strip().splitlines() or [""])[-1], missed
+        )
 
     def report(self, name: str, tries: list[Try], codes: list[int]) -> dict[str, Any]:
-        """Whether the tries were disturbed and ended as they should, in the expected tables; what they took."""
+        """Whether the tries were disturbed and ended as they should, in the expected tables; what
+        they took.
+        """
         tables = {table: self.folder / name / table for table in TABLES}
         written = {table: path.read_bytes() for table, path in tables.items() if path.exists()}
         missed = any(each.missed for each in tries)
         return {
-            "right": not missed and [each.code for each in tries] == codes and written == self.expected,
+            "right": (
+                not missed and [each.code for each in tries] == codes and written == self.expected
+            ),
             "missed": missed,
             "seconds": sum(each.seconds for each in tries),
             "bytes": sum(each.n_bytes for each in tries),
@@ -84,7 +114,10 @@ class Bench:
         """Wall seconds and bytes of parameters of each stage; nothing when the run did not finish."""
         cost = self.folder / name / "cost.json"
         stages = json.loads(cost.read_text())["stages"] if cost.exists() else {}
-        return {stage: {"seconds": spent["seconds"], "bytes": spent["bytes"]} for stage, spent in stages.items()}
+        return {
+            stage: {"seconds": spent["seconds"], "bytes": spent["bytes"]}
+            for stage, spent in stages.items()
+        }
 
 
 @contextmanager
@@ -105,8 +138,12 @@ def bench(n_companies: int, rounds: int) -> Iterator[Bench]:
             yield Bench(federation, expected, folder)
 
 
-def disturbed(command: Callable[[], Answer], out: Path, disturb: Callable[[], None]) -> tuple[Answer, bool]:
-    """What the command answered, and whether it ended before it could be disturbed. Raises what `disturb` raises."""
+def disturbed(
+    command: Callable[[], Answer], out: Path, disturb: Callable[[], None]
+) -> tuple[Answer, bool]:
+    """What the command answered, and whether it ended before it could be disturbed. Raises what
+    `disturb` raises.
+    """
     over = threading.Event()
     with ThreadPoolExecutor(1) as executor:
         missed = executor.submit(_missed, out, disturb, over)
@@ -118,7 +155,9 @@ def disturbed(command: Callable[[], Answer], out: Path, disturb: Callable[[], No
 
 
 def _missed(out: Path, disturb: Callable[[], None], over: threading.Event) -> bool:
-    """Whether the run was over first. The journal holds what the teacher cost as soon as it is done."""
+    """Whether the run was over first. The journal holds what the teacher cost as soon as it is
+    done.
+    """
     while not _stage_is_done(out / "journal.sqlite", "teacher"):
         if over.wait(0.5):
             return True
@@ -131,6 +170,8 @@ def _missed(out: Path, disturb: Callable[[], None], over: threading.Event) -> bo
 def _stage_is_done(journal: Path, stage: str) -> bool:
     try:
         with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as connection:
-            return bool(connection.execute("SELECT 1 FROM cost WHERE stage = ?", (stage,)).fetchone())
+            return bool(
+                connection.execute("SELECT 1 FROM cost WHERE stage = ?", (stage,)).fetchone()
+            )
     except sqlite3.Error:  # not there yet
         return False

@@ -25,12 +25,16 @@ def draw(summary: Summary, folder: Path) -> None:
     ):
         figure = Figure(figsize=(width, 4.5), layout="constrained")
         panel(figure, summary)
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fl-sv"}):  # equal results, equal bytes
+        with rc_context(
+            {"svg.fonttype": "none", "svg.hashsalt": "fl-sv"}
+        ):  # equal results, equal bytes
             figure.savefig(folder / f"distillation_{name}.svg", metadata={"Date": None})
 
 
 def _law(figure: Figure, summary: Summary) -> None:
-    """By weight, for the best teacher: how well students tell the large losses, and how far the values are off."""
+    """By weight, for the best teacher: how well students tell the large losses, and how far the
+    values are off.
+    """
     rows = summary["law"]
     (plain,) = [row for row in rows if row["set"] == "plain"]
     best = max(row["teacher_round"] for row in rows)
@@ -46,19 +50,27 @@ def _law(figure: Figure, summary: Summary) -> None:
         ylabel="leave-one-out R2, small to large",
         ylim=(min(0, left.get_ylim()[0]), 1),
     )
-    right.set(xlabel="weight of the teacher's word", ylabel="error of the law's values, %", ylim=(0, None))
+    right.set(
+        xlabel="weight of the teacher's word", ylabel="error of the law's values, %", ylim=(0, None)
+    )
     left.legend(title="transfer set", fontsize="small")
 
 
 def _transfer(figure: Figure, summary: Summary) -> None:
     """Accuracy by transfer set, on own and on moved rows; the teacher's as a line."""
-    for axes, teacher in zip(figure.subplots(1, 2, sharey=True), ("sound", "careless"), strict=True):
+    for axes, teacher in zip(
+        figure.subplots(1, 2, sharey=True), ("sound", "careless"), strict=True
+    ):
         rows = [row for row in summary["transfer"] if row["teacher"] == teacher]
         place = np.arange(len(rows))
         for shift, where, colour in ((-0.2, "own", "tab:blue"), (0.2, "moved", "tab:orange")):
             label = {"own": "own distribution", "moved": "moved by a pixel"}[where]
-            axes.bar(place + shift, [100 * row[where] for row in rows], 0.4, color=colour, label=label)
-            axes.axhline(100 * rows[0][f"teacher_{where}"], color=colour, linestyle="--", linewidth=1)
+            axes.bar(
+                place + shift, [100 * row[where] for row in rows], 0.4, color=colour, label=label
+            )
+            axes.axhline(
+                100 * rows[0][f"teacher_{where}"], color=colour, linestyle="--", linewidth=1
+            )
         axes.set_xticks(place, [row["set"] for row in rows], rotation=45, ha="right")
         axes.set(title=f"{teacher} teacher (dashed)", ylabel="accuracy, %")
     axes.legend(fontsize="small")
@@ -69,7 +81,9 @@ def _few(figure: Figure, summary: Summary) -> None:
     few = dict(sorted(summary["classics"]["few"].items(), key=lambda item: item[1]["mean"]))
     axes = figure.subplots()
     half = [100 * value["half"] if np.isfinite(value["half"]) else 0 for value in few.values()]
-    axes.errorbar([100 * value["mean"] for value in few.values()], list(few), xerr=half, fmt="o", capsize=3)
+    axes.errorbar(
+        [100 * value["mean"] for value in few.values()], list(few), xerr=half, fmt="o", capsize=3
+    )
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set(xlabel="points of accuracy on 3 % of the rows, 90 % interval")
 
@@ -77,13 +91,17 @@ def _few(figure: Figure, summary: Summary) -> None:
 def _incentive(figure: Figure, summary: Summary) -> None:
     """Change of a cheating company's payment under both kinds of pot."""
     changes = summary["incentive"]["changes"]
-    federations = [spoilt for spoilt in (False, True) if any(row["spoilt"] == spoilt for row in changes)]
+    federations = [
+        spoilt for spoilt in (False, True) if any(row["spoilt"] == spoilt for row in changes)
+    ]
     kinds = list(dict.fromkeys(row["kind"] for row in changes))
     every = figure.subplots(1, 2 * len(federations), sharey=True, squeeze=False)[0]
     panels = [(spoilt, rule) for spoilt in federations for rule in ("performance", "fixed")]
     for axes, (spoilt, rule) in zip(every, panels, strict=True):
         _dots(axes, [row for row in changes if row["spoilt"] == spoilt], rule, kinds)
-        axes.set_title(f"{rule} pot, {'one careless' if spoilt else 'sound data'}", fontsize="medium")
+        axes.set_title(
+            f"{rule} pot, {'one careless' if spoilt else 'sound data'}", fontsize="medium"
+        )
     every[0].legend(fontsize="x-small")
 
 
@@ -93,7 +111,14 @@ def _dots(axes: Axes, rows: list[Mapping[str, Any]], rule: str, kinds: list[str]
         found = [row["change"][rule] for row in rows if row["kind"] == kind]
         half = [100 * value["half"] if np.isfinite(value["half"]) else 0 for value in found]
         place = np.arange(len(companies)) + (k - len(kinds) / 2) * 0.14
-        axes.errorbar([100 * value["mean"] for value in found], place, xerr=half, fmt="o", markersize=4, label=kind)
+        axes.errorbar(
+            [100 * value["mean"] for value in found],
+            place,
+            xerr=half,
+            fmt="o",
+            markersize=4,
+            label=kind,
+        )
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_yticks(range(len(companies)), companies)
     axes.set(xlabel="change of its payment, %")

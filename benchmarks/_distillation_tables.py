@@ -30,7 +30,11 @@ def summary(found: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
 def interval(values: Sequence[float]) -> dict[str, float]:
     """Mean and half the width of its t-interval at LEVEL; a single value has none."""
     mean, n = float(np.mean(values)), len(values)
-    half = float(student_t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
+    half = (
+        float(student_t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+        if n > 1
+        else float("inf")
+    )
     return {"mean": mean, "half": half}
 
 
@@ -57,12 +61,19 @@ def _alarms(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "spoilt": spoilt,
             "weight": weight,
             "runs": runs,
-            **{f: float(np.mean([row[f] for row in group])) for f in ("r2", "law_error", "coverage", "width")},
-            "codes": dict(sorted(Counter(code for row in group for code in set(row["alarms"])).items())),
+            **{
+                f: float(np.mean([row[f] for row in group]))
+                for f in ("r2", "law_error", "coverage", "width")
+            },
+            "codes": dict(
+                sorted(Counter(code for row in group for code in set(row["alarms"])).items())
+            ),
             "alarmed": sum(bool(row["alarms"]) for row in group),
             "games": len(group),
         }
-        for (spoilt, weight, runs), group in _grouped(rows, lambda row: (row["spoilt"], row["weight"], row["runs"]))
+        for (spoilt, weight, runs), group in _grouped(
+            rows, lambda row: (row["spoilt"], row["weight"], row["runs"])
+        )
     ]
 
 
@@ -73,9 +84,18 @@ def _transfer(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "set": name,
             **{
                 f: float(np.mean([row[f] for row in group]))
-                for f in ("own", "shifted", "moved", "agreement", *(f"teacher_{where}" for where in PLACES))
+                for f in (
+                    "own",
+                    "shifted",
+                    "moved",
+                    "agreement",
+                    *(f"teacher_{where}" for where in PLACES),
+                )
             },
-            "ahead": {where: interval([row[where] - row[f"teacher_{where}"] for row in group]) for where in PLACES},
+            "ahead": {
+                where: interval([row[where] - row[f"teacher_{where}"] for row in group])
+                for where in PLACES
+            },
         }
         for (teacher, name), group in _grouped(rows, lambda row: (row["teacher"], row["set"]))
     ]
@@ -85,8 +105,12 @@ def _classics(rows: Sequence[Row]) -> dict[str, Any]:
     plain = [name for name in rows[0] if name not in ("seed", "few")]
     return {
         **{name: interval([row[name] for row in rows]) for name in plain},
-        "assistant for teacher": interval([row["tiny, assistant"] - row["tiny, teacher"] for row in rows]),
-        "teacher for labels": interval([row["tiny, teacher"] - row["tiny, labels"] for row in rows]),
+        "assistant for teacher": interval(
+            [row["tiny, assistant"] - row["tiny, teacher"] for row in rows]
+        ),
+        "teacher for labels": interval(
+            [row["tiny, teacher"] - row["tiny, labels"] for row in rows]
+        ),
         "few, labels": interval([row["few"]["labels"] for row in rows]),
         "few": {
             name: interval([row["few"][name] - row["few"]["labels"] for row in rows])
@@ -105,7 +129,9 @@ def _incentive(rows: Sequence[Row]) -> dict[str, Any]:
             "teacher": interval([row["teacher"] for row in group]),
             "change": {rule: _change(group, rule) for rule in group[0]["before"]},
         }
-        for (spoilt, company, kind), group in _grouped(rows, lambda row: (row["spoilt"], row["company"], row["kind"]))
+        for (spoilt, company, kind), group in _grouped(
+            rows, lambda row: (row["spoilt"], row["company"], row["kind"])
+        )
     ]
     rules = list(dict.fromkeys(rule for row in rows for rule in row["before"]))
     return {"changes": found, "aligned": {rule: _aligned(rows, rule) for rule in rules}}
@@ -118,8 +144,14 @@ def _change(rows: Sequence[Row], rule: str) -> dict[str, float]:
 
 
 def _aligned(rows: Sequence[Row], rule: str) -> float:
-    """Share of the cheats after which the payment went down where the teacher got worse, and up where it got better."""
-    moved = [(row["after"][rule] - row["before"][rule], row["teacher"]) for row in rows if rule in row["before"]]
+    """Share of the cheats after which the payment went down where the teacher got worse, and up
+    where it got better.
+    """
+    moved = [
+        (row["after"][rule] - row["before"][rule], row["teacher"])
+        for row in rows
+        if rule in row["before"]
+    ]
     signed = [(paid > 0) == (loss < 0) for paid, loss in moved if abs(paid) > ALIGNED]
     return float(np.mean(signed)) if signed else 1.0
 
@@ -131,7 +163,7 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, 
     return list(groups.items())
 
 
-# --- Markdown ------------------------------------------------------------------------------------------------------
+# --- Markdown -------------------------------------------------------------------------------------
 
 
 def as_text(found: Mapping[str, Any]) -> str:
@@ -222,15 +254,25 @@ def as_text(found: Mapping[str, Any]) -> str:
         ),
         _table(
             ["classic", "%"],
-            [[name, _percent(value, sign=" for " in name)] for name, value in s["classics"].items() if name != "few"]
-            + [[f"few, {name} - labels", _percent(value)] for name, value in s["classics"]["few"].items()],
+            [
+                [name, _percent(value, sign=" for " in name)]
+                for name, value in s["classics"].items()
+                if name != "few"
+            ]
+            + [
+                [f"few, {name} - labels", _percent(value)]
+                for name, value in s["classics"]["few"].items()
+            ],
         ),
         *(_incentive_table(s["incentive"], spoilt) for spoilt in (False, True)),
         "\n".join(
-            f"aligned with the teacher, {rule}: {share:.0%}" for rule, share in s["incentive"]["aligned"].items()
+            f"aligned with the teacher, {rule}: {share:.0%}"
+            for rule, share in s["incentive"]["aligned"].items()
         ),
-        f"{s['seeds']} seeds, {found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one core. "
-        f"± is the {LEVEL:.0%} interval.",
+        (
+            f"{s['seeds']} seeds, {found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one"
+            f" core. ± is the {LEVEL:.0%} interval."
+        ),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -243,7 +285,12 @@ def _incentive_table(incentive: Mapping[str, Any], spoilt: bool) -> str:
     title = "One company has wrong labels." if spoilt else "All data are sound."
     head = ["company", "does instead", "teacher's loss", *rules]
     lines = [
-        [r["company"], r["kind"], f"{r['teacher']['mean']:+.3f}", *(_percent(r["change"][rule]) for rule in rules)]
+        [
+            r["company"],
+            r["kind"],
+            f"{r['teacher']['mean']:+.3f}",
+            *(_percent(r["change"][rule]) for rule in rules),
+        ]
         for r in changes
     ]
     return f"{title} Change of the company's own payment, %.\n\n{_table(head, lines)}"

@@ -1,8 +1,9 @@
-"""Do the law's alarms notice that the small models are students? With three sizes and two seeds, as a run has them.
+"""Do the law's alarms notice that the small models are students? With three sizes and two seeds, as
+a run has them.
 
-Students listen on their companies' own rows to the finished teacher, as the product's do. Truth is the large model on
-every coalition. The law is fitted without large runs (law_0), with the singletons (law_n), and with all companies but
-one as well (law_2n).
+Students listen on their companies' own rows to the finished teacher, as the product's do. Truth is
+the large model on every coalition. The law is fitted without large runs (law_0), with the
+singletons (law_n), and with all companies but one as well (law_2n).
 
 Shapes: N companies, C = 2**N coalitions, M small sizes, R seeds.
 """
@@ -15,8 +16,16 @@ import numpy as np
 from benchmarks._baselines import leave_one_outs, singletons
 from benchmarks._distance import relative_l2
 from benchmarks._distilled_law import brute_force, leave_one_out_r2
-from benchmarks._students import Federation, Floats, federation, game, honestly, listening, swept_by_seed
-from fl_sv.coalitions import EMPTY, grand
+from benchmarks._students import (
+    Federation,
+    Floats,
+    federation,
+    game,
+    honestly,
+    listening,
+    swept_by_seed,
+)
+from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
 from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
@@ -29,7 +38,10 @@ def measure(
     seed: int, spoilt: bool, weights: Sequence[float] = WEIGHTS, *, rounds: int = 15, n: int = 5
 ) -> list[dict[str, Any]]:
     """One row for each weight and set of large runs; `spoilt`: one company has wrong labels."""
-    sizes = [federation(game(seed, rounds=rounds, spoilt=spoilt, width=width, seeds=SEEDS), n) for width in WIDTHS]
+    sizes = [
+        federation(game(seed, rounds=rounds, spoilt=spoilt, width=width, seeds=SEEDS), n)
+        for width in WIDTHS
+    ]
     rounds_of_teacher, large_C = brute_force(sizes[-1])
     teacher_P = rounds_of_teacher[-1]
     ends = [EMPTY, grand(n)]
@@ -58,7 +70,9 @@ def _sweep(game: Federation, teacher_P: Any, weight: float) -> Floats:
 def _judged(
     sizes: Sequence[Federation], small_MRC: Floats, large_C: Floats, coalitions: Sequence[int]
 ) -> dict[str, Any]:
-    """Alarms by code; r2 of the largest small size, leave-one-out; relative error, coverage and width of the values."""
+    """Alarms by code; r2 of the largest small size, leave-one-out; relative error, coverage and
+    width of the values.
+    """
     small_CM = small_MRC.mean(axis=1).T
     law = fit_law(
         small_CM,

@@ -1,7 +1,9 @@
-"""Do students still tell what a large model would do? Transfer set x weight x quality of the teacher.
+"""Do students still tell what a large model would do? Transfer set x weight x quality of the
+teacher.
 
-Truth is the large model on every coalition. Each set of students is judged by how well its losses predict the large
-model's on all coalitions, and how far the shares of its own Shapley values and of the law's are from the true ones.
+Truth is the large model on every coalition. Each set of students is judged by how well its losses
+predict the large model's on all coalitions, and how far the shares of its own Shapley values and of
+the law's are from the true ones.
 
 Shapes: N companies, C = 2**N coalitions.
 """
@@ -26,7 +28,7 @@ from benchmarks._students import (
     swept,
     transfer_set,
 )
-from fl_sv.coalitions import EMPTY, grand
+from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
 from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
@@ -64,20 +66,31 @@ def measure(
             for weight in weights:
                 small_C = swept(
                     played,
-                    lambda r, t=teacher_P, rows=transfer, w=weight: listening(played, t, rows, w, r),
+                    lambda r, t=teacher_P, rows=transfer, w=weight: listening(
+                        played, t, rows, w, r
+                    ),
                     everything,
                 )
                 rows.append(
-                    {"seed": seed, "set": name, "weight": weight, **teacher, **judged(played, small_C, large_C)}
+                    {
+                        "seed": seed,
+                        "set": name,
+                        "weight": weight,
+                        **teacher,
+                        **judged(played, small_C, large_C),
+                    }
                 )
     return rows
 
 
 def brute_force(game: Federation) -> tuple[list[Tensor], Floats]:
-    """The large model on every coalition: the first seed's teacher (P,) after every round, the untrained one first, and
-    the mean losses (C,)."""
+    """The large model on every coalition: the first seed's teacher (P,) after every round, the
+    untrained one first, and the mean losses (C,)."""
     everything = range(1 << len(game.companies))
-    runs = [fedavg(game, game.large, r, honestly(game, game.large, r), everything) for r in range(LARGE_SEEDS)]
+    runs = [
+        fedavg(game, game.large, r, honestly(game, game.large, r), everything)
+        for r in range(LARGE_SEEDS)
+    ]
     large_C = np.mean([game.losses(game.large, stacks[-1]) for stacks in runs], axis=0)
     return [stack[-1] for stack in runs[0]], large_C
 
@@ -85,13 +98,15 @@ def brute_force(game: Federation) -> tuple[list[Tensor], Floats]:
 def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]:
     """What the small losses say about the large ones.
 
-    r2: leave-one-out, of a line through the logarithms. share_error: L1 distance of the shares from the true ones, of
-    the small model's own values; law_error: relative L2 distance of the law's values. spread: of the losses.
-    """
+    r2: leave-one-out, of a line through the logarithms. share_error: L1 distance of the shares from
+    the true ones, of the small model's own values; law_error: relative L2 distance of the law's
+    values. spread: of the losses."""
     n = len(game.companies)
     alone = [EMPTY, grand(n), *(1 << i for i in range(n))]
     anchors = {coalition: float(large_C[coalition]) for coalition in alone}
-    law = fit_law(small_C, anchors, sizes=[game.small.n_params, game.large.n_params], examples=game.examples)
+    law = fit_law(
+        small_C, anchors, sizes=[game.small.n_params, game.large.n_params], examples=game.examples
+    )
     truth_N, small_N, law_N = shapley(-large_C), shapley(-small_C), law.shapley().values
     return {
         "r2": leave_one_out_r2(np.log(small_C[1:]), np.log(large_C[1:])),
@@ -105,7 +120,9 @@ def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]
 
 
 def leave_one_out_r2(x: Floats, y: Floats) -> float:
-    """1 - squared errors of a line that never saw the point / those of a mean that did not; 0 for no line."""
+    """1 - squared errors of a line that never saw the point / those of a mean that did not; 0 for
+    no line.
+    """
     centred = x - x.mean()
     if (centred**2).sum() < 1e-9:
         return 0.0

@@ -1,8 +1,8 @@
-"""What a federation must survive, one function a fault. Each begins with what is expected to happen.
+"""What a federation must survive, one function a fault. Each begins with what is expected to
+happen.
 
-Every fault comes when a message of the sweep is with the companies. A fault that this machine does not permit (no
-namespaces, no mount) is reported as skipped.
-"""
+Every fault comes when a message of the sweep is with the companies. A fault that this machine does
+not permit (no namespaces, no mount) is reported as skipped."""
 
 import shutil
 import signal
@@ -27,7 +27,9 @@ SLOW_KILOBITS, QUICK_KILOBITS = 64, 1_000_000
 
 
 def node_killed(bench: Bench) -> dict[str, Any]:
-    """`kill -9` of a SuperNode, started again every 20 s as by its unit: it is waited for and asked again."""
+    """`kill -9` of a SuperNode, started again every 20 s as by its unit: it is waited for and asked
+    again.
+    """
     federation = bench.federation
 
     def kill_and_supervise() -> None:
@@ -39,11 +41,15 @@ def node_killed(bench: Bench) -> dict[str, Any]:
             if federation.processes[CULPRIT].poll() is None:
                 return
 
-    return bench.report("node_killed", [bench.run("node_killed", disturb=kill_and_supervise)], WHOLE)
+    return bench.report(
+        "node_killed", [bench.run("node_killed", disturb=kill_and_supervise)], WHOLE
+    )
 
 
 def node_offline(bench: Bench) -> dict[str, Any]:
-    """A SuperNode is stopped and started again after two minutes: less than a run waits, so that it goes on."""
+    """A SuperNode is stopped and started again after two minutes: less than a run waits, so that it
+    goes on.
+    """
 
     def stop_and_start() -> None:
         bench.federation.end(CULPRIT)
@@ -54,7 +60,9 @@ def node_offline(bench: Bench) -> dict[str, Any]:
 
 
 def network_cut(bench: Bench) -> dict[str, Any]:
-    """A company's cable is out for half a minute: less than the SuperLink's patience; nothing is sent twice."""
+    """A company's cable is out for half a minute: less than the SuperLink's patience; nothing is
+    sent twice.
+    """
     if not bench.federation.has_namespaces:
         return {"skipped": "network namespaces are not permitted here"}
 
@@ -67,7 +75,9 @@ def network_cut(bench: Bench) -> dict[str, Any]:
 
 
 def slow_company(bench: Bench) -> dict[str, Any]:
-    """For a minute a company's processes get a quarter of the time, in pulses: everybody waits, nothing else."""
+    """For a minute a company's processes get a quarter of the time, in pulses: everybody waits,
+    nothing else.
+    """
 
     def slow_down() -> None:
         until = time.monotonic() + SLOW_SECONDS
@@ -84,19 +94,24 @@ def slow_company(bench: Bench) -> dict[str, Any]:
 
 
 def slow_network(bench: Bench) -> dict[str, Any]:
-    """From the sweep on a company's cable carries 64 kbit/s: its messages take longer; nothing is sent twice.
+    """From the sweep on a company's cable carries 64 kbit/s: its messages take longer; nothing is
+    sent twice.
 
     The cable is quick again afterwards.
     """
     if not bench.federation.has_namespaces or shutil.which("tc") is None:
         return {"skipped": "network namespaces or `tc` are not to be had here"}
-    slow = bench.run("slow_network", disturb=lambda: bench.federation.limit_bandwidth(CULPRIT, SLOW_KILOBITS))
+    slow = bench.run(
+        "slow_network", disturb=lambda: bench.federation.limit_bandwidth(CULPRIT, SLOW_KILOBITS)
+    )
     bench.federation.limit_bandwidth(CULPRIT, QUICK_KILOBITS)
     return bench.report("slow_network", [slow], WHOLE)
 
 
 def server_app_killed(bench: Bench) -> dict[str, Any]:
-    """`kill -9` of the ServerApp: Flower lists the run as failed, and `--resume` trains the wave again."""
+    """`kill -9` of the ServerApp: Flower lists the run as failed, and `--resume` trains the wave
+    again.
+    """
 
     def kill() -> None:
         superlink = psutil.Process(bench.federation.processes["superlink"].pid)
@@ -108,7 +123,9 @@ def server_app_killed(bench: Bench) -> dict[str, Any]:
 
 
 def superlink_killed(bench: Bench) -> dict[str, Any]:
-    """`kill -9` of the SuperLink, up again after 5 s: companies come back by themselves, the run needs `--resume`."""
+    """`kill -9` of the SuperLink, up again after 5 s: companies come back by themselves, the run
+    needs `--resume`.
+    """
 
     def kill() -> None:
         bench.federation.end("superlink", signal.SIGKILL)
@@ -119,7 +136,9 @@ def superlink_killed(bench: Bench) -> dict[str, Any]:
 
 
 def disk_full(bench: Bench) -> dict[str, Any]:
-    """The run directory's disk is full when the wave is to be kept: a sentence, and with space `--resume` goes on."""
+    """The run directory's disk is full when the wave is to be kept: a sentence, and with space
+    `--resume` goes on.
+    """
     try:
         with small_disk(bench.folder / "disk") as disk:
             fillers: list[Path] = []
@@ -134,8 +153,12 @@ def disk_full(bench: Bench) -> dict[str, Any]:
 
 
 def garbage(bench: Bench) -> dict[str, Any]:
-    """A company's training overflows: three tries, a sentence with its name. Mended, a new run: its rows changed."""
-    path = bench.federation.data[CULPRIT]  # finite rows that are so large that training on them overflows
+    """A company's training overflows: three tries, a sentence with its name. Mended, a new run: its
+    rows changed.
+    """
+    path = bench.federation.data[
+        CULPRIT
+    ]  # finite rows that are so large that training on them overflows
     rows = path.read_bytes()
     with np.load(path) as arrays:
         np.savez(path, x=arrays["x"] * np.float32(1e30), y=arrays["y"])

@@ -1,10 +1,10 @@
 """Games whose Shapley values are known exactly, as the estimators' benchmark draws them.
 
-FEDERATED families are what a federation looks like: diminishing returns, overlapping data, small models really
-trained. OTHER families are not, and show where our estimator has no advantage.
+FEDERATED families are what a federation looks like: diminishing returns, overlapping data, small
+models really trained. OTHER families are not, and show where our estimator has no advantage.
 
-Shapes: N companies, C coalitions, B training rows, V validation rows, F features with the constant one, K classes.
-"""
+Shapes: N companies, C coalitions, B training rows, V validation rows, F features with the constant
+one, K classes."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from fl_sv.coalitions import members_matrix
+from fl_sv.game.coalitions import members_matrix
 from fl_sv.values import shapley
 
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ def every_coalition() -> Members:
     return members_matrix(range(1 << N_COMPANIES), N_COMPANIES)
 
 
-# --- like a federation -----------------------------------------------------------------------------------------
+# --- like a federation ----------------------------------------------------------------------------
 
 
 def diminishing_rule(weight_N: Floats) -> Rule:
@@ -66,19 +66,27 @@ def diminishing(seed: int) -> KnownGame:
 def noisy(seed: int) -> KnownGame:
     """Diminishing returns, and each coalition's training is off by a standard deviation of 0.02."""
     noise_C = np.random.default_rng([seed, 1]).normal(0, 0.02, 1 << N_COMPANIES)
-    return tabulated(diminishing_rule(company_weights(N_COMPANIES, seed))(every_coalition()) + noise_C)
+    return tabulated(
+        diminishing_rule(company_weights(N_COMPANIES, seed))(every_coalition()) + noise_C
+    )
 
 
 def coverage(seed: int, n_companies: int = N_COMPANIES) -> KnownGame:
-    """Weighted coverage: each of 60 items counts once, whoever brings it. All who bring it share it equally."""
+    """Weighted coverage: each of 60 items counts once, whoever brings it. All who bring it share it
+    equally.
+    """
     generator = np.random.default_rng(seed)
     brings_NI, worth_I = generator.random((n_companies, 60)) < 0.25, generator.exponential(size=60)
     exact_N = (brings_NI / np.maximum(brings_NI.sum(axis=0), 1)) @ worth_I
-    return KnownGame(lambda member_CN: ((member_CN.astype(float) @ brings_NI) > 0) @ worth_I, exact_N)
+    return KnownGame(
+        lambda member_CN: ((member_CN.astype(float) @ brings_NI) > 0) @ worth_I, exact_N
+    )
 
 
 def cancer(seed: int) -> KnownGame:
-    """Logistic regression on breast cancer; companies of very different size, two with 40 % wrong labels."""
+    """Logistic regression on breast cancer; companies of very different size, two with 40 % wrong
+    labels.
+    """
     x, y = load_breast_cancer(return_X_y=True)
     return trained(x, y, seed)
 
@@ -87,19 +95,27 @@ def digits(seed: int) -> KnownGame:
     """Logistic regression on digits, shrunk to 4 x 4 pixels; else as `cancer`."""
     x, y = load_digits(return_X_y=True)
     order_B = np.random.default_rng([seed, 2]).permutation(len(y))[:600]
-    return trained(x.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)[order_B], y[order_B], seed)
+    return trained(
+        x.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)[order_B], y[order_B], seed
+    )
 
 
 def skewed_digits(seed: int) -> KnownGame:
-    """As `digits`, but companies hold different digits (Dirichlet 0.3 by label) and all labels are right."""
+    """As `digits`, but companies hold different digits (Dirichlet 0.3 by label) and all labels are
+    right.
+    """
     x, y = load_digits(return_X_y=True)
     order_B = np.random.default_rng([seed, 2]).permutation(len(y))[:600]
     x = x.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     return trained(x[order_B], y[order_B], seed, label_skew=0.3)
 
 
-def trained(x: Floats, y: NDArray[np.int64], seed: int, label_skew: float | None = None) -> KnownGame:
-    """Minus the validation log-loss of all 4096 coalitions' models, each FedSGD on its members' rows."""
+def trained(
+    x: Floats, y: NDArray[np.int64], seed: int, label_skew: float | None = None
+) -> KnownGame:
+    """Minus the validation log-loss of all 4096 coalitions' models, each FedSGD on its members'
+    rows.
+    """
     generator = np.random.default_rng(seed)
     order_B = generator.permutation(len(y))
     train_B, validation_V = np.array_split(order_B, 2)
@@ -114,11 +130,20 @@ def trained(x: Floats, y: NDArray[np.int64], seed: int, label_skew: float | None
     else:
         share_KN = generator.dirichlet(np.full(N_COMPANIES, label_skew), n_classes)
         owner_B = np.array([generator.choice(N_COMPANIES, p=share_KN[k]) for k in y[train_B]])
-    return tabulated(-validation_losses(x[train_B], y[train_B], owner_B, x[validation_V], y[validation_V], n_classes))
+    return tabulated(
+        -validation_losses(
+            x[train_B], y[train_B], owner_B, x[validation_V], y[validation_V], n_classes
+        )
+    )
 
 
 def validation_losses(
-    x_BF: Floats, y_B: NDArray[np.int64], owner_B: NDArray[np.int64], x_VF: Floats, y_V: NDArray[np.int64], k: int
+    x_BF: Floats,
+    y_B: NDArray[np.int64],
+    owner_B: NDArray[np.int64],
+    x_VF: Floats,
+    y_V: NDArray[np.int64],
+    k: int,
 ) -> Floats:
     """loss_C: full-batch gradient steps from zero weights, many coalitions in one product."""
     x_BF, x_VF = x_BF.astype(np.float32), x_VF.astype(np.float32)
@@ -138,13 +163,15 @@ def validation_losses(
 
 
 def chances(logit_BX: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """chance_BKC: softmax over the classes. So few steps leave the logits small; they need no shift."""
+    """chance_BKC: softmax over the classes. So few steps leave the logits small; they need no
+    shift.
+    """
     chance_BKC = np.exp(logit_BX).reshape(len(logit_BX), k, -1)
     chance_BKC /= chance_BKC.sum(axis=1, keepdims=True)
     return chance_BKC
 
 
-# --- unlike a federation ---------------------------------------------------------------------------------------
+# --- unlike a federation --------------------------------------------------------------------------
 
 
 def pairwise(seed: int) -> KnownGame:
@@ -165,9 +192,14 @@ def mixed(seed: int) -> KnownGame:
 
 def grouped(seed: int, count: int, largest: int, worth_G: Floats) -> KnownGame:
     generator, member_CN = np.random.default_rng(seed), every_coalition()
-    groups = [generator.choice(N_COMPANIES, generator.integers(1, largest + 1), replace=False) for _ in range(count)]
+    groups = [
+        generator.choice(N_COMPANIES, generator.integers(1, largest + 1), replace=False)
+        for _ in range(count)
+    ]
     complete = zip(worth_G, groups, strict=True)
-    return tabulated(np.sum([worth * member_CN[:, group].all(axis=1) for worth, group in complete], axis=0))
+    return tabulated(
+        np.sum([worth * member_CN[:, group].all(axis=1) for worth, group in complete], axis=0)
+    )
 
 
 def vote(seed: int) -> KnownGame:
@@ -176,11 +208,13 @@ def vote(seed: int) -> KnownGame:
     return tabulated((every_coalition() @ weight_N > weight_N.sum() / 2).astype(float))
 
 
-# --- many companies --------------------------------------------------------------------------------------------
+# --- many companies -------------------------------------------------------------------------------
 
 
 def large_diminishing(n_companies: int, seed: int) -> KnownGame:
-    """`diminishing` for any N. (1 + x)**-1/2 is a mixture of exponentials, whose games are products: two integrals."""
+    """`diminishing` for any N. (1 + x)**-1/2 is a mixture of exponentials, whose games are
+    products: two integrals.
+    """
     weight_N = company_weights(n_companies, seed)
     node, weight = np.polynomial.legendre.leggauss(120)
     chance_Q, chance_weight_Q = (node + 1) / 2, weight / 2
@@ -190,7 +224,14 @@ def large_diminishing(n_companies: int, seed: int) -> KnownGame:
         gone_N = 1 - np.exp(-(root**2) * weight_N)
         rest_QN = 1 - chance_Q[:, None] * gone_N
         others_QN = np.exp(np.log(rest_QN).sum(axis=1))[:, None] / rest_QN
-        exact_N += root_weight * 2 * np.exp(-(root**2)) / math.sqrt(math.pi) * gone_N * (chance_weight_Q @ others_QN)
+        exact_N += (
+            root_weight
+            * 2
+            * np.exp(-(root**2))
+            / math.sqrt(math.pi)
+            * gone_N
+            * (chance_weight_Q @ others_QN)
+        )
     return KnownGame(diminishing_rule(weight_N), exact_N)
 
 
@@ -204,7 +245,12 @@ FEDERATED: dict[str, Family] = {
     "skewed_digits": skewed_digits,
 }
 """Like a federation; N_COMPANIES each."""
-OTHER: dict[str, Family] = {"pairwise": pairwise, "supermodular": supermodular, "mixed": mixed, "vote": vote}
+OTHER: dict[str, Family] = {
+    "pairwise": pairwise,
+    "supermodular": supermodular,
+    "mixed": mixed,
+    "vote": vote,
+}
 """Unlike one; N_COMPANIES each."""
 LARGE: dict[str, tuple[int, Family]] = {
     "diminishing50": (50, lambda seed: large_diminishing(50, seed)),

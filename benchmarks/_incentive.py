@@ -1,7 +1,8 @@
 """What a company is paid when it sabotages or skimps the training of the teacher, and nothing else.
 
-The game that values the companies is trained honestly: only the rounds of the large model suffer, and with them the
-student that is distilled from it and deployed. A fixed pot is 1; a performance pot is the student's improvement.
+The game that values the companies is trained honestly: only the rounds of the large model suffer,
+and with them the student that is distilled from it and deployed. A fixed pot is 1; a performance
+pot is the student's improvement.
 
 Shapes: N companies, P parameters.
 """
@@ -27,10 +28,10 @@ from benchmarks._students import (
     student_utility,
     swept,
 )
-from fl_sv.bank import train_stack
-from fl_sv.coalitions import grand
+from fl_sv.game.coalitions import grand
 from fl_sv.law import fit_law
 from fl_sv.streams import stream, stream_seed
+from fl_sv.training.stack import train_stack
 
 KINDS = ("wrong labels", "noise", "half the epochs", "nothing", "three times")
 STUDENTS_WEIGHT = 0.7
@@ -40,8 +41,8 @@ STUDENTS_WEIGHT = 0.7
 class Teacher:
     """A trained large model, and what each company's updates brought, (N,) in utility.
 
-    A round's contribution is the utility of its mean model less that of the mean without the company's update.
-    """
+    A round's contribution is the utility of its mean model less that of the mean without the
+    company's update."""
 
     params_P: Tensor
     loss: float
@@ -51,31 +52,47 @@ class Teacher:
 def measure(
     seed: int, *, spoilt: bool = True, students: bool = True, rounds: int = 15, n: int = 5
 ) -> list[dict[str, Any]]:
-    """One row for each company that cheats and each kind: what it is paid before and after, by every rule.
+    """One row for each company that cheats and each kind: what it is paid before and after, by
+    every rule.
 
     students: also value the companies by small models that listen to the teacher.
     """
     played = federation(game(seed, rounds=rounds, spoilt=spoilt), n)
     everything, alone = range(1 << n), [0, *(1 << i for i in range(n))]
     plain_C = swept(played, lambda r: honestly(played, played.small, r), everything)
-    alone_A = played.losses(played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), alone)[-1])
+    alone_A = played.losses(
+        played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), alone)[-1]
+    )
 
     def shares(small_C: Floats, found: Teacher) -> Floats:
         """(N,) parts of the pot by the law, negative values clipped."""
         anchors = {**dict(zip(alone, alone_A, strict=True)), grand(n): found.loss}
-        law = fit_law(small_C, anchors, sizes=[played.small.n_params, played.large.n_params], examples=played.examples)
+        law = fit_law(
+            small_C,
+            anchors,
+            sizes=[played.small.n_params, played.large.n_params],
+            examples=played.examples,
+        )
         return _clipped(law.shapley().values)
 
     def paid(found: Teacher) -> dict[str, Floats]:
-        pot = max(0.0, student_utility(played, found.params_P) + np.log(CLASSES))  # the untrained model earns nothing
+        pot = max(
+            0.0, student_utility(played, found.params_P) + np.log(CLASSES)
+        )  # the untrained model earns nothing
         by_value = shares(plain_C, found)
         by_half = (by_value + _clipped(found.contribution)) / 2
         splits = {"": by_value, ", half by contribution": by_half}
         if students:
-            heard_C = swept(played, lambda r: listening(played, found.params_P, None, STUDENTS_WEIGHT, r), everything)
+            heard_C = swept(
+                played,
+                lambda r: listening(played, found.params_P, None, STUDENTS_WEIGHT, r),
+                everything,
+            )
             splits[", students"] = shares(heard_C, found)
         return {
-            f"{kind}{name}": p * s for name, s in splits.items() for kind, p in (("fixed", 1), ("performance", pot))
+            f"{kind}{name}": p * s
+            for name, s in splits.items()
+            for kind, p in (("fixed", 1), ("performance", pot))
         }
 
     honest = train_teacher(played, honestly(played, played.large, 0))
@@ -104,10 +121,14 @@ def train_teacher(game: Federation, train: Train) -> Teacher:
     params_P = game.large.initial_params(game.config.seed, 0)
     contribution = np.zeros(len(part_N))
     for server_round in range(1, game.config.training.rounds + 1):
-        trained_NP = torch.stack([train(c, params_P[None], server_round)[0].double() for c in game.companies])
+        trained_NP = torch.stack(
+            [train(c, params_P[None], server_round)[0].double() for c in game.companies]
+        )
         mean_P = part_N @ trained_NP
         without_NP = (mean_P - part_N[:, None] * trained_NP) / (1 - part_N[:, None])
-        loss, *loss_without = game.losses(game.large, torch.cat([mean_P[None], without_NP]).to(params_P.dtype))
+        loss, *loss_without = game.losses(
+            game.large, torch.cat([mean_P[None], without_NP]).to(params_P.dtype)
+        )
         contribution += np.array(loss_without) - loss
         params_P = mean_P.to(params_P.dtype)
     return Teacher(params_P, float(loss), contribution)
@@ -126,19 +147,25 @@ def sabotage(game: Federation, cheat: str, kind: str) -> Train:
     return train
 
 
-# --- what a company may do instead ---------------------------------------------------------------------------------
+# --- what a company may do instead ----------------------------------------------------------------
 
 
 def _wrong_labels(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
     """Every label wrong, in another way in each round."""
     (x, y), recipe = game.rows[company], game.recipe(game.large, company, 0, server_round)
-    shift = stream(game.config.seed, company, server_round, "wrong labels").integers(1, CLASSES, len(y))
-    return train_stack(game.large, stack_CP, x, (y + torch.from_numpy(shift)) % CLASSES, recipe, len(stack_CP))
+    shift = stream(game.config.seed, company, server_round, "wrong labels").integers(
+        1, CLASSES, len(y)
+    )
+    return train_stack(
+        game.large, stack_CP, x, (y + torch.from_numpy(shift)) % CLASSES, recipe, len(stack_CP)
+    )
 
 
 def _half(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
     recipe = game.recipe(game.large, company, 0, server_round)
-    half = replace(recipe, batches=recipe.batches[: len(recipe.batches) // game.config.training.local_epochs])
+    half = replace(
+        recipe, batches=recipe.batches[: len(recipe.batches) // game.config.training.local_epochs]
+    )
     return train_stack(game.large, stack_CP, *game.rows[company], half, len(stack_CP))
 
 
@@ -149,13 +176,17 @@ def _nothing(game: Federation, company: str, stack_CP: Tensor, server_round: int
 def _noise(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
     """Noise, as long as the honest update."""
     update = honestly(game, game.large, 0)(company, stack_CP, server_round) - stack_CP
-    generator = torch.Generator().manual_seed(stream_seed(game.config.seed, company, server_round, "noise"))
+    generator = torch.Generator().manual_seed(
+        stream_seed(game.config.seed, company, server_round, "noise")
+    )
     noise = torch.randn(update.shape, generator=generator)
     return stack_CP + noise * (update.norm() / noise.norm())
 
 
 def _three_times(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
-    return stack_CP + 3 * (honestly(game, game.large, 0)(company, stack_CP, server_round) - stack_CP)
+    return stack_CP + 3 * (
+        honestly(game, game.large, 0)(company, stack_CP, server_round) - stack_CP
+    )
 
 
 CHEATS: dict[str, Callable[[Federation, str, Tensor, int], Tensor]] = dict(

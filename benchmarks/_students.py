@@ -1,9 +1,10 @@
-"""A small federation for the studies of distillation: stacked FedAvg of all coalitions, teachers, and transfer rows.
+"""A small federation for the studies of distillation: stacked FedAvg of all coalitions, teachers,
+and transfer rows.
 
 One company of the partition takes no part: its rows, without labels, are the public ones.
 
-Shapes: N companies, C = 2**N coalitions, T rounds, P parameters, n rows, B rows of a batch, K classes.
-"""
+Shapes: N companies, C = 2**N coalitions, T rounds, P parameters, n rows, B rows of a batch, K
+classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl_sv import distillation as kd
-from fl_sv.bank import train_stack
-from fl_sv.coalitions import members_matrix
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
 from fl_sv.distillation.transfer import TransferSet
-from fl_sv.lessons import make_lesson
-from fl_sv.models import ModelSpec, model_specs, tensors
-from fl_sv.scoring import Validation
+from fl_sv.game.coalitions import members_matrix
 from fl_sv.streams import stream_seed
-from fl_sv.training import Lesson, Recipe, make_recipe
+from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.scoring import Validation
+from fl_sv.training.sgd import Lesson, Recipe, make_recipe
+from fl_sv.training.stack import train_stack
+from fl_sv.training.students import make_lesson
 
 Floats = NDArray[np.float64]
 Rows = tuple[Tensor, Tensor]
@@ -38,8 +39,12 @@ TEMPERATURE, CLASSES = 3.0, 10
 SETS = ("own", "public", "inversion", "gaussian", "uniform")
 
 
-def game(seed: int, *, rounds: int = 15, spoilt: bool = True, width: int = 12, seeds: int = 1) -> Config:
-    """Digits with label skew, five companies of very different size, one of them careless, and public rows."""
+def game(
+    seed: int, *, rounds: int = 15, spoilt: bool = True, width: int = 12, seeds: int = 1
+) -> Config:
+    """Digits with label skew, five companies of very different size, one of them careless, and
+    public rows.
+    """
     company, fraction = SPOILT
     wrong = [{"kind": "wrong_labels", "company": company, "fraction": fraction}] if spoilt else []
     return Config.model_validate(
@@ -51,8 +56,17 @@ def game(seed: int, *, rounds: int = 15, spoilt: bool = True, width: int = 12, s
                 "partition": {"kind": "dirichlet", "alpha": 2.0, "sizes": SIZES},
                 "corruptions": wrong,
             },
-            "models": {"small": [{"kind": "mlp", "hidden": [width]}], "large": {"kind": "mlp", "hidden": [96]}},
-            "training": {"rounds": rounds, "local_epochs": 2, "batch_size": 32, "learning_rate": 0.2, "seeds": seeds},
+            "models": {
+                "small": [{"kind": "mlp", "hidden": [width]}],
+                "large": {"kind": "mlp", "hidden": [96]},
+            },
+            "training": {
+                "rounds": rounds,
+                "local_epochs": 2,
+                "batch_size": 32,
+                "learning_rate": 0.2,
+                "seeds": seeds,
+            },
             "distillation": {"weight": 0, "temperature": TEMPERATURE},
             "payouts": {"pot": {"kind": "fixed", "cents": 1}},
         }
@@ -81,7 +95,9 @@ class Federation:
         return np.array([loss for loss, _ in self.validation.means(model, stack_CP, "the study")])
 
     def recipe(self, model: ModelSpec, company: str, replicate: int, server_round: int) -> Recipe:
-        return make_recipe(self.config, model, company, len(self.rows[company][1]), replicate, server_round)
+        return make_recipe(
+            self.config, model, company, len(self.rows[company][1]), replicate, server_round
+        )
 
 
 def federation(config: Config, n_companies: int = len(COMPANIES)) -> Federation:
@@ -93,11 +109,15 @@ def federation(config: Config, n_companies: int = len(COMPANIES)) -> Federation:
     return Federation(config, COMPANIES[:n_companies], rows, rows[PUBLIC], validation, small, large)
 
 
-# --- federated training --------------------------------------------------------------------------------------------
+# --- federated training ---------------------------------------------------------------------------
 
 
-def fedavg(game: Federation, model: ModelSpec, replicate: int, train: Train, coalitions: Sequence[int]) -> list[Tensor]:
-    """The stack (C, P) after every round, the untrained one first. An empty coalition stays untrained."""
+def fedavg(
+    game: Federation, model: ModelSpec, replicate: int, train: Train, coalitions: Sequence[int]
+) -> list[Tensor]:
+    """The stack (C, P) after every round, the untrained one first. An empty coalition stays
+    untrained.
+    """
     weight_CN = members_matrix(coalitions, len(game.companies)) * game.examples
     weight_CN = torch.from_numpy(weight_CN / np.maximum(weight_CN.sum(axis=1, keepdims=True), 1))
     stacks = [model.initial_params(game.config.seed, replicate).repeat(len(coalitions), 1)]
@@ -119,7 +139,9 @@ def swept(game: Federation, train_of: Callable[[int], Train], coalitions: Sequen
     return mean_C
 
 
-def swept_by_seed(game: Federation, train_of: Callable[[int], Train], coalitions: Sequence[int]) -> Floats:
+def swept_by_seed(
+    game: Federation, train_of: Callable[[int], Train], coalitions: Sequence[int]
+) -> Floats:
     """(R, C) losses of the small model, one row a seed."""
     return np.stack(
         [
@@ -142,7 +164,8 @@ def honestly(game: Federation, model: ModelSpec, replicate: int) -> Train:
 def listening(
     game: Federation, teacher_P: Tensor, transfer: TransferSet | None, weight: float, replicate: int
 ) -> Train:
-    """Students of one teacher: CE on a company's rows, and the teacher's word on as many rows of the transfer set.
+    """Students of one teacher: CE on a company's rows, and the teacher's word on as many rows of
+    the transfer set.
 
     Without a transfer set the teacher speaks to the company's own rows, as the product does it.
     """
@@ -175,13 +198,17 @@ def _mixed(
     weight: float,
     generator: np.random.Generator,
 ) -> tuple[Tensor, Tensor, Recipe, Lesson]:
-    """Batches of which the first half are own rows with their targets, the second transfer rows with the teacher's.
+    """Batches of which the first half are own rows with their targets, the second transfer rows
+    with the teacher's.
 
     A last column beside the teacher's logits says which is which.
     """
     soft = kd.loss("hinton", temperature=TEMPERATURE, alpha=1.0)
     drawn = [generator.integers(len(more_x), size=len(rows)) for rows in recipe.batches]
-    batches = tuple(np.concatenate([rows, len(x) + more]) for rows, more in zip(recipe.batches, drawn, strict=True))
+    batches = tuple(
+        np.concatenate([rows, len(x) + more])
+        for rows, more in zip(recipe.batches, drawn, strict=True)
+    )
     all_x, all_y = torch.cat([x, more_x]), torch.cat([y, y.new_zeros(len(more_x))])
     is_more = (torch.arange(len(all_x)) >= len(x)).to(x.dtype)[:, None]
     said = torch.cat([teacher(all_x), is_more], dim=1)
@@ -191,10 +218,15 @@ def _mixed(
         own = nn.functional.cross_entropy(outputs, targets, reduction="none")
         return 2 * ((1 - weight) * (1 - more) * own + weight * more * soft(outputs, said[:, :-1]))
 
-    return all_x, all_y, replace(recipe, batches=batches), Lesson(loss_of, tuple(said[rows] for rows in batches))
+    return (
+        all_x,
+        all_y,
+        replace(recipe, batches=batches),
+        Lesson(loss_of, tuple(said[rows] for rows in batches)),
+    )
 
 
-# --- teachers and rows ---------------------------------------------------------------------------------------------
+# --- teachers and rows ----------------------------------------------------------------------------
 
 
 def transfer_set(name: str, game: Federation, teacher_P: Tensor, size: int) -> TransferSet | None:
@@ -212,7 +244,9 @@ def transfer_set(name: str, game: Federation, teacher_P: Tensor, size: int) -> T
             return kd.uniform(low, high, size=size, generator=generator)
         case "inversion":
             start = kd.uniform(low, high, size=size, generator=generator).x
-            return kd.inverted(game.large.loaded(teacher_P), start, torch.arange(size) % CLASSES, steps=100)
+            return kd.inverted(
+                game.large.loaded(teacher_P), start, torch.arange(size) % CLASSES, steps=100
+            )
     raise AssertionError(name)
 
 

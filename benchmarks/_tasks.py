@@ -1,4 +1,6 @@
-"""The tasks of benchmarks.truth, one entry each: whose rows, which ladder of small models, which large model."""
+"""The tasks of benchmarks.truth, one entry each: whose rows, which ladder of small models, which
+large model.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +13,15 @@ LARGE_SEEDS = 4
 
 
 def _mlps(*widths: int, small_rate: float, large_rate: float) -> tuple[dict[str, Any], ...]:
-    """The rates are those at which the largest small model gets about as far as the large one (docs/benchmarks.md)."""
+    """The rates are those at which the largest small model gets about as far as the large one
+    (docs/benchmarks.md).
+    """
     return tuple(
-        {"kind": "mlp", "hidden": [width], "learning_rate": large_rate if width == widths[-1] else small_rate}
+        {
+            "kind": "mlp",
+            "hidden": [width],
+            "learning_rate": large_rate if width == widths[-1] else small_rate,
+        }
         for width in widths
     )
 
@@ -21,7 +29,9 @@ def _mlps(*widths: int, small_rate: float, large_rate: float) -> tuple[dict[str,
 def _networks(
     kind: str, *widths: int, small_rate: float, large_rate: float, **options: Any
 ) -> tuple[dict[str, Any], ...]:
-    """The same module at several widths. The rates are those at which the grand coalition learns best (seed 0)."""
+    """The same module at several widths. The rates are those at which the grand coalition learns
+    best (seed 0).
+    """
     return tuple(
         {
             "kind": "module",
@@ -45,7 +55,8 @@ class Task:
     package: str | None = None  # that carries the rows, as pip names it
 
     def game(self, seed: int, small_rate: float = 1.0) -> Config:
-        """The config of one run: singletons need not be asked for, the benchmark picks its own large runs.
+        """The config of one run: singletons need not be asked for, the benchmark picks its own
+        large runs.
 
         small_rate: the small models' learning rate, in terms of the task's.
         """
@@ -77,7 +88,10 @@ FAST = {
     "digits, by size, wrong labels": Task(
         {
             "source": "digits",
-            "partition": {"kind": "sizes", "sizes": {name: i for i, name in enumerate(COMPANIES[:6], start=1)}},
+            "partition": {
+                "kind": "sizes",
+                "sizes": {name: i for i, name in enumerate(COMPANIES[:6], start=1)},
+            },
             "corruptions": [{"kind": "wrong_labels", "company": "Elm", "fraction": 0.4}],
         }
     ),

@@ -1,4 +1,5 @@
-"""Coalitions' models put together from the teacher's updates instead of being trained (OR, MR and GTG start here).
+"""Coalitions' models put together from the teacher's updates instead of being trained (OR, MR and
+GTG start here).
 
 Shapes: N companies, C = 2**N coalitions, T rounds, P parameters.
 """
@@ -11,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_sv.bank import train_stack
-from fl_sv.coalitions import members_matrix
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
-from fl_sv.models import ModelSpec, model_specs, tensors
-from fl_sv.scoring import Validation
-from fl_sv.training import make_recipe
+from fl_sv.game.coalitions import members_matrix
+from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.scoring import Validation
+from fl_sv.training.sgd import make_recipe
+from fl_sv.training.stack import train_stack
 
 Floats = NDArray[np.float64]
 
@@ -26,9 +27,8 @@ Floats = NDArray[np.float64]
 class Reconstructed:
     """Utilities of models that nobody trained.
 
-    one_round_C: the untrained model plus the members' updates of all rounds. by_round_TC: each round's global model
-    plus the members' updates of that round.
-    """
+    one_round_C: the untrained model plus the members' updates of all rounds. by_round_TC: each
+    round's global model plus the members' updates of that round."""
 
     one_round_C: Floats
     by_round_TC: Floats
@@ -43,7 +43,9 @@ def reconstruct(config: Config, replicate: int) -> Reconstructed:
 
     def utilities(start_P: Tensor, update_NP: Tensor) -> Floats:
         stack_CP = (start_P.double() + weight_CN @ update_NP).to(start_P.dtype)
-        return -np.array([loss for loss, _ in validation.means(model, stack_CP, "a reconstructed model")])
+        return -np.array(
+            [loss for loss, _ in validation.means(model, stack_CP, "a reconstructed model")]
+        )
 
     rounds = list(_rounds(config, model, replicate, weight_CN[-1]))
     by_round_TC = np.array([utilities(start_P, update_NP) for start_P, update_NP in rounds])
@@ -51,10 +53,17 @@ def reconstruct(config: Config, replicate: int) -> Reconstructed:
     return Reconstructed(utilities(rounds[0][0], all_updates_NP), by_round_TC)
 
 
-def _rounds(config: Config, model: ModelSpec, replicate: int, weight_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """FedAvg of the grand coalition: the global model (P,) before each round, and the companies' updates (N, P)."""
+def _rounds(
+    config: Config, model: ModelSpec, replicate: int, weight_N: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """FedAvg of the grand coalition: the global model (P,) before each round, and the companies'
+    updates (N, P).
+    """
     scaling = operator_data(config).scaling
-    data = {company: tensors(company_data(config, company, scaling), config) for company in config.companies}
+    data = {
+        company: tensors(company_data(config, company, scaling), config)
+        for company in config.companies
+    }
     params_P = model.initial_params(config.seed, replicate)
     for server_round in range(1, config.training.rounds + 1):
         trained = []
@@ -67,9 +76,15 @@ def _rounds(config: Config, model: ModelSpec, replicate: int, weight_N: Tensor) 
 
 
 def _weights(config: Config) -> Tensor:
-    """(C, N) weight of each company's update in each coalition, by its examples; the empty coalition has none."""
+    """(C, N) weight of each company's update in each coalition, by its examples; the empty
+    coalition has none.
+    """
     scaling = operator_data(config).scaling
-    examples_N = np.array([len(company_data(config, company, scaling)) for company in config.companies])
-    weight_CN = members_matrix(range(1 << config.n_companies), config.n_companies) * examples_N.astype(float)
+    examples_N = np.array(
+        [len(company_data(config, company, scaling)) for company in config.companies]
+    )
+    weight_CN = members_matrix(
+        range(1 << config.n_companies), config.n_companies
+    ) * examples_N.astype(float)
     weight_CN[1:] /= weight_CN[1:].sum(axis=1, keepdims=True)
     return torch.from_numpy(weight_CN)

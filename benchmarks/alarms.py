@@ -2,8 +2,8 @@
 
     python -m benchmarks.alarms [--json]
 
-The games are the brute-forced ones of tests/data/law_digits.npz, 45 of six companies. Violations are put into their
-tables, each at one company after the other:
+The games are the brute-forced ones of tests/data/law_digits.npz, 45 of six companies. Violations
+are put into their tables, each at one company after the other:
 
   repeated    the small models learn one company's few rows by heart: they credit each of its coalitions with a share of
               the whole gain, the less the more others take part. The large model does not.
@@ -11,9 +11,9 @@ tables, each at one company after the other:
               the gain, in proportion to the company's part of the coalition's rows.
   full        the small models reach what a share of all coalitions reach, and nothing further but seed noise.
 
-Printed: the share of games with any alarm by large runs known (none, singletons, and all but one), the codes with
-the singletons, and how far the law's values are then off. `none` is the rate of false alarms, which may be one in ten.
-"""
+Printed: the share of games with any alarm by large runs known (none, singletons, and all but one),
+the codes with the singletons, and how far the law's values are then off. `none` is the rate of
+false alarms, which may be one in ten."""
 
 import argparse
 import json
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._baselines import leave_one_outs, singletons
-from fl_sv.coalitions import EMPTY, grand, members_matrix
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.law import Law, fit_law
 from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
@@ -48,7 +48,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tables:
-    """Mean losses of a game: small_CM, large_C; parameters of all models, rows of the companies, seed noise."""
+    """Mean losses of a game: small_CM, large_C; parameters of all models, rows of the companies,
+    seed noise.
+    """
 
     small_CM: Floats
     large_C: Floats
@@ -63,26 +65,36 @@ Violation = Callable[[Tables, int, float], Tables]
 def games() -> Iterator[Tables]:
     """The brute-forced games."""
     data = np.load(GAMES)
-    for loss_CM, std_M, examples_N in zip(data["loss"], data["seed_std"], data["examples"], strict=True):
+    for loss_CM, std_M, examples_N in zip(
+        data["loss"], data["seed_std"], data["examples"], strict=True
+    ):
         loss_CM = loss_CM.astype(np.float64)
         sizes = np.append(data["sizes"][SMALL], data["sizes"][-1])
-        yield Tables(loss_CM[:, SMALL], loss_CM[:, -1], sizes, examples_N, std_M[SMALL].astype(np.float64))
+        yield Tables(
+            loss_CM[:, SMALL], loss_CM[:, -1], sizes, examples_N, std_M[SMALL].astype(np.float64)
+        )
 
 
 def repeated(game: Tables, company: int, share: float) -> Tables:
     credit_C = share * MEMBERS_CN[:, company] * (1 - MEMBERS_CN.mean(axis=1))
-    return replace(game, small_CM=game.small_CM - credit_C[:, None] * (game.small_CM[0] - game.small_CM[-1]))
+    return replace(
+        game, small_CM=game.small_CM - credit_C[:, None] * (game.small_CM[0] - game.small_CM[-1])
+    )
 
 
 def wrong(game: Tables, company: int, share: float) -> Tables:
     rows_C = np.maximum(MEMBERS_CN @ game.examples_N, 1)
     part_C = MEMBERS_CN[:, company] * game.examples_N[company] / rows_C
-    return replace(game, large_C=game.large_C + share * part_C * (game.large_C[0] - game.large_C[-1]))
+    return replace(
+        game, large_C=game.large_C + share * part_C * (game.large_C[0] - game.large_C[-1])
+    )
 
 
 def full(game: Tables, company: int, share: float) -> Tables:
     floor_M = np.quantile(game.small_CM[1:-1], 1 - share, axis=0)
-    noise_CM = np.random.default_rng(company).normal(0, game.seed_std_M / np.sqrt(3), game.small_CM.shape)
+    noise_CM = np.random.default_rng(company).normal(
+        0, game.seed_std_M / np.sqrt(3), game.small_CM.shape
+    )
     noise_CM[ENDS] = 0
     return replace(game, small_CM=np.maximum(game.small_CM, floor_M) + noise_CM)
 
@@ -122,7 +134,9 @@ def measure(case: str) -> dict[str, Any]:
             law = law_of(game, runs)
             alarmed[name] += not law.holds
             if name == "law_n":
-                errors.append(float(np.linalg.norm(law.shapley().values - true_N) / np.linalg.norm(true_N)))
+                errors.append(
+                    float(np.linalg.norm(law.shapley().values - true_N) / np.linalg.norm(true_N))
+                )
                 codes.update(map(code_of, law.alarms))
     return {
         "case": case,
@@ -134,7 +148,12 @@ def measure(case: str) -> dict[str, Any]:
 
 def as_text(rows: list[dict[str, Any]]) -> str:
     """The result as Markdown, in percent."""
-    head = ["violation", *(f"alarm in {name}, %" for name in RUNS), "codes in law_n, %", "error of law_n, %"]
+    head = [
+        "violation",
+        *(f"alarm in {name}, %" for name in RUNS),
+        "codes in law_n, %",
+        "error of law_n, %",
+    ]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         codes = ", ".join(f"{code} {100 * share:.0f}" for code, share in row["codes"].items())

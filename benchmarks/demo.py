@@ -1,4 +1,5 @@
-"""Seconds of the main job on this machine: `fl-sv run configs/demo.yaml` on Ray and in one process, start-up included.
+"""Seconds of the main job on this machine: `fl-sv run configs/demo.yaml` on Ray and in one process,
+start-up included.
 
     python -m benchmarks.demo [--json]
 
@@ -21,11 +22,25 @@ def measure(backend: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         started = time.perf_counter()
-        command = [sys.executable, "-m", "fl_sv.cli", "run", CONFIG, "--out", out, "--backend", backend, "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "fl_sv.cli",
+            "run",
+            CONFIG,
+            "--out",
+            out,
+            "--backend",
+            backend,
+            "--quiet",
+        ]
         subprocess.run(command, check=True)
         seconds = time.perf_counter() - started
         stages = json.loads((out / "cost.json").read_text())["stages"]
-    return {"seconds": round(seconds, 1), "stages": {name: round(s["seconds"], 2) for name, s in stages.items()}}
+    return {
+        "seconds": round(seconds, 1),
+        "stages": {name: round(s["seconds"], 2) for name, s in stages.items()},
+    }
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Students of the federation's teacher: does the law hold for them, what do they learn from, and does their pay work?
+"""Students of the federation's teacher: does the law hold for them, what do they learn from, and
+does their pay work?
 
     python -m benchmarks.distillation [--json] [--full] [--processes 2] [--pictures FOLDER]
 
@@ -57,7 +58,11 @@ FULL = Form(
 )
 FAST = Form(
     seeds=range(2),
-    law={"sets": ("own", "public", "inversion", "uniform"), "weights": (0.7,), "teacher_rounds": (15,)},
+    law={
+        "sets": ("own", "public", "inversion", "uniform"),
+        "weights": (0.7,),
+        "teacher_rounds": (15,),
+    },
     alarms=({"spoilt": True, "weights": (0.0, 0.5, 1.0)},),
     transfer={"sets": ("own", "public", "moved", "gaussian", "uniform", "inversion")},
     classics={"methods": ("hinton", "dkd", "logit_l2", "jacobian")},
@@ -65,7 +70,13 @@ FAST = Form(
 )
 SMALLEST = Form(  # for a test that everything runs; its figures say nothing
     seeds=range(1),
-    law={"sets": ("own", "uniform"), "weights": (0.7,), "teacher_rounds": (1,), "rounds": 2, "n": 3},
+    law={
+        "sets": ("own", "uniform"),
+        "weights": (0.7,),
+        "teacher_rounds": (1,),
+        "rounds": 2,
+        "n": 3,
+    },
     alarms=({"spoilt": True, "weights": (0.0, 1.0), "rounds": 2, "n": 3},),
     transfer={"sets": ("own", "inversion"), "epochs": 1, "teacher_epochs": 1},
     classics={"methods": ("hinton", "hint"), "epochs": 1, "teacher_epochs": 1},
@@ -76,9 +87,17 @@ SMALLEST = Form(  # for a test that everything runs; its figures say nothing
 def measure(form: Form, processes: int) -> dict[str, Any]:
     """The rows of every study, and their summary."""
     started = time.perf_counter()
-    found: dict[str, Any] = {"law": [], "alarms": [], "transfer": [], "classics": [], "incentive": []}
+    found: dict[str, Any] = {
+        "law": [],
+        "alarms": [],
+        "transfer": [],
+        "classics": [],
+        "incentive": [],
+    }
     core_seconds = 0.0
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_quietly) as pool:
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_quietly
+    ) as pool:
         jobs = [
             (name, pool.submit(_timed, study, seed, options))
             for seed in form.seeds
@@ -94,7 +113,11 @@ def measure(form: Form, processes: int) -> dict[str, Any]:
             rows, seconds = job.result()
             found[name] += rows
             core_seconds += seconds
-            print(f"{name}, seed {rows[0]['seed']}: {seconds:.0f} s of one core", file=sys.stderr, flush=True)
+            print(
+                f"{name}, seed {rows[0]['seed']}: {seconds:.0f} s of one core",
+                file=sys.stderr,
+                flush=True,
+            )
     clocks = {"seconds": time.perf_counter() - started, "core_seconds": core_seconds}
     return {**found, "summary": summary(found), **clocks}
 
@@ -112,10 +135,14 @@ def _quietly() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What distillation does to the law, to students and to the pay.")
+    parser = argparse.ArgumentParser(
+        description="What distillation does to the law, to students and to the pay."
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of tables")
     parser.add_argument("--full", action="store_true", help="five seeds and all conditions")
-    parser.add_argument("--processes", type=int, default=2, help="studies side by side, one thread each")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="studies side by side, one thread each"
+    )
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw the results, too")
     options = parser.parse_args()
     found = measure(FULL if options.full else FAST, options.processes)

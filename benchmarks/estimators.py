@@ -1,14 +1,16 @@
-"""Values against the truth: error and interval coverage of `estimate_shapley`, ours and shapiq's, and exact seconds.
+"""Values against the truth: error and interval coverage of `estimate_shapley`, ours and shapiq's,
+and exact seconds.
 
     python -m benchmarks.estimators [--full] [--shapleig] [--json]
 
-Without options about two minutes on two cores, with --full ten to twenty. shapiq's methods appear where the package is
-installed (`pip install 'fl-sv[shapiq]'`, all of them on Python 3.12). --shapleig compares with shapiq's sequential
-ShaplEIG instead, half a minute an estimate, on two games of each federated family; it needs `shapiq[shapleig]`.
+Without options about two minutes on two cores, with --full ten to twenty. shapiq's methods appear
+where the package is installed (`pip install 'fl-sv[shapiq]'`, all of them on Python 3.12).
+--shapleig compares with shapiq's sequential ShaplEIG instead, half a minute an estimate, on two
+games of each federated family; it needs `shapiq[shapleig]`.
 
-Error is the relative L2 distance from the exact values, mean over games, the same games for all methods; coverage the
-share of (game, company) pairs whose exact value lies in the interval of level 0.9.
-"""
+Error is the relative L2 distance from the exact values, mean over games, the same games for all
+methods; coverage the share of (game, company) pairs whose exact value lies in the interval of level
+0.9."""
 
 import argparse
 import importlib.util
@@ -39,7 +41,8 @@ SLOW = {"shapiq:ProxySPEX"}  # ten seconds an estimate
 THIRD_ORDER = {"shapiq:PolySHAP", "shapiq:kADDSHAP"}  # have N**3/6 unknowns
 EXACT = 1e-6  # smaller errors are rounding
 BUDGETS = (64, 128, 256, 512)
-# (family, budget) -> largest mean error that is promised, and for 50 and 100 companies at 40 times as many coalitions.
+# (family, budget) -> largest mean error that is promised, and for 50 and 100 companies at 40 times
+# as many coalitions.
 TARGETS = {
     ("diminishing", 128): 0.03,
     ("diminishing", 512): 0.01,
@@ -66,7 +69,10 @@ def tasks(full: bool, shapleig: bool) -> Iterator[Task]:
     """The longest first, so that no worker is left alone with one at the end."""
     if shapleig:
         for family in FEDERATED:
-            yield from (Task(family, seed, tuple(product(("auto", SHAPLEIG), (64, 128)))) for seed in range(2))
+            yield from (
+                Task(family, seed, tuple(product(("auto", SHAPLEIG), (64, 128))))
+                for seed in range(2)
+            )
         return
     compared, covered = (10, 200) if full else (3, 12)
     methods = list(METHODS)
@@ -76,14 +82,22 @@ def tasks(full: bool, shapleig: bool) -> Iterator[Task]:
         few = [method for method in methods if method not in SLOW | THIRD_ORDER]
         for seed in range(2 if full else 1):
             budgets = (10 * n_companies, 40 * n_companies)
-            yield Task(family, seed, tuple((method, budget) for budget in budgets for method in few))
+            yield Task(
+                family, seed, tuple((method, budget) for budget in budgets for method in few)
+            )
     for family in FEDERATED | OTHER:
         for seed in range(covered if family in FEDERATED else compared):
             of_ours = [("auto", budget) for budget in BUDGETS if budget <= 256 or seed < compared]
             others = [
-                m for m in methods if m != "auto" and (m not in SLOW or (full and seed < 2 and family in FEDERATED))
+                m
+                for m in methods
+                if m != "auto" and (m not in SLOW or (full and seed < 2 and family in FEDERATED))
             ]
-            of_others = [(method, budget) for budget in BUDGETS for method in others] if seed < compared else []
+            of_others = (
+                [(method, budget) for budget in BUDGETS for method in others]
+                if seed < compared
+                else []
+            )
             yield Task(family, seed, tuple(of_ours + of_others), compared=seed < compared)
 
 
@@ -96,12 +110,18 @@ def available(name: str) -> bool:
 
 def work(task: Task) -> list[dict[str, Any]]:
     """A row for each estimate of one game."""
-    game = LARGE[task.family][1](task.seed) if task.family in LARGE else (FEDERATED | OTHER)[task.family](task.seed)
+    game = (
+        LARGE[task.family][1](task.seed)
+        if task.family in LARGE
+        else (FEDERATED | OTHER)[task.family](task.seed)
+    )
     rows = []
     for method, budget in task.estimates:
         started = time.perf_counter()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # shapiq warns of budgets below its unknowns, which the table shows
+            warnings.simplefilter(
+                "ignore"
+            )  # shapiq warns of budgets below its unknowns, which the table shows
             error, inside = measure(game, method, budget, task.seed)
         rows.append(
             {
@@ -135,12 +155,14 @@ def shapleig(game: KnownGame, budget: int, seed: int) -> Any:
     from shapiq.approximator import ShaplEIG
 
     approximator = ShaplEIG(n=game.n_companies, random_state=seed, show_progress=False)
-    return approximator.approximate(budget, lambda m: game.rule(np.atleast_2d(m))).get_n_order_values(1)
+    return approximator.approximate(
+        budget, lambda m: game.rule(np.atleast_2d(m))
+    ).get_n_order_values(1)
 
 
 def averages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean error and seconds of each family, budget and method on the games that all are compared on, and coverage on
-    all games."""
+    """Mean error and seconds of each family, budget and method on the games that all are compared
+    on, and coverage on all games."""
     groups = defaultdict(list)
     for row in rows:
         groups[row["family"], row["n_companies"], row["budget"], row["method"]].append(row)
@@ -149,17 +171,30 @@ def averages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         entry = {"family": family, "n_companies": n_companies, "budget": budget, "method": method}
         compared = [row for row in group if row["compared"]]
         entry |= {"games": len(compared), "games_of_coverage": len(group)}
-        entry |= {name: float(np.mean([row[name] for row in compared])) for name in ("error", "seconds")}
-        entry["coverage"] = None if method.startswith("shapiq:") else float(np.mean([row["inside"] for row in group]))
+        entry |= {
+            name: float(np.mean([row[name] for row in compared])) for name in ("error", "seconds")
+        }
+        entry["coverage"] = (
+            None
+            if method.startswith("shapiq:")
+            else float(np.mean([row["inside"] for row in group]))
+        )
         found.append(entry)
     return found
 
 
 def targets(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What is promised of the recommended method, and what was found."""
-    ours = {(entry["family"], entry["budget"]): entry for entry in found if entry["method"] == "auto"}
+    ours = {
+        (entry["family"], entry["budget"]): entry for entry in found if entry["method"] == "auto"
+    }
     return [
-        {"family": family, "budget": budget, "target": target, "error": ours[family, budget]["error"]}
+        {
+            "family": family,
+            "budget": budget,
+            "target": target,
+            "error": ours[family, budget]["error"],
+        }
         | {"met": ours[family, budget]["error"] <= target}
         for (family, budget), target in TARGETS.items()
         if (family, budget) in ours
@@ -167,11 +202,17 @@ def targets(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def exact_seconds() -> dict[str, Any]:
-    """Seconds and peak MiB beside the table of the exact functions on a random table of 2**N coalitions."""
+    """Seconds and peak MiB beside the table of the exact functions on a random table of 2**N
+    coalitions.
+    """
     utility_C = np.random.default_rng(0).random(1 << 24)
     found: dict[str, Any] = {}
     cases: list[tuple[str, int, Callable[..., Any]]] = [
-        *((name, n, lambda t, name=name: semivalue(t, name)) for n in (20, 24) for name in ("shapley", "beta:16,1")),
+        *(
+            (name, n, lambda t, name=name: semivalue(t, name))
+            for n in (20, 24)
+            for name in ("shapley", "beta:16,1")
+        ),
         ("banzhaf", 20, lambda table: semivalue(table, "banzhaf")),
         ("loo", 20, lambda table: semivalue(table, "loo")),
         ("interactions", 16, interactions),
@@ -186,20 +227,30 @@ def exact_seconds() -> dict[str, Any]:
         function(table)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        found[f"{name} 2**{n_companies}"] = {"seconds": round(seconds, 3), "peak_mib": round(peak / 2**20, 1)}
+        found[f"{name} 2**{n_companies}"] = {
+            "seconds": round(seconds, 3),
+            "peak_mib": round(peak / 2**20, 1),
+        }
     return found
 
 
 def show(result: dict[str, Any]) -> None:
-    """The JSON object as Markdown: errors in percent, a column a family, the smallest of each in bold."""
+    """The JSON object as Markdown: errors in percent, a column a family, the smallest of each in
+    bold.
+    """
     print(f"{result['date']}, {result['machine']}, {result['seconds']:.0f} s\n")
     line("exact", "seconds", "MiB beside the table", head=True)
     for name, entry in result["exact"].items():
         line(name, f"{entry['seconds']:.3f}", f"{entry['peak_mib']:.1f}")
     for budget in sorted({entry["budget"] for entry in result["estimates"]}):
-        entries = {(e["family"], e["method"]): e for e in result["estimates"] if e["budget"] == budget}
+        entries = {
+            (e["family"], e["method"]): e for e in result["estimates"] if e["budget"] == budget
+        }
         families = [f for f in [*FEDERATED, *OTHER, *LARGE] if (f, "auto") in entries]
-        best = {f: max(EXACT, min(e["error"] for (family, _), e in entries.items() if family == f)) for f in families}
+        best = {
+            f: max(EXACT, min(e["error"] for (family, _), e in entries.items() if family == f))
+            for f in families
+        }
         print(f"\n{budget} coalitions, error in %\n")
         line("method", *families, head=True)
         for method in sorted({method for _, method in entries}, key=lambda m: (m != "auto", m)):
@@ -210,7 +261,12 @@ def show(result: dict[str, Any]) -> None:
     line("promise", "error, %", "at most", "", head=True)
     for entry in result["targets"]:
         name = f"{entry['family']}, {entry['budget']} coalitions"
-        line(name, f"{100 * entry['error']:.2f}", f"{100 * entry['target']:.0f}", "met" if entry["met"] else "NOT MET")
+        line(
+            name,
+            f"{100 * entry['error']:.2f}",
+            f"{100 * entry['target']:.0f}",
+            "met" if entry["met"] else "NOT MET",
+        )
 
 
 def line(*cells: str, head: bool = False) -> None:
@@ -229,7 +285,9 @@ def percent(entry: dict[str, Any] | None, best: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--full", action="store_true", help="10 games for errors, 200 for coverage")
     parser.add_argument("--shapleig", action="store_true", help="the sequential ShaplEIG alone")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -243,7 +301,9 @@ def main() -> None:
     estimates = averages(rows)
     result = {
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        ),
         "seconds": round(time.perf_counter() - started, 1),
         "n_companies": N_COMPANIES,
         "exact": exact,

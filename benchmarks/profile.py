@@ -1,10 +1,10 @@
-"""Where the time of a sweep goes: seconds by what is done, in one process, and what Flower and Ray add.
+"""Where the time of a sweep goes: seconds by what is done, in one process, and what Flower and Ray
+add.
 
     python -m benchmarks.profile [--json]
 
-The game of benchmarks.sweep (digits, 10 companies, 30 rounds, width 32) under Python's profiler, which itself costs
-some percent, mostly of the many small steps.
-"""
+The game of benchmarks.sweep (digits, 10 companies, 30 rounds, width 32) under Python's profiler,
+which itself costs some percent, mostly of the many small steps."""
 
 import cProfile
 import json
@@ -33,7 +33,11 @@ STAGES = {
     "companies read messages": ("app.py", "_arrays", ()),
     "companies write replies": ("app.py", "_reply", ()),
     "server writes messages": ("roster.py", "message", ()),
-    "server chooses each company's models": ("coalitions.py", "configure_train", ("server writes messages",)),
+    "server chooses each company's models": (
+        "coalitions.py",
+        "configure_train",
+        ("server writes messages",),
+    ),
     "server checks replies": ("federation.py", "_problem", ()),
     "aggregation, with a check of its own": ("coalitions.py", "aggregate_train", ()),
     "scoring": ("scoring.py", "losses", ()),
@@ -53,7 +57,9 @@ def measure() -> dict[str, dict[str, float]]:
 
     profiled = server.runcall(in_one_process, config, companies=profiled_company).seconds  # type: ignore[arg-type]
     total = Counter[tuple[str, str]]()
-    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(server, companies).stats.items():  # type: ignore[attr-defined]
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(
+        server, companies
+    ).stats.items():  # type: ignore[attr-defined]
         total[file.rpartition("/")[2], function] += cumulative
     stages: dict[str, float] = {}
     for stage, (file, function, parts) in STAGES.items():

@@ -3,19 +3,20 @@
     python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32]
     python -m benchmarks.sweep --table [N ...] [--backend ray|inline]
 
-Digits, equal shares, one small model, one seed. Our time is the whole sweep on Ray, start-up included. The baselines
-train a sample of coalitions of every size, and their time is extrapolated by the number of members:
+Digits, equal shares, one small model, one seed. Our time is the whole sweep on Ray, start-up
+included. The baselines train a sample of coalitions of every size, and their time is extrapolated
+by the number of members:
 
 * one Flower simulation for each coalition, the start of Ray included, as each really pays it;
 * one Flower simulation in which coalition after coalition is trained;
 * plain torch, one coalition after the other, against our sweep in one process on the same number of threads.
 
-Every process has imported everything before its clock starts. What the sampled coalitions reached (loss on the
-validation set) must be the same in all of them. `gemm_fraction` counts the operations that the training needs (not
-the gradient of its input, which nobody needs) by the seconds that the companies report for it; `..._of_everything` by
-those of the whole sweep in one process: messages, aggregation and scoring, too. Both are fractions of the best square
-matrix product in float32 on the same thread.
-"""
+Every process has imported everything before its clock starts. What the sampled coalitions reached
+(loss on the validation set) must be the same in all of them. `gemm_fraction` counts the operations
+that the training needs (not the gradient of its input, which nobody needs) by the seconds that the
+companies report for it; `..._of_everything` by those of the whole sweep in one process: messages,
+aggregation and scoring, too. Both are fractions of the best square matrix product in float32 on the
+same thread."""
 
 import argparse
 import json
@@ -38,16 +39,16 @@ from flwr.serverapp import Grid
 
 from benchmarks import _flower
 from clients.app import app as client_app
-from fl_sv.coalitions import members_of
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
-from fl_sv.design import design_steps
-from fl_sv.journal import Journal
+from fl_sv.design.sample import design_steps
+from fl_sv.game.coalitions import members_of
 from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.models import ModelSpec, model_specs, tensors
 from fl_sv.progress import Progress
-from fl_sv.scoring import Validation
-from fl_sv.training import make_recipe, train
+from fl_sv.runs.journal import Journal
+from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.scoring import Validation
+from fl_sv.training.sgd import make_recipe, train
 from server.inline import InlineGrid
 from server.job import Job, open_job
 from server.simulation import on_ray
@@ -61,12 +62,17 @@ TABLE_COMPANIES = (6, 8, 10, 12, 14, 16)
 
 
 def game(companies: int, rounds: int, width: int, *, threads: int = 1) -> Config:
-    """Digits, divided evenly; the large model is there because a config has one, and is never trained."""
+    """Digits, divided evenly; the large model is there because a config has one, and is never
+    trained.
+    """
     return Config.model_validate(
         {
             "companies": [f"Company {i:02}" for i in range(companies)],
             "data": {"source": "digits", "partition": {"kind": "iid"}},
-            "models": {"small": [{"kind": "mlp", "hidden": [width]}], "large": {"kind": "mlp", "hidden": [4096]}},
+            "models": {
+                "small": [{"kind": "mlp", "hidden": [width]}],
+                "large": {"kind": "mlp", "hidden": [4096]},
+            },
             "training": {"rounds": rounds, "seeds": 1},
             "law": {"anchors": "none"},
             "compute": {"workers": 2, "threads": threads},
@@ -88,7 +94,10 @@ class Swept:
 @contextmanager
 def swept_job(config: Config, grid: Grid) -> Iterator[Job]:
     """The sweep stage of a run alone, done, in a journal of its own."""
-    with tempfile.TemporaryDirectory() as folder, closing(Journal(Path(folder) / "journal.sqlite")) as journal:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Journal(Path(folder) / "journal.sqlite")) as journal,
+    ):
         job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
         sweep_coalitions(job, design_steps(job.config)[0])
         yield job
@@ -117,7 +126,9 @@ def in_one_process(config: Config, workers: int = 1, companies: ClientApp = clie
     return replace(swept, seconds=time.perf_counter() - started)
 
 
-def plain_torch(config: Config, coalitions: Sequence[int]) -> tuple[list[float], list[torch.Tensor]]:
+def plain_torch(
+    config: Config, coalitions: Sequence[int]
+) -> tuple[list[float], list[torch.Tensor]]:
     """FedAvg as a textbook writes it: seconds by coalition, and the trained models (P,)."""
     model, operator = _model(config), operator_data(config)
     data = {c: tensors(company_data(config, c, operator.scaling), config) for c in config.companies}
@@ -144,7 +155,9 @@ def sample_coalitions(n_companies: int, seed: int = 0) -> list[int]:
     random = np.random.default_rng(seed)
     commonest = sorted(range(1, n_companies + 1), key=lambda k: -math.comb(n_companies, k))
     sizes = sorted([*commonest, *commonest[: max(0, SAMPLE - n_companies)]])
-    return [sum(1 << int(i) for i in random.choice(n_companies, size, replace=False)) for size in sizes]
+    return [
+        sum(1 << int(i) for i in random.choice(n_companies, size, replace=False)) for size in sizes
+    ]
 
 
 def extrapolated(coalitions: Sequence[int], seconds: Sequence[float], n_companies: int) -> float:
@@ -152,17 +165,27 @@ def extrapolated(coalitions: Sequence[int], seconds: Sequence[float], n_companie
     by_size: dict[int, list[float]] = {}
     for coalition, duration in zip(coalitions, seconds, strict=True):
         by_size.setdefault(coalition.bit_count(), []).append(duration)
-    return sum(math.comb(n_companies, size) * float(np.mean(found)) for size, found in by_size.items())
+    return sum(
+        math.comb(n_companies, size) * float(np.mean(found)) for size, found in by_size.items()
+    )
 
 
 def training_flops(config: Config) -> float:
-    """Operations that the whole sweep's training needs: forward, and backward without the input's gradient."""
+    """Operations that the whole sweep's training needs: forward, and backward without the input's
+    gradient.
+    """
     model = _model(config)
     weights = [math.prod(shape) for shape in model.shapes.values() if len(shape) == 2]
     scaling = operator_data(config).scaling
     rows = sum(len(company_data(config, company, scaling)) for company in config.companies)
     per_row = 2 * (3 * sum(weights) - weights[0])
-    return per_row * rows * 2.0 ** (config.n_companies - 1) * config.training.rounds * config.training.local_epochs
+    return (
+        per_row
+        * rows
+        * 2.0 ** (config.n_companies - 1)
+        * config.training.rounds
+        * config.training.local_epochs
+    )
 
 
 def matrix_peak() -> float:
@@ -188,19 +211,35 @@ def growth(rounds: int, width: int) -> dict[int, float]:
     return {n: in_one_process(game(n, rounds, width)).seconds for n in GROWTH_COMPANIES}
 
 
-def table(companies: Sequence[int], backend: str, rounds: int, width: int) -> Iterator[dict[str, str | float]]:
-    """The whole sweep by number of companies: seconds, and the most memory of all its processes at once."""
+def table(
+    companies: Sequence[int], backend: str, rounds: int, width: int
+) -> Iterator[dict[str, str | float]]:
+    """The whole sweep by number of companies: seconds, and the most memory of all its processes at
+    once.
+    """
     for n in companies:
         config = game(n, rounds, width)
         with peak_memory() as peak:
-            swept = on_ray_whole(config) if backend == "ray" else in_one_process(config, config.compute.at_once)
+            swept = (
+                on_ray_whole(config)
+                if backend == "ray"
+                else in_one_process(config, config.compute.at_once)
+            )
         gigabytes = max(peak) / 1e9
-        yield {"backend": backend, "companies": n, "coalitions": 2**n, "seconds": swept.seconds, "gigabytes": gigabytes}
+        yield {
+            "backend": backend,
+            "companies": n,
+            "coalitions": 2**n,
+            "seconds": swept.seconds,
+            "gigabytes": gigabytes,
+        }
 
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Bytes of this process and its children (unique set size), at the looks: each goes through all pages."""
+    """Bytes of this process and its children (unique set size), at the looks: each goes through all
+    pages.
+    """
     found, done = [0], threading.Event()
 
     def look() -> None:
@@ -262,23 +301,34 @@ def _model(config: Config) -> ModelSpec:
 
 def _losses(config: Config, models: Sequence[torch.Tensor]) -> np.ndarray:
     validation = Validation(config, *tensors(operator_data(config).validation, config))
-    return np.array([loss for loss, _ in validation.means(_model(config), torch.stack(list(models)), "the sample")])
+    return np.array(
+        [
+            loss
+            for loss, _ in validation.means(_model(config), torch.stack(list(models)), "the sample")
+        ]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Our sweep of all coalitions against today's ways.")
+    parser = argparse.ArgumentParser(
+        description="Our sweep of all coalitions against today's ways."
+    )
     parser.add_argument("--json", action="store_true", help="one line")
     parser.add_argument("--companies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies")
+    parser.add_argument(
+        "--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies"
+    )
     parser.add_argument("--backend", choices=["ray", "inline"], default="ray", help="of the table")
     options = parser.parse_args()
     quietly()
     use_threads(1)
     keep_freed_memory()  # as `fl-sv run` does
     if options.table is not None:
-        for row in table(options.table or TABLE_COMPANIES, options.backend, options.rounds, options.width):
+        for row in table(
+            options.table or TABLE_COMPANIES, options.backend, options.rounds, options.width
+        ):
             print(json.dumps(row), flush=True)
         return
     found = measure(options.companies, options.rounds, options.width)

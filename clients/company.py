@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_sv.bank import score_stack, stack_outputs, train_stack
 from fl_sv.config import Config
 from fl_sv.data import Dataset, Scaling, company_data, fingerprint
-from fl_sv.lessons import make_lesson
+from fl_sv.flower.wire import parse_stack_key
 from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.messages import parse_stack_key
-from fl_sv.models import ModelSpec, model_specs, tensors
-from fl_sv.training import make_recipe
+from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.sgd import make_recipe
+from fl_sv.training.stack import score_stack, stack_outputs, train_stack
+from fl_sv.training.students import make_lesson
 
 Stacks = dict[str, NDArray[np.floating]]
 Answers = NDArray[np.floating]
@@ -43,18 +43,29 @@ class Company:
     def fingerprint(self) -> str:
         return fingerprint(self.data)
 
-    def train_round(self, stacks: Stacks, server_round: int, logits: Answers | None = None) -> Stacks:
-        """One round of local training of every model of every stack (C, P), on the company's own rows.
+    def train_round(
+        self, stacks: Stacks, server_round: int, logits: Answers | None = None
+    ) -> Stacks:
+        """One round of local training of every model of every stack (C, P), on the company's own
+        rows.
 
         logits: the teacher's (n, K) to these rows, when the models are its students.
         """
         said = None if logits is None else torch.tensor(logits).to(self.x)
-        return {key: self._train(key, torch.tensor(stack), server_round, said) for key, stack in stacks.items()}
+        return {
+            key: self._train(key, torch.tensor(stack), server_round, said)
+            for key, stack in stacks.items()
+        }
 
     def train_alone(self, params: Stacks) -> Stacks:
-        """All rounds of training by this company alone: FedAvg with one member. Each array is one model, (P,)."""
+        """All rounds of training by this company alone: FedAvg with one member. Each array is one
+        model, (P,).
+        """
         for server_round in range(1, self.config.training.rounds + 1):
-            params = {key: self._train(key, torch.tensor(p)[None], server_round)[0] for key, p in params.items()}
+            params = {
+                key: self._train(key, torch.tensor(p)[None], server_round)[0]
+                for key, p in params.items()
+            }
         return params
 
     def loss(self, key: str, params_P: NDArray[np.floating]) -> float:
@@ -76,12 +87,22 @@ class Company:
         self, key: str, stack_CP: Tensor, server_round: int, said_nK: Tensor | None = None
     ) -> NDArray[np.floating]:
         model, replicate = self._model(key)
-        recipe = make_recipe(self.config, model, self.name, self.n_examples, replicate, server_round)
+        recipe = make_recipe(
+            self.config, model, self.name, self.n_examples, replicate, server_round
+        )
         lesson = None
         if said_nK is not None:
-            lesson = make_lesson(self.config, model.task, said_nK, recipe, replicate, self.name, server_round)
+            lesson = make_lesson(
+                self.config, model.task, said_nK, recipe, replicate, self.name, server_round
+            )
         trained = train_stack(
-            model, stack_CP.to(self.x.device), self.x, self.y, recipe, self.config.compute.chunk, lesson
+            model,
+            stack_CP.to(self.x.device),
+            self.x,
+            self.y,
+            recipe,
+            self.config.compute.chunk,
+            lesson,
         )
         array: NDArray[np.floating] = trained.cpu().numpy()
         return array
@@ -91,12 +112,14 @@ class Company:
         return self.models[name], replicate
 
 
-@lru_cache(maxsize=128)  # a simulation's process plays many companies, and gets a message of each every round
+@lru_cache(
+    maxsize=128
+)  # a simulation's process plays many companies, and gets a message of each every round
 def load_company(name: str, run_config: str, scaling: str, data_path: str | None) -> Company:
     """The company `name` of the run, with its rows in memory.
 
-    run_config and scaling are the JSON texts that the server sent; data_path is the node's own, if it has one.
-    """
+    run_config and scaling are the JSON texts that the server sent; data_path is the node's own, if
+    it has one."""
     config = Config.model_validate_json(run_config)
     use_threads(config.compute.threads)
     keep_freed_memory()

@@ -1,4 +1,6 @@
-"""Asks the SuperLink whether it knows a company's key, without joining: for `fl-sv federation check`."""
+"""Asks the SuperLink whether it knows a company's key, without joining: for `fl-sv federation
+check`.
+"""
 
 from pathlib import Path
 
@@ -9,17 +11,24 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-# An impossible heartbeat: the SuperLink looks the key up before it refuses, so no node goes online by this question.
+# An impossible heartbeat: the SuperLink looks the key up before it refuses, so no node goes online
+# by this question.
 NO_HEARTBEAT = 0.0
 ANSWERS = {400: "registered", 412: "unknown", 401: "refused"}  # 401: clock or signature
 
 
 def ask_about_key(address: str, authority: Path, key: ec.EllipticCurvePrivateKey) -> str:
-    """`registered`, `unknown`, `refused` (the signature is not accepted: a wrong clock), or another answer in words."""
+    """`registered`, `unknown`, `refused` (the signature is not accepted: a wrong clock), or another
+    answer in words.
+    """
     public = key.public_key()
     interceptor = NodeAuthHttpInterceptor(key, public)
-    request = ActivateNodeRequest(public_key=public_key_to_bytes(public), heartbeat_interval=NO_HEARTBEAT)
-    with FleetHttpClient.from_server_address(address, False, authority.read_bytes(), [interceptor]) as client:
+    request = ActivateNodeRequest(
+        public_key=public_key_to_bytes(public), heartbeat_interval=NO_HEARTBEAT
+    )
+    with FleetHttpClient.from_server_address(
+        address, False, authority.read_bytes(), [interceptor]
+    ) as client:
         try:
             client.ActivateNode(request)
         except httpx.HTTPStatusError as error:

@@ -1,8 +1,9 @@
-"""fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated learning.
+"""fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated
+learning.
 
-The library knows no Flower and no Ray: a notebook or an auditor can use it alone. This module loads nothing until it is
-asked for a name: a company's process, started anew for every message of a federation, needs neither law nor values.
-"""
+The library knows no Flower and no Ray: a notebook or an auditor can use it alone. This module loads
+nothing until it is asked for a name: a company's process, started anew for every message of a
+federation, needs neither law nor values."""
 
 import typing as _typing
 from importlib import import_module as _import_module
@@ -10,7 +11,7 @@ from importlib import import_module as _import_module
 if _typing.TYPE_CHECKING:
     from fl_sv import distillation as distillation
     from fl_sv.law import fit_law
-    from fl_sv.payouts import allocate
+    from fl_sv.payment.payouts import allocate
     from fl_sv.values import (
         Estimate,
         banzhaf,
@@ -40,7 +41,7 @@ __all__ = [
     "shapley",
 ]
 
-_ELSEWHERE = {"allocate": "fl_sv.payouts", "fit_law": "fl_sv.law"}
+_ELSEWHERE = {"allocate": "fl_sv.payment.payouts", "fit_law": "fl_sv.law"}
 
 
 def __getattr__(name: str) -> _typing.Any:

@@ -1,4 +1,6 @@
-"""Finds the Flower app (clients, server, strategies): data of this package, never installed under its own names."""
+"""Finds the Flower app (clients, server, strategies): data of this package, never installed under
+its own names.
+"""
 
 import importlib
 import os
@@ -18,12 +20,16 @@ QUIET = {
 
 
 def app_folder() -> Path:
-    """The folder that holds clients/, server/, strategies/ and configs/: in the wheel, or in a checkout."""
+    """The folder that holds clients/, server/, strategies/ and configs/: in the wheel, or in a
+    checkout.
+    """
     package = Path(__file__).resolve().parent
     for folder in (package / "_app", package.parent):
         if (folder / "server" / "valuation.py").exists():
             return folder
-    raise InputError(f"The Flower app is not beside {package}. Install fl-sv again, or run it from a checkout.")
+    raise InputError(
+        f"The Flower app is not beside {package}. Install fl-sv again, or run it from a checkout."
+    )
 
 
 def import_app(module: str) -> ModuleType:
@@ -41,6 +47,7 @@ def import_app(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("flwr", "ray"):
             raise InputError(
-                f"{error.name} is not installed. `pip install 'fl-sv[simulation]'` brings Flower and Ray."
+                f"{error.name} is not installed. `pip install 'fl-sv[simulation]'` brings Flower"
+                " and Ray."
             ) from None
         raise

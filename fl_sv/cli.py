@@ -1,4 +1,6 @@
-"""The command line: verbs equal to the arrows of the story. No logic lives here, and no heavy import at the top."""
+"""The command line: verbs equal to the arrows of the story. No logic lives here, and no heavy
+import at the top.
+"""
 
 import argparse
 import json
@@ -12,17 +14,24 @@ from types import FrameType
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
 
-_DATA = "look at a company's own file before it joins: does it fit, and what will leave this machine"
+_DATA = (
+    "look at a company's own file before it joins: does it fit, and what will leave this machine"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0 done, 1 failed or a difference was found, 2 wrong input."""
+    """Runs one command. Returns the exit code: 0 done, 1 failed or a difference was found, 2 wrong
+    input.
+    """
     options = _parser().parse_args(arguments)
     try:
         code = int(options.command(options))
         sys.stdout.flush()
     except (Interrupted, KeyboardInterrupt):
-        print("fl-sv: interrupted. What a run had finished is in its journal; go on with --resume.", file=sys.stderr)
+        print(
+            "fl-sv: interrupted. What a run had finished is in its journal; go on with --resume.",
+            file=sys.stderr,
+        )
         return 1
     except FlsvError as error:
         print(f"fl-sv: {error}", file=sys.stderr)
@@ -39,10 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """The whole flow."""
     from fl_sv.config import load_config
-    from fl_sv.extension import read_origin, take_over
-    from fl_sv.plan import check, forecast
+    from fl_sv.planning.forecast import check, forecast
     from fl_sv.progress import Progress
-    from fl_sv.rundir import RunDirectory, check_destination, start_or_resume
+    from fl_sv.runs.directory import RunDirectory, check_destination, start_or_resume
+    from fl_sv.runs.extend import read_origin, take_over
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
@@ -55,14 +64,17 @@ def run(options: argparse.Namespace) -> int:
 
     from fl_sv.app import import_app
     from fl_sv.report import write_missing_report
-    from fl_sv.screen import print_summary
+    from fl_sv.report.screen import print_summary
 
     if options.backend == "ray" and config.ray.address:
-        import_app("server.cluster").require_head(config.ray.address)
+        import_app("server.ray").require_head(config.ray.address)
     with start_or_resume(options.out, config, resume=options.resume) as directory:
         if not directory.finished:
             if origin is not None:
-                progress.say(f"{take_over(origin, directory):,} coalitions are taken over from {options.source}.")
+                progress.say(
+                    f"{take_over(origin, directory):,} coalitions are taken over from"
+                    f" {options.source}."
+                )
             simulation = import_app("server.simulation")
             simulation.simulate(config, directory, options.backend, progress, _stop_on_signals())
         write_missing_report(directory)
@@ -75,7 +87,7 @@ def plan(options: argparse.Namespace) -> int:
     """Cost forecast without training."""
     from fl_sv.config import load_config
     from fl_sv.data import own_files_are_here
-    from fl_sv.plan import check, forecast, plan_text
+    from fl_sv.planning.forecast import check, forecast, plan_text
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
@@ -86,7 +98,7 @@ def plan(options: argparse.Namespace) -> int:
 
 def value(options: argparse.Namespace) -> int:
     """Values from a table of utilities."""
-    from fl_sv.tables import read_game
+    from fl_sv.game.csv import read_game
     from fl_sv.values import semivalue
 
     utilities = read_game(options.table)
@@ -109,18 +121,28 @@ def value(options: argparse.Namespace) -> int:
 def pay(options: argparse.Namespace) -> int:
     """Payouts of a fixed pot from a finished run."""
     from fl_sv.law.alarms import code_of
-    from fl_sv.pay import pay_run
-    from fl_sv.rundir import writing
-    from fl_sv.screen import print_summary
-    from fl_sv.settlement import NOT_DIVIDED
+    from fl_sv.payment.settlement import NOT_DIVIDED
+    from fl_sv.report import write_report
+    from fl_sv.report.screen import print_summary
+    from fl_sv.runs.directory import writing
+    from fl_sv.runs.pay import pay_run
 
     with writing(options.dir) as directory:
         objections = pay_run(directory, options.pot, options.negative, options.accept).objections
         if objections:
-            codes = [code for code in dict.fromkeys(map(code_of, objections)) if code != NOT_DIVIDED]
-            decide = "Decide on each alarm and accept it by name: " + " ".join(f"--accept {code}" for code in codes)
+            codes = [
+                code for code in dict.fromkeys(map(code_of, objections)) if code != NOT_DIVIDED
+            ]
+            decide = "Decide on each alarm and accept it by name: " + " ".join(
+                f"--accept {code}" for code in codes
+            )
             advice = decide if codes else "Take the other rule (--negative) or another pot."
-            raise RunError("\n".join(["This run is not payable:", *objections, f"Nothing was written. {advice}"]))
+            raise RunError(
+                "\n".join(
+                    ["This run is not payable:", *objections, f"Nothing was written. {advice}"]
+                )
+            )
+        write_report(directory)
         print_summary(directory)
     return 0
 
@@ -128,7 +150,7 @@ def pay(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Writes report.html again from the tables."""
     from fl_sv.report import write_report
-    from fl_sv.rundir import writing
+    from fl_sv.runs.directory import writing
 
     with writing(options.dir) as directory:
         write_report(directory)
@@ -138,8 +160,8 @@ def report(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Recomputes everything that can be recomputed, and checks every hash and signature."""
-    from fl_sv.rundir import existing
-    from fl_sv.verify import verify_run
+    from fl_sv.runs.directory import existing
+    from fl_sv.runs.verify import verify_run
 
     for line in verify_run(existing(options.dir), options.key):
         print(line)
@@ -148,15 +170,15 @@ def verify(options: argparse.Namespace) -> int:
 
 def data_check(options: argparse.Namespace) -> int:
     """A company's look at its own file before it joins."""
-    from fl_sv.config.schema import DATA_FILES
-    from fl_sv.data.inspection import inspect_company, inspect_source
+    from fl_sv.config.data import DATA_FILES
+    from fl_sv.planning.inspection import inspect_company, inspect_source
 
     if options.source.suffix in DATA_FILES:
         lines = inspect_source(str(options.source), options.target or "target")
     elif options.target or not options.company:
         raise InputError(
-            f"{options.source} is taken for a config, for it is no {listed(DATA_FILES)}: give --company, and no "
-            "--target, which is its data.target."
+            f"{options.source} is taken for a config, for it is no {listed(DATA_FILES)}: give"
+            " --company, and no --target, which is its data.target."
         )
     else:
         _find_modules_beside(options.source)
@@ -166,7 +188,9 @@ def data_check(options: argparse.Namespace) -> int:
 
 
 def _find_modules_beside(config: Path) -> None:
-    """A user's own modules, `module:function` in the config, lie beside it or in the current folder."""
+    """A user's own modules, `module:function` in the config, lie beside it or in the current
+    folder.
+    """
     sys.path += [str(config.resolve().parent), str(Path.cwd())]
 
 
@@ -178,7 +202,10 @@ def _stop_on_signals() -> threading.Event:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print("\nfl-sv: stopping after what is under way; Ctrl-C again to stop at once.", file=sys.stderr)
+        print(
+            "\nfl-sv: stopping after what is under way; Ctrl-C again to stop at once.",
+            file=sys.stderr,
+        )
 
     signal.signal(signal.SIGINT, ask_to_stop)
     signal.signal(signal.SIGTERM, ask_to_stop)
@@ -199,7 +226,8 @@ def _parser() -> argparse.ArgumentParser:
     from fl_sv import __version__
 
     parser = argparse.ArgumentParser(
-        prog="fl-sv", description="What was each company's data worth? Shapley payouts for federated learning."
+        prog="fl-sv",
+        description="What was each company's data worth? Shapley payouts for federated learning.",
     )
     parser.add_argument("--version", action="version", version=f"fl-sv {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -211,40 +239,75 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     made = verb("run", run, "config", "teacher, coalition sweep, law, valuation, payouts, report")
-    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty")
+    made.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty"
+    )
     made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
-    made.add_argument("--from", dest="source", type=Path, metavar="RUN", help="reuse a run with other companies")
-    made.add_argument("--backend", choices=("ray", "inline"), default="ray", help="Flower on Ray, or one process")
+    made.add_argument(
+        "--from", dest="source", type=Path, metavar="RUN", help="reuse a run with other companies"
+    )
+    made.add_argument(
+        "--backend", choices=("ray", "inline"), default="ray", help="Flower on Ray, or one process"
+    )
     loudness = made.add_mutually_exclusive_group()
     loudness.add_argument(
-        "--quiet", dest="detail", action="store_const", const="quiet", default="normal", help="print nothing but errors"
+        "--quiet",
+        dest="detail",
+        action="store_const",
+        const="quiet",
+        default="normal",
+        help="print nothing but errors",
     )
     loudness.add_argument(
-        "--verbose", dest="detail", action="store_const", const="verbose", help="print what Flower and Ray say, too"
+        "--verbose",
+        dest="detail",
+        action="store_const",
+        const="verbose",
+        help="print what Flower and Ray say, too",
     )
 
     made = verb("plan", plan, "config", "cost forecast without training")
     made.add_argument("--json", action="store_true", help="print one JSON document")
 
-    made = verb("value", value, "table", "values from a CSV table with the columns coalition,utility")
+    made = verb(
+        "value", value, "table", "values from a CSV table with the columns coalition,utility"
+    )
     made.add_argument("--semivalue", default="shapley", help="shapley, banzhaf, beta:A,B or loo")
     made.add_argument("--json", action="store_true", help="print one JSON document")
 
     made = verb("pay", pay, "dir", "payouts of a fixed pot from a finished run")
     made.add_argument("--pot", type=_cents, required=True, metavar="CENTS", help="the pot in cents")
-    made.add_argument("--negative", choices=("clip", "charge"), default="clip", help="rule for negative values")
-    made.add_argument("--accept", action="append", default=[], metavar="ALARM", help="an alarm to accept, by its code")
+    made.add_argument(
+        "--negative", choices=("clip", "charge"), default="clip", help="rule for negative values"
+    )
+    made.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="ALARM",
+        help="an alarm to accept, by its code",
+    )
 
     verb("report", report, "dir", "write report.html again from the tables alone")
     made = verb("verify", verify, "dir", "recompute everything and check every hash and signature")
     made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
 
-    group = verbs.add_parser("data", help="a company's own data", description="a company's own data")
-    made = group.add_subparsers(required=True, metavar="COMMAND").add_parser("check", help=_DATA, description=_DATA)
-    made.add_argument("source", type=Path, metavar="CONFIG_OR_FILE", help="the run's config, or a data file alone")
+    group = verbs.add_parser(
+        "data", help="a company's own data", description="a company's own data"
+    )
+    made = group.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check", help=_DATA, description=_DATA
+    )
+    made.add_argument(
+        "source", type=Path, metavar="CONFIG_OR_FILE", help="the run's config, or a data file alone"
+    )
     made.add_argument("--company", help="a company of the config")
     made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
-    made.add_argument("--target", metavar="COLUMN", help="of a data file alone: what is predicted (column `target`)")
+    made.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="of a data file alone: what is predicted (column `target`)",
+    )
     made.set_defaults(command=data_check)
     add_federation(verbs)
     return parser

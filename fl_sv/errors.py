@@ -36,7 +36,9 @@ class CompanyFailed(RunError):
 
 
 class WorkerDied(RunError):
-    """A Ray actor died. Flower keeps the dead actor in its pool, so the whole simulation must be restarted."""
+    """A Ray actor died. Flower keeps the dead actor in its pool, so the whole simulation must be
+    restarted.
+    """
 
 
 class Interrupted(RunError):

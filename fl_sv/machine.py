@@ -13,7 +13,9 @@ MALLOC_OPTIONS = {-1: 256 << 20, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_MMAP_THRES
 
 
 def use_threads(n_threads: int) -> None:
-    """Limits torch and BLAS. Every process calls this before it computes: sums depend on the number of threads."""
+    """Limits torch and BLAS. Every process calls this before it computes: sums depend on the number
+    of threads.
+    """
     import threadpoolctl  # `fl-sv pay` and `verify` need neither
     import torch
 
@@ -22,10 +24,11 @@ def use_threads(n_threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Lets a process on glibc reuse the stacks that it frees instead of giving them back to the system.
+    """Lets a process on glibc reuse the stacks that it frees instead of giving them back to the
+    system.
 
-    Stacks of models of the same size come and go every round: getting their pages anew was half of the system time of
-    a sweep on Ray, a tenth of its wall time (10 companies, 2 cores, 2026-11).
+    Stacks of models of the same size come and go every round: getting their pages anew was half of
+    the system time of a sweep on Ray, a tenth of its wall time (10 companies, 2 cores, 2026-11).
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if set_option is not None:

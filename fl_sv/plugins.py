@@ -16,8 +16,9 @@ def resolve(reference: str, where: str) -> Any:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything while it is imported
         raise InputError(
-            f"{where}: {reference} cannot be imported: {type(error).__name__}: {error}. "
-            "The module must be installed or on PYTHONPATH; `fl-sv run` and `plan` also look beside the config."
+            f"{where}: {reference} cannot be imported: {type(error).__name__}: {error}. The module"
+            " must be installed or on PYTHONPATH; `fl-sv run` and `plan` also look beside the"
+            " config."
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -1,4 +1,6 @@
-"""Live bars with the time left on a terminal; silence elsewhere, or a line per stage with --verbose."""
+"""Live bars with the time left on a terminal; silence elsewhere, or a line per stage with
+--verbose.
+"""
 
 import sys
 import time
@@ -7,7 +9,13 @@ from contextlib import contextmanager
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 
 Detail = Literal["quiet", "normal", "verbose"]

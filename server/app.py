@@ -3,8 +3,9 @@
     flwr run . local --stream --federation-config "num-supernodes=8 client-resources-num-cpus=1" \\
         -c 'config="configs/demo.yaml" out="/absolute/dir"'
 
-Run-config keys: `config` (relative: looked up in the app bundle; absolute: on the server's disk), `out` (the run
-directory on the server's disk, absolute) and `resume`. A failed run raises, so that Flower lists it as failed.
+Run-config keys: `config` (relative: looked up in the app bundle; absolute: on the server's disk),
+`out` (the run directory on the server's disk, absolute) and `resume`. A failed run raises, so that
+Flower lists it as failed.
 """
 
 import threading
@@ -16,11 +17,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from fl_sv.config import load_config
 from fl_sv.errors import FlsvError, InputError
-from fl_sv.plan import check, forecast
+from fl_sv.planning.forecast import check, forecast
 from fl_sv.progress import Progress
 from fl_sv.report import write_missing_report
-from fl_sv.rundir import start_or_resume
-from fl_sv.screen import summary
+from fl_sv.report.screen import summary
+from fl_sv.runs.directory import start_or_resume
 from server.valuation import value_companies
 
 BUNDLE = Path(__file__).resolve().parent.parent
@@ -34,7 +35,9 @@ def main(grid: Grid, context: Context) -> None:
     try:
         run_valuation(grid, context.run_config)
     except (FlsvError, OSError) as error:
-        print(f"fl-sv: {' '.join(str(error).split())}", flush=True)  # `fl-sv federation run` quotes this line
+        print(
+            f"fl-sv: {' '.join(str(error).split())}", flush=True
+        )  # `fl-sv federation run` quotes this line
         raise
 
 
@@ -42,9 +45,14 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
     """The valuation of the run config's keys."""
     out = Path(str(settings["out"]))
     if not out.is_absolute():
-        raise InputError(f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's disk.")
+        raise InputError(
+            f"out is {str(out)!r}; under `flwr run` it must be an absolute folder on the server's"
+            " disk."
+        )
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
-    forecast(config, check(config, own_data=False))  # refuses what would not fit; companies' files are theirs to read
+    forecast(
+        config, check(config, own_data=False)
+    )  # refuses what would not fit; companies' files are theirs to read
     with start_or_resume(out, config, resume=bool(settings["resume"])) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())

@@ -1,4 +1,6 @@
-"""Flower's Grid in one process: the same server app, strategies and client app, without Ray or a network."""
+"""Flower's Grid in one process: the same server app, strategies and client app, without Ray or a
+network.
+"""
 
 from collections import deque
 from collections.abc import Iterable
@@ -14,7 +16,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from fl_sv import messages as words
+from fl_sv.flower import wire
 from fl_sv.machine import use_threads
 
 CLIENT_RAISED = 2  # Flower's error code for an exception in the client app
@@ -25,30 +27,36 @@ Desk = deque[tuple[Message, Future[Message]]]  # what a company has to answer
 
 
 class InlineGrid(Grid):
-    """Runs the client app for every message that is pushed, in `workers` threads; replies wait to be pulled.
+    """Runs the client app for every message that is pushed, in `workers` threads; replies wait to
+    be pulled.
 
-    Each of them computes with `threads` threads of torch and BLAS, which they must be told one by one: until a thread
-    is, its matrix products take all cores, and give other last digits.
+    Each of them computes with `threads` threads of torch and BLAS, which they must be told one by
+    one: until a thread is, its matrix products take all cores, and give other last digits.
 
-    As on a machine of its own, a company works at one message at a time, in the order in which they came; no thread
-    waits for it. Leaving the block waits for what is under way, unless an exception leaves it.
-    """
+    As on a machine of its own, a company works at one message at a time, in the order in which they
+    came; no thread waits for it. Leaving the block waits for what is under way, unless an exception
+    leaves it."""
 
-    def __init__(self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1, threads: int = 1) -> None:
-        # Every Message is stamped with the process's identity, which Flower's own runtimes set before a server app.
+    def __init__(
+        self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1, threads: int = 1
+    ) -> None:
+        # Every Message is stamped with the process's identity, which Flower's own runtimes set
+        # before a server app.
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
         self._contexts = {
             number + SERVER_NODE + 1: Context(
                 run_id=1,
                 node_id=number + SERVER_NODE + 1,
-                node_config={words.PARTITION: number},
+                node_config={wire.PARTITION: number},
                 state=RecordDict(),
                 run_config={},
             )
             for number in partitions
         }
-        self._executor = ThreadPoolExecutor(workers, "company", initializer=use_threads, initargs=(threads,))
+        self._executor = ThreadPoolExecutor(
+            workers, "company", initializer=use_threads, initargs=(threads,)
+        )
         self._desks: dict[int, Desk] = {node_id: deque() for node_id in self._contexts}
         self._lock = Lock()  # of the desks
         self._replies: dict[str, Future[Message]] = {}
@@ -73,7 +81,9 @@ class InlineGrid(Grid):
         identifiers = []
         for message in messages:
             identifier = str(uuid4())
-            message.metadata.__dict__["_message_id"] = identifier  # as Flower's own in-memory grid does
+            message.metadata.__dict__["_message_id"] = (
+                identifier  # as Flower's own in-memory grid does
+            )
             self._replies[identifier] = reply = Future()
             identifiers.append(identifier)
             with self._lock:
@@ -84,17 +94,29 @@ class InlineGrid(Grid):
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        asked = {identifier: self._replies[identifier] for identifier in message_ids if identifier in self._replies}
+        asked = {
+            identifier: self._replies[identifier]
+            for identifier in message_ids
+            if identifier in self._replies
+        }
         wait(asked.values(), PATIENCE_SECONDS)
-        return [self._replies.pop(identifier).result() for identifier, reply in asked.items() if reply.done()]
+        return [
+            self._replies.pop(identifier).result()
+            for identifier, reply in asked.items()
+            if reply.done()
+        ]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         pushed = self.push_messages(messages)
         wait([self._replies[identifier] for identifier in pushed], timeout)
         return self.pull_messages(pushed)
 
     def _answer(self, node_id: int) -> None:
-        """The company works at the first message on its desk, and then goes to the end of the queue with the next."""
+        """The company works at the first message on its desk, and then goes to the end of the queue
+        with the next.
+        """
         message, reply = self._desks[node_id][0]
         try:
             reply.set_result(self._run(message))
@@ -119,6 +141,11 @@ class InlineGrid(Grid):
         raise NotImplementedError("an inline grid belongs to no SuperLink run")
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)

@@ -11,13 +11,13 @@ from flwr.serverapp import Grid
 
 from fl_sv.config import Config
 from fl_sv.data import fingerprint, operator_data
-from fl_sv.journal import OPERATOR, Journal
-from fl_sv.models import ModelSpec, model_specs, tensors
+from fl_sv.game.utilities import Score, UtilityTable, planned_rows
 from fl_sv.progress import Progress
-from fl_sv.scoring import Validation
-from fl_sv.utilities import Score, UtilityTable, planned_rows
-from server.federation import Federation, join
-from server.turns import Work
+from fl_sv.runs.journal import OPERATOR, Journal
+from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.scoring import Validation
+from server.exchange import Federation, join
+from server.interleave import Work
 from strategies.coalitions import CoalitionStrategy
 from strategies.teacher import TeacherStrategy
 
@@ -26,7 +26,9 @@ BACKWARD_AND_FORWARD = 3  # a training step costs three forward passes
 
 @dataclass(frozen=True)
 class Job:
-    """The run's config, the federation, the models, the operator's validation set, and where results go."""
+    """The run's config, the federation, the models, the operator's validation set, and where
+    results go.
+    """
 
     config: Config
     federation: Federation
@@ -46,7 +48,9 @@ class Job:
         return {model.name: model.n_params for model in (*self.small, self.large)}
 
     def table(self, coalitions: Iterable[int], anchors: Iterable[int]) -> UtilityTable:
-        """The utilities so far: of the small models on `coalitions`, of the large one at the anchors."""
+        """The utilities so far: of the small models on `coalitions`, of the large one at the
+        anchors.
+        """
         training, models = self.config.training, [*self.sizes]
         *small, large = models
         seeds = dict.fromkeys(small, training.seeds) | {large: training.large_seeds}
@@ -69,14 +73,20 @@ class Job:
         after_round: Callable[[int, ArrayRecord], None],
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
     ) -> Work[ArrayRecord]:
-        """Flower's training loop from `first_round` to the last, with every message answered or the run stopped.
+        """Flower's training loop from `first_round` to the last, with every message answered or the
+        run stopped.
 
-        It yields when a round's messages are on their way; `server.turns` drives it.
+        It yields when a round's messages are on their way; `server.interleave` drives it.
         """
         for server_round in range(first_round, self.config.training.rounds + 1):
-            messages = strategy.configure_train(server_round, arrays, ConfigRecord(), self.federation.grid)
+            messages = strategy.configure_train(
+                server_round, arrays, ConfigRecord(), self.federation.grid
+            )
             replies = yield from self.federation.exchange(
-                messages, strategy.check_reply, f"round {server_round} of {what}", before_retry=before_retry
+                messages,
+                strategy.check_reply,
+                f"round {server_round} of {what}",
+                before_retry=before_retry,
             )
             aggregated, _ = strategy.aggregate_train(server_round, replies)
             assert aggregated is not None  # both strategies raise instead
@@ -86,11 +96,19 @@ class Job:
 
     def training_flops(self, model: ModelSpec, rows: float, rounds: int) -> float:
         """Floating-point operations of training one model on `rows` examples for some rounds."""
-        return BACKWARD_AND_FORWARD * model.forward_flops * rows * self.config.training.local_epochs * rounds
+        return (
+            BACKWARD_AND_FORWARD
+            * model.forward_flops
+            * rows
+            * self.config.training.local_epochs
+            * rounds
+        )
 
     @contextmanager
     def costed(self, stage: str, flops: float = 0.0) -> Iterator[None]:
-        """Enters the block's wall time, the companies' time and the traffic into the journal, under `stage`."""
+        """Enters the block's wall time, the companies' time and the traffic into the journal, under
+        `stage`.
+        """
         traffic = self.federation.traffic
         started, before = time.perf_counter(), replace(traffic)
         yield
@@ -103,10 +121,14 @@ class Job:
         )
 
 
-def open_job(config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event) -> Job:
+def open_job(
+    config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event
+) -> Job:
     """Joins the companies behind the grid and enters them into the journal."""
     operator = operator_data(config)
-    small, large = model_specs(config, operator.task)  # before anybody is asked for a model that cannot be
+    small, large = model_specs(
+        config, operator.task
+    )  # before anybody is asked for a model that cannot be
     federation = join(grid, config, operator, stop)
     roster = federation.roster
     journal.register(

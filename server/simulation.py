@@ -16,11 +16,11 @@ from flwr.serverapp import Grid, ServerApp
 from clients.app import app as client_app
 from fl_sv.config import Config
 from fl_sv.errors import InputError, RunError, WorkerDied
+from fl_sv.payment.settlement import Settlement
 from fl_sv.progress import Progress
-from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Settlement
-from server.cluster import join_cluster
+from fl_sv.runs.directory import RunDirectory
 from server.inline import InlineGrid
+from server.ray import join_cluster
 from server.valuation import value_companies
 
 Outcome = TypeVar("Outcome")
@@ -42,7 +42,9 @@ def simulate(
     _quieten(progress.detail == "verbose")
     if backend == "inline":
         compute = config.compute
-        with InlineGrid(companies, range(config.n_companies), compute.threads_at_once, compute.threads) as grid:
+        with InlineGrid(
+            companies, range(config.n_companies), compute.threads_at_once, compute.threads
+        ) as grid:
             return work(grid)
     return _with_restarts(config, work, progress, companies)
 
@@ -50,7 +52,9 @@ def simulate(
 def _with_restarts(
     config: Config, work: Callable[[Grid], Settlement], progress: Progress, companies: ClientApp
 ) -> Settlement:
-    """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from the journal."""
+    """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from
+    the journal.
+    """
     where = f"the Ray cluster at {config.ray.address}" if config.ray.address else "a Ray of its own"
     progress.say(f"Starting Flower's simulation engine on {where}.")
     for restart in range(config.faults.restarts + 1):
@@ -59,14 +63,16 @@ def _with_restarts(
         except WorkerDied as death:
             if restart == config.faults.restarts:
                 raise RunError(
-                    f"{death} The simulation was started {restart + 1} times and lost a worker each time. "
-                    "Is there enough memory? Lower compute.workers and go on with --resume."
+                    f"{death} The simulation was started {restart + 1} times and lost a worker each"
+                    " time. Is there enough memory? Lower compute.workers and go on with --resume."
                 ) from death
             progress.say(f"{death} Starting the simulation again from the journal.")
     raise AssertionError("unreachable")
 
 
-def on_ray(config: Config, work: Callable[[Grid], Outcome], companies: ClientApp, *, verbose: bool) -> Outcome:
+def on_ray(
+    config: Config, work: Callable[[Grid], Outcome], companies: ClientApp, *, verbose: bool
+) -> Outcome:
     """Runs `work` as the ServerApp of a Flower simulation with one virtual SuperNode per company."""
     from flwr.simulation import run_simulation  # imports Ray, which `inline` does without
 
@@ -120,6 +126,8 @@ def _backend(config: Config, verbose: bool) -> dict[str, Any]:
 
 
 def _quieten(verbose: bool) -> None:
-    """Failures reach the user as one sentence of ours, not as Flower's log with a traceback for each try."""
+    """Failures reach the user as one sentence of ours, not as Flower's log with a traceback for
+    each try.
+    """
     if not verbose:
         logging.getLogger("flwr").setLevel(logging.CRITICAL)

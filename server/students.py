@@ -1,4 +1,5 @@
-"""Students of the finished teacher: the one that is deployed, and the small models of all coalitions.
+"""Students of the finished teacher: the one that is deployed, and the small models of all
+coalitions.
 
 Shapes: P parameters of a model.
 """
@@ -7,47 +8,56 @@ from collections.abc import Iterable
 
 import torch
 
-from fl_sv import messages as words
-from fl_sv.config.schema import Deployed
-from fl_sv.deployed import deployed_spec, distilled, n_rows, teacher_passes
-from fl_sv.journal import TeacherRound
-from fl_sv.models import ModelSpec
-from fl_sv.settlement import StudentLoss
+from fl_sv.config.students import Deployed
+from fl_sv.flower import wire
+from fl_sv.payment.settlement import StudentLoss
+from fl_sv.runs.journal import TeacherRound
+from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
+from fl_sv.training.models import ModelSpec
+from server.interleave import alone
 from server.job import BACKWARD_AND_FORWARD, Job
-from server.large import DEPLOYED
-from server.turns import alone
+from server.teacher import DEPLOYED
 from strategies.roster import check_metrics
 
 STUDENT = "student"  # its run in the journal
 
 
 def deploy_student(job: Job) -> StudentLoss | None:
-    """What the deployed student loses on the validation set; None when the teacher itself is deployed."""
+    """What the deployed student loses on the validation set; None when the teacher itself is
+    deployed.
+    """
     deployed, scaling = job.config.deployed, job.federation.roster.scaling
     if deployed is None:
         return None
     spec, rows = deployed_spec(job.config, deployed, scaling), n_rows(job.config, deployed, scaling)
     found = job.journal.teacher_rounds(STUDENT) or [_distil(job, deployed, spec, rows)]
     student = found[-1]
-    return StudentLoss(spec.name, spec.n_params, deployed.transfer_set.kind, rows, student.loss, student.accuracy)
+    return StudentLoss(
+        spec.name, spec.n_params, deployed.transfer_set.kind, rows, student.loss, student.accuracy
+    )
 
 
 def send_teacher(job: Job) -> None:
-    """Every company asks the finished teacher about each of its rows. The answers stay with the company."""
+    """Every company asks the finished teacher about each of its rows. The answers stay with the
+    company.
+    """
     with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
         let_listen(job, job.federation.roster.by_name)
 
 
 def let_listen(job: Job, companies: Iterable[str]) -> None:
-    """These companies ask the finished teacher. Nodes keep what they heard no longer than they live, so one that has to
-    be asked anything again is given the teacher again first."""
+    """These companies ask the finished teacher. Nodes keep what they heard no longer than they
+    live, so one that has to be asked anything again is given the teacher again first."""
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]
-    arrays = {words.stack_key(job.large.name, 0): finished.params}
+    arrays = {wire.stack_key(job.large.name, 0): finished.params}
     roster = job.federation.roster
     alone(
         job.federation.exchange(
-            [roster.message(company, words.LISTEN, finished.number, arrays) for company in companies],
-            lambda _, content: check_metrics(content.metric_records[words.METRICS]),
+            [
+                roster.message(company, wire.LISTEN, finished.number, arrays)
+                for company in companies
+            ],
+            lambda _, content: check_metrics(content.metric_records[wire.METRICS]),
             "listening to the finished teacher",
         )
     )
@@ -55,8 +65,14 @@ def let_listen(job: Job, companies: Iterable[str]) -> None:
 
 def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TeacherRound:
     scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
-    steps = deployed.epochs * spec.forward_flops + teacher_passes(deployed, rows) * job.large.forward_flops
-    with job.progress.stage("student", 1, "student") as bar, job.costed("student", BACKWARD_AND_FORWARD * rows * steps):
+    steps = (
+        deployed.epochs * spec.forward_flops
+        + teacher_passes(deployed, rows) * job.large.forward_flops
+    )
+    with (
+        job.progress.stage("student", 1, "student") as bar,
+        job.costed("student", BACKWARD_AND_FORWARD * rows * steps),
+    ):
         params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)
         ((loss, accuracy),) = job.validation.means(spec, params_P[None], "the deployed student")
         state = TeacherRound(deployed.epochs, params_P.numpy(), b"", loss, accuracy)

@@ -11,18 +11,18 @@ import torch
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
-from fl_sv import messages as words
-from fl_sv.coalitions import EMPTY, members_matrix
-from fl_sv.design import Step
-from fl_sv.journal import REUSED, Wave
+from fl_sv.design.sample import Step
+from fl_sv.design.waves import IN_FLIGHT, plan_waves
+from fl_sv.flower import wire
+from fl_sv.game.coalitions import EMPTY, members_matrix
+from fl_sv.game.utilities import Score
 from fl_sv.progress import Bar
-from fl_sv.scoring import mean_scores
-from fl_sv.utilities import Score
+from fl_sv.runs.journal import REUSED, Wave
+from fl_sv.training.scoring import mean_scores
 from fl_sv.values.weighting import Weighting
-from fl_sv.waves import IN_FLIGHT, plan_waves
+from server.interleave import Work, in_turns
 from server.job import Job
 from server.students import let_listen, send_teacher
-from server.turns import Work, in_turns
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
@@ -32,7 +32,8 @@ Stacks = dict[str, NDArray[np.floating]]
 
 
 def sweep_coalitions(job: Job, step: Step) -> None:
-    """Scores of every small model, replicate and coalition of the step go into the journal, a wave at a time.
+    """Scores of every small model, replicate and coalition of the step go into the journal, a wave
+    at a time.
 
     While the companies train one wave, the server averages another.
     """
@@ -43,7 +44,8 @@ def sweep_coalitions(job: Job, step: Step) -> None:
     finished = journal.finished_waves()
     known = journal.wave_coalitions(REUSED) if REUSED in finished else []
     done = {coalition for number in finished for coalition in journal.wave_coalitions(number)}
-    # Planned from the step alone, so that a run that goes on trains the waves that it would have trained.
+    # Planned from the step alone, so that a run that goes on trains the waves that it would have
+    # trained.
     waves = plan_waves(job.config, [model.n_params for model in job.small], step.added, known)
     missing = [wave for wave in waves if wave[0] not in done]
     if missing and job.config.students:
@@ -55,27 +57,41 @@ def sweep_coalitions(job: Job, step: Step) -> None:
             together = numbered[start : start + IN_FLIGHT]
             with job.costed("sweep"):
                 in_turns(
-                    _run_wave(job, number, coalitions, f"wave {waves.index(coalitions) + 1} of {len(waves)}", bar)
+                    _run_wave(
+                        job,
+                        number,
+                        coalitions,
+                        f"wave {waves.index(coalitions) + 1} of {len(waves)}",
+                        bar,
+                    )
                     for number, coalitions in together
                 )
 
 
-def validation_values(job: Job, coalitions: Sequence[int], weighting: Weighting) -> NDArray[np.float64]:
-    """(N, V) value of each company for each validation example, by the largest small model on `coalitions`, ascending.
+def validation_values(
+    job: Job, coalitions: Sequence[int], weighting: Weighting
+) -> NDArray[np.float64]:
+    """(N, V) value of each company for each validation example, by the largest small model on
+    `coalitions`, ascending.
 
-    It is linear in the utilities, so blocks of coalitions contribute one after the other: ascending, whatever the waves
-    were, so that no bit depends on them.
-    """
+    It is linear in the utilities, so blocks of coalitions contribute one after the other:
+    ascending, whatever the waves were, so that no bit depends on them."""
     largest, replicates = job.small[-1], range(job.config.training.seeds)
     untrained_V = np.mean([job.validation.untrained(largest, r)[0] for r in replicates], axis=0)
     journal, wave = job.journal, lru_cache(maxsize=4)(job.journal.wave)
-    places = {c: (n, row) for n in journal.finished_waves() for row, c in enumerate(journal.wave_coalitions(n))}
+    places = {
+        c: (n, row)
+        for n in journal.finished_waves()
+        for row, c in enumerate(journal.wave_coalitions(n))
+    }
     total_NV = weighting.weights([EMPTY]).T @ -untrained_V[None, :]
     for start in range(1, len(coalitions), BLOCK):
         block = coalitions[start : start + BLOCK]
         number_C, row_C = np.array([places[coalition] for coalition in block]).T
         losses_CV = np.empty((len(block), len(untrained_V)))
-        for number in np.unique(number_C):  # a wave is read once, however a sample's steps interleave
+        for number in np.unique(
+            number_C
+        ):  # a wave is read once, however a sample's steps interleave
             losses_CV[number_C == number] = wave(int(number)).losses_CV[row_C[number_C == number]]
         total_NV = total_NV + weighting.weights(block).T @ -losses_CV
     return total_NV
@@ -87,14 +103,16 @@ def _run_wave(job: Job, number: int, coalitions: list[int], place: str, bar: Bar
     stacks = yield from _train(job, coalitions, what, bar)
     scores, wave = _score(job, coalitions, stacks, what)
     job.journal.add_wave(number, scores, wave)
-    job.journal.add_cost("sweep", flops=_flops(job, coalitions))  # at once: the other wave may fail yet
+    job.journal.add_cost(
+        "sweep", flops=_flops(job, coalitions)
+    )  # at once: the other wave may fail yet
 
 
 def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]:
     """The trained stacks (C, P) of every model and replicate, rows in the order of `coalitions`."""
     strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
     initial = {
-        words.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
+        wire.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
         for model in job.small
         for r in range(job.config.training.seeds)
     }
@@ -106,7 +124,9 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
         if job.config.students:
             let_listen(job, companies)
 
-    trained = yield from job.run_rounds(strategy, to_record(initial), 1, what, advance, before_retry)
+    trained = yield from job.run_rounds(
+        strategy, to_record(initial), 1, what, advance, before_retry
+    )
     return to_numpy(trained)
 
 
@@ -117,7 +137,7 @@ def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[
     for model in job.small:
         sum_CV = np.zeros(())
         for replicate in range(job.config.training.seeds):
-            stack = torch.tensor(stacks[words.stack_key(model.name, replicate)])
+            stack = torch.tensor(stacks[wire.stack_key(model.name, replicate)])
             losses, hits = job.validation.losses(model, stack, what)
             means = zip(coalitions, mean_scores(losses, hits), strict=True)
             scores += [Score(coalition, model.name, replicate, *mean) for coalition, mean in means]
@@ -130,4 +150,6 @@ def _flops(job: Job, coalitions: list[int]) -> float:
     examples_N = np.array([job.examples[company] for company in job.config.companies])
     rows = float((members_matrix(coalitions, job.config.n_companies) @ examples_N).sum())
     training = job.config.training
-    return training.seeds * sum(job.training_flops(model, rows, training.rounds) for model in job.small)
+    return training.seeds * sum(
+        job.training_flops(model, rows, training.rounds) for model in job.small
+    )

@@ -3,9 +3,8 @@
     companies join -> the teacher learns -> coalitions train the small models -> anchors
         -> the law carries small losses to the large model -> values -> payouts -> ledger and report
 
-Every stage reads what earlier ones left in the journal and leaves its own result there, so a run that was killed goes
-on where it was. Whatever is not finished is an exception, never a number.
-"""
+Every stage reads what earlier ones left in the journal and leaves its own result there, so a run
+that was killed goes on where it was. Whatever is not finished is an exception, never a number."""
 
 import threading
 import time
@@ -13,24 +12,25 @@ from contextlib import closing
 
 from flwr.serverapp import Grid
 
-from fl_sv.certainty import is_enough
 from fl_sv.config import Config
-from fl_sv.cost import cost_json
-from fl_sv.design import design_steps
-from fl_sv.journal import Journal
+from fl_sv.design.sample import design_steps
+from fl_sv.game.utilities import UtilityTable
 from fl_sv.machine import keep_freed_memory, software, use_threads
+from fl_sv.payment.intervals import is_enough
+from fl_sv.payment.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
 from fl_sv.progress import Progress
-from fl_sv.publish import publish
 from fl_sv.report import write_report
-from fl_sv.rundir import COST, JOURNAL, RunDirectory
-from fl_sv.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
-from fl_sv.utilities import UtilityTable
-from fl_sv.valuation import weighting_of
-from server.anchors import measure_anchors
+from fl_sv.runs.cost import cost_json
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.files import COST, JOURNAL
+from fl_sv.runs.journal import Journal
+from fl_sv.runs.tables import publish
+from fl_sv.valuation.appraise import weighting_of
 from server.job import Job, open_job
-from server.large import train_teacher
+from server.large_runs import measure_anchors
 from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
+from server.teacher import train_teacher
 
 
 def value_companies(
@@ -41,25 +41,41 @@ def value_companies(
     keep_freed_memory()
     started = time.perf_counter()
     with closing(Journal(run.file(JOURNAL))) as journal:
-        job = open_job(config, journal, grid, progress, stop)  #  who takes part, with how many examples
-        curve = train_teacher(job)  #                             the large model on the grand coalition
-        student = deploy_student(job)  #                          what is deployed, unless it is the teacher itself
-        for step in design_steps(config):  #                      all coalitions, or a sample that grows
+        job = open_job(
+            config, journal, grid, progress, stop
+        )  #  who takes part, with how many examples
+        curve = train_teacher(
+            job
+        )  #                             the large model on the grand coalition
+        student = deploy_student(
+            job
+        )  #                          what is deployed, unless it is the teacher itself
+        for step in design_steps(
+            config
+        ):  #                      all coalitions, or a sample that grows
             sweep_coalitions(job, step)  #                        the small models on its coalitions
-            anchors = measure_anchors(job)  #                     the large model untrained, and on few of them
+            anchors = measure_anchors(
+                job
+            )  #                     the large model untrained, and on few of them
             table = job.table(step.coalitions, anchors)  #        every utility so far
             evidence = _gather(job, table, curve, student)  #     and what belongs to them
-            if is_enough(evidence, progress):  #                  until every payout is certain enough
+            if is_enough(
+                evidence, progress
+            ):  #                  until every payout is certain enough
                 break
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts
     run.write_text(COST, cost_json(costs, time.perf_counter() - started))
     publish(run, evidence, settlement, software())  #             tables and signed ledger
-    write_report(run)  #                                          a page that a company's lawyer can follow
+    write_report(
+        run
+    )  #                                          a page that a company's lawyer can follow
     return settlement
 
 
-def _gather(job: Job, table: UtilityTable, curve: list[TeacherLoss], student: StudentLoss | None) -> Evidence:
+def _gather(
+    job: Job, table: UtilityTable, curve: list[TeacherLoss], student: StudentLoss | None
+) -> Evidence:
     """The evidence on which everything after it rests."""
     config, roster = job.config, job.federation.roster
     small = table.models[-2]
@@ -69,7 +85,9 @@ def _gather(job: Job, table: UtilityTable, curve: list[TeacherLoss], student: St
         sizes=job.sizes,
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
-        validation_NV=validation_values(job, table.coalitions(small), weighting_of(config, table, "shapley")),
+        validation_NV=validation_values(
+            job, table.coalitions(small), weighting_of(config, table, "shapley")
+        ),
         curve=tuple(curve),
         student=student,
     )

@@ -1,1 +1,3 @@
-"""Flower strategies: the strict teacher, the sweep over coalitions, and the dict of Flower's own by name."""
+"""Flower strategies: the strict teacher, the sweep over coalitions, and the dict of Flower's own by
+name.
+"""

@@ -1,4 +1,6 @@
-"""Flower's own strategies by name, the user's by `package.module:Class`, set up so that every company takes part."""
+"""Flower's own strategies by name, the user's by `package.module:Class`, set up so that every
+company takes part.
+"""
 
 from flwr.serverapp.strategy import (
     Bulyan,
@@ -39,12 +41,14 @@ STRATEGIES: dict[str, type[Strategy]] = {
 def make_strategy(config: Config) -> Strategy:
     """The teacher's strategy as the config asks for it.
 
-    Raises InputError when a `package.module:Class` cannot be imported, is no Strategy, or refuses its options.
-    """
+    Raises InputError when a `package.module:Class` cannot be imported, is no Strategy, or refuses
+    its options."""
     name, options = config.teacher.strategy, dict(config.teacher.options)
     strategy_class = STRATEGIES.get(name) or resolve(name, "teacher.strategy")
     if not (isinstance(strategy_class, type) and issubclass(strategy_class, Strategy)):
-        raise InputError(f"teacher.strategy: {name} is not a subclass of flwr.serverapp.strategy.Strategy.")
+        raise InputError(
+            f"teacher.strategy: {name} is not a subclass of flwr.serverapp.strategy.Strategy."
+        )
     if name == "qfedavg":
         options.setdefault("client_learning_rate", config.training.learning_rate)
     everybody = everyone(config.n_companies) if issubclass(strategy_class, FedAvg) else {}
@@ -55,5 +59,9 @@ def make_strategy(config: Config) -> Strategy:
 
 
 def everyone(n_companies: int) -> dict[str, int]:
-    """Arguments that make FedAvg ask every company; by default it samples, or waits for ever for a second node."""
-    return dict.fromkeys(("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), n_companies)
+    """Arguments that make FedAvg ask every company; by default it samples, or waits for ever for a
+    second node.
+    """
+    return dict.fromkeys(
+        ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), n_companies
+    )

@@ -7,15 +7,17 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from fl_sv import messages as words
 from fl_sv.config import Config
 from fl_sv.data import Scaling
 from fl_sv.errors import CompanyFailed
+from fl_sv.flower import wire
 
 
 @dataclass(frozen=True)
 class Roster:
-    """The companies of a run: the config as they are told it, their Flower nodes and the examples they registered."""
+    """The companies of a run: the config as they are told it, their Flower nodes and the examples
+    they registered.
+    """
 
     config: Config
     scaling: Scaling
@@ -25,17 +27,19 @@ class Roster:
 
     @property
     def by_name(self) -> list[str]:
-        """Companies in the order of aggregation: by name, so that the config's order decides no bit of a result."""
+        """Companies in the order of aggregation: by name, so that the config's order decides no bit
+        of a result.
+        """
         return sorted(self.node_of)
 
     def briefing(self, company: str, server_round: int) -> ConfigRecord:
         """What a company needs to know for a message. It never opens the config file itself."""
         return ConfigRecord(
             {
-                words.COMPANY: company,
-                words.ROUND: server_round,
-                words.RUN_CONFIG: self.config.model_dump_json(),
-                words.SCALING: self.scaling.to_json(),
+                wire.COMPANY: company,
+                wire.ROUND: server_round,
+                wire.RUN_CONFIG: self.config.model_dump_json(),
+                wire.SCALING: self.scaling.to_json(),
             }
         )
 
@@ -43,13 +47,22 @@ class Roster:
         for company, node in self.node_of.items():
             if node == node_id:
                 return company
-        raise CompanyFailed(f"A reply came from node {node_id}, which belongs to no company of this run.")
+        raise CompanyFailed(
+            f"A reply came from node {node_id}, which belongs to no company of this run."
+        )
 
     def message(
-        self, company: str, message_type: str, server_round: int, arrays: Mapping[str, NDArray[np.floating]]
+        self,
+        company: str,
+        message_type: str,
+        server_round: int,
+        arrays: Mapping[str, NDArray[np.floating]],
     ) -> Message:
         content = RecordDict(
-            {words.ARRAYS: to_record(arrays), words.CONFIG: self.briefing(company, server_round)},
+            {
+                wire.ARRAYS: to_record(arrays),
+                wire.CONFIG: self.briefing(company, server_round),
+            },
         )
         return Message(content, self.node_of[company], message_type)
 
@@ -62,7 +75,9 @@ class Roster:
         for reply in replies:
             company = self.company_of(reply.metadata.src_node_id)
             if reply.has_error():
-                raise CompanyFailed(f"{company} failed in round {server_round}: {reply.error.reason}")
+                raise CompanyFailed(
+                    f"{company} failed in round {server_round}: {reply.error.reason}"
+                )
             found[company] = reply.content
         return dict(sorted(found.items()))
 
@@ -72,19 +87,25 @@ def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
 
 
 def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
-    return {key: words.unpacked(array.data) for key, array in record.items()}
+    return {key: wire.unpacked(array.data) for key, array in record.items()}
 
 
 def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-    """Raises ValueError when a reply does not hold exactly these arrays, of this type, all finite, and its metrics."""
+    """Raises ValueError when a reply does not hold exactly these arrays, of this type, all finite,
+    and its metrics.
+    """
     records = content.array_records
-    if set(records) != {words.ARRAYS}:
-        raise ValueError(f"the reply holds the records {sorted(records)} instead of {words.ARRAYS!r}")
-    if set(content.metric_records) != {words.METRICS}:
+    if set(records) != {wire.ARRAYS}:
+        raise ValueError(
+            f"the reply holds the records {sorted(records)} instead of {wire.ARRAYS!r}"
+        )
+    if set(content.metric_records) != {wire.METRICS}:
         raise ValueError("the reply holds no metrics")
-    record = records[words.ARRAYS]
+    record = records[wire.ARRAYS]
     if set(record) != set(shapes):
-        raise ValueError(f"the reply holds models {sorted(record)}; {sorted(shapes)} were asked for")
+        raise ValueError(
+            f"the reply holds models {sorted(record)}; {sorted(shapes)} were asked for"
+        )
     for key, shape in shapes.items():
         array = record[key]
         if tuple(array.shape) != tuple(shape) or array.dtype != dtype:
@@ -92,12 +113,12 @@ def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dty
                 f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; "
                 f"{dtype} of shape {tuple(shape)} was sent"
             )
-        if not np.isfinite(words.unpacked(array.data)).all():
+        if not np.isfinite(wire.unpacked(array.data)).all():
             raise ValueError(
-                f"model {key} came back with NaN or infinite parameters; if its data are sound, its training diverged, "
-                "and a new run needs a lower learning rate"
+                f"model {key} came back with NaN or infinite parameters; if its data are sound, its"
+                " training diverged, and a new run needs a lower learning rate"
             )
-    check_metrics(content.metric_records[words.METRICS])
+    check_metrics(content.metric_records[wire.METRICS])
 
 
 def check_metrics(metrics: MetricRecord) -> None:

@@ -1,9 +1,9 @@
 """The teacher's strategy: any Flower Strategy, made strict and exact.
 
-Flower averages whoever replied, in the order of the replies, in the precision of the messages. Here every company that
-was asked must answer with finite parameters of the right shape, the replies are put in the order of the companies'
-names, and the inner strategy works in float64 with the numbers of examples as registered before the run.
-"""
+Flower averages whoever replied, in the order of the replies, in the precision of the messages. Here
+every company that was asked must answer with finite parameters of the right shape, the replies are
+put in the order of the companies' names, and the inner strategy works in float64 with the numbers
+of examples as registered before the run."""
 
 import pickle
 from collections.abc import Iterable
@@ -14,15 +14,19 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from fl_sv import messages as words
 from fl_sv.errors import InputError, RunError
+from fl_sv.flower import wire
 from strategies.roster import Roster, check_arrays, to_numpy, to_record
 
 
 class TeacherStrategy(Strategy):
-    """Wraps `inner`; the one array it trains has the name `key`, the shape (P,) and the type `dtype`."""
+    """Wraps `inner`; the one array it trains has the name `key`, the shape (P,) and the type
+    `dtype`.
+    """
 
-    def __init__(self, inner: Strategy, roster: Roster, key: str, n_params: int, dtype: str) -> None:
+    def __init__(
+        self, inner: Strategy, roster: Roster, key: str, n_params: int, dtype: str
+    ) -> None:
         self.inner = inner
         self.roster = roster
         self.shapes = {key: (n_params,)}
@@ -46,11 +50,15 @@ class TeacherStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """What the inner strategy makes of all replies. Raises RunError when one is missing, wrong, or it refuses."""
+        """What the inner strategy makes of all replies. Raises RunError when one is missing, wrong,
+        or it refuses.
+        """
         replies = list(replies)
         contents = self.roster.replies_by_name(replies, server_round)
         exact: list[Message] = []
-        for reply in sorted(replies, key=lambda reply: self.roster.company_of(reply.metadata.src_node_id)):
+        for reply in sorted(
+            replies, key=lambda reply: self.roster.company_of(reply.metadata.src_node_id)
+        ):
             company = self.roster.company_of(reply.metadata.src_node_id)
             self.check_reply(company, contents[company])
             exact.append(self._exact(reply, company))
@@ -71,13 +79,16 @@ class TeacherStrategy(Strategy):
         messages = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
         return self._stamped(messages, server_round)
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
         return self.inner.aggregate_evaluate(server_round, list(replies))
 
-    # --- the journal's view -------------------------------------------------------------------------------------
+    # --- the journal's view -----------------------------------------------------------------------
 
     def state(self) -> bytes:
-        """The inner strategy's own state (moments of FedAdam, say), without which a resumed run would differ.
+        """The inner strategy's own state (moments of FedAdam, say), without which a resumed run
+        would differ.
 
         Raises InputError when a plug-in's state cannot be stored.
         """
@@ -85,37 +96,43 @@ class TeacherStrategy(Strategy):
             return pickle.dumps(vars(self.inner))
         except Exception as error:
             raise InputError(
-                f"teacher.strategy: the state of {type(self.inner).__name__} cannot be stored for --resume: {error}. "
-                "Keep only arrays, numbers and named functions in its attributes."
+                f"teacher.strategy: the state of {type(self.inner).__name__} cannot be stored for"
+                f" --resume: {error}. Keep only arrays, numbers and named functions in its"
+                " attributes."
             ) from error
 
     def restore(self, state: bytes) -> None:
         vars(self.inner).update(pickle.loads(state))
 
-    # --- messages -----------------------------------------------------------------------------------------------
+    # --- messages ---------------------------------------------------------------------------------
 
     def _stamped(self, messages: list[Message], server_round: int) -> list[Message]:
-        # Most strategies send one record to all. Converted for each, it would cost more than the model's training.
-        records = {id(message.content[words.ARRAYS]): message.content[words.ARRAYS] for message in messages}
+        # Most strategies send one record to all. Converted for each, it would cost more than the
+        # model's training.
+        records = {
+            id(message.content[wire.ARRAYS]): message.content[wire.ARRAYS] for message in messages
+        }
         sent = {key: _as_type(record, self.dtype) for key, record in records.items()}
         stamped = []
         for message in messages:
             node_id = message.metadata.dst_node_id
-            config: dict[str, Any] = dict(message.content[words.CONFIG])
+            config: dict[str, Any] = dict(message.content[wire.CONFIG])
             config.update(self.roster.briefing(self.roster.company_of(node_id), server_round))
-            arrays = sent[id(message.content[words.ARRAYS])]
-            content = RecordDict({words.ARRAYS: arrays, words.CONFIG: ConfigRecord(config)})
+            arrays = sent[id(message.content[wire.ARRAYS])]
+            content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: ConfigRecord(config)})
             stamped.append(Message(content, node_id, message.metadata.message_type))
         return stamped
 
     def _exact(self, reply: Message, company: str) -> Message:
-        """The reply in float64, weighted by the examples that the company registered before the run."""
-        metrics = dict(reply.content[words.METRICS])
-        metrics[words.NUM_EXAMPLES] = self.roster.examples[company]
+        """The reply in float64, weighted by the examples that the company registered before the
+        run.
+        """
+        metrics = dict(reply.content[wire.METRICS])
+        metrics[wire.NUM_EXAMPLES] = self.roster.examples[company]
         content = RecordDict(
             {
-                words.ARRAYS: _as_type(reply.content[words.ARRAYS], "float64"),
-                words.METRICS: MetricRecord(metrics),
+                wire.ARRAYS: _as_type(reply.content[wire.ARRAYS], "float64"),
+                wire.METRICS: MetricRecord(metrics),
             }
         )
         copy = Message(content, reply_to=reply)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 
 from fl_sv.cli import main
-from fl_sv.keys import HOME_VARIABLE
-from fl_sv.rundir import RunDirectory
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.keys import HOME_VARIABLE
 from tests.runs import SMOKE, Answer, Command, shell
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
@@ -18,12 +18,20 @@ settings.load_profile("no deadline")
 
 # They start Ray or a SuperLink, which take what cores there are, or disturb each other.
 REAL = "real components"
-REAL_COMPONENTS = {"test_app", "test_cluster", "test_deployment", "test_faults", "test_flow", "test_resume"}
+REAL_COMPONENTS = {
+    "test_app",
+    "test_ray",
+    "test_deployment",
+    "test_faults",
+    "test_flow",
+    "test_resume",
+}
 
 
 @pytest.hookimpl(wrapper=True)  # round all other plugins: xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """With several workers (`make test`) a file stays with one of them, and so do all files of real components.
+    """With several workers (`make test`) a file stays with one of them, and so do all files of real
+    components.
 
     These come first: they take the longest, and the other workers would wait for them at the end.
     """
@@ -31,9 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
     yield
-    if "PYTEST_XDIST_WORKER" in os.environ:  # two Rays at once on one machine may take each other's ports, and die
+    if (
+        "PYTEST_XDIST_WORKER" in os.environ
+    ):  # two Rays at once on one machine may take each other's ports, and die
         grouped = all(item.nodeid.endswith(f"@{_group(item)}") for item in items)
-        assert grouped, "several workers need --dist loadgroup, and a pytest whose names of tests xdist can change"
+        assert grouped, (
+            "several workers need --dist loadgroup, and a pytest whose names of tests xdist can"
+            " change"
+        )
 
 
 def _group(item: pytest.Item) -> str:
@@ -51,7 +64,9 @@ def owner_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def finished_run(owner_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of configs/smoke.yaml, by the command line. Never write into it: `run` is a copy."""
+    """The run directory of configs/smoke.yaml, by the command line. Never write into it: `run` is a
+    copy.
+    """
     out = tmp_path_factory.mktemp("smoke") / "run"
     assert shell("run", SMOKE, "--out", out, "--backend", "inline", "--quiet") == Answer(0, "", "")
     return out

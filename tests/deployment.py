@@ -1,8 +1,9 @@
-"""A federation on this machine with real processes: SuperLink, nginx before it, and a SuperNode for each company.
+"""A federation on this machine with real processes: SuperLink, nginx before it, and a SuperNode for
+each company.
 
-As root each company lives in a network namespace of its own, joined to the server by a cable (a veth pair): it reaches
-the server's address and neither the server's loopback nor another company. Elsewhere all use loopback.
-"""
+As root each company lives in a network namespace of its own, joined to the server by a cable (a
+veth pair): it reaches the server's address and neither the server's loopback nor another company.
+Elsewhere all use loopback."""
 
 import os
 import shlex
@@ -60,14 +61,18 @@ def own_files_config(folder: Path, base: Path = SMOKE, **training: int) -> Path:
 
 
 class Deployment:
-    """The machines of a federation. Leaving the block ends every process and namespace that it started."""
+    """The machines of a federation. Leaving the block ends every process and namespace that it
+    started.
+    """
 
     def __init__(self, folder: Path, config: Path) -> None:
         self.config = config
         self.companies = load_config(config).companies
         self.data = {company: config.parent / f"{company}.npz" for company in self.companies}
         self.operator = folder / "operator"
-        self.kits = {company: folder / f"kit-{number}" for number, company in enumerate(self.companies)}
+        self.kits = {
+            company: folder / f"kit-{number}" for number, company in enumerate(self.companies)
+        }
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True)
         self.port, self.superlink_port = free_port(), free_port()
@@ -89,7 +94,9 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)  # all of them end while the first is waited for
+                os.killpg(
+                    process.pid, signal.SIGTERM
+                )  # all of them end while the first is waited for
         for name in list(self.processes):
             self.end(name)
         self._stack.close()
@@ -117,9 +124,17 @@ class Deployment:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def start_fl_sv(self, *arguments: object, at: str = "") -> subprocess.Popen[str]:
-        command = [*self._namespaces.get(at, []), sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
+        command = [
+            *self._namespaces.get(at, []),
+            sys.executable,
+            "-m",
+            "fl_sv.cli",
+            *map(str, arguments),
+        ]
         environment, pipe = self._environment(self.operator), subprocess.PIPE
-        return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True
+        )
 
     def set_up(self) -> None:
         """Everybody online, by the commands of deploy/operator.md and deploy/company.md.
@@ -127,16 +142,26 @@ class Deployment:
         Each company's file is moved into its kit, under a name that nobody else may come to know.
         """
         ports = ("--port", self.port, "--superlink-port", self.superlink_port)
-        self._done("init", self.operator, "--address", self.address, "--config", self.config, *ports)
+        self._done(
+            "init", self.operator, "--address", self.address, "--config", self.config, *ports
+        )
         self.start_server()
         for company, kit in self.kits.items():
             shutil.copytree(self.operator / "company", kit)
-            self.data[company] = Path(shutil.move(self.data[company], kit / f"rows-of-{kit.name}.npz"))
-            self._done("join", "--dir", kit, "--company", company, "--data-path", self.data[company])
-            self._done("register", kit / f"{company}.pub", "--name", company, "--dir", self.operator)
+            self.data[company] = Path(
+                shutil.move(self.data[company], kit / f"rows-of-{kit.name}.npz")
+            )
+            self._done(
+                "join", "--dir", kit, "--company", company, "--data-path", self.data[company]
+            )
+            self._done(
+                "register", kit / f"{company}.pub", "--name", company, "--dir", self.operator
+            )
         for company in self.companies:
             self.start_node(company)
-        self.wait(lambda: self.status().count("online") == len(self.companies), "all companies are online")
+        self.wait(
+            lambda: self.status().count("online") == len(self.companies), "all companies are online"
+        )
 
     def status(self) -> str:
         return self._done("status", "--dir", self.operator)
@@ -150,7 +175,15 @@ class Deployment:
         """The SuperLink and the proxy, by the command lines of their units."""
         self.start_superlink()
         if NGINX:
-            command = [NGINX, "-e", "stderr", "-c", str(self.operator / "nginx.conf"), "-g", "daemon off;"]
+            command = [
+                NGINX,
+                "-e",
+                "stderr",
+                "-c",
+                str(self.operator / "nginx.conf"),
+                "-g",
+                "daemon off;",
+            ]
         else:
             command = [
                 sys.executable,
@@ -164,11 +197,17 @@ class Deployment:
         self.wait(lambda: listens(self.address, self.port), "the proxy listens")
 
     def start_superlink(self) -> None:
-        self._start("superlink", unit_command(self.operator / "systemd" / "fl-sv-superlink.service"), self.operator)
+        self._start(
+            "superlink",
+            unit_command(self.operator / "systemd" / "fl-sv-superlink.service"),
+            self.operator,
+        )
         self.wait(lambda: listens("127.0.0.1", self.superlink_port), "the SuperLink listens")
 
     def start_node(self, company: str, kit: Path | None = None, name: str = "") -> None:
-        """A company's SuperNode, by the command line of its unit; `name` is that of the process and its log."""
+        """A company's SuperNode, by the command line of its unit; `name` is that of the process and
+        its log.
+        """
         kit = kit or self.kits[company]
         own_port = ["--port", str(free_port())]  # several SuperNodes on one machine
         command = [*unit_command(kit / "fl-sv-supernode.service"), *own_port]
@@ -177,7 +216,11 @@ class Deployment:
     def run_at(self, company: str, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Any program on a company's machine."""
         return subprocess.run(
-            [*self._namespaces.get(company, []), *command], capture_output=True, text=True, check=False, timeout=60
+            [*self._namespaces.get(company, []), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     def set_cable(self, company: str, state: Literal["up", "down"]) -> None:
@@ -188,8 +231,12 @@ class Deployment:
         """From now on a company's cable carries so much in a second, each way."""
         here, there = self._cables[company]
         limit = ["root", "tbf", "rate", f"{kilobits}kbit", "burst", "16k", "latency", "5s"]
-        subprocess.run(["tc", "qdisc", "replace", "dev", here, *limit], check=True, capture_output=True)
-        assert self.run_at(company, ["tc", "qdisc", "replace", "dev", there, *limit]).returncode == 0
+        subprocess.run(
+            ["tc", "qdisc", "replace", "dev", here, *limit], check=True, capture_output=True
+        )
+        assert (
+            self.run_at(company, ["tc", "qdisc", "replace", "dev", there, *limit]).returncode == 0
+        )
 
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
@@ -218,7 +265,12 @@ class Deployment:
     def _start(self, name: str, command: list[str], home: Path) -> None:
         with (self.logs / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, cwd=home, env=self._environment(home), stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=home,
+                env=self._environment(home),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     @staticmethod
@@ -227,13 +279,32 @@ class Deployment:
         return {**os.environ, **environment(home), **mine}
 
     def _lay_cables(self) -> None:
-        """Company i at NET.i.2, its end of the cable to the server at NET.i.1, the server's own address NET.0.1."""
+        """Company i at NET.i.2, its end of the cable to the server at NET.i.1, the server's own
+        address NET.0.1.
+        """
         server = f"{self._net}.0.1"
-        self._ip("addr", "add", f"{server}/32", "dev", "lo", undo=("addr", "del", f"{server}/32", "dev", "lo"))
+        self._ip(
+            "addr",
+            "add",
+            f"{server}/32",
+            "dev",
+            "lo",
+            undo=("addr", "del", f"{server}/32", "dev", "lo"),
+        )
         for number, company in enumerate(self.companies, start=1):
             space, here, there = (f"fl{end}{os.getpid()}-{number}" for end in "sab")
             self._ip("netns", "add", space, undo=("netns", "del", space))
-            self._ip("link", "add", here, "type", "veth", "peer", "name", there, undo=("link", "del", here))
+            self._ip(
+                "link",
+                "add",
+                here,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                there,
+                undo=("link", "del", here),
+            )
             self._ip("link", "set", there, "netns", space)
             self._ip("addr", "add", f"{self._net}.{number}.1/30", "dev", here)
             self._ip("link", "set", here, "up")

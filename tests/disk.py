@@ -1,4 +1,6 @@
-"""A small file system of a test's own that can be full, where mounting one is permitted (as root on Linux)."""
+"""A small file system of a test's own that can be full, where mounting one is permitted (as root on
+Linux).
+"""
 
 import shutil
 import subprocess
@@ -12,7 +14,10 @@ def small_disk(folder: Path, megabytes: int = 4) -> Iterator[Path]:
     """Mounts one at `folder`. Raises PermissionError where that is not permitted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(command, capture_output=True, check=False).returncode != 0
+    ):
         raise PermissionError("mounting a file system is not permitted here")
     try:
         yield folder

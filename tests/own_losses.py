@@ -9,7 +9,9 @@ Rows = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 def hellinger(power: float = 0.5) -> Rows:
     """Squared distance of the probabilities to a power; 0.5 gives twice Hellinger's."""
-    return lambda s_BK, t_BK, targets_B: ((s_BK.softmax(1) ** power - t_BK.softmax(1) ** power) ** 2).sum(1)
+    return lambda s_BK, t_BK, targets_B: (
+        (s_BK.softmax(1) ** power - t_BK.softmax(1) ** power) ** 2
+    ).sum(1)
 
 
 def mean_over_everything() -> Rows:

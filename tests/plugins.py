@@ -21,7 +21,9 @@ class TinyTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.embed(x.flatten(1, -2)) + self.position
-        mixed = nn.functional.scaled_dot_product_attention(self.query(tokens), self.key(tokens), self.value(tokens))
+        mixed = nn.functional.scaled_dot_product_attention(
+            self.query(tokens), self.key(tokens), self.value(tokens)
+        )
         return self.head(self.norm(tokens + mixed).mean(1))
 
 
@@ -32,7 +34,11 @@ def tiny_transformer(input_shape: tuple[int, ...], n_outputs: int, width: int) -
 def dropout_mlp(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:
     inputs = int(np.prod(input_shape))
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, n_outputs)
+        nn.Flatten(),
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(width, n_outputs),
     )
 
 
@@ -52,7 +58,14 @@ def two_moons(rows: int = 200) -> dict[str, np.ndarray]:
 def two_sizes(game: Game) -> Family:
     """A law that goes on in a straight line from the second largest small size."""
     progress_CM = game.progress_CM
-    return Family("line", (), np.zeros(0), np.zeros(0), False, lambda _: 2 * progress_CM[:, -1] - progress_CM[:, -2])
+    return Family(
+        "line",
+        (),
+        np.zeros(0),
+        np.zeros(0),
+        False,
+        lambda _: 2 * progress_CM[:, -1] - progress_CM[:, -2],
+    )
 
 
 def without_the_worse(game: Game) -> Family:

@@ -1,4 +1,5 @@
-"""What nginx.conf says, in a few lines of the standard library: for machines without nginx, and for tests alone.
+"""What nginx.conf says, in a few lines of the standard library: for machines without nginx, and for
+tests alone.
 
 python -m tests.proxy FOLDER PORT SUPERLINK_PORT
 """
@@ -38,9 +39,13 @@ class Proxy(BaseHTTPRequestHandler):
             self._pass_on(self.rfile.read(int(length)))
 
     def _pass_on(self, body: bytes) -> None:
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP
+        }
         context = ssl.create_default_context(cafile=self.authority)
-        upstream = http.client.HTTPSConnection("localhost", self.superlink_port, timeout=180, context=context)
+        upstream = http.client.HTTPSConnection(
+            "localhost", self.superlink_port, timeout=180, context=context
+        )
         try:
             upstream.request("POST", self.path, body, headers)
             answer = upstream.getresponse()
@@ -60,7 +65,9 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Shakes hands in the thread of the connection, so that nobody who stays silent holds up the others."""
+    """Shakes hands in the thread of the connection, so that nobody who stays silent holds up the
+    others.
+    """
 
     context: ssl.SSLContext
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from fl_sv import rundir
 from fl_sv.config import Config, dump_config
 from fl_sv.machine import software
-from fl_sv.publish import publish
-from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import Evidence, settle
+from fl_sv.payment.settlement import Evidence, settle
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.tables import publish
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"
@@ -40,12 +40,14 @@ def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDire
     """A finished run on other evidence, by the code that finishes every run."""
     folder.mkdir()
     other = RunDirectory(folder)
-    other.write_text(rundir.CONFIG, dump_config(evidence.config))
-    shutil.copy(source.file(rundir.COST), other.file(rundir.COST))
+    other.write_text(files.CONFIG, dump_config(evidence.config))
+    shutil.copy(source.file(files.COST), other.file(files.COST))
     publish(other, evidence, settle(evidence), software())
     return other
 
 
 def with_sections(config: Config, **changes: dict[str, object]) -> Config:
     content = config.model_dump()
-    return Config.model_validate(content | {name: content[name] | change for name, change in changes.items()})
+    return Config.model_validate(
+        content | {name: content[name] | change for name, change in changes.items()}
+    )

@@ -1,4 +1,6 @@
-"""The Flower App itself: `flwr run` on Flower's own local SuperLink gives the tables of `fl-sv run`."""
+"""The Flower App itself: `flwr run` on Flower's own local SuperLink gives the tables of `fl-sv
+run`.
+"""
 
 import json
 import os
@@ -26,7 +28,9 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An environment with a Flower home and a local SuperLink of its own, which `flwr run` starts and leaves behind."""
+    """An environment with a Flower home and a local SuperLink of its own, which `flwr run` starts
+    and leaves behind.
+    """
     home = tmp_path_factory.mktemp("flower")
     environment = {
         **os.environ,
@@ -38,7 +42,8 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ADDRESS": "local",  # else Flower's ray.init joins whatever cluster it finds on this machine
+        # else Flower's ray.init joins whatever cluster it finds on this machine
+        "RAY_ADDRESS": "local",
         "PATH": f"{FLWR.parent}{os.pathsep}{os.environ['PATH']}",
     }
     yield environment
@@ -57,15 +62,29 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for name in BUNDLED:
         source = ROOT / name
-        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(
+            source, folder / name
+        )
     return folder
 
 
 def flwr_run(flower: dict[str, str], bundle: Path, nodes: int, settings: str) -> tuple[str, str]:
     """The log, and the status that Flower lists for the newest run."""
     federation = f"num-supernodes={nodes} client-resources-num-cpus=1"
-    command = [FLWR, "run", bundle, "local", "--stream", "--federation-config", federation, "-c", settings]
-    log = subprocess.run(command, env=flower, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        FLWR,
+        "run",
+        bundle,
+        "local",
+        "--stream",
+        "--federation-config",
+        federation,
+        "-c",
+        settings,
+    ]
+    log = subprocess.run(
+        command, env=flower, capture_output=True, text=True, timeout=300, check=False
+    )
     listing = [FLWR, "list", "local", "--format", "json"]
     listed = subprocess.run(listing, env=flower, capture_output=True, text=True, check=True)
     runs = json.loads(listed.stdout)["runs"]
@@ -82,8 +101,12 @@ def test_flwr_run_gives_the_same_bytes_as_fl_sv_run(
         assert (out / name).read_bytes() == (finished_run / name).read_bytes()
 
 
-def test_failed_run_is_listed_as_failed_and_says_why(flower: dict[str, str], bundle: Path, tmp_path: Path) -> None:
-    log, status = flwr_run(flower, bundle, 3, f'config="configs/smoke.yaml" out="{tmp_path / "run"}"')
+def test_failed_run_is_listed_as_failed_and_says_why(
+    flower: dict[str, str], bundle: Path, tmp_path: Path
+) -> None:
+    log, status = flwr_run(
+        flower, bundle, 3, f'config="configs/smoke.yaml" out="{tmp_path / "run"}"'
+    )
     assert status == "finished:failed"
     assert "A simulation needs num-supernodes=4" in log
 
@@ -93,7 +116,9 @@ def test_run_that_would_take_too_long_is_refused_under_flower_too(
 ) -> None:
     smoke = (ROOT / "configs" / "smoke.yaml").read_text()
     (tmp_path / "long.yaml").write_text(f"{smoke}\ncompute: {{max_hours: 1.0e-6}}\n")
-    log, status = flwr_run(flower, bundle, 4, f'config="{tmp_path / "long.yaml"}" out="{tmp_path / "run"}"')
+    log, status = flwr_run(
+        flower, bundle, 4, f'config="{tmp_path / "long.yaml"}" out="{tmp_path / "run"}"'
+    )
     assert status == "finished:failed"
     assert "compute.max_hours is 1e-06" in log
     assert not (tmp_path / "run").exists()

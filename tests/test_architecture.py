@@ -12,7 +12,26 @@ import fl_sv
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FORBIDDEN = {
+# The rooms of the library on their floors, in the order in which data meet them. A room uses what
+# lies on the floors before its own. What lies in no room (errors, streams, ...) serves all of them.
+FLOORS = (
+    ("config", "flower"),
+    ("data", "game", "distillation"),
+    ("values", "training"),
+    ("law",),
+    ("valuation",),
+    ("design",),
+    ("payment", "planning"),
+    ("runs",),
+    ("report",),
+    ("federation",),
+)
+FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+SERVING = {"errors", "machine", "plugins", "progress", "streams"}
+# they open rooms; `app` and the version are asked for from inside
+DOORS = {"__init__", "app", "cli"}
+
+OUTSIDE = {
     "fl_sv": {"flwr", "ray", "clients", "server", "strategies", "benchmarks"},
     "clients": {"server", "strategies", "ray", "benchmarks"},
     "strategies": {"server", "clients", "ray", "benchmarks"},
@@ -21,30 +40,64 @@ FORBIDDEN = {
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Top-level packages that a module imports anywhere."""
+    """Modules that a module imports anywhere, names from packages included: `fl_sv.game.csv`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("room", FORBIDDEN)
-def test_imports_follow_the_direction_of_the_story(room: str) -> None:
-    for path in (ROOT / room).rglob("*.py"):
+def packages(path: Path) -> set[str]:
+    """The top-level packages of what a module imports."""
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def library() -> Iterator[tuple[str, Path]]:
+    """Every module of the library with its room: `config`, or its own name where it lies in none."""
+    folder = ROOT / "fl_sv"
+    for path in sorted(folder.rglob("*.py")):
+        first = path.relative_to(folder).parts[0].removesuffix(".py")
+        if first != "_app":
+            yield first, path
+
+
+@pytest.mark.parametrize("package", OUTSIDE)
+def test_imports_follow_the_direction_of_the_story(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
         if "_app" not in path.parts:
-            assert not set(imports(path)) & FORBIDDEN[room], path
+            assert not packages(path) & OUTSIDE[package], path
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room for room, _ in library()} == {*FLOOR, *SERVING, *DOORS}
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_a_room_uses_only_rooms_on_floors_before_its_own(room: str) -> None:
+    for path in (ROOT / "fl_sv" / room).rglob("*.py"):
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("fl_sv.")}
+        others = (used & {*FLOOR}) - {room}
+        assert all(FLOOR[other] < FLOOR[room] for other in others), (path, others)
+
+
+def test_what_serves_all_rooms_uses_none() -> None:
+    for name in SERVING:
+        used = {module for module in imports(ROOT / "fl_sv" / f"{name}.py") if "fl_sv." in module}
+        assert not {module.split(".")[1] for module in used} & {*FLOOR}, name
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
 def test_no_file_of_the_project_is_ignored() -> None:
     """What git ignores, ruff does not check and the wheel does not hold."""
     command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
+    assert (
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
+    )
 
 
 def test_only_the_simulation_runs_clients_in_the_servers_process() -> None:
-    users = {path.name for path in (ROOT / "server").glob("*.py") if "clients" in imports(path)}
+    users = {path.name for path in (ROOT / "server").glob("*.py") if "clients" in packages(path)}
     assert users == {"simulation.py"}
 
 
@@ -52,14 +105,21 @@ def test_public_names_are_exactly_what_the_library_exports() -> None:
     assert set(dir(fl_sv)) == {*fl_sv.__all__, "distillation"}
     assert all(getattr(fl_sv, name) is not None for name in dir(fl_sv))
     defined = {name for name in vars(fl_sv) if not name.startswith("_")}
-    assert all(f"fl_sv.{name}" in sys.modules for name in defined), "a name that is no submodule and not exported"
+    assert all(f"fl_sv.{name}" in sys.modules for name in defined), (
+        "a name that is no submodule and not exported"
+    )
     with pytest.raises(AttributeError, match="no attribute 'shaply'"):
         _ = fl_sv.shaply
 
 
 def test_library_alone_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> None:
-    code = "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray', 'scipy') if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    code = (
+        "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray', 'scipy') if m in"
+        " sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert loaded.stdout.strip() == "[]"
 
 

@@ -1,4 +1,6 @@
-"""What others would pay by, on games whose values are known, and the brute force against the teacher."""
+"""What others would pay by, on games whose values are known, and the brute force against the
+teacher.
+"""
 
 import threading
 from collections.abc import Callable
@@ -19,8 +21,8 @@ from benchmarks._distance import relative_l2
 from benchmarks._networks import cnn, transformer
 from benchmarks._updates import reconstruct
 from benchmarks.truth import noise_floor
-from fl_sv.coalitions import EMPTY, grand, members_matrix
-from fl_sv.journal import Journal
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix
+from fl_sv.runs.journal import Journal
 from fl_sv.values import shapley
 from tests.runs import Answer
 
@@ -55,8 +57,12 @@ def test_rules_from_large_runs_look_at_no_other_coalition() -> None:
     runs = [EMPTY, grand(4), *baselines.singletons(4), *baselines.leave_one_outs(4)]
     hidden_C = np.full(16, np.nan)
     hidden_C[runs] = utility_C[runs]
-    assert baselines.du_shapley(hidden_C, SIZES) == pytest.approx(baselines.du_shapley(utility_C, SIZES))
-    assert baselines.additive(hidden_C, runs[2:]) == pytest.approx(baselines.additive(utility_C, runs[2:]))
+    assert baselines.du_shapley(hidden_C, SIZES) == pytest.approx(
+        baselines.du_shapley(utility_C, SIZES)
+    )
+    assert baselines.additive(hidden_C, runs[2:]) == pytest.approx(
+        baselines.additive(utility_C, runs[2:])
+    )
 
 
 def test_du_shapley_comes_near_where_the_amount_of_data_is_all_that_counts() -> None:
@@ -64,9 +70,15 @@ def test_du_shapley_comes_near_where_the_amount_of_data_is_all_that_counts() -> 
     assert relative_l2(baselines.du_shapley(utility_C, SIZES), shapley(utility_C)) < 0.1
 
 
-@pytest.mark.parametrize("rule", [baselines.multi_round, lambda t: baselines.gtg(t, np.random.default_rng(0))])
-def test_rules_by_rounds_add_up_what_every_round_brings(rule: Callable[[np.ndarray], np.ndarray]) -> None:
-    assert rule(np.array([MEMBERS @ ADDITIVE, MEMBERS @ (2 * ADDITIVE)])) == pytest.approx(3 * ADDITIVE)
+@pytest.mark.parametrize(
+    "rule", [baselines.multi_round, lambda t: baselines.gtg(t, np.random.default_rng(0))]
+)
+def test_rules_by_rounds_add_up_what_every_round_brings(
+    rule: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    assert rule(np.array([MEMBERS @ ADDITIVE, MEMBERS @ (2 * ADDITIVE)])) == pytest.approx(
+        3 * ADDITIVE
+    )
 
 
 def test_gtg_comes_near_the_exact_values_of_a_round() -> None:
@@ -76,7 +88,10 @@ def test_gtg_comes_near_the_exact_values_of_a_round() -> None:
 
 
 def test_gtg_leaves_out_rounds_that_bring_nothing() -> None:
-    assert baselines.gtg(MEMBERS[None] @ (ADDITIVE / 1000), np.random.default_rng(0)).tolist() == [0.0] * 4
+    assert (
+        baselines.gtg(MEMBERS[None] @ (ADDITIVE / 1000), np.random.default_rng(0)).tolist()
+        == [0.0] * 4
+    )
 
 
 def test_noise_floor_is_the_error_of_the_mean() -> None:
@@ -102,7 +117,9 @@ def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_
     config = config_of({"source": "iris"}, training={"rounds": 1, "seeds": 1})
     trained = brute_force(config, "iris", tmp_path)
     (file,) = tmp_path.iterdir()
-    file.write_text(file.read_text().replace(repr(trained.table.scores["mlp-64", 0, 5].loss), "0.25"))
+    file.write_text(
+        file.read_text().replace(repr(trained.table.scores["mlp-64", 0, 5].loss), "0.25")
+    )
     again = brute_force(config, "iris", tmp_path)
     assert again.table.scores["mlp-64", 0, 5].loss == 0.25
     assert (again.sizes, again.examples) == (trained.sizes, trained.examples)
@@ -113,10 +130,14 @@ def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_
     assert [path.suffix for path in tmp_path.iterdir()] == [".csv", ".csv"]
 
 
-def test_a_fault_that_fails_or_never_comes_is_not_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_fails_or_never_comes_is_not_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_deployed, "UNDER_WAY_SECONDS", 0.01)
     assert disturbed(lambda: ENDED, tmp_path, lambda: None) == (ENDED, True)
-    Journal(tmp_path / "journal.sqlite").add_cost("teacher", seconds=1, company_seconds=1, n_bytes=1, flops=1)
+    Journal(tmp_path / "journal.sqlite").add_cost(
+        "teacher", seconds=1, company_seconds=1, n_bytes=1, flops=1
+    )
     came = threading.Event()
 
     def fail() -> None:
@@ -134,12 +155,17 @@ def test_a_fault_that_fails_or_never_comes_is_not_survived(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("network", "shape"), [(cnn((1, 28, 28), 3, 2), (1, 28, 28)), (transformer((5, 4), 3, 4, 2), (5, 4))]
+    ("network", "shape"),
+    [(cnn((1, 28, 28), 3, 2), (1, 28, 28)), (transformer((5, 4), 3, 4, 2), (5, 4))],
 )
-def test_networks_know_nothing_untrained_and_go_through_a_stack(network: nn.Module, shape: tuple[int, ...]) -> None:
+def test_networks_know_nothing_untrained_and_go_through_a_stack(
+    network: nn.Module, shape: tuple[int, ...]
+) -> None:
     rows = torch.randn(6, *shape, generator=torch.Generator().manual_seed(0))
     assert network(rows).tolist() == [[0.0] * 3] * 6
-    torch.nn.init.normal_(network[-1].weight if isinstance(network, nn.Sequential) else network.head.weight)
+    torch.nn.init.normal_(
+        network[-1].weight if isinstance(network, nn.Sequential) else network.head.weight
+    )
     stack = {name: torch.stack([p, 2 * p]) for name, p in network.named_parameters()}
     both = torch.func.vmap(lambda views: torch.func.functional_call(network, views, (rows,)))(stack)
     assert torch.allclose(both[0], network(rows), atol=1e-5)

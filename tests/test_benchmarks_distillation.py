@@ -1,4 +1,6 @@
-"""The studies of distillation: everything runs and is printed, and their federation does what the product does."""
+"""The studies of distillation: everything runs and is printed, and their federation does what the
+product does.
+"""
 
 import json
 from pathlib import Path
@@ -13,8 +15,8 @@ from benchmarks._distillation_tables import as_text, interval
 from benchmarks._distilled_law import leave_one_out_r2
 from benchmarks._students import Federation, fedavg, federation, game, honestly, listening
 from benchmarks.distillation import SMALLEST, measure
-from fl_sv.lessons import make_lesson
-from fl_sv.training import train
+from fl_sv.training.sgd import train
+from fl_sv.training.students import make_lesson
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,20 @@ def played() -> Federation:
 
 def test_smallest_form_runs_prints_and_draws(tmp_path: Path) -> None:
     found = measure(SMALLEST, processes=1)
-    assert {"law", "transfer", "classics", "incentive", "summary", "seconds", "core_seconds"} <= set(found)
-    assert {row["set"] for row in json.loads(json.dumps(found))["law"]} == {"plain", "own", "uniform"}
+    assert {
+        "law",
+        "transfer",
+        "classics",
+        "incentive",
+        "summary",
+        "seconds",
+        "core_seconds",
+    } <= set(found)
+    assert {row["set"] for row in json.loads(json.dumps(found))["law"]} == {
+        "plain",
+        "own",
+        "uniform",
+    }
     assert len(found["incentive"]) == 3 * len(_incentive.KINDS)
     assert {(row["weight"], row["runs"]) for row in found["alarms"]} == {
         (weight, runs) for weight in (0, 1) for runs in ("law_0", "law_n", "law_2n")
@@ -49,7 +63,9 @@ def test_students_of_the_study_are_those_of_the_product(played: Federation) -> N
     (x, y), recipe = played.rows["Beech"], played.recipe(played.small, "Beech", 0, 1)
     students = played.config.distillation
     assert students is not None
-    config = played.config.model_copy(update={"distillation": students.model_copy(update={"weight": 0.7})})
+    config = played.config.model_copy(
+        update={"distillation": students.model_copy(update={"weight": 0.7})}
+    )
     logits = played.large.loaded(teacher_P)(x).detach()
     lesson = make_lesson(config, played.small.task, logits, recipe, 0, "Beech", 1)
     alone = train(played.small, stack[0], x, y, recipe, lesson)
@@ -60,7 +76,9 @@ def test_transfer_rows_of_no_weight_teach_nothing(played: Federation) -> None:
     teacher_P = played.large.initial_params(0, 1)
     rows = _students.transfer_set("uniform", played, teacher_P, 50)
     plain = fedavg(played, played.small, 0, honestly(played, played.small, 0), range(8))[-1]
-    mixed = fedavg(played, played.small, 0, listening(played, teacher_P, rows, 0.0, 0), range(8))[-1]
+    mixed = fedavg(played, played.small, 0, listening(played, teacher_P, rows, 0.0, 0), range(8))[
+        -1
+    ]
     assert (plain - mixed).abs().max() < 1e-4
 
 
@@ -76,7 +94,9 @@ def test_coalition_of_one_is_that_company_alone(played: Federation) -> None:
 
 def test_honest_teacher_is_the_grand_coalition_of_the_brute_force(played: Federation) -> None:
     found = _incentive.train_teacher(played, honestly(played, played.large, 0))
-    (loss,) = played.losses(played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), [7])[-1])
+    (loss,) = played.losses(
+        played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), [7])[-1]
+    )
     assert found.loss == pytest.approx(loss, abs=1e-5)
 
 
@@ -86,7 +106,9 @@ def test_leave_one_out_r2_is_that_of_lines_that_are_fitted_again() -> None:
     rest = [np.delete(np.arange(12), i) for i in range(12)]
     missed = [y[i] - np.polyval(np.polyfit(x[r], y[r], 1), x[i]) for i, r in enumerate(rest)]
     by_mean = [y[i] - y[r].mean() for i, r in enumerate(rest)]
-    assert leave_one_out_r2(x, y) == pytest.approx(1 - np.square(missed).sum() / np.square(by_mean).sum())
+    assert leave_one_out_r2(x, y) == pytest.approx(
+        1 - np.square(missed).sum() / np.square(by_mean).sum()
+    )
 
 
 def test_interval_is_students() -> None:

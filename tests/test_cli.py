@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from fl_sv import rundir
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError
-from fl_sv.keys import HOME_VARIABLE
-from fl_sv.publish import read_evidence
-from fl_sv.rundir import RunDirectory, start_or_resume
-from fl_sv.screen import summary
+from fl_sv.report.screen import summary
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory, start_or_resume
+from fl_sv.runs.keys import HOME_VARIABLE
+from fl_sv.runs.tables import read_evidence
 from tests.deployment import own_files_config
 from tests.runs import REPOSITORY, SMOKE, Answer, Command, published, shell, with_sections
 
@@ -46,12 +46,14 @@ def is_refusal(answer: Answer, message: str) -> bool:
     return True
 
 
-# --- the frozen surface -------------------------------------------------------------------------------------------
+# --- the frozen surface ---------------------------------------------------------------------------
 
 
 def options_of(parser: argparse.ArgumentParser, name: str = "") -> dict[str, list[str]]:
     """The options of every command, by its words."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    groups = [
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     if groups:
         inner = [options_of(child, f"{name} {word}") for word, child in groups[0].choices.items()]
         return {command: options for part in inner for command, options in part.items()}
@@ -93,15 +95,20 @@ def test_plan_as_json_is_one_document_with_the_contracts_keys(command: Command) 
     training, companies = load_config(SMOKE).training, 4
     assert plan["n_companies"] == companies
     assert plan["coalitions"] == 2**companies
-    # Two small sizes on every coalition but the empty one; the large one on the grand coalition and on each company.
+    # Two small sizes on every coalition but the empty one; the large one on the grand coalition and
+    # on each company.
     large = 1 + companies
-    assert plan["trainings"] == (2**companies - 1) * 2 * training.seeds + large * training.large_seeds
+    assert (
+        plan["trainings"] == (2**companies - 1) * 2 * training.seeds + large * training.large_seeds
+    )
     assert plan["seconds"] > 0
 
 
-def test_plan_forecasts_the_bytes_that_the_run_then_sends(command: Command, run: RunDirectory) -> None:
+def test_plan_forecasts_the_bytes_that_the_run_then_sends(
+    command: Command, run: RunDirectory
+) -> None:
     forecast = json.loads(command("plan", SMOKE, "--json").out)["bytes"]
-    stages = json.loads(run.read_text(rundir.COST))["stages"].values()
+    stages = json.loads(run.read_text(files.COST))["stages"].values()
     sent = sum(stage["bytes"] for stage in stages)
     assert forecast <= sent <= 1.02 * forecast  # each array has a header of 128 bytes, too
 
@@ -139,7 +146,9 @@ def test_plan_of_a_federation_forecasts_everything_but_the_time_of_machines_that
     assert "Ash.npz does not exist" in command("run", path, "--out", tmp_path / "run").err
 
 
-GLOVES = "coalition,utility\n" + "".join(f"{c},{int(bool(c & 1) and bool(c & 6))}\n" for c in range(8))
+GLOVES = "coalition,utility\n" + "".join(
+    f"{c},{int(bool(c & 1) and bool(c & 6))}\n" for c in range(8)
+)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +169,17 @@ def test_values_of_a_table_as_one_json_document(
     assert (answer.code, answer.err) == (0, "")
     found = json.loads(answer.out)
     assert found.pop("values") == pytest.approx(values, abs=1e-12)
-    assert found == {"n_companies": 3, "semivalue": semivalue, "utility_empty": 0.0, "utility_grand": 1.0}
+    assert found == {
+        "n_companies": 3,
+        "semivalue": semivalue,
+        "utility_empty": 0.0,
+        "utility_grand": 1.0,
+    }
 
 
-def test_values_for_people_name_each_company_and_read_back_exactly(command: Command, tmp_path: Path) -> None:
+def test_values_for_people_name_each_company_and_read_back_exactly(
+    command: Command, tmp_path: Path
+) -> None:
     table = tmp_path / "game.csv"
     table.write_text("coalition,utility\n0,0\n1,1\n2,2\n3,6\n", encoding="utf-8")
     assert command("value", table) == Answer(0, "company 0: 2.5\ncompany 1: 3.5\n", "")
@@ -171,14 +187,16 @@ def test_values_for_people_name_each_company_and_read_back_exactly(command: Comm
 
 def test_exit_codes_reach_the_shell(run: RunDirectory) -> None:
     assert shell("verify", run.path).code == 0
-    assert is_refusal(shell("verify", run.path, "--key", "nowhere.pub"), "nowhere.pub cannot be read")
-    run.write_text(rundir.PAYOUTS, "")
+    assert is_refusal(
+        shell("verify", run.path, "--key", "nowhere.pub"), "nowhere.pub cannot be read"
+    )
+    run.write_text(files.PAYOUTS, "")
     changed = shell("verify", run.path)
     assert (changed.code, changed.out) == (1, "")
     assert "payouts.csv was changed after it was signed" in changed.err
 
 
-# --- wrong arguments ----------------------------------------------------------------------------------------------
+# --- wrong arguments ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,15 +224,23 @@ def test_exit_codes_reach_the_shell(run: RunDirectory) -> None:
         (["value", str(SMOKE)], "expected coalition,utility"),
     ],
 )
-def test_wrong_argument_is_refused_in_a_few_lines(command: Command, arguments: list[str], message: str) -> None:
+def test_wrong_argument_is_refused_in_a_few_lines(
+    command: Command, arguments: list[str], message: str
+) -> None:
     assert is_refusal(command(*arguments), message)
 
 
-@pytest.mark.parametrize("semivalue", ["", "Shapley", "beta", "beta:1", "beta:0,1", "beta:nan,1", "beta:1,1,1"])
-def test_unknown_semivalue_is_refused_with_the_known_ones(command: Command, tmp_path: Path, semivalue: str) -> None:
+@pytest.mark.parametrize(
+    "semivalue", ["", "Shapley", "beta", "beta:1", "beta:0,1", "beta:nan,1", "beta:1,1,1"]
+)
+def test_unknown_semivalue_is_refused_with_the_known_ones(
+    command: Command, tmp_path: Path, semivalue: str
+) -> None:
     table = tmp_path / "gloves.csv"
     table.write_text(GLOVES, encoding="utf-8")
-    assert is_refusal(command("value", table, "--semivalue", semivalue), "shapley, banzhaf, loo or beta:A,B")
+    assert is_refusal(
+        command("value", table, "--semivalue", semivalue), "shapley, banzhaf, loo or beta:A,B"
+    )
 
 
 @pytest.mark.parametrize("verb", [["pay", "--pot", "1"], ["report"], ["verify"]])
@@ -225,7 +251,7 @@ def test_folder_that_is_no_finished_run_is_refused_and_left_alone(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- wrong configs ------------------------------------------------------------------------------------------------
+# --- wrong configs --------------------------------------------------------------------------------
 
 Edit = Callable[[dict[str, Any]], object]
 ROWS = "a,b,target\n" + "1,2,0\n2,1,1\n" * 40
@@ -243,7 +269,10 @@ WRONG_TEXTS: dict[str, tuple[bytes, str]] = {
     "nothing that is needed": (b"seed: 1\n", "the key companies is missing"),
 }
 WRONG_EDITS: dict[str, tuple[Edit, str]] = {
-    "an unknown key": (lambda c: c.update(companys=1), "unknown key companys. Did you mean companies?"),
+    "an unknown key": (
+        lambda c: c.update(companys=1),
+        "unknown key companys. Did you mean companies?",
+    ),
     "an unknown key deep down": (
         lambda c: c["training"].update(round=1),
         "unknown key training.round. Did you mean rounds?",
@@ -253,19 +282,40 @@ WRONG_EDITS: dict[str, tuple[Edit, str]] = {
     "a yes for a number": (lambda c: c["training"].update(seeds=True), "training.seeds"),
     "out of range": (lambda c: c["training"].update(seeds=0), "training.seeds"),
     "far out of range": (lambda c: c["training"].update(batch_size=10**30), "training.batch_size"),
-    "infinite": (lambda c: c["training"].update(learning_rate=float("inf")), "training.learning_rate"),
-    "not a number": (lambda c: c["training"].update(learning_rate=float("nan")), "training.learning_rate"),
+    "infinite": (
+        lambda c: c["training"].update(learning_rate=float("inf")),
+        "training.learning_rate",
+    ),
+    "not a number": (
+        lambda c: c["training"].update(learning_rate=float("nan")),
+        "training.learning_rate",
+    ),
     "no company": (lambda c: c.update(companies=[]), "companies"),
     "one company": (lambda c: c.update(companies=["Ash"]), "companies"),
-    "a name twice": (lambda c: c.update(companies=["Ash", "Ash", "Beech", "Damson"]), "'Ash' stands twice"),
+    "a name twice": (
+        lambda c: c.update(companies=["Ash", "Ash", "Beech", "Damson"]),
+        "'Ash' stands twice",
+    ),
     "a name with a plus": (lambda c: c.update(companies=["A+B", "Beech"]), "companies[0]"),
-    "a stranger": (lambda c: c["data"]["partition"]["sizes"].update(Elm=1), "there is no company 'Elm'"),
+    "a stranger": (
+        lambda c: c["data"]["partition"]["sizes"].update(Elm=1),
+        "there is no company 'Elm'",
+    ),
     "40 companies": (
-        lambda c: (c.update(companies=[f"C{i}" for i in range(40)]), c["data"].update(partition={"kind": "iid"})),
-        "40 companies mean 2**40 coalitions; with coalitions.design = all the limit is 2**20 (20 companies).",
+        lambda c: (
+            c.update(companies=[f"C{i}" for i in range(40)]),
+            c["data"].update(partition={"kind": "iid"}),
+        ),
+        (
+            "40 companies mean 2**40 coalitions; with coalitions.design = all the limit is 2**20"
+            " (20 companies)."
+        ),
     ),
     "1000 companies": (
-        lambda c: (c.update(companies=[f"C{i}" for i in range(1000)]), c["data"].update(partition={"kind": "iid"})),
+        lambda c: (
+            c.update(companies=[f"C{i}" for i in range(1000)]),
+            c["data"].update(partition={"kind": "iid"}),
+        ),
         "1000 companies mean 2**1000 coalitions",
     ),
     "an unknown strategy": (
@@ -280,13 +330,24 @@ WRONG_EDITS: dict[str, tuple[Edit, str]] = {
         lambda c: c.update(teacher={"strategy": "bulyan", "options": {"num_malicious_nodes": 1}}),
         "needs at least 7 companies",
     ),
-    "an unknown source": (lambda c: c["data"].update(source="numbers"), "there is no source 'numbers'"),
+    "an unknown source": (
+        lambda c: c["data"].update(source="numbers"),
+        "there is no source 'numbers'",
+    ),
     "a missing data file": (lambda c: c["data"].update(source="nowhere.csv"), "nowhere.csv"),
     "a malformed data file": (lambda c: c["data"].update(source="malformed.csv"), "malformed.csv"),
-    "a data file without the target": (lambda c: c["data"].update(source="rows.csv", target="y"), "'y'"),
-    "labels out of range": (lambda c: c["data"].update(source="labels.csv", classes=2), "labels.csv"),
+    "a data file without the target": (
+        lambda c: c["data"].update(source="rows.csv", target="y"),
+        "'y'",
+    ),
+    "labels out of range": (
+        lambda c: c["data"].update(source="labels.csv", classes=2),
+        "labels.csv",
+    ),
     "a company without data": (
-        lambda c: c["data"]["partition"].update(sizes={"Ash": 1e9, "Beech": 1e9, "Chestnut": 1e9, "Damson": 1e-6}),
+        lambda c: c["data"]["partition"].update(
+            sizes={"Ash": 1e9, "Beech": 1e9, "Chestnut": 1e9, "Damson": 1e-6}
+        ),
         "Damson",
     ),
 }
@@ -320,7 +381,8 @@ def test_wrong_config_is_refused_by_plan_and_run_alike_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("nowhere.yaml", "no file nowhere.yaml"), ("configs", "is a folder"), ("x" * 300, "too long")]
+    ("path", "message"),
+    [("nowhere.yaml", "no file nowhere.yaml"), ("configs", "is a folder"), ("x" * 300, "too long")],
 )
 def test_config_that_is_no_file_is_refused(command: Command, path: str, message: str) -> None:
     assert is_refusal(command("plan", path), message)
@@ -351,13 +413,21 @@ def test_wrong_input_is_answered_before_anything_heavy_is_imported(tmp_path: Pat
     (occupied / "letter.txt").touch()
     calls.append(f"run\t{SMOKE}\t--out\t{occupied}")
     done = subprocess.run(
-        [sys.executable, "-c", NOTHING_HEAVY], input="\n".join(calls), text=True, capture_output=True, check=False
+        [sys.executable, "-c", NOTHING_HEAVY],
+        input="\n".join(calls),
+        text=True,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_model_that_does_not_fit_is_refused_before_anything_allocates_it(command: Command, tmp_path: Path) -> None:
-    path = edited(tmp_path, lambda c: c["models"].update(large={"kind": "mlp", "hidden": [16384] * 8}))
+def test_model_that_does_not_fit_is_refused_before_anything_allocates_it(
+    command: Command, tmp_path: Path
+) -> None:
+    path = edited(
+        tmp_path, lambda c: c["models"].update(large={"kind": "mlp", "hidden": [16384] * 8})
+    )
     assert is_refusal(command("plan", path), "GB of memory")
     path = edited(tmp_path, lambda c: c["models"].update(large={"kind": "mlp", "hidden": [4]}))
     assert is_refusal(command("plan", path), "List the small models in ascending size")
@@ -371,19 +441,21 @@ def test_run_that_would_take_too_long_is_refused(command: Command, tmp_path: Pat
 
 def test_module_beside_the_config_is_found(command: Command, tmp_path: Path) -> None:
     (tmp_path / "nets_beside_config.py").write_text(
-        "import math\nfrom torch import nn\n\n"
-        "def wide(input_shape, n_outputs):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), 99), nn.Linear(99, n_outputs))\n",
+        "import math\nfrom torch import nn\n\ndef wide(input_shape, n_outputs):\n    return"
+        " nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), 99), nn.Linear(99,"
+        " n_outputs))\n",
         encoding="utf-8",
     )
     model = {"kind": "module", "factory": "nets_beside_config:wide"}
     path = edited(tmp_path, lambda c: c["models"].update(large=model))
     assert command("plan", path).code == 0
-    path = edited(tmp_path, lambda c: c["models"].update(large=model | {"factory": "no_such_module:wide"}))
+    path = edited(
+        tmp_path, lambda c: c["models"].update(large=model | {"factory": "no_such_module:wide"})
+    )
     assert is_refusal(command("plan", path), "no_such_module:wide cannot be imported")
 
 
-# --- where a run may write ----------------------------------------------------------------------------------------
+# --- where a run may write ------------------------------------------------------------------------
 
 
 def test_folder_that_cannot_be_made_is_refused(command: Command, tmp_path: Path) -> None:
@@ -409,10 +481,14 @@ def test_folder_that_the_system_refuses_is_refused(tmp_path: Path) -> None:
 def test_file_that_is_hidden_is_a_file_too(command: Command, tmp_path: Path) -> None:
     (tmp_path / ".profile").touch()
     assert is_refusal(command("run", SMOKE, "--out", tmp_path), "is not empty")
-    assert is_refusal(command("run", SMOKE, "--out", tmp_path, "--resume"), "holds no run to resume")
+    assert is_refusal(
+        command("run", SMOKE, "--out", tmp_path, "--resume"), "holds no run to resume"
+    )
 
 
-def test_run_without_a_usable_signing_key_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_without_a_usable_signing_key_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "file"))
     with (
@@ -423,27 +499,38 @@ def test_run_without_a_usable_signing_key_does_not_begin(tmp_path: Path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
-def test_second_writer_is_refused_and_the_lock_dies_with_its_holder(command: Command, run: RunDirectory) -> None:
-    script = "import sys; from pathlib import Path; from fl_sv.rundir import writing\n"
+def test_second_writer_is_refused_and_the_lock_dies_with_its_holder(
+    command: Command, run: RunDirectory
+) -> None:
+    script = "import sys; from pathlib import Path; from fl_sv.runs.directory import writing\n"
     script += "with writing(Path(sys.argv[1])): print('locked', flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-c", script, run.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, run.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         for verb in (["report"], ["pay", "--pot", "1"], ["run", SMOKE, "--resume", "--out"]):
-            assert is_refusal(command(*verb, run.path), "is being written by another process; wait for it to end")
+            assert is_refusal(
+                command(*verb, run.path), "is being written by another process; wait for it to end"
+            )
         assert command("verify", run.path).code == 0  # which only reads
         holder.kill()
     assert command("report", run.path).code == 0
 
 
-# --- resuming -----------------------------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 
-def test_finished_run_is_refused_without_resume_and_left_as_it_is_with_it(command: Command, run: RunDirectory) -> None:
+def test_finished_run_is_refused_without_resume_and_left_as_it_is_with_it(
+    command: Command, run: RunDirectory
+) -> None:
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
-    assert is_refusal(command("run", SMOKE, "--out", run.path), "is not empty. Give a new folder, or go on")
+    assert is_refusal(
+        command("run", SMOKE, "--out", run.path), "is not empty. Give a new folder, or go on"
+    )
     answer = command("run", SMOKE, "--out", run.path, "--resume")
     assert (answer.code, answer.err) == (0, "")
     assert "payout EUR" in answer.out
@@ -451,19 +538,21 @@ def test_finished_run_is_refused_without_resume_and_left_as_it_is_with_it(comman
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
-def test_report_that_a_kill_prevented_is_written_by_resume(command: Command, run: RunDirectory) -> None:
-    page = run.file(rundir.REPORT).read_bytes()
-    run.file(rundir.REPORT).unlink()
+def test_report_that_a_kill_prevented_is_written_by_resume(
+    command: Command, run: RunDirectory
+) -> None:
+    page = run.file(files.REPORT).read_bytes()
+    run.file(files.REPORT).unlink()
     assert command("run", SMOKE, "--out", run.path, "--resume", "--quiet") == Answer(0, "", "")
-    assert run.file(rundir.REPORT).read_bytes() == page
+    assert run.file(files.REPORT).read_bytes() == page
 
 
 def test_report_is_written_again_from_the_tables_alone(command: Command, run: RunDirectory) -> None:
-    page = run.file(rundir.REPORT).read_bytes()
-    for name in (rundir.REPORT, rundir.JOURNAL):
+    page = run.file(files.REPORT).read_bytes()
+    for name in (files.REPORT, files.JOURNAL):
         run.file(name).unlink()
-    assert command("report", run.path) == Answer(0, f"{run.file(rundir.REPORT)}\n", "")
-    assert run.file(rundir.REPORT).read_bytes() == page
+    assert command("report", run.path) == Answer(0, f"{run.file(files.REPORT)}\n", "")
+    assert run.file(files.REPORT).read_bytes() == page
 
 
 @pytest.mark.parametrize(
@@ -472,7 +561,10 @@ def test_report_is_written_again_from_the_tables_alone(command: Command, run: Ru
         (lambda c: c.update(seed=8), "seed was 7 and is 8"),
         (lambda c: c["training"].update(learning_rate=0.25), "training.learning_rate was"),
         (lambda c: c["payouts"]["pot"].update(cents=5), "payouts.pot.cents was 1000000 and is 5"),
-        (lambda c: c.update(compute={"dtype": "float64"}), "compute.dtype was 'float32' and is 'float64'"),
+        (
+            lambda c: c.update(compute={"dtype": "float64"}),
+            "compute.dtype was 'float32' and is 'float64'",
+        ),
     ],
 )
 def test_resuming_with_another_config_is_refused_with_the_key(
@@ -499,7 +591,7 @@ def test_resuming_where_nothing_is_begins(tmp_path: Path) -> None:
             assert not directory.finished
 
 
-# --- the screen ---------------------------------------------------------------------------------------------------
+# --- the screen -----------------------------------------------------------------------------------
 
 
 def test_screen_shows_the_sum_and_both_simple_splits(run: RunDirectory) -> None:
@@ -513,7 +605,9 @@ def test_title_and_names_are_printed_as_they_are(run: RunDirectory, tmp_path: Pa
     evidence = read_evidence(run)
     title = "[bold]Round[/b] [1] :smile:"
     titled = evidence.config.model_copy(update={"title": title})
-    assert title in summary(published(tmp_path / "titled", run, dataclasses.replace(evidence, config=titled)))
+    assert title in summary(
+        published(tmp_path / "titled", run, dataclasses.replace(evidence, config=titled))
+    )
 
 
 def test_reader_that_goes_away_is_no_traceback(run: RunDirectory) -> None:

@@ -47,15 +47,19 @@ def assert_short(text: str) -> None:
     assert "Traceback" not in text
 
 
-# --- what is accepted ---------------------------------------------------------------------------------------------
+# --- what is accepted -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name
+)
 def test_every_config_of_the_repository_is_valid(path: Path) -> None:
     assert load_config(path).n_companies >= 2
 
 
-@pytest.mark.parametrize("text", [SMALLEST, (ROOT / "configs" / "demo.yaml").read_text()], ids=["smallest", "demo"])
+@pytest.mark.parametrize(
+    "text", [SMALLEST, (ROOT / "configs" / "demo.yaml").read_text()], ids=["smallest", "demo"]
+)
 def test_a_dumped_config_reads_back_as_the_same(text: str) -> None:
     config = parse_config(text, "run.yaml")
     again = parse_config(dump_config(config), "dump.yaml")
@@ -71,10 +75,15 @@ def test_the_dump_holds_every_default() -> None:
     assert set(dumped) == set(Config.model_fields)
 
 
-@pytest.mark.parametrize("place", ["seed", "training.rounds", "data.validation.fraction", "payouts.pot.cents"])
+@pytest.mark.parametrize(
+    "place", ["seed", "training.rounds", "data.validation.fraction", "payouts.pot.cents"]
+)
 def test_the_hash_knows_every_value(place: str) -> None:
     value = 0.3 if place.endswith("fraction") else 11
-    plain, other = parse_config(SMALLEST, "run.yaml"), parse_config(changed(place, value), "run.yaml")
+    plain, other = (
+        parse_config(SMALLEST, "run.yaml"),
+        parse_config(changed(place, value), "run.yaml"),
+    )
     assert config_hash(plain) != config_hash(other)
 
 
@@ -88,7 +97,8 @@ def test_relative_data_paths_start_at_the_folder_of_the_config(tmp_path: Path) -
     path.write_text(
         SMALLEST.replace(
             "{source: digits, partition: {kind: iid}}",
-            "{source: own, classes: 2, files: {Ash: a.csv, Beech: /data/b.csv}, validation: {file: sub/v.csv}}",
+            "{source: own, classes: 2, files: {Ash: a.csv, Beech: /data/b.csv}, validation: {file:"
+            " sub/v.csv}}",
         )
     )
     data = load_config(path).data
@@ -99,13 +109,18 @@ def test_relative_data_paths_start_at_the_folder_of_the_config(tmp_path: Path) -
 
 
 def test_models_are_named_by_kind_and_widths_unless_named() -> None:
-    text = changed("models.small", [{"kind": "mlp", "hidden": [4, 5]}, {"kind": "cnn", "channels": [2]}])
-    assert [model_name(model) for model in parse_config(text, "run.yaml").models.small] == ["mlp-4-5", "cnn-2"]
+    text = changed(
+        "models.small", [{"kind": "mlp", "hidden": [4, 5]}, {"kind": "cnn", "channels": [2]}]
+    )
+    assert [model_name(model) for model in parse_config(text, "run.yaml").models.small] == [
+        "mlp-4-5",
+        "cnn-2",
+    ]
     text = changed("models.large", {"kind": "module", "factory": "a.b:make", "name": "big"})
     assert model_name(parse_config(text, "run.yaml").models.large) == "big"
 
 
-# --- not a configuration at all -----------------------------------------------------------------------------------
+# --- not a configuration at all -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "# nothing but a comment\n", "---\n", "null\n"])
@@ -113,7 +128,9 @@ def test_an_empty_config_points_to_an_example(text: str) -> None:
     assert "run.yaml is empty. Start from configs/demo.yaml" in message(text)
 
 
-@pytest.mark.parametrize(("text", "kind"), [("- a\n- b\n", "list"), ("just words\n", "str"), ("42\n", "int")])
+@pytest.mark.parametrize(
+    ("text", "kind"), [("- a\n- b\n", "list"), ("just words\n", "str"), ("42\n", "int")]
+)
 def test_a_config_that_is_no_mapping_says_what_it_is(text: str, kind: str) -> None:
     assert f"run.yaml holds a {kind}, not a mapping" in message(text)
 
@@ -129,7 +146,10 @@ def test_a_config_that_is_no_mapping_says_what_it_is(text: str, kind: str) -> No
         ("seed: &x 1\ntitle: *x\n", r"line 2, column 8: .*aliases \(\*name\) are not allowed"),
         ("data: &x {source: *x}\n", r"aliases \(\*name\) are not allowed"),
         ("<<: {seed: 1}\n", r"run.yaml"),
-        ("seed: !!python/object/apply:os.getcwd []\n", r"line 1, column 7: .*the tag \S+ is not allowed"),
+        (
+            "seed: !!python/object/apply:os.getcwd []\n",
+            r"line 1, column 7: .*the tag \S+ is not allowed",
+        ),
         ("seed: !!int '3'\n", r"the tag \S+ is not allowed"),
         ("1: a\n", r"the key 1 is not a text"),
         ("yes: a\n", r"the key True is not a text"),
@@ -147,7 +167,10 @@ def test_faulty_yaml_is_refused_with_line_and_column(text: str, expected: str) -
 
 def test_a_missing_file_a_folder_and_a_binary_are_said_so(tmp_path: Path) -> None:
     cases = {"none.yaml": r"^There is no file", "": r"^\S+ is a folder\."}
-    cases |= {"x" * 300: r"cannot be read: File name too long", "a\0b": r"cannot be read: embedded null byte"}
+    cases |= {
+        "x" * 300: r"cannot be read: File name too long",
+        "a\0b": r"cannot be read: embedded null byte",
+    }
     (tmp_path / "binary").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     (tmp_path / "latin").write_bytes("title: Müller\n".encode("latin-1"))
     (tmp_path / "huge").write_bytes(b"#" * 1_000_001)
@@ -162,7 +185,7 @@ def test_a_missing_file_a_folder_and_a_binary_are_said_so(tmp_path: Path) -> Non
         assert_short(str(error.value))
 
 
-# --- keys and values ----------------------------------------------------------------------------------------------
+# --- keys and values ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,7 +195,10 @@ def test_a_missing_file_a_folder_and_a_binary_are_said_so(tmp_path: Path) -> Non
         ("training.round", r"unknown key training\.round\. Did you mean rounds\?"),
         ("data.partition.alpa", r"unknown key data\.partition\.alpa\. Allowed here: kind, sizes\."),
         ("models.large.hiden", r"unknown key models\.large\.hiden\. Did you mean hidden\?"),
-        ("models.small.0.learning_rat", r"unknown key models\.small\[0\]\.learning_rat\. Did you mean learning_rate\?"),
+        (
+            "models.small.0.learning_rat",
+            r"unknown key models\.small\[0\]\.learning_rat\. Did you mean learning_rate\?",
+        ),
         ("payouts.pot.cent", r"unknown key payouts\.pot\.cent\. Did you mean cents\?"),
         ("compute.qqq", r"unknown key compute\.qqq\. Allowed here: workers, threads"),
     ],
@@ -198,7 +224,11 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("companies", ["Ash", 3], r"companies\[1\]: .*given 3"),
         ("companies", [f"c{i}" for i in range(1001)], r"companies: .*at most 1000"),
         ("data", [], r"data: .*given \[\]"),
-        ("data.source", "digit", r"data\.source: there is no source 'digit'.*digits.*module:function"),
+        (
+            "data.source",
+            "digit",
+            r"data\.source: there is no source 'digit'.*digits.*module:function",
+        ),
         ("data.options", {"n": 3}, r"data\.options: only a module:function takes options"),
         ("data.classes", 1, r"data\.classes: .*greater than or equal to 2; given 1"),
         ("data.task", "ranking", r"data\.task: .*given 'ranking'"),
@@ -207,21 +237,37 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("data.validation.fraction", float("nan"), r"data\.validation\.fraction: .*given nan"),
         ("data.partition", None, r"data\.partition: say how the rows are divided"),
         ("data.partition.kind", "shards", r"data\.partition: .*'shards'.*'iid'"),
-        ("data.partition", {"kind": "dirichlet", "alpha": 0}, r"data\.partition\.alpha: .*greater than 0; given 0"),
+        (
+            "data.partition",
+            {"kind": "dirichlet", "alpha": 0},
+            r"data\.partition\.alpha: .*greater than 0; given 0",
+        ),
         ("data.partition", {"kind": "dirichlet"}, r"the key data\.partition\.alpha is missing"),
-        ("data.partition.sizes", {"Ash": 1}, r"data\.partition\.sizes: 'Beech' is missing; name every company"),
+        (
+            "data.partition.sizes",
+            {"Ash": 1},
+            r"data\.partition\.sizes: 'Beech' is missing; name every company",
+        ),
         (
             "data.partition.sizes",
             {"Ash": 1, "Beech": 1, "Elm": 1},
             r"data\.partition\.sizes: there is no company 'Elm'",
         ),
-        ("data.partition.sizes", {"Ash": 1, "Beech": 0}, r"data\.partition\.sizes\S*Beech: .*greater than 0"),
+        (
+            "data.partition.sizes",
+            {"Ash": 1, "Beech": 0},
+            r"data\.partition\.sizes\S*Beech: .*greater than 0",
+        ),
         (
             "data.corruptions",
             [{"kind": "free_rider", "company": "Elm"}],
             r"corruptions\[0\]: there is no company 'Elm'",
         ),
-        ("data.corruptions", [{"kind": "duplicate", "company": "Ash", "of": "Ash"}], r"corruptions\[0\]: a duplicate"),
+        (
+            "data.corruptions",
+            [{"kind": "duplicate", "company": "Ash", "of": "Ash"}],
+            r"corruptions\[0\]: a duplicate",
+        ),
         (
             "data.corruptions",
             [{"kind": "free_rider", "company": "Ash"}, {"kind": "free_rider", "company": "Ash"}],
@@ -233,18 +279,46 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
             r"data\.corruptions\[0\]\.fraction: .*given 2",
         ),
         ("models.small", [], r"models\.small: .*at least 1"),
-        ("models.small.0.hidden", [0], r"models\.small\[0\]\.hidden\[0\]: .*greater than or equal to 1; given 0"),
-        ("models.small.0.hidden", [10**9], r"models\.small\[0\]\.hidden\[0\]: .*less than or equal to 16384"),
+        (
+            "models.small.0.hidden",
+            [0],
+            r"models\.small\[0\]\.hidden\[0\]: .*greater than or equal to 1; given 0",
+        ),
+        (
+            "models.small.0.hidden",
+            [10**9],
+            r"models\.small\[0\]\.hidden\[0\]: .*less than or equal to 16384",
+        ),
         ("models.large.hidden", [4], r"models: 'mlp-4' stands twice"),
-        ("models.large", {"kind": "module", "factory": "no colon"}, r"models\.large\.factory: .*given 'no colon'"),
+        (
+            "models.large",
+            {"kind": "module", "factory": "no colon"},
+            r"models\.large\.factory: .*given 'no colon'",
+        ),
         ("training.rounds", 0, r"training\.rounds: .*greater than or equal to 1; given 0"),
         ("training.rounds", 10**9, r"training\.rounds: .*less than or equal to 100000"),
         ("training.batch_size", "big", r"training\.batch_size: .*given 'big'"),
         ("training.learning_rate", float("inf"), r"training\.learning_rate: .*given inf"),
-        ("law.anchors", "all", r"law\.anchors: .*'singletons\+loo', or a valid integer; given 'all'"),
-        ("law.anchors", -1, r"law\.anchors: .*'singletons\+loo', or greater than or equal to 0; given -1"),
-        ("law.anchors", 3, r"law\.anchors: 3 extra large runs.*form only 2 coalitions; take at most"),
-        ("law.family", "cubic", r"law\.family: .*'ladder\+power', or package\.module:attribute; given 'cubic'"),
+        (
+            "law.anchors",
+            "all",
+            r"law\.anchors: .*'singletons\+loo', or a valid integer; given 'all'",
+        ),
+        (
+            "law.anchors",
+            -1,
+            r"law\.anchors: .*'singletons\+loo', or greater than or equal to 0; given -1",
+        ),
+        (
+            "law.anchors",
+            3,
+            r"law\.anchors: 3 extra large runs.*form only 2 coalitions; take at most",
+        ),
+        (
+            "law.family",
+            "cubic",
+            r"law\.family: .*'ladder\+power', or package\.module:attribute; given 'cubic'",
+        ),
         ("law.family", "ladder", r"law\.family: ladder needs at least two models in models\.small"),
         ("law.accept", ["D10"], r"law\.accept\[0\]: .*given 'D10'"),
         ("values.semivalue", "shapely", r"values\.semivalue: .*given 'shapely'"),
@@ -254,7 +328,9 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("compute.device", "tpu", r"compute\.device: .*given 'tpu'"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(place: str, value: Any, expected: str) -> None:
+def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(
+    place: str, value: Any, expected: str
+) -> None:
     assert re.search(expected, message(changed(place, value)))
 
 
@@ -274,7 +350,10 @@ def test_a_missing_section_is_named(key: str) -> None:
     [
         ({"classes": 2}, r"data\.validation\.file: `source: own` needs"),
         ({"validation": {"file": "v.csv"}}, r"data\.classes: with `source: own`"),
-        ({"classes": 2, "validation": {"file": "v.csv"}, "partition": {"kind": "iid"}}, r"data\.partition: with"),
+        (
+            {"classes": 2, "validation": {"file": "v.csv"}, "partition": {"kind": "iid"}},
+            r"data\.partition: with",
+        ),
         (
             {"classes": 2, "task": "regression", "validation": {"file": "v.csv"}},
             r"data\.classes: a regression has no classes",
@@ -319,7 +398,7 @@ def test_a_data_path_with_a_nul_is_no_traceback(tmp_path: Path) -> None:
         operator_data(load_config(tmp_path / "run.yaml"))
 
 
-# --- the public list of keys, and its reference -------------------------------------------------------------------
+# --- the public list of keys, and its reference ---------------------------------------------------
 
 
 def keys_of(model: type[BaseModel], place: str = "") -> Iterator[str]:
@@ -336,7 +415,9 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def test_the_keys_of_the_config_are_frozen() -> None:
-    """Configs of users hold these names: adding one is news for CHANGELOG.md, renaming one breaks runs."""
+    """Configs of users hold these names: adding one is news for CHANGELOG.md, renaming one breaks
+    runs.
+    """
     assert sorted(set(keys_of(Config))) == FROZEN_KEYS
 
 
@@ -354,7 +435,11 @@ def test_every_key_has_a_description_and_every_number_a_lower_and_an_upper_bound
 
 def parts_of(field: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield field
-    inner = [field.get("items"), field.get("additionalProperties"), *field.get("patternProperties", {}).values()]
+    inner = [
+        field.get("items"),
+        field.get("additionalProperties"),
+        *field.get("patternProperties", {}).values(),
+    ]
     for part in [*field.get("anyOf", []), *(entry for entry in inner if isinstance(entry, dict))]:
         yield from parts_of(part)
 

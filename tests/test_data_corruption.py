@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fl_sv.config.schema import Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.config.data import Duplicate, FeatureNoise, FreeRider, WrongLabels
 from fl_sv.data import Dataset, Task, fingerprint
 from fl_sv.data.corruption import corrupted, lineage
 
@@ -29,7 +29,9 @@ def test_exactly_the_given_share_of_labels_is_wrong(rows: Dataset, fraction: flo
 
 def test_a_wrong_label_is_any_of_the_others_with_equal_chance() -> None:
     rows = Dataset(np.zeros((8000, 3), np.float32), np.full(8000, 2))
-    wrong = corrupted(rows, WrongLabels(kind="wrong_labels", company="Ash", fraction=1.0), LABELLED, seed=1)
+    wrong = corrupted(
+        rows, WrongLabels(kind="wrong_labels", company="Ash", fraction=1.0), LABELLED, seed=1
+    )
     counts = np.bincount(wrong.y, minlength=5)
     assert counts[2] == 0
     assert np.abs(counts[[0, 1, 3, 4]] - 2000).max() < 5 * np.sqrt(8000 * 0.25 * 0.75)
@@ -37,13 +39,17 @@ def test_a_wrong_label_is_any_of_the_others_with_equal_chance() -> None:
 
 def test_wrong_targets_of_a_regression_are_the_same_targets_at_other_rows(rows: Dataset) -> None:
     rows = Dataset(rows.x, np.arange(200.0))
-    wrong = corrupted(rows, WrongLabels(kind="wrong_labels", company="Ash", fraction=0.25), REAL, seed=1)
+    wrong = corrupted(
+        rows, WrongLabels(kind="wrong_labels", company="Ash", fraction=0.25), REAL, seed=1
+    )
     assert (wrong.y != rows.y).sum() == 50
     assert sorted(wrong.y) == sorted(rows.y)
 
 
 def test_feature_noise_has_the_given_deviation_and_leaves_labels_alone(rows: Dataset) -> None:
-    noisy = corrupted(rows, FeatureNoise(kind="feature_noise", company="Ash", std=2.0), LABELLED, seed=1)
+    noisy = corrupted(
+        rows, FeatureNoise(kind="feature_noise", company="Ash", std=2.0), LABELLED, seed=1
+    )
     assert (noisy.x - rows.x).std() == pytest.approx(2.0, rel=0.1)
     assert noisy.x.dtype == np.float32
     np.testing.assert_array_equal(noisy.y, rows.y)
@@ -59,7 +65,12 @@ def test_a_full_duplicate_holds_exactly_the_same_rows(rows: Dataset) -> None:
 def test_a_partial_duplicate_holds_some_of_the_rows_and_at_least_one(
     rows: Dataset, fraction: float, n_rows: int
 ) -> None:
-    copy = corrupted(rows, Duplicate(kind="duplicate", company="Ash", of="Beech", fraction=fraction), LABELLED, seed=1)
+    copy = corrupted(
+        rows,
+        Duplicate(kind="duplicate", company="Ash", of="Beech", fraction=fraction),
+        LABELLED,
+        seed=1,
+    )
     assert len(copy) == n_rows
     theirs = {features.tobytes() for features in rows.x}
     assert len({features.tobytes() for features in copy.x} & theirs) == n_rows
@@ -75,8 +86,13 @@ def test_a_free_riders_rows_carry_no_information(rows: Dataset) -> None:
 
 def test_a_defect_is_drawn_by_seed_and_company_and_changes_no_input(rows: Dataset) -> None:
     before = fingerprint(rows)
-    ash, beech = (WrongLabels(kind="wrong_labels", company=name, fraction=0.5) for name in ("Ash", "Beech"))
-    draws = [corrupted(rows, defect, LABELLED, seed).y for defect, seed in ((ash, 1), (ash, 1), (ash, 2), (beech, 1))]
+    ash, beech = (
+        WrongLabels(kind="wrong_labels", company=name, fraction=0.5) for name in ("Ash", "Beech")
+    )
+    draws = [
+        corrupted(rows, defect, LABELLED, seed).y
+        for defect, seed in ((ash, 1), (ash, 1), (ash, 2), (beech, 1))
+    ]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
     assert not np.array_equal(draws[0], draws[3])

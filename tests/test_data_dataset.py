@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_sv.data import Dataset, Scaling, Task, fingerprint
-from fl_sv.data.table import Table, table_of_arrays
+from fl_sv.data.raw import Table, table_of_arrays
 from fl_sv.errors import InputError
 
 CLASSES = Task(kind="classification", input_shape=(2,), n_outputs=3)
@@ -23,7 +23,7 @@ def table(x: object, y: object, features: tuple[str, ...] = ()) -> Table:
     return Table(rows.x, rows.y, rows.origin, rows.place, rows.target, features)
 
 
-# --- fingerprint --------------------------------------------------------------------------------------------------
+# --- fingerprint ----------------------------------------------------------------------------------
 
 
 def test_equal_rows_have_one_fingerprint_in_any_order() -> None:
@@ -32,11 +32,15 @@ def test_equal_rows_have_one_fingerprint_in_any_order() -> None:
 
 
 def test_minus_zero_is_zero() -> None:
-    zero, minus = (Dataset(np.full((1, 2), value, np.float32), np.zeros(1)) for value in (0.0, -0.0))
+    zero, minus = (
+        Dataset(np.full((1, 2), value, np.float32), np.zeros(1)) for value in (0.0, -0.0)
+    )
     assert fingerprint(zero) == fingerprint(minus)
 
 
-@pytest.mark.parametrize("change", ["one feature", "one label", "a row fewer", "a row twice", "labels swapped"])
+@pytest.mark.parametrize(
+    "change", ["one feature", "one label", "a row fewer", "a row twice", "labels swapped"]
+)
 def test_any_other_row_changes_the_fingerprint(change: str) -> None:
     rows = dataset()
     x, y = rows.x.copy(), rows.y.copy()
@@ -59,7 +63,7 @@ def test_labels_and_targets_of_equal_bytes_differ() -> None:
     assert fingerprint(rows) != fingerprint(Dataset(rows.x, rows.y.view(np.float64)))
 
 
-# --- scaling ------------------------------------------------------------------------------------------------------
+# --- scaling --------------------------------------------------------------------------------------
 
 
 def test_the_validation_set_gets_mean_zero_and_deviation_one() -> None:
@@ -107,27 +111,39 @@ def test_images_keep_their_shape() -> None:
 
 
 def test_columns_are_matched_by_name_not_by_place() -> None:
-    scaling = Scaling.measured(table([[1, 10], [3, 30]], [0, 1], ("age", "height")), CLASSES, standardise=False)
-    np.testing.assert_array_equal(scaling.apply(table([[10, 1]], [0], ("height", "age"))).x, [[1, 10]])
+    scaling = Scaling.measured(
+        table([[1, 10], [3, 30]], [0, 1], ("age", "height")), CLASSES, standardise=False
+    )
+    np.testing.assert_array_equal(
+        scaling.apply(table([[10, 1]], [0], ("height", "age"))).x, [[1, 10]]
+    )
 
 
 def test_missing_and_unknown_columns_are_named() -> None:
-    scaling = Scaling.measured(table([[1, 10], [3, 30]], [0, 1], ("age", "height")), CLASSES, standardise=False)
+    scaling = Scaling.measured(
+        table([[1, 10], [3, 30]], [0, 1], ("age", "height")), CLASSES, standardise=False
+    )
     with pytest.raises(InputError, match=r"rows: .*missing: height; unknown: hight"):
         scaling.apply(table([[1, 10]], [0], ("age", "hight")))
 
 
 def test_another_shape_than_the_validation_sets_is_refused() -> None:
-    with pytest.raises(InputError, match=r"rows: a row has shape \(3,\); in the validation set it has \(2,\)"):
+    with pytest.raises(
+        InputError, match=r"rows: a row has shape \(3,\); in the validation set it has \(2,\)"
+    ):
         Scaling(task=CLASSES).apply(table([[1, 2, 3]], [0]))
 
 
 def test_a_number_too_large_for_training_is_refused_with_its_row() -> None:
-    with pytest.raises(InputError, match=r"rows, row 2 \(index 1\): a number is too large for float32"):
+    with pytest.raises(
+        InputError, match=r"rows, row 2 \(index 1\): a number is too large for float32"
+    ):
         Scaling(task=CLASSES).apply(table([[1, 2], [1, 1e39]], [0, 0]))
 
 
-@pytest.mark.parametrize("x", [[[1e200, 0], [0, 1]], [[1e-320, 0], [0, 1]], [[1e308, 0], [-1e308, 1]]])
+@pytest.mark.parametrize(
+    "x", [[[1e200, 0], [0, 1]], [[1e-320, 0], [0, 1]], [[1e308, 0], [-1e308, 1]]]
+)
 def test_numbers_that_cannot_be_standardised_are_refused(x: list[list[float]]) -> None:
     with pytest.raises(InputError, match="too large or too small to be standardised"):
         Scaling.measured(table(x, [0, 1]), CLASSES, standardise=True)
@@ -138,7 +154,15 @@ def test_numbers_that_cannot_be_standardised_are_refused(x: list[list[float]]) -
     st.floats(-1e300, 1e300),
     st.lists(st.text(max_size=5), max_size=3),
 )
-def test_json_gives_the_scaling_back_exactly(numbers: list[float], target: float, names: list[str]) -> None:
-    scaling = Scaling(task=REAL, features=tuple(names), mean=tuple(numbers), scale=tuple(numbers), target_mean=target)
+def test_json_gives_the_scaling_back_exactly(
+    numbers: list[float], target: float, names: list[str]
+) -> None:
+    scaling = Scaling(
+        task=REAL,
+        features=tuple(names),
+        mean=tuple(numbers),
+        scale=tuple(numbers),
+        target_mean=target,
+    )
     assert Scaling.from_json(scaling.to_json()) == scaling
     assert Task.from_json(CLASSES.to_json()) == CLASSES

@@ -23,15 +23,23 @@ def keys(dataset: Dataset) -> set[bytes]:
     return {x.tobytes() + y.tobytes() for x, y in zip(dataset.x, dataset.y, strict=True)}
 
 
-# --- a shared source ----------------------------------------------------------------------------------------------
+# --- a shared source ------------------------------------------------------------------------------
 
 
 def test_every_row_of_the_source_has_one_holder() -> None:
     config = config_of(SKEWED)
-    validation, owned = operator_data(config).validation, [rows_of(config, name) for name in COMPANIES]
+    validation, owned = (
+        operator_data(config).validation,
+        [rows_of(config, name) for name in COMPANIES],
+    )
     assert len(validation) == 360  # a fifth of 1,797, rounded up
     assert sum(map(len, owned)) == 1437
-    assert [len(rows) for rows in owned] == [766, 383, 192, 96]  # largest remainders of 766.4, 383.2, 191.6, 95.8
+    assert [len(rows) for rows in owned] == [
+        766,
+        383,
+        192,
+        96,
+    ]  # largest remainders of 766.4, 383.2, 191.6, 95.8
     assert len(set.union(keys(validation), *map(keys, owned))) == 1797
 
 
@@ -52,15 +60,18 @@ def test_the_validation_set_knows_neither_seed_nor_companies_nor_partition() -> 
 def test_the_scaling_knows_the_validation_set_alone() -> None:
     wine = {"source": "wine"}
     noise = {**wine, "corruptions": [{"kind": "feature_noise", "company": "Ash", "std": 9.0}]}
-    assert operator_data(config_of(wine)).scaling == operator_data(config_of(noise, companies=COMPANIES[:3])).scaling
+    assert (
+        operator_data(config_of(wine)).scaling
+        == operator_data(config_of(noise, companies=COMPANIES[:3])).scaling
+    )
 
 
 def test_a_company_prepares_the_same_rows_from_the_scaling_it_is_sent() -> None:
     config = config_of({"source": "wine"})
     scaling = operator_data(config).scaling
-    assert fingerprint(company_data(config, "Ash", Scaling.from_json(scaling.to_json()))) == fingerprint(
-        company_data(config, "Ash", scaling)
-    )
+    assert fingerprint(
+        company_data(config, "Ash", Scaling.from_json(scaling.to_json()))
+    ) == fingerprint(company_data(config, "Ash", scaling))
 
 
 def test_the_order_of_the_companies_changes_nobodys_rows() -> None:
@@ -70,7 +81,9 @@ def test_the_order_of_the_companies_changes_nobodys_rows() -> None:
 
 
 def test_the_seed_of_the_run_deals_other_rows() -> None:
-    assert fingerprint(rows_of(config_of(SKEWED), "Ash")) != fingerprint(rows_of(config_of(SKEWED, seed=8), "Ash"))
+    assert fingerprint(rows_of(config_of(SKEWED), "Ash")) != fingerprint(
+        rows_of(config_of(SKEWED, seed=8), "Ash")
+    )
 
 
 def test_changing_a_companys_rows_in_place_leaves_the_pool_alone() -> None:
@@ -81,7 +94,9 @@ def test_changing_a_companys_rows_in_place_leaves_the_pool_alone() -> None:
 
 
 def test_a_defect_changes_its_own_company_alone() -> None:
-    config = config_of({**SKEWED, "corruptions": [{"kind": "wrong_labels", "company": "Beech", "fraction": 0.4}]})
+    config = config_of(
+        {**SKEWED, "corruptions": [{"kind": "wrong_labels", "company": "Beech", "fraction": 0.4}]}
+    )
     clean = config_of(SKEWED)
     assert (rows_of(config, "Beech").y != rows_of(clean, "Beech").y).sum() == round(0.4 * 383)
     for name in ("Ash", "Chestnut", "Damson"):
@@ -94,7 +109,9 @@ def test_twins_of_a_careless_company_are_as_careless() -> None:
     config = config_of({**SKEWED, "corruptions": [wrong, copy]})
     assert fingerprint(rows_of(config, "Damson")) == fingerprint(rows_of(config, "Beech"))
     config = config_of({**SKEWED, "corruptions": [copy, wrong]})
-    assert fingerprint(rows_of(config, "Damson")) == fingerprint(rows_of(config_of(SKEWED), "Beech"))
+    assert fingerprint(rows_of(config, "Damson")) == fingerprint(
+        rows_of(config_of(SKEWED), "Beech")
+    )
 
 
 def test_a_validation_file_leaves_the_whole_source_to_the_companies(tmp_path: Path) -> None:
@@ -115,15 +132,25 @@ def test_natural_owners_come_from_a_column_of_the_file(tmp_path: Path) -> None:
 
 def test_a_dirichlet_partition_of_a_regression_is_refused() -> None:
     config = config_of({"source": "diabetes", "partition": {"kind": "dirichlet", "alpha": 1.0}})
-    with pytest.raises(InputError, match=r"data.partition: dirichlet skews class labels.*Take iid or sizes"):
+    with pytest.raises(
+        InputError, match=r"data.partition: dirichlet skews class labels.*Take iid or sizes"
+    ):
         rows_of(config, "Ash")
 
 
 @pytest.mark.parametrize(
     ("labels", "fraction", "expected"),
     [
-        ([0] * 10 + [1], 0.2, r"class 1 has a single row.*Remove the class, or give `data.validation.file`"),
-        ([0, 1, 2] * 4, 0.1, r"0.1 of 12 rows leaves 2 for validation and 10 .*at least 3. Change the fraction"),
+        (
+            [0] * 10 + [1],
+            0.2,
+            r"class 1 has a single row.*Remove the class, or give `data.validation.file`",
+        ),
+        (
+            [0, 1, 2] * 4,
+            0.1,
+            r"0.1 of 12 rows leaves 2 for validation and 10 .*at least 3. Change the fraction",
+        ),
         ([0, 1, 2] * 4, 0.9, r"0.9 of 12 rows leaves 11 for validation and 1 "),
     ],
 )
@@ -135,14 +162,21 @@ def test_a_hold_out_that_cannot_be_stratified_is_refused(
         operator_data(config_of({"source": path, "validation": {"fraction": fraction}}))
 
 
-# --- every company its own source ---------------------------------------------------------------------------------
+# --- every company its own source -----------------------------------------------------------------
 
 
 def write_csv(path: Path, n: int, **columns: list[Any]) -> str:
     rng = np.random.default_rng(n)
-    table = {"a": rng.normal(5, 2, n).round(3), "b": rng.normal(size=n).round(3), "target": [i % 3 for i in range(n)]}
+    table = {
+        "a": rng.normal(5, 2, n).round(3),
+        "b": rng.normal(size=n).round(3),
+        "target": [i % 3 for i in range(n)],
+    }
     table |= columns
-    lines = [",".join(table), *(",".join(map(str, row)) for row in zip(*table.values(), strict=True))]
+    lines = [
+        ",".join(table),
+        *(",".join(map(str, row)) for row in zip(*table.values(), strict=True)),
+    ]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
 
@@ -151,7 +185,9 @@ def write_csv(path: Path, n: int, **columns: list[Any]) -> str:
 def own(tmp_path: Path) -> Config:
     files = {name: write_csv(tmp_path / f"{name}.csv", 20 + i) for i, name in enumerate(COMPANIES)}
     validation = write_csv(tmp_path / "validation.csv", 30)
-    return config_of({"source": "own", "classes": 3, "files": files, "validation": {"file": validation}})
+    return config_of(
+        {"source": "own", "classes": 3, "files": files, "validation": {"file": validation}}
+    )
 
 
 def test_companies_bring_their_own_files(own: Config) -> None:
@@ -190,18 +226,22 @@ def test_columns_in_another_order_are_the_same_data(own: Config, tmp_path: Path)
     swapped = [",".join((b, target, a)) for a, b, target in (line.split(",") for line in lines)]
     (tmp_path / "swapped.csv").write_text("\n".join(swapped))
     scaling = operator_data(own).scaling
-    assert fingerprint(company_data(own, "Ash", scaling, str(tmp_path / "swapped.csv"))) == fingerprint(
-        company_data(own, "Ash", scaling)
-    )
+    assert fingerprint(
+        company_data(own, "Ash", scaling, str(tmp_path / "swapped.csv"))
+    ) == fingerprint(company_data(own, "Ash", scaling))
 
 
 def test_a_label_out_of_range_names_company_row_and_value(own: Config, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "other.csv", 4, target=[0, 1, 3, 2])
-    with pytest.raises(InputError, match=r"^Ash: .*other.csv, line 4, column 'target': the label 3.0 .*0 to 2"):
+    with pytest.raises(
+        InputError, match=r"^Ash: .*other.csv, line 4, column 'target': the label 3.0 .*0 to 2"
+    ):
         company_data(own, "Ash", operator_data(own).scaling, path)
 
 
-def test_other_features_than_the_validation_sets_name_the_company(own: Config, tmp_path: Path) -> None:
+def test_other_features_than_the_validation_sets_name_the_company(
+    own: Config, tmp_path: Path
+) -> None:
     path = write_csv(tmp_path / "other.csv", 4, c=[1, 2, 3, 4])
     with pytest.raises(InputError, match=r"^Ash: .*missing: none; unknown: c"):
         company_data(own, "Ash", operator_data(own).scaling, path)
@@ -217,4 +257,6 @@ def test_a_regression_of_own_files_scales_targets_by_the_operators(tmp_path: Pat
     validation = write_csv(tmp_path / "v.csv", 4, target=[10, 20, 30, 40])
     path = write_csv(tmp_path / "a.csv", 2, target=[25, 25])
     config = config_of({"source": "own", "task": "regression", "validation": {"file": validation}})
-    np.testing.assert_array_equal(company_data(config, "Ash", operator_data(config).scaling, path).y, [0, 0])
+    np.testing.assert_array_equal(
+        company_data(config, "Ash", operator_data(config).scaling, path).y, [0, 0]
+    )

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fl_sv.data.files import read_table
-from fl_sv.data.table import class_labels
+from fl_sv.data.raw import class_labels
 from fl_sv.errors import InputError
 
 GOOD = "age,height,target\n30,1.7,0\n40,1.8,1\n"
@@ -37,7 +37,7 @@ def message(path: str, target: str = "target", owner: str | None = None) -> str:
     return text.replace(path, "FILE")
 
 
-# --- what is read -------------------------------------------------------------------------------------------------
+# --- what is read ---------------------------------------------------------------------------------
 
 
 def test_three_formats_hold_the_same_rows(csv: Any, tmp_path: Path) -> None:
@@ -60,11 +60,19 @@ def test_the_target_may_stand_anywhere_and_the_owner_is_no_feature(csv: Any) -> 
 
 
 def test_owners_of_a_parquet_file_may_be_categories_numbers_or_empty(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"a": [1.0, 2.0], "target": [0, 1], "shop": pl.Series(["N", None], dtype=pl.Categorical)})
+    frame = pl.DataFrame(
+        {"a": [1.0, 2.0], "target": [0, 1], "shop": pl.Series(["N", None], dtype=pl.Categorical)}
+    )
     frame.write_parquet(tmp_path / "a.parquet")
-    assert read_table(str(tmp_path / "a.parquet"), "target", "shop").columns["shop"].tolist() == ["N", ""]
+    assert read_table(str(tmp_path / "a.parquet"), "target", "shop").columns["shop"].tolist() == [
+        "N",
+        "",
+    ]
     frame.with_columns(shop=pl.Series([1, 2])).write_parquet(tmp_path / "b.parquet")
-    assert read_table(str(tmp_path / "b.parquet"), "target", "shop").columns["shop"].tolist() == ["1", "2"]
+    assert read_table(str(tmp_path / "b.parquet"), "target", "shop").columns["shop"].tolist() == [
+        "1",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,27 +85,42 @@ def test_owners_of_a_parquet_file_may_be_categories_numbers_or_empty(tmp_path: P
         "\n\n" + GOOD,
         GOOD.replace("30", " 3e1 ").replace("40", '"40"'),
     ],
-    ids=["byte order mark", "windows", "blank end", "blank middle", "blank start", "spaces, exponents, quotes"],
+    ids=[
+        "byte order mark",
+        "windows",
+        "blank end",
+        "blank middle",
+        "blank start",
+        "spaces, exponents, quotes",
+    ],
 )
 def test_harmless_differences_of_csv_files_do_not_matter(csv: Any, text: str) -> None:
     np.testing.assert_array_equal(read_table(csv(text), "target").x, [[30, 1.7], [40, 1.8]])
 
 
 def test_truth_values_of_a_parquet_file_are_numbers(tmp_path: Path) -> None:
-    pl.DataFrame({"a": [True, False], "target": [True, False]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"a": [True, False], "target": [True, False]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
     table = read_table(str(tmp_path / "a.parquet"), "target")
     np.testing.assert_array_equal(table.x, [[1], [0]])
     np.testing.assert_array_equal(table.y, [1, 0])
 
 
 def test_images_and_other_columns_of_an_npz_are_kept(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=np.zeros((3, 1, 4, 4), np.uint8), y=np.zeros(3), shop=["N", "S", "N"], note=["one"])
+    np.savez(
+        tmp_path / "a.npz",
+        x=np.zeros((3, 1, 4, 4), np.uint8),
+        y=np.zeros(3),
+        shop=["N", "S", "N"],
+        note=["one"],
+    )
     table = read_table(str(tmp_path / "a.npz"), "target")
     assert table.x.shape == (3, 1, 4, 4)
     assert set(table.columns) == {"shop"}
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def test_a_missing_file_and_a_folder_are_said_so(tmp_path: Path) -> None:
@@ -134,13 +157,18 @@ def test_another_kind_of_file_is_refused_with_the_kinds_there_are(tmp_path: Path
         ("\n" + GOOD.replace("40", "old"), r"FILE, line 4, column 'age'"),
         (GOOD.replace("1.8,1", "1.8,1,9"), r"FILE, line 3: 4 cells where the header has 3 columns"),
         (b"age,target\n1,0\n\xff\xfe,1\n", r"FILE is not"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", r"FILE is not a CSV file: it holds bytes that are not UTF-8"),
+        (
+            b"\x89PNG\r\n\x1a\n\x00\x00",
+            r"FILE is not a CSV file: it holds bytes that are not UTF-8",
+        ),
         ('age,target\n"1,0\n', r"FILE"),
         ("x" * 100_000, r"FILE: the header has the single column"),
         ("x" * 200_000, r"FILE is not a CSV file"),
     ],
 )
-def test_a_faulty_csv_is_refused_with_line_and_column(csv: Any, text: str | bytes, expected: str) -> None:
+def test_a_faulty_csv_is_refused_with_line_and_column(
+    csv: Any, text: str | bytes, expected: str
+) -> None:
     assert re.search(expected, message(csv(text), owner="shop"))
 
 
@@ -157,7 +185,10 @@ def test_a_column_of_text_that_is_not_the_owner_is_refused(csv: Any) -> None:
 
 def test_an_owner_column_that_is_not_there_is_named_beside_the_column_of_text(csv: Any) -> None:
     text = message(csv("age,shop,target\n1,North,0\n"), owner="shops")
-    assert "FILE has no column 'shops' to name the owner (`data.partition.column`). Did you mean shop?" in text
+    assert (
+        "FILE has no column 'shops' to name the owner (`data.partition.column`). Did you mean shop?"
+        in text
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1garbagePAR1", b"no parquet at all"])
@@ -172,7 +203,10 @@ def test_a_broken_parquet_file_is_refused(tmp_path: Path, content: bytes) -> Non
         ({"a": [1.0, None], "target": [0, 1]}, r"FILE, row 2, column 'a': the cell is empty"),
         ({"a": [1.0, float("nan")], "target": [0, 1]}, r"FILE, row 2, column 'a': found 'nan'"),
         ({"a": ["1", "x"], "target": [0, 1]}, r"FILE, row 2, column 'a': found 'x'"),
-        ({"a": [datetime.date(2026, 1, 1)], "target": [0]}, r"FILE, column 'a': the type Date is no number"),
+        (
+            {"a": [datetime.date(2026, 1, 1)], "target": [0]},
+            r"FILE, column 'a': the type Date is no number",
+        ),
         ({"a": [[1, 2]], "target": [0]}, r"FILE, column 'a': the type List\(Int64\) is no number"),
         ({"a": [], "target": []}, r"no rows"),
     ],
@@ -189,13 +223,25 @@ def test_a_faulty_parquet_table_is_refused_with_row_and_column(
     [
         ({"y": np.zeros(2)}, r"no array 'x'; it has y"),
         ({"x": np.zeros((2, 2)), "labels": np.zeros(2)}, r"no array 'y'; it has labels, x"),
-        ({"x": np.zeros(2), "y": np.zeros(2)}, r"x has shape \(2,\); it must be \(rows, features\)"),
+        (
+            {"x": np.zeros(2), "y": np.zeros(2)},
+            r"x has shape \(2,\); it must be \(rows, features\)",
+        ),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, r"x has shape \(0, 2\)"),
-        ({"x": np.zeros((2, 2)), "y": np.zeros(3)}, r"y has shape \(3,\) and x has 2 rows; y must be \(2,\)"),
+        (
+            {"x": np.zeros((2, 2)), "y": np.zeros(3)},
+            r"y has shape \(3,\) and x has 2 rows; y must be \(2,\)",
+        ),
         ({"x": np.zeros((2, 2)), "y": np.zeros((2, 1))}, r"y has shape \(2, 1\)"),
-        ({"x": np.array([["a", "b"]]), "y": np.zeros(1)}, r"x holds <U1; it must hold real numbers"),
+        (
+            {"x": np.array([["a", "b"]]), "y": np.zeros(1)},
+            r"x holds <U1; it must hold real numbers",
+        ),
         ({"x": np.zeros((2, 2)) * 1j, "y": np.zeros(2)}, r"x holds complex128"),
-        ({"x": np.array([[0, 1], [np.nan, np.inf]]), "y": np.zeros(2)}, r"x\[1, 0\] is nan \(2 such cells\)"),
+        (
+            {"x": np.array([[0, 1], [np.nan, np.inf]]), "y": np.zeros(2)},
+            r"x\[1, 0\] is nan \(2 such cells\)",
+        ),
         ({"x": np.zeros((2, 2)), "y": np.array([0, -np.inf])}, r"y\[1\] is -inf"),
         ({"x": np.array([[None]]), "y": np.zeros(1)}, r"no pickled objects"),
     ],
@@ -216,7 +262,7 @@ def test_a_file_that_is_no_zip_or_a_damaged_one_is_refused(tmp_path: Path) -> No
     assert "FILE cannot be read" in message(str(path))
 
 
-# --- labels -------------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,7 +270,10 @@ def test_a_file_that_is_no_zip_or_a_damaged_one_is_refused(tmp_path: Path) -> No
     [
         (
             "1.5",
-            r"line 3, column 'target': the label 1.5 is not allowed \(1 such rows\); labels are the integers 0 to 2",
+            (
+                r"line 3, column 'target': the label 1.5 is not allowed \(1 such rows\); labels are"
+                r" the integers 0 to 2"
+            ),
         ),
         ("-1", r"line 3, column 'target': the label -1.0 is not allowed"),
         ("3", r"line 3, column 'target': the label 3.0 is not allowed.*`data.classes`"),
@@ -244,7 +293,11 @@ def test_classes_are_counted_when_no_number_is_given(csv: Any) -> None:
 
 @pytest.mark.parametrize(
     ("label", "expected"),
-    [("0", "the labels are 0; none is 1"), ("2", "the labels are 0, 2; none is 1"), ("-2", "the label -2.0")],
+    [
+        ("0", "the labels are 0; none is 1"),
+        ("2", "the labels are 0, 2; none is 1"),
+        ("-2", "the label -2.0"),
+    ],
 )
 def test_counting_refuses_gaps_and_a_single_class(csv: Any, label: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):

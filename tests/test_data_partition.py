@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_sv.config.schema import ColumnPartition, DirichletPartition, IidPartition, Partition, SizesPartition
+from fl_sv.config.data import (
+    ColumnPartition,
+    DirichletPartition,
+    IidPartition,
+    Partition,
+    SizesPartition,
+)
 from fl_sv.data.partition import dirichlet, divide, sizes_of
 from fl_sv.errors import InputError
 
@@ -70,7 +76,12 @@ def test_an_iid_partition_takes_every_label_in_proportion() -> None:
 
 def test_a_smaller_alpha_is_a_stronger_skew() -> None:
     skews = [
-        np.mean([skew(dirichlet(LABELS, dict.fromkeys(COMPANIES, 150), alpha, seed)) for seed in range(10)])
+        np.mean(
+            [
+                skew(dirichlet(LABELS, dict.fromkeys(COMPANIES, 150), alpha, seed))
+                for seed in range(10)
+            ]
+        )
         for alpha in (0.05, 0.5, 5.0, 500.0)
     ]
     assert skews == sorted(skews, reverse=True)
@@ -78,7 +89,8 @@ def test_a_smaller_alpha_is_a_stronger_skew() -> None:
     assert skews[-1] < 0.12  # no more than the noise of drawing 150 rows
 
 
-# A small company among ten others hardly ever finds a class used up: its counts are nearly Dirichlet-multinomial.
+# A small company among ten others hardly ever finds a class used up: its counts are nearly
+# Dirichlet-multinomial.
 SMALL_AMONG_TEN = {"small": 20, **{f"other {i}": 58 for i in range(10)}}
 
 
@@ -92,7 +104,9 @@ def test_a_companys_label_distribution_follows_the_dirichlet_distribution() -> N
 
 def test_the_prior_of_the_labels_is_kept_on_average() -> None:
     labels = np.repeat([0, 1], [450, 150])
-    ones = [labels[dirichlet(labels, SMALL_AMONG_TEN, 1.0, seed)["small"]].mean() for seed in range(200)]
+    ones = [
+        labels[dirichlet(labels, SMALL_AMONG_TEN, 1.0, seed)["small"]].mean() for seed in range(200)
+    ]
     assert np.mean(ones) == pytest.approx(0.25, abs=0.05)
 
 
@@ -116,7 +130,9 @@ def test_any_labels_are_dealt_without_loss(labels: list[int], alpha: float, seed
 
 
 @given(st.integers(1, 10_000), st.lists(st.floats(1e-3, 1e9), min_size=1, max_size=12))
-def test_whole_sizes_sum_to_the_rows_and_miss_their_quota_by_less_than_one(n_rows: int, relative: list[float]) -> None:
+def test_whole_sizes_sum_to_the_rows_and_miss_their_quota_by_less_than_one(
+    n_rows: int, relative: list[float]
+) -> None:
     named = {f"c{i:02}": size for i, size in enumerate(relative)}
     try:
         sizes = sizes_of(n_rows, named)
@@ -124,7 +140,9 @@ def test_whole_sizes_sum_to_the_rows_and_miss_their_quota_by_less_than_one(n_row
         assert min(relative) / sum(relative) * n_rows < 1
         return
     assert sum(sizes.values()) == n_rows
-    assert all(abs(sizes[name] - n_rows * size / sum(relative)) < 1 + 1e-6 for name, size in named.items())
+    assert all(
+        abs(sizes[name] - n_rows * size / sum(relative)) < 1 + 1e-6 for name, size in named.items()
+    )
 
 
 def test_rows_left_over_go_by_largest_remainder_and_ties_by_name() -> None:
@@ -134,7 +152,9 @@ def test_rows_left_over_go_by_largest_remainder_and_ties_by_name() -> None:
 
 def test_a_company_without_a_row_is_named_with_the_cure() -> None:
     partition = SizesPartition(kind="sizes", sizes={**SIZES, "Damson": 0.001})
-    with pytest.raises(InputError, match=r"Damson would get none of the 600 rows.*raise its relative size"):
+    with pytest.raises(
+        InputError, match=r"Damson would get none of the 600 rows.*raise its relative size"
+    ):
         divide(partition, COMPANIES, LABELS, seed=0)
 
 
@@ -145,7 +165,13 @@ def test_fewer_rows_than_companies_are_refused() -> None:
 
 def test_natural_owners_get_their_own_rows_and_strangers_rows_are_left_out() -> None:
     owner = np.array(["Ash", "nobody", "Beech", "Ash"])
-    shares = divide(ColumnPartition(kind="column", column="owner"), ("Ash", "Beech"), np.zeros(4), 0, {"owner": owner})
+    shares = divide(
+        ColumnPartition(kind="column", column="owner"),
+        ("Ash", "Beech"),
+        np.zeros(4),
+        0,
+        {"owner": owner},
+    )
     assert {name: rows.tolist() for name, rows in shares.items()} == {"Ash": [0, 3], "Beech": [2]}
 
 
@@ -157,10 +183,20 @@ def test_owners_may_be_numbers_with_names_given_in_the_config() -> None:
 
 def test_an_unknown_owner_column_names_its_nearest_relative() -> None:
     with pytest.raises(InputError, match=r"no column 'ower'.*Did you mean owner\?"):
-        divide(ColumnPartition(kind="column", column="ower"), COMPANIES, LABELS, 0, {"owner": LABELS})
+        divide(
+            ColumnPartition(kind="column", column="ower"), COMPANIES, LABELS, 0, {"owner": LABELS}
+        )
 
 
 def test_a_company_that_owns_no_row_is_named_with_the_values_there_are() -> None:
     columns = {"owner": np.array(["Ash", "beech"])}
-    with pytest.raises(InputError, match=r"Beech would get no row.*'Beech'; it holds Ash, beech.*owners"):
-        divide(ColumnPartition(kind="column", column="owner"), ("Ash", "Beech"), np.zeros(2), 0, columns)
+    with pytest.raises(
+        InputError, match=r"Beech would get no row.*'Beech'; it holds Ash, beech.*owners"
+    ):
+        divide(
+            ColumnPartition(kind="column", column="owner"),
+            ("Ash", "Beech"),
+            np.zeros(2),
+            0,
+            columns,
+        )

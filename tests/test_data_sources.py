@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from config_of import config_of
 
-from fl_sv.config.schema import BUILT_IN_SOURCES
+from fl_sv.config.data import BUILT_IN_SOURCES
 from fl_sv.data import operator_data
 from fl_sv.errors import InputError
 
@@ -61,7 +61,10 @@ def test_a_built_in_source_has_its_task_and_is_scaled_by_its_kind(source: str) -
     x, y = operator.validation.x, operator.validation.y
     assert (operator.task.input_shape, operator.task.n_outputs) == SHAPES[source]
     assert operator.task.kind == BUILT_IN_SOURCES[source]
-    assert (x.dtype, y.dtype) == (np.float32, np.int64 if operator.task.kind == "classification" else np.float64)
+    assert (x.dtype, y.dtype) == (
+        np.float32,
+        np.int64 if operator.task.kind == "classification" else np.float64,
+    )
     if source == "digits":
         assert (x.min(), x.max()) == (0, 1)
     else:
@@ -80,7 +83,9 @@ def test_the_config_decides_whether_features_are_standardised() -> None:
 
 
 def test_a_built_in_source_cannot_be_another_task() -> None:
-    with pytest.raises(InputError, match=r"data.task: digits is a classification data set, not regression"):
+    with pytest.raises(
+        InputError, match=r"data.task: digits is a classification data set, not regression"
+    ):
         operator_data(config_of({"source": "digits", "task": "regression"}))
 
 
@@ -97,7 +102,10 @@ def test_a_users_function_gets_its_options_and_its_rows_stay_unscaled(module: st
     [
         (
             "no_such_module_here:rows",
-            r"no_such_module_here:rows cannot be imported: .*`fl-sv run` and `plan` also look beside the config",
+            (
+                r"no_such_module_here:rows cannot be imported: .*`fl-sv run` and `plan` also look"
+                r" beside the config"
+            ),
         ),
         ("MODULE:row", r"the module users_rows_\S+ has no 'row'"),
         ("MODULE:nothing", r"returned a NoneType; it must return a mapping with x and y"),
@@ -112,9 +120,13 @@ def test_a_faulty_function_is_named_with_its_fault(module: str, source: str, exp
 
 
 @pytest.mark.parametrize("content", ["def rows(:", "1 / 0", "import sys; sys.no_such_thing"])
-def test_a_module_that_cannot_be_imported_is_no_traceback(module: str, tmp_path: Path, content: str) -> None:
+def test_a_module_that_cannot_be_imported_is_no_traceback(
+    module: str, tmp_path: Path, content: str
+) -> None:
     (tmp_path / f"{module}_broken.py").write_text(content)
-    with pytest.raises(InputError, match=r"cannot be imported: (SyntaxError|ZeroDivisionError|AttributeError): "):
+    with pytest.raises(
+        InputError, match=r"cannot be imported: (SyntaxError|ZeroDivisionError|AttributeError): "
+    ):
         operator_data(config_of({"source": f"{module}_broken:rows"}))
 
 
@@ -125,7 +137,8 @@ def test_a_wrong_option_is_the_functions_own_error(module: str) -> None:
 
 def test_heavy_libraries_stay_out_until_data_are_read() -> None:
     code = (
-        "import sys, fl_sv.data; print([m for m in ('torch', 'flwr', 'ray', 'polars', 'sklearn') if m in sys.modules])"
+        "import sys, fl_sv.data; print([m for m in ('torch', 'flwr', 'ray', 'polars', 'sklearn') if"
+        " m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

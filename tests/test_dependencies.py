@@ -1,4 +1,6 @@
-"""The audit of what we depend on: it fails when a hole is known, and never passes because nobody could tell."""
+"""The audit of what we depend on: it fails when a hole is known, and never passes because nobody
+could tell.
+"""
 
 import json
 import os
@@ -19,7 +21,9 @@ EVERYBODY_KNOWS = "jinja2"  # 2.10
 
 
 class Service(BaseHTTPRequestHandler):
-    """A vulnerability service that knows a hole in each of `holes`, and fails for `broken`, in osv.dev's protocol."""
+    """A vulnerability service that knows a hole in each of `holes`, and fails for `broken`, in
+    osv.dev's protocol.
+    """
 
     holes: frozenset[str] = frozenset()
     broken = ""
@@ -27,8 +31,14 @@ class Service(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         package, version = query["package"], query["version"]
-        known = package["name"] in self.holes and (package["name"] != EVERYBODY_KNOWS or version == "2.10")
-        answer = {"vulns": [{"id": "TEST-1", "summary": "a hole", "affected": [{"package": package}]}]} if known else {}
+        known = package["name"] in self.holes and (
+            package["name"] != EVERYBODY_KNOWS or version == "2.10"
+        )
+        answer = (
+            {"vulns": [{"id": "TEST-1", "summary": "a hole", "affected": [{"package": package}]}]}
+            if known
+            else {}
+        )
         self.send_response(500 if package["name"] == self.broken else 200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
@@ -57,11 +67,21 @@ def service() -> Iterator[str]:
     ],
 )
 def test_audit_passes_only_where_a_hole_that_everybody_knows_is_found_and_no_other(
-    holes: set[str], broken: str, code: int, words: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    holes: set[str],
+    broken: str,
+    code: int,
+    words: str,
+    service: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Service, "holes", frozenset(holes))
     monkeypatch.setattr(Service, "broken", broken)
-    settings = {"PYTHON": sys.executable, "PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PIP_AUDIT_OSV_URL": service}
+    settings = {
+        "PYTHON": sys.executable,
+        "PIP_AUDIT_VULNERABILITY_SERVICE": "osv",
+        "PIP_AUDIT_OSV_URL": service,
+    }
     environment = {**os.environ, **settings, "XDG_CACHE_HOME": str(tmp_path)}
     audit = [REPOSITORY / ".ci" / "audit"]
     done = subprocess.run(audit, env=environment, capture_output=True, text=True, check=False)

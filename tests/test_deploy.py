@@ -1,4 +1,6 @@
-"""What lies in deploy/: templates that are filled in, manifests that fit their schemas, pages whose commands exist."""
+"""What lies in deploy/: templates that are filled in, manifests that fit their schemas, pages whose
+commands exist.
+"""
 
 import re
 import shlex
@@ -56,11 +58,13 @@ def containers() -> list[tuple[str, list[str]]]:
         found += [(name, service["command"]) for service in services.values()]
     for document in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()):
         pod = document["spec"].get("template", {}).get("spec", {})
-        found += [("kubernetes.yaml", c["command"] + c.get("args", [])) for c in pod.get("containers", [])]
+        found += [
+            ("kubernetes.yaml", c["command"] + c.get("args", [])) for c in pod.get("containers", [])
+        ]
     return found
 
 
-# --- the folder ---------------------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
@@ -71,7 +75,9 @@ def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
     assert "127.0.0.1" in " ".join(unit_command(federation / "systemd" / "fl-sv-superlink.service"))
 
 
-def test_init_again_keeps_the_authority_and_the_registrations_and_renews_the_certificate(federation: Path) -> None:
+def test_init_again_keeps_the_authority_and_the_registrations_and_renews_the_certificate(
+    federation: Path,
+) -> None:
     folder.add_node(federation, "Ash", "17")
     before = {name: (federation / name).read_bytes() for name in ("ca.crt", "ca.key", "server.pem")}
     folder.init(federation, "other.example.com", load_config(SMOKE), port=8443)
@@ -90,7 +96,9 @@ def test_certificate_faults_are_named(federation: Path, tmp_path: Path) -> None:
     assert "server.pem expired on" in certificate_faults(federation, "fl.example.com", later)[0]
     make_authority(tmp_path)
     (federation / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
-    assert certificate_faults(federation, "fl.example.com") == ["server.pem was not signed by ca.crt"]
+    assert certificate_faults(federation, "fl.example.com") == [
+        "server.pem was not signed by ca.crt"
+    ]
 
 
 def test_certificate_of_an_address_and_of_a_long_name_can_be_made(tmp_path: Path) -> None:
@@ -100,10 +108,16 @@ def test_certificate_of_an_address_and_of_a_long_name_can_be_made(tmp_path: Path
         assert certificate_faults(tmp_path, address) == []
 
 
-@pytest.mark.parametrize(("seconds", "ok"), [(-304, True), (0, True), (3, True), (7, False), (-310, False)])
+@pytest.mark.parametrize(
+    ("seconds", "ok"), [(-304, True), (0, True), (3, True), (7, False), (-310, False)]
+)
 def test_clock_is_judged_by_flowers_window(seconds: int, ok: bool) -> None:
     assert (
-        _clock("Sat, 21 Nov 2026 10:00:00 GMT", datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp() + seconds).ok is ok
+        _clock(
+            "Sat, 21 Nov 2026 10:00:00 GMT",
+            datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp() + seconds,
+        ).ok
+        is ok
     )
 
 
@@ -116,7 +130,9 @@ def test_openssl_and_ssh_keygen_read_what_we_wrote(federation: Path, tmp_path: P
         ["ssh-keygen", "-y", "-f", str(tmp_path / "company.key")],
     ):
         try:
-            done = subprocess.run(command, cwd=federation, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, cwd=federation, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:
             pytest.skip(f"{command[0]} is not installed")
         assert done.returncode == 0, done.stderr
@@ -156,7 +172,10 @@ def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_a
     authority = tmp_path / "ca.crt"
     with server(tmp_path) as port:
         assert _reach("server", "localhost", port, authority).ok
-        assert "its certificate is not for this address" in _reach("server", "127.0.0.2", port, authority).words
+        assert (
+            "its certificate is not for this address"
+            in _reach("server", "127.0.0.2", port, authority).words
+        )
         (tmp_path / "other").mkdir()
         make_authority(tmp_path / "other")
         found = _reach("server", "localhost", port, tmp_path / "other" / "ca.crt")
@@ -171,7 +190,9 @@ def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_a
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """Port of nginx, with the configuration that `init` writes, before a SuperLink that fails; and its authority."""
+    """Port of nginx, with the configuration that `init` writes, before a SuperLink that fails; and
+    its authority.
+    """
     if NGINX is None:
         pytest.skip("nginx is not installed")
     federation, port = tmp_path / "federation", free_port()
@@ -190,28 +211,35 @@ def proxy(tmp_path: Path) -> Iterator[tuple[int, Path]]:
                 nginx.terminate()
 
 
-def test_nginx_turns_an_error_that_would_stop_a_supernode_into_one_that_it_retries(proxy: tuple[int, Path]) -> None:
+def test_nginx_turns_an_error_that_would_stop_a_supernode_into_one_that_it_retries(
+    proxy: tuple[int, Path],
+) -> None:
     assert _post("localhost", *proxy, "/v1/fleet/pull-messages")[0] == 502
     assert _post("localhost", *proxy, "/v1/control/list-nodes")[0] == 403
 
 
 def test_requests_under_way_from_one_address_are_bounded(proxy: tuple[int, Path]) -> None:
     port, authority = proxy
-    half = b"POST /v1/fleet/push-object HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"  # and no body
+    # and no body
+    half = b"POST /v1/fleet/push-object HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
     context = ssl.create_default_context(cafile=str(authority))
     with ExitStack() as stack:
         for _ in range(64):
             connection = socket.create_connection(("localhost", port), 10)
-            stack.enter_context(context.wrap_socket(connection, server_hostname="localhost")).sendall(half)
+            stack.enter_context(
+                context.wrap_socket(connection, server_hostname="localhost")
+            ).sendall(half)
         assert _post("localhost", port, authority, "/v1/fleet/pull-messages")[0] == 503
-    deadline = time.monotonic() + 10  # nginx may take a new connection before it sees that others closed
+    deadline = (
+        time.monotonic() + 10
+    )  # nginx may take a new connection before it sees that others closed
     while (answer := _post("localhost", port, authority, "/v1/fleet/pull-messages")[0]) == 503:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert answer == 502
 
 
-# --- running ------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 FLWR = """#!PYTHON
 import json, pathlib, sys
@@ -231,9 +259,13 @@ print(json.dumps({"success": True, "runs": [{**run, "network-traffic": {"total-b
 
 @pytest.fixture
 def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FlowerRun]:
-    """Runs the app with a program in `flwr`'s place, which lists the run with one status after the other."""
+    """Runs the app with a program in `flwr`'s place, which lists the run with one status after the
+    other.
+    """
     program, python = tmp_path / "flwr", sys.executable
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # `flwr` is looked for beside it
+    monkeypatch.setattr(
+        sys, "executable", str(tmp_path / "python")
+    )  # `flwr` is looked for beside it
     monkeypatch.setattr(flower, "POLL_SECONDS", 0.0)
 
     def run_app(*statuses: str) -> FlowerRun:
@@ -244,7 +276,9 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Flo
     return run_app
 
 
-def test_a_run_is_waited_for_when_the_stream_of_its_log_breaks(listed: Callable[..., FlowerRun]) -> None:
+def test_a_run_is_waited_for_when_the_stream_of_its_log_breaks(
+    listed: Callable[..., FlowerRun],
+) -> None:
     assert listed("running", "finished:completed").status == "finished:completed"
 
 
@@ -265,15 +299,23 @@ def test_a_superlink_that_is_busy_is_looked_at_again_for_a_while(
         listed("busy")
 
 
-# --- wrong input --------------------------------------------------------------------------------------------------
+# --- wrong input ----------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_a_federation_is_refused(command: Command, tmp_path: Path, federation: Path) -> None:
+def test_what_cannot_be_a_federation_is_refused(
+    command: Command, tmp_path: Path, federation: Path
+) -> None:
     start = ("federation", "init", tmp_path / "new", "--config", SMOKE, "--address")
     assert "--address 'no host'" in command(*start, "no host").err
     assert "--port 70000" in command(*start, "a.example", "--port", 70000).err
-    assert "without spaces" in command("federation", "init", tmp_path / "a b", "--config", SMOKE, "--address", "a").err
-    assert "holds no federation" in command("federation", "init", tmp_path, "--config", SMOKE, "--address", "a").err
+    assert (
+        "without spaces"
+        in command("federation", "init", tmp_path / "a b", "--config", SMOKE, "--address", "a").err
+    )
+    assert (
+        "holds no federation"
+        in command("federation", "init", tmp_path, "--config", SMOKE, "--address", "a").err
+    )
     join = ("federation", "join", "--data-path", "/data/x.npz", "--dir")
     assert "has Ash, Beech" in command(*join, federation / "company", "--company", "Elm").err
     assert "is the operator's folder" in command(*join, federation, "--company", "Ash").err
@@ -282,7 +324,12 @@ def test_what_cannot_be_a_federation_is_refused(command: Command, tmp_path: Path
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHhDyYJk2TyPyaQCRHL2Sdh0Tq5gYkW9vTq9m2dyC1yN x"
     )
     register = ("federation", "register", "--name", "Ash", "--dir", federation)
-    for wrong in (tmp_path / "rsa.pub", federation / "server.key", federation / "ca.crt", tmp_path / "nowhere.pub"):
+    for wrong in (
+        tmp_path / "rsa.pub",
+        federation / "server.key",
+        federation / "ca.crt",
+        tmp_path / "nowhere.pub",
+    ):
         answer = command(*register, wrong)
         assert (answer.code, answer.out) == (2, "")
         assert "Traceback" not in answer.err
@@ -337,10 +384,12 @@ def test_key_is_made_once(federation: Path) -> None:
         folder.join(kit, "Ash", Path("/data/my file.npz"))
 
 
-# --- manifests and pages ------------------------------------------------------------------------------------------
+# --- manifests and pages --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("where", "line"), containers(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("where", "line"), containers(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_containers_start_programs_with_options_that_this_flower_has(
     where: str, line: list[str], monkeypatch: pytest.MonkeyPatch, federation: Path
 ) -> None:
@@ -359,12 +408,18 @@ def test_containers_start_programs_with_options_that_this_flower_has(
 
 def test_ray_accepts_its_cluster_file() -> None:
     util = pytest.importorskip("ray.autoscaler._private.util")
-    util.validate_config(util.prepare_config(yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text())))
+    util.validate_config(
+        util.prepare_config(yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text()))
+    )
 
 
 @pytest.mark.parametrize("page", ["operator.md", "company.md"])
 def test_commands_of_the_pages_exist(page: str) -> None:
-    lines = [line.strip() for line in (DEPLOY / page).read_text().splitlines() if line.startswith("    fl-sv ")]
+    lines = [
+        line.strip()
+        for line in (DEPLOY / page).read_text().splitlines()
+        if line.startswith("    fl-sv ")
+    ]
     assert len(lines) >= 3
     for line in lines:
         _parser().parse_args(shlex.split(line)[1:])
@@ -376,6 +431,11 @@ def test_pages_are_one_page_each() -> None:
 
 
 def test_federation_commands_load_neither_torch_nor_flower_until_they_need_them() -> None:
-    code = "import sys, fl_sv.cli; fl_sv.cli._parser(); print([m for m in ('torch', 'flwr') if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    code = (
+        "import sys, fl_sv.cli; fl_sv.cli._parser(); print([m for m in ('torch', 'flwr') if m in"
+        " sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
     assert loaded.stdout.strip() == "[]"

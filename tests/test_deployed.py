@@ -1,4 +1,6 @@
-"""The student that is deployed in the teacher's place: its rows, its training, and that the pot follows it."""
+"""The student that is deployed in the teacher's place: its rows, its training, and that the pot
+follows it.
+"""
 
 import html
 import json
@@ -14,23 +16,23 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
-from fl_sv import rundir
 from fl_sv.config import Config, load_config, parse_config
 from fl_sv.data import operator_data
-from fl_sv.deployed import deployed_spec, distilled, n_rows, transfer_rows
 from fl_sv.errors import InputError, RunError
-from fl_sv.journal import Journal
-from fl_sv.ledger import read_ledger
-from fl_sv.models import model_specs, tensors
-from fl_sv.payouts import money, pot_cents
+from fl_sv.payment.payouts import money, pot_cents
 from fl_sv.progress import Progress
-from fl_sv.publish import read_evidence
-from fl_sv.rundir import RunDirectory, start_or_resume
-from fl_sv.scoring import Validation
-from fl_sv.screen import summary
-from server.large import DEPLOYED
+from fl_sv.report.screen import summary
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory, start_or_resume
+from fl_sv.runs.journal import Journal
+from fl_sv.runs.ledger import read_ledger
+from fl_sv.runs.tables import read_evidence
+from fl_sv.training.deployed import deployed_spec, distilled, n_rows, transfer_rows
+from fl_sv.training.models import model_specs, tensors
+from fl_sv.training.scoring import Validation
 from server.simulation import simulate
 from server.students import STUDENT
+from server.teacher import DEPLOYED
 from tests.runs import SMOKE, Command
 
 RATE, FLOOR = 500_000, -2.5
@@ -46,8 +48,16 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def game(kind: str = "uniform", **changes: Any) -> Config:
     content = yaml.safe_load(SMOKE.read_text())
-    deployed = {"model": {"kind": "mlp", "hidden": [12]}, "transfer_set": {"kind": kind, **KINDS.get(kind, {})}}
-    content["distillation"] = {"weight": 0, "temperature": 2, **changes, "deployed": {**deployed, "epochs": 30}}
+    deployed = {
+        "model": {"kind": "mlp", "hidden": [12]},
+        "transfer_set": {"kind": kind, **KINDS.get(kind, {})},
+    }
+    content["distillation"] = {
+        "weight": 0,
+        "temperature": 2,
+        **changes,
+        "deployed": {**deployed, "epochs": 30},
+    }
     content["payouts"]["pot"] = {"kind": "performance", "cents_per_utility": RATE, "floor": FLOOR}
     return Config.model_validate(content)
 
@@ -61,7 +71,7 @@ def simulated(config: Config, out: Path) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def teacher(finished_run: Path) -> torch.Tensor:
-    journal = Journal(finished_run / rundir.JOURNAL)
+    journal = Journal(finished_run / files.JOURNAL)
     params = journal.teacher_rounds(DEPLOYED)[-1].params
     journal.close()
     return torch.tensor(params)
@@ -101,7 +111,7 @@ def student_loss(config: Config, teacher: torch.Tensor) -> float:
     return loss
 
 
-# --- rows and training ---------------------------------------------------------------------------------------------
+# --- rows and training ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,8 +121,12 @@ def test_student_learns_on_invented_rows_of_every_kind_what_no_row_of_a_company_
     assert student_loss(game(kind), teacher) < math.log(10) - 0.05
 
 
-@pytest.mark.parametrize("loss, rate", [("hinton", 0.3), ("dkd", 0.1), ("smooth_l1", 0.5), ("logit_l2", 0.01)])
-def test_student_learns_by_every_loss(loss: str, rate: float, teacher: torch.Tensor, public: Path) -> None:
+@pytest.mark.parametrize(
+    "loss, rate", [("hinton", 0.3), ("dkd", 0.1), ("smooth_l1", 0.5), ("logit_l2", 0.01)]
+)
+def test_student_learns_by_every_loss(
+    loss: str, rate: float, teacher: torch.Tensor, public: Path
+) -> None:
     changes = {"loss": loss, "temperature": 2 if loss in ("hinton", "dkd") else None}
     config = on_public_rows(public, **changes)
     slow = config.training.model_copy(update={"learning_rate": rate})
@@ -131,7 +145,9 @@ def test_noise_of_a_noisy_teacher_is_the_configs(teacher: torch.Tensor, public: 
 def test_student_that_diverges_is_no_student(teacher: torch.Tensor) -> None:
     config = game(loss="logit_l2", temperature=None)
     fast = config.training.model_copy(update={"learning_rate": 50.0})
-    with pytest.raises(RunError, match=r"The deployed student cannot be distilled: .*NaN.*learning_rate"):
+    with pytest.raises(
+        RunError, match=r"The deployed student cannot be distilled: .*NaN.*learning_rate"
+    ):
         student_loss(config.model_copy(update={"training": fast}), teacher)
 
 
@@ -141,7 +157,9 @@ def test_invented_rows_lie_where_the_config_says(teacher: torch.Tensor) -> None:
         operator = operator_data(config)
         asked = model_specs(config, operator.task)[1].loaded(teacher)
         assert config.deployed is not None
-        rows = transfer_rows(config, config.deployed, asked, operator.scaling, torch.Generator().manual_seed(0))
+        rows = transfer_rows(
+            config, config.deployed, asked, operator.scaling, torch.Generator().manual_seed(0)
+        )
         assert rows.x.shape == (n_rows(config, config.deployed, operator.scaling), 1, 8, 8)
         assert 0 <= rows.x.min() < rows.x.max() <= 1
 
@@ -150,45 +168,60 @@ def test_public_rows_are_read_scaled_and_used(teacher: torch.Tensor, public: Pat
     config = on_public_rows(public)
     assert config.deployed is not None
     assert n_rows(config, config.deployed, operator_data(config).scaling) == 400
-    assert student_loss(config, teacher) < student_loss(game(), teacher)  # real rows teach more than noise
+    assert student_loss(config, teacher) < student_loss(
+        game(), teacher
+    )  # real rows teach more than noise
 
 
-# --- a whole run ---------------------------------------------------------------------------------------------------
+# --- a whole run ----------------------------------------------------------------------------------
 
 
-def test_performance_pot_pays_by_the_student_and_not_by_the_teacher(deployed_run: RunDirectory) -> None:
+def test_performance_pot_pays_by_the_student_and_not_by_the_teacher(
+    deployed_run: RunDirectory,
+) -> None:
     evidence = read_evidence(deployed_run)
     assert evidence.student is not None
     assert evidence.deployed_utility == -evidence.student.loss < -evidence.curve[-1].loss
-    paid = sum(int(row.split(",")[1]) for row in deployed_run.read_text(rundir.PAYOUTS).splitlines()[1:])
+    paid = sum(
+        int(row.split(",")[1]) for row in deployed_run.read_text(files.PAYOUTS).splitlines()[1:]
+    )
     assert paid == round((evidence.deployed_utility - FLOOR) * RATE)
 
 
-def test_deployed_student_changes_no_utility(deployed_run: RunDirectory, finished_run: Path) -> None:
-    for name in (rundir.UTILITIES, rundir.TEACHER, rundir.LAW):
+def test_deployed_student_changes_no_utility(
+    deployed_run: RunDirectory, finished_run: Path
+) -> None:
+    for name in (files.UTILITIES, files.TEACHER, files.LAW):
         assert deployed_run.read_text(name) == RunDirectory(finished_run).read_text(name)
 
 
-def test_student_is_in_the_ledger_and_on_the_report(deployed_run: RunDirectory, command: Command) -> None:
+def test_student_is_in_the_ledger_and_on_the_report(
+    deployed_run: RunDirectory, command: Command
+) -> None:
     (body,) = [record.body for record in read_ledger(deployed_run) if record.kind == "models"]
     assert body["student"]["transfer_set"] == "uniform"
     assert body["deployed_utility"] == -body["student"]["loss"]
-    page = deployed_run.read_text(rundir.REPORT)
+    page = deployed_run.read_text(files.REPORT)
     assert "Deployed in the teacher&#39;s place is a student, mlp-12 with 910 parameters" in page
     assert f"{body['student']['loss']:.4f}" in page
     assert command("verify", deployed_run.path).code == 0
 
 
-def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(deployed_run: RunDirectory) -> None:
+def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(
+    deployed_run: RunDirectory,
+) -> None:
     utility = read_evidence(deployed_run).deployed_utility
     said = (
-        "The values are those of the teacher, the large model. The pot follows the student deployed in the teacher's "
-        f"place, with a utility of {utility:.4f}."
+        "The values are those of the teacher, the large model. The pot follows the student"
+        f" deployed in the teacher's place, with a utility of {utility:.4f}."
     )
-    page = html.unescape(deployed_run.read_text(rundir.REPORT)).replace("\N{NO-BREAK SPACE}", " ")
+    page = html.unescape(deployed_run.read_text(files.REPORT)).replace("\N{NO-BREAK SPACE}", " ")
     assert said in " ".join(summary(deployed_run).split())
     assert said in page
-    assert "EUR, which follows the student's loss, is divided by what each company's data contributed" in page
+    assert (
+        "EUR, which follows the student's loss, is divided by what each company's data contributed"
+        in page
+    )
 
 
 def test_another_pot_of_a_run_with_a_student_verifies(
@@ -204,36 +237,44 @@ def test_another_pot_of_a_run_with_a_student_verifies(
     utility = read_evidence(deployed_run).deployed_utility
     own = money(pot_cents(deployed_run.config.payouts.pot, utility), "EUR", 2)
     said = (
-        f"The run's own pot was {own}, by performance: 5,000.00 EUR for each unit of utility above -2.5, and the "
-        f"deployed student has {utility:.4f}. This payment divides another, by the same values. The values are those "
-        "of the teacher, the large model. The pot is fixed and does not follow the student deployed in the teacher's "
-        "place"
+        f"The run's own pot was {own}, by performance: 5,000.00 EUR for each unit of utility above"
+        f" -2.5, and the deployed student has {utility:.4f}. This payment divides another, by the"
+        " same values. The values are those of the teacher, the large model. The pot is fixed and"
+        " does not follow the student deployed in the teacher's place"
     )
     assert said in " ".join(paid.out.split())
-    page = " ".join(re.sub("<[^>]*>", "", html.unescape((copy / rundir.REPORT).read_text())).split())
+    page = " ".join(re.sub("<[^>]*>", "", html.unescape((copy / files.REPORT).read_text())).split())
     assert said in page
     assert "A pot of 10.00 EUR, another than the run's own, is divided" in page
-    (copy / rundir.STUDENT).write_text(deployed_run.read_text(rundir.STUDENT).replace("uniform", "gaussian"))
+    (copy / files.STUDENT).write_text(
+        deployed_run.read_text(files.STUDENT).replace("uniform", "gaussian")
+    )
     assert "student.csv was changed after it was signed" in command("verify", copy).err
-    (copy / rundir.STUDENT).unlink()
+    (copy / files.STUDENT).unlink()
     assert "student.csv" in command("verify", copy).err
 
 
-def test_student_that_is_in_the_journal_is_not_trained_again(deployed_run: RunDirectory, tmp_path: Path) -> None:
+def test_student_that_is_in_the_journal_is_not_trained_again(
+    deployed_run: RunDirectory, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
-    for name in (rundir.CONFIG, rundir.JOURNAL):
+    for name in (files.CONFIG, files.JOURNAL):
         (tmp_path / "run" / name).write_bytes(deployed_run.file(name).read_bytes())
-    journal = Journal(tmp_path / "run" / rundir.JOURNAL)
+    journal = Journal(tmp_path / "run" / files.JOURNAL)
     assert len(journal.teacher_rounds(STUDENT)) == 1
     journal.close()
     again = simulated(deployed_run.config, tmp_path / "run")
-    for name in (rundir.STUDENT, rundir.UTILITIES, rundir.VALUATION, rundir.PAYOUTS):
+    for name in (files.STUDENT, files.UTILITIES, files.VALUATION, files.PAYOUTS):
         assert again.read_text(name) == deployed_run.read_text(name)
 
 
-def test_plan_counts_the_student_and_refuses_more_rows_than_memory_holds(tmp_path: Path, command: Command) -> None:
+def test_plan_counts_the_student_and_refuses_more_rows_than_memory_holds(
+    tmp_path: Path, command: Command
+) -> None:
     (tmp_path / "game.yaml").write_text(yaml.safe_dump(game().model_dump(mode="json")))
-    plain, student = (json.loads(command("plan", path, "--json").out) for path in (SMOKE, tmp_path / "game.yaml"))
+    plain, student = (
+        json.loads(command("plan", path, "--json").out) for path in (SMOKE, tmp_path / "game.yaml")
+    )
     assert student["trainings"] == plain["trainings"] + 1
     assert student["messages"] == plain["messages"]
     content = game().model_dump(mode="json")
@@ -245,22 +286,39 @@ def test_plan_counts_the_student_and_refuses_more_rows_than_memory_holds(tmp_pat
     assert "a transfer set's rows" in answer.err
 
 
-# --- bad input -----------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"transfer_set": {"kind": "own"}}, r"deployed\.transfer_set: .*'own'.*'public', 'gaussian'"),
-        ({"transfer_set": {"kind": "public"}}, r"the key distillation\.deployed\.transfer_set\.file is missing"),
-        ({"transfer_set": {"kind": "uniform", "low": 1, "high": 1}}, r"low is 1 and high is 1; a box needs low < high"),
-        ({"transfer_set": {"kind": "uniform", **BOX, "steps": 3}}, r"unknown key \S*transfer_set\.steps"),
-        ({"transfer_set": {"kind": "uniform", **BOX, "rows": 1}}, r"transfer_set\.rows: .*equal to 2; given 1"),
+        (
+            {"transfer_set": {"kind": "own"}},
+            r"deployed\.transfer_set: .*'own'.*'public', 'gaussian'",
+        ),
+        (
+            {"transfer_set": {"kind": "public"}},
+            r"the key distillation\.deployed\.transfer_set\.file is missing",
+        ),
+        (
+            {"transfer_set": {"kind": "uniform", "low": 1, "high": 1}},
+            r"low is 1 and high is 1; a box needs low < high",
+        ),
+        (
+            {"transfer_set": {"kind": "uniform", **BOX, "steps": 3}},
+            r"unknown key \S*transfer_set\.steps",
+        ),
+        (
+            {"transfer_set": {"kind": "uniform", **BOX, "rows": 1}},
+            r"transfer_set\.rows: .*equal to 2; given 1",
+        ),
         ({"model": {"kind": "mlp"}}, r"the key distillation\.deployed\.model\.hidden is missing"),
         ({"epochs": 0}, r"deployed\.epochs: .*given 0"),
     ],
 )
-def test_wrong_sections_are_refused_with_one_sentence(changes: dict[str, Any], expected: str) -> None:
+def test_wrong_sections_are_refused_with_one_sentence(
+    changes: dict[str, Any], expected: str
+) -> None:
     content = game().model_dump(mode="json")
     content["distillation"]["deployed"].update(changes)
     with pytest.raises(InputError, match=expected) as error:
@@ -272,7 +330,9 @@ def test_wrong_sections_are_refused_with_one_sentence(changes: dict[str, Any], e
 def test_rows_from_class_probabilities_are_refused_in_a_regression(kind: str) -> None:
     content = game(kind, loss="logit_l2", temperature=None).model_dump(mode="json")
     content["data"] = {"source": "diabetes", "partition": {"kind": "iid"}}
-    with pytest.raises(InputError, match=f"kind {kind} are made from class probabilities, and this is a regression"):
+    with pytest.raises(
+        InputError, match=f"kind {kind} are made from class probabilities, and this is a regression"
+    ):
         parse_config(yaml.safe_dump(content), "game")
 
 

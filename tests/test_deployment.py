@@ -1,4 +1,5 @@
-"""A federation of real processes: four companies, TLS, node authentication, the proxy, and the command line of README.
+"""A federation of real processes: four companies, TLS, node authentication, the proxy, and the
+command line of README.
 
 One deployment serves all tests of this file; see tests/deployment.py.
 """
@@ -51,7 +52,9 @@ def check(federation: Deployment, folder: Path, at: str = "") -> Answer:
 def request(federation: Deployment, data: bytes, *, tls: bool = True) -> bytes:
     """The first bytes of the proxy's answer to raw bytes."""
     with ExitStack() as stack:
-        connection = stack.enter_context(socket.create_connection((federation.address, federation.port), 10))
+        connection = stack.enter_context(
+            socket.create_connection((federation.address, federation.port), 10)
+        )
         try:
             if tls:
                 context = ssl.create_default_context(cafile=str(federation.operator / "ca.crt"))
@@ -70,10 +73,12 @@ def post(federation: Deployment, path: str, body: bytes = b"", header: str = "")
     return int(answer.split()[1]) if answer else 0
 
 
-# --- the flow -----------------------------------------------------------------------------------------------------
+# --- the flow -------------------------------------------------------------------------------------
 
 
-def test_everything_is_in_order_as_seen_by_the_operator_and_by_every_company(federation: Deployment) -> None:
+def test_everything_is_in_order_as_seen_by_the_operator_and_by_every_company(
+    federation: Deployment,
+) -> None:
     answer = done(check(federation, federation.operator))
     assert answer.out.count("is online") == 4
     assert "WRONG" not in answer.out
@@ -96,7 +101,10 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     failed = federation.fl_sv(*command, "--dir", federation.operator)
     assert failed.code == 1
     sentence = failed.err.splitlines()[-1]
-    assert "finished:failed: Damson failed in registration, 1 times: its data, or the data path" in sentence
+    assert (
+        "finished:failed: Damson failed in registration, 1 times: its data, or the data path"
+        in sentence
+    )
     for secret in (str(culprit), culprit.name, "label"):
         assert secret not in sentence
     assert f"{culprit.name}, row 1" in federation.log("Damson")  # its own log has the details
@@ -104,18 +112,25 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     culprit.write_bytes(rows)
     answer = done(federation.fl_sv(*command, "--dir", federation.operator, "--resume"))
     assert "completed in" in answer.out
-    for company, path in federation.data.items():  # where the config says that they are, for a simulation
+    for (
+        company,
+        path,
+    ) in federation.data.items():  # where the config says that they are, for a simulation
         shutil.copy(path, config.parent / f"{company}.npz")
     done(shell("run", config, "--out", tmp_path / "simulated", "--backend", "inline", "--quiet"))
     for name in ("utilities.csv", "payouts.csv", "valuation.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "simulated" / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == (
+            tmp_path / "simulated" / name
+        ).read_bytes()
     done(federation.fl_sv("verify", tmp_path / "run"))
     assert "finished:failed" in federation.status() and "finished:completed" in federation.status()
     assert_nothing_secret_is_written(federation, tmp_path / "run")
 
 
 def assert_nothing_secret_is_written(federation: Deployment, run: Path) -> None:
-    """No private key in any log, table, journal or database; no company's path on the operator's side."""
+    """No private key in any log, table, journal or database; no company's path on the operator's
+    side.
+    """
     keys = [*federation.operator.glob("*.key"), federation.operator / "owner" / "owner.pem"]
     keys += [kit / "company.key" for kit in federation.kits.values()]
     secrets = [key.read_text().splitlines()[1][8:48].encode() for key in keys]
@@ -129,7 +144,9 @@ def assert_nothing_secret_is_written(federation: Deployment, run: Path) -> None:
                 assert not [path for path in paths if path in content], file
 
 
-def test_ctrl_c_stops_the_run_and_not_its_log_alone(federation: Deployment, config: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_run_and_not_its_log_alone(
+    federation: Deployment, config: Path, tmp_path: Path
+) -> None:
     running = federation.start_fl_sv(
         "federation", "run", config, "--out", tmp_path / "run", "--dir", federation.operator
     )
@@ -141,38 +158,61 @@ def test_ctrl_c_stops_the_run_and_not_its_log_alone(federation: Deployment, conf
     _, err = running.communicate(timeout=60)
     assert running.returncode == 1
     assert "interrupted" in err and "Traceback" not in err
-    listed = [line for line in federation.status().splitlines() if line.startswith(f"run {run_id} ")]
-    assert len(listed) == 1 and "finished:stopped" in listed[0], (run_id, listed, federation.status())
+    listed = [
+        line for line in federation.status().splitlines() if line.startswith(f"run {run_id} ")
+    ]
+    assert len(listed) == 1 and "finished:stopped" in listed[0], (
+        run_id,
+        listed,
+        federation.status(),
+    )
 
 
-# --- who gets in --------------------------------------------------------------------------------------------------
+# --- who gets in ----------------------------------------------------------------------------------
 
 
 def test_a_name_that_is_no_company_is_not_registered(federation: Deployment) -> None:
     public = federation.kits["Ash"] / "Ash.pub"
-    answer = federation.fl_sv("federation", "register", public, "--name", "Elm", "--dir", federation.operator)
+    answer = federation.fl_sv(
+        "federation", "register", public, "--name", "Elm", "--dir", federation.operator
+    )
     assert (answer.code, answer.out) == (2, "")
     assert "There is no company 'Elm' in this federation; it has Ash, Beech" in answer.err
 
 
 def test_a_private_key_is_not_registered_by_mistake(federation: Deployment) -> None:
     secret = federation.kits["Ash"] / "company.key"
-    answer = federation.fl_sv("federation", "register", secret, "--name", "Ash", "--dir", federation.operator)
+    answer = federation.fl_sv(
+        "federation", "register", secret, "--name", "Ash", "--dir", federation.operator
+    )
     assert answer.code == 2
     assert "is a PRIVATE key" in answer.err
 
 
 def test_a_company_has_one_key(federation: Deployment, tmp_path: Path) -> None:
     second = make_company_key(tmp_path, "Ash")
-    answer = federation.fl_sv("federation", "register", second, "--name", "Ash", "--dir", federation.operator)
+    answer = federation.fl_sv(
+        "federation", "register", second, "--name", "Ash", "--dir", federation.operator
+    )
     assert answer.code == 2
     assert "Ash is registered already, as node" in answer.err
 
 
-def test_an_unregistered_key_is_refused_and_the_check_says_so(federation: Deployment, tmp_path: Path) -> None:
+def test_an_unregistered_key_is_refused_and_the_check_says_so(
+    federation: Deployment, tmp_path: Path
+) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(federation.operator / "company", kit)
-    join = ("federation", "join", "--dir", kit, "--company", "Ash", "--data-path", federation.data["Ash"])
+    join = (
+        "federation",
+        "join",
+        "--dir",
+        kit,
+        "--company",
+        "Ash",
+        "--data-path",
+        federation.data["Ash"],
+    )
     done(federation.fl_sv(*join))
     answer = check(federation, kit, at="Ash")
     assert answer.code == 1
@@ -184,7 +224,9 @@ def test_an_unregistered_key_is_refused_and_the_check_says_so(federation: Deploy
     assert "Failed to activate SuperNode" in federation.log("impostor")
 
 
-def test_a_node_that_claims_another_companys_key_is_refused(federation: Deployment, tmp_path: Path) -> None:
+def test_a_node_that_claims_another_companys_key_is_refused(
+    federation: Deployment, tmp_path: Path
+) -> None:
     """It presents the key that was registered for Ash and signs with a key of its own."""
     make_company_key(tmp_path, "Ash")
     claimed = read_company_key(federation.kits["Ash"] / "company.key").public_key()
@@ -209,15 +251,27 @@ def test_a_server_of_another_federation_is_refused(federation: Deployment, tmp_p
     ("was", "becomes", "words"),
     [
         ("port: {port}", "port: 9", "the port is closed"),
-        ("address: {address}", "address: no-such-host.invalid", "the name no-such-host.invalid is unknown here"),
+        (
+            "address: {address}",
+            "address: no-such-host.invalid",
+            "the name no-such-host.invalid is unknown here",
+        ),
         ("address: {address}", "address: {other}", "its certificate is not for this address"),
-        ("flwr: 1", "flwr: 2", "flwr is 1.41.0, the federation's 2.41.0: install the same on every machine"),
+        (
+            "flwr: 1",
+            "flwr: 2",
+            "flwr is 1.41.0, the federation's 2.41.0: install the same on every machine",
+        ),
     ],
 )
 def test_check_says_in_words_what_is_wrong(
     federation: Deployment, tmp_path: Path, was: str, becomes: str, words: str
 ) -> None:
-    facts = {"port": federation.port, "address": federation.address, "other": federation.other_address}
+    facts = {
+        "port": federation.port,
+        "address": federation.address,
+        "other": federation.other_address,
+    }
     kit = tmp_path / "kit"
     shutil.copytree(federation.kits["Ash"], kit)
     settings = kit / "federation.yaml"
@@ -229,7 +283,7 @@ def test_check_says_in_words_what_is_wrong(
     assert words in answer.out
 
 
-# --- what the proxy lets through ----------------------------------------------------------------------------------
+# --- what the proxy lets through ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -267,7 +321,9 @@ def test_a_company_reaches_the_proxy_alone(federation: Deployment) -> None:
 
 
 def test_plaintext_is_refused(federation: Deployment) -> None:
-    answer = request(federation, b"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\n\r\n", tls=False)
+    answer = request(
+        federation, b"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\n\r\n", tls=False
+    )
     assert not answer or b" 400 " in answer.splitlines()[0]
 
 
@@ -276,7 +332,11 @@ def test_requests_that_are_too_large_or_malformed_are_bounded_and_the_federation
 ) -> None:
     assert post(federation, "/v1/fleet/push-object", bytes(9 << 20)) in (0, 413)
     assert 400 <= post(federation, "/v1/fleet/push-object", b"\xff" * 1000) < 500
-    assert post(federation, "/v1/fleet/push-object", header=f"X-Long: {'x' * 100_000}\r\n") in (0, 400, 431)
+    assert post(federation, "/v1/fleet/push-object", header=f"X-Long: {'x' * 100_000}\r\n") in (
+        0,
+        400,
+        431,
+    )
     for garbage in (b"\x00" * 1000, b"GET /v1/fleet/ HTTP/9.9\r\n\r\n", b"POST " + b"a" * 20_000):
         assert b" 200 " not in request(federation, garbage)
     assert "WRONG" not in done(check(federation, federation.operator)).out
@@ -291,16 +351,26 @@ def test_nginx_accepts_its_configuration_without_a_warning(federation: Deploymen
     assert "warn" not in tested.stderr
 
 
-# --- what is written ----------------------------------------------------------------------------------------------
+# --- what is written ------------------------------------------------------------------------------
 
 
-def test_secrets_are_readable_by_their_owner_alone_and_the_kit_holds_none(federation: Deployment) -> None:
-    for path in (*federation.operator.glob("*.key"), *(kit / "company.key" for kit in federation.kits.values())):
+def test_secrets_are_readable_by_their_owner_alone_and_the_kit_holds_none(
+    federation: Deployment,
+) -> None:
+    for path in (
+        *federation.operator.glob("*.key"),
+        *(kit / "company.key" for kit in federation.kits.values()),
+    ):
         assert path.stat().st_mode & 0o077 == 0
     kit = federation.operator / "company"
-    assert sorted(path.name for path in kit.iterdir()) == ["ca.crt", "config.yaml", "federation.yaml"]
+    assert sorted(path.name for path in kit.iterdir()) == [
+        "ca.crt",
+        "config.yaml",
+        "federation.yaml",
+    ]
     assert not any(
-        "PRIVATE" in path.read_text() or str(federation.operator) in path.read_text() for path in kit.iterdir()
+        "PRIVATE" in path.read_text() or str(federation.operator) in path.read_text()
+        for path in kit.iterdir()
     )
 
 
@@ -310,14 +380,21 @@ def test_units_hold_the_command_lines_that_these_tests_run(federation: Deploymen
     systemd = shutil.which("systemd-analyze")
     if systemd is None:
         pytest.skip("systemd-analyze is not installed")
-    units = [*federation.operator.glob("systemd/*.service"), *federation.kits["Ash"].glob("*.service")]
+    units = [
+        *federation.operator.glob("systemd/*.service"),
+        *federation.kits["Ash"].glob("*.service"),
+    ]
     if NGINX is None:  # a unit whose program is not there is refused
         units = [unit for unit in units if "nginx" not in unit.read_text(encoding="utf-8")]
-    verified = subprocess.run([systemd, "verify", *units], capture_output=True, text=True, check=False)
+    verified = subprocess.run(
+        [systemd, "verify", *units], capture_output=True, text=True, check=False
+    )
     assert verified.returncode == 0, verified.stderr
 
 
-def test_an_unregistered_company_is_out_at_once_and_may_come_back_with_another_key(federation: Deployment) -> None:
+def test_an_unregistered_company_is_out_at_once_and_may_come_back_with_another_key(
+    federation: Deployment,
+) -> None:
     nodes = yaml.safe_load((federation.operator / "nodes.yaml").read_text())
     done(federation.flwr("supernode", "unregister", nodes["Damson"], "federation"))
     process, kit = federation.processes["Damson"], federation.kits["Damson"]
@@ -325,11 +402,28 @@ def test_an_unregistered_company_is_out_at_once_and_may_come_back_with_another_k
     answer = check(federation, federation.operator)
     assert answer.code == 1
     assert "Damson was unregistered" in answer.out
-    register = ("federation", "register", kit / "Damson.pub", "--name", "Damson", "--dir", federation.operator)
+    register = (
+        "federation",
+        "register",
+        kit / "Damson.pub",
+        "--name",
+        "Damson",
+        "--dir",
+        federation.operator,
+    )
     refused = federation.fl_sv(*register)
     assert (refused.code, "Damson.pub was registered before" in refused.err) == (2, True), refused
     (kit / "company.key").unlink()
-    join = ("federation", "join", "--dir", kit, "--company", "Damson", "--data-path", federation.data["Damson"])
+    join = (
+        "federation",
+        "join",
+        "--dir",
+        kit,
+        "--company",
+        "Damson",
+        "--data-path",
+        federation.data["Damson"],
+    )
     done(federation.fl_sv(*join))
     done(federation.fl_sv(*register))
     federation.end("Damson")

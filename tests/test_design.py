@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_sv import rundir
-from fl_sv.certainty import certainty, require_stop
-from fl_sv.coalitions import grand, members_of
 from fl_sv.config import Config
-from fl_sv.config.schema import Stop
-from fl_sv.design import design_steps, require_design
+from fl_sv.config.valuation import Stop
+from fl_sv.design.sample import design_steps, require_design
+from fl_sv.design.waves import plan_waves
 from fl_sv.errors import InputError, VerificationError
+from fl_sv.game.coalitions import grand, members_of
+from fl_sv.game.utilities import read_utilities
 from fl_sv.law import fit_law
-from fl_sv.publish import read_evidence
-from fl_sv.rundir import RunDirectory
-from fl_sv.utilities import read_utilities
+from fl_sv.payment.intervals import certainty, require_stop
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.tables import read_evidence
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated, sampled
-from fl_sv.waves import plan_waves
 from tests.config_of import config_of
 from tests.runs import shell
 
@@ -36,7 +36,7 @@ def sample_of(companies: tuple[str, ...], max_evaluations: int, **stop: int) -> 
     return config_of({"source": "digits"}, companies, coalitions=coalitions)
 
 
-# --- the draw -------------------------------------------------------------------------------------------------------
+# --- the draw -------------------------------------------------------------------------------------
 
 
 def test_all_coalitions_are_one_step() -> None:
@@ -48,7 +48,9 @@ def test_a_sample_grows_by_pairs_from_every_company_alone_to_the_most_that_is_al
     steps = design_steps(sample_of(MANY, 1000))
     everybody = grand(30)
     first = set(steps[0].added)
-    assert {1 << i for i in range(30)} | {everybody & ~(1 << i) for i in range(30)} | {everybody} <= first
+    assert {1 << i for i in range(30)} | {everybody & ~(1 << i) for i in range(30)} | {
+        everybody
+    } <= first
     drawn = [coalition for step in steps for coalition in step.added]
     assert len(set(drawn)) == len(drawn) == 999
     assert steps[-1].coalitions == sorted([0, *drawn])
@@ -61,7 +63,10 @@ def test_a_sample_grows_by_pairs_from_every_company_alone_to_the_most_that_is_al
 def test_a_sample_is_of_companies_whatever_their_order() -> None:
     def names(companies: tuple[str, ...]) -> list[set[frozenset[str]]]:
         steps = design_steps(sample_of(companies, 200))
-        return [{frozenset(companies[i] for i in members_of(c)) for c in step.coalitions} for step in steps]
+        return [
+            {frozenset(companies[i] for i in members_of(c)) for c in step.coalitions}
+            for step in steps
+        ]
 
     assert names(MANY) == names(MANY[::-1])
 
@@ -84,7 +89,7 @@ def test_a_sample_that_nobody_drew_is_found_out() -> None:
 def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> None:
     companies = tuple(f"C{i:02d}" for i in range(70))
     config = sample_of(companies, 400)
-    (step, *_) = design_steps(config)
+    step, *_ = design_steps(config)
     waves = plan_waves(config, [10**5], step.added)
     assert len(waves) > 1
     assert [coalition for wave in waves for coalition in wave] == step.added
@@ -99,7 +104,10 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
             {"coalitions": {"design": "sampled", "stop": {"max_evaluations": 13}}},
             "too few for 6 companies; at least 14",
         ),
-        ({"coalitions": {"design": "sampled", "stop": {"max_evaluations": 64}}}, "only 64 coalitions"),
+        (
+            {"coalitions": {"design": "sampled", "stop": {"max_evaluations": 64}}},
+            "only 64 coalitions",
+        ),
         (
             {
                 "coalitions": {"design": "sampled", "stop": {"max_evaluations": 40}},
@@ -121,13 +129,15 @@ def test_a_design_that_cannot_be_is_refused(sections: dict[str, object], said: s
         config_of({"source": "digits"}, SIX, **sections)
 
 
-# --- values of a sample ---------------------------------------------------------------------------------------------
+# --- values of a sample ---------------------------------------------------------------------------
 
 
 def game(n: int) -> np.ndarray:
     """Diminishing returns with an interaction."""
     members = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    utility_C: np.ndarray = np.log1p(members @ np.arange(1.0, n + 1)) + 0.3 * members[:, 0] * members[:, -1]
+    utility_C: np.ndarray = (
+        np.log1p(members @ np.arange(1.0, n + 1)) + 0.3 * members[:, 0] * members[:, -1]
+    )
     return utility_C
 
 
@@ -138,7 +148,9 @@ def test_a_sample_of_all_coalitions_gives_the_exact_values_of_any_game() -> None
     other_C = np.random.default_rng(0).normal(size=64)
     np.testing.assert_allclose(weighting.values(other_C), shapley(other_C), atol=1e-12)
     np.testing.assert_allclose(weighting.sampling_variance(other_C), 0, atol=1e-20)
-    np.testing.assert_allclose(weighting.weights(range(64)), Enumerated(6, "shapley").weights(range(64)), atol=1e-12)
+    np.testing.assert_allclose(
+        weighting.weights(range(64)), Enumerated(6, "shapley").weights(range(64)), atol=1e-12
+    )
 
 
 def test_values_of_a_sample_are_near_and_their_interval_says_how_near() -> None:
@@ -146,13 +158,17 @@ def test_values_of_a_sample_are_near_and_their_interval_says_how_near() -> None:
     utility_C = game(n)
     companies = tuple("JIHGFEDCBA")
     for seed in range(20):
-        coalitions = design_steps(sample_of(companies, 120).model_copy(update={"seed": seed}))[-1].coalitions
+        coalitions = design_steps(sample_of(companies, 120).model_copy(update={"seed": seed}))[
+            -1
+        ].coalitions
         weighting = sampled(coalitions, utility_C[coalitions], companies, seed)
         value_N = weighting.values(utility_C[coalitions])
         assert value_N.sum() == pytest.approx(utility_C[-1] - utility_C[0], abs=1e-12)
         error_N = value_N - shapley(utility_C)
         assert np.linalg.norm(error_N) < 0.02 * np.linalg.norm(shapley(utility_C))
-        inside += (np.abs(error_N) <= 1.645 * np.sqrt(weighting.sampling_variance(utility_C[coalitions]))).tolist()
+        inside += (
+            np.abs(error_N) <= 1.645 * np.sqrt(weighting.sampling_variance(utility_C[coalitions]))
+        ).tolist()
     assert np.mean(inside) > 0.8
 
 
@@ -167,10 +183,12 @@ def test_the_laws_covariance_through_the_weights_of_all_coalitions_is_the_exact_
     large = {c: float(0.9 * loss_C[c]) for c in (0, 1, 2, 4, 8, 16, 32, 63)}
     law = fit_law(np.stack([1.1 * loss_C, loss_C], axis=1), large)
     weight_CN = Enumerated(6, "shapley").weights(range(64))
-    np.testing.assert_allclose(law.value_covariance(weight_CN), law.value_covariance(), rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(
+        law.value_covariance(weight_CN), law.value_covariance(), rtol=1e-9, atol=1e-15
+    )
 
 
-# --- the run --------------------------------------------------------------------------------------------------------
+# --- the run --------------------------------------------------------------------------------------
 
 CONFIG = """
 seed: 5
@@ -186,7 +204,9 @@ SAMPLED = "design: sampled, stop: {{max_evaluations: 50{more}}}"
 
 def run(folder: Path, name: str, design: str, *options: object) -> RunDirectory:
     (folder / f"{name}.yaml").write_text(CONFIG.format(design=design))
-    done = shell("run", folder / f"{name}.yaml", "--out", folder / name, "--backend", "inline", *options)
+    done = shell(
+        "run", folder / f"{name}.yaml", "--out", folder / name, "--backend", "inline", *options
+    )
     assert done.code == 0, done.err
     return RunDirectory(folder / name)
 
@@ -201,21 +221,29 @@ def folder(owner_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def valuation(run: RunDirectory) -> dict[str, np.ndarray]:
-    companies = json.loads(run.read_text(rundir.VALUATION))["companies"]
-    return {key: np.array([company[key] for company in companies]) for key in ("value", "low", "high", "small_value")}
+    companies = json.loads(run.read_text(files.VALUATION))["companies"]
+    return {
+        key: np.array([company[key] for company in companies])
+        for key in ("value", "low", "high", "small_value")
+    }
 
 
 def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(folder: Path) -> None:
     sample, everything = RunDirectory(folder / "sampled"), RunDirectory(folder / "all")
-    table = read_utilities(sample.file(rundir.UTILITIES), SIX)
+    table = read_utilities(sample.file(files.UTILITIES), SIX)
     assert len(table.coalitions("mlp-8")) == 50 and len(table.coalitions("mlp-32")) == 8
-    trained = read_utilities(everything.file(rundir.UTILITIES), SIX).scores
-    for key, score in table.scores.items():  # a coalition does not know the design, but for its place in the stack
+    trained = read_utilities(everything.file(files.UTILITIES), SIX).scores
+    for (
+        key,
+        score,
+    ) in (
+        table.scores.items()
+    ):  # a coalition does not know the design, but for its place in the stack
         assert trained[key].loss == pytest.approx(score.loss, rel=1e-7)
     estimated, exact = valuation(sample), valuation(everything)
     error_N = estimated["value"] - exact["value"]
     assert np.linalg.norm(error_N) < 0.02 * np.linalg.norm(exact["value"])
-    assert json.loads(sample.read_text(rundir.VALUATION))["sampling_share"] > 0
+    assert json.loads(sample.read_text(files.VALUATION))["sampling_share"] > 0
 
 
 def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path) -> None:
@@ -225,15 +253,21 @@ def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path)
     assert "One large run more (law.anchors: 7) would be of all but" in page
 
 
-def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(
+    folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(folder / "sampled", tmp_path / "sampled")
     for file in (tmp_path / "sampled").iterdir():
-        if file.name not in (rundir.JOURNAL, rundir.CONFIG):
+        if file.name not in (files.JOURNAL, files.CONFIG):
             file.unlink()
-    with sqlite3.connect(tmp_path / "sampled" / rundir.JOURNAL) as journal:
-        ((number, coalitions),) = journal.execute("SELECT number, coalitions FROM wave ORDER BY number DESC LIMIT 1")
+    with sqlite3.connect(tmp_path / "sampled" / files.JOURNAL) as journal:
+        ((number, coalitions),) = journal.execute(
+            "SELECT number, coalitions FROM wave ORDER BY number DESC LIMIT 1"
+        )
         journal.execute("DELETE FROM wave WHERE number=?", (number,))
-        journal.executemany("DELETE FROM score WHERE coalition=?", [(c,) for c in coalitions.split()])
+        journal.executemany(
+            "DELETE FROM score WHERE coalition=?", [(c,) for c in coalitions.split()]
+        )
     resumed = run(tmp_path, "sampled", SAMPLED.format(more=""), "--resume")
     for name in TABLES:
         assert resumed.file(name).read_bytes() == (folder / "sampled" / name).read_bytes(), name
@@ -246,7 +280,9 @@ def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None
     assert certainty(evidence).reason == "the most that the config allows"
     coalitions = evidence.config.coalitions.model_copy(update={"stop": Stop(max_evaluations=60)})
     with pytest.raises(VerificationError, match="ended before the config's rule to stop was met"):
-        require_stop(replace(evidence, config=evidence.config.model_copy(update={"coalitions": coalitions})))
+        require_stop(
+            replace(evidence, config=evidence.config.model_copy(update={"coalitions": coalitions}))
+        )
 
 
 def test_a_pot_that_cannot_be_divided_yet_is_not_certain(folder: Path) -> None:
@@ -269,7 +305,7 @@ def test_a_pot_that_cannot_be_divided_yet_is_not_certain(folder: Path) -> None:
 
 def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path) -> None:
     stopped = run(folder, "stopped", SAMPLED.format(more=", widest_interval_cents: 900000"))
-    table = read_utilities(stopped.file(rundir.UTILITIES), SIX)
+    table = read_utilities(stopped.file(files.UTILITIES), SIX)
     assert len(table.coalitions("mlp-8")) == 24  # the first step
     assert shell("verify", stopped.path).code == 0
 

@@ -1,8 +1,8 @@
-"""The exact cases of tests/data/distillation.json, computed with numpy float64 straight from the formulas.
+"""The exact cases of tests/data/distillation.json, computed with numpy float64 straight from the
+formulas.
 
-Values of the cases are means over the batch, ours are one number a row. Every case runs in float64, and in float32
-unless it says otherwise; every field of `expected` is compared.
-"""
+Values of the cases are means over the batch, ours are one number a row. Every case runs in float64,
+and in float32 unless it says otherwise; every field of `expected` is compared."""
 
 import json
 import math
@@ -15,7 +15,9 @@ from torch.func import vjp
 
 from fl_sv import distillation as kd
 
-CASES = json.loads((Path(__file__).parent / "data" / "distillation.json").read_text(encoding="utf-8"))
+CASES = json.loads(
+    (Path(__file__).parent / "data" / "distillation.json").read_text(encoding="utf-8")
+)
 COVERED = {"spec-active-set"}
 
 
@@ -47,7 +49,9 @@ def agree(ours, case, field, dtype, expected=None):
     rtol, atol = (1e-9, 1e-11) if dtype == torch.float64 else (2e-4, 2e-6)
     rtol, atol = max(case.get("rtol", rtol), rtol), max(case.get("atol", atol), atol)
     ours = ours.detach().numpy() if isinstance(ours, torch.Tensor) else ours
-    np.testing.assert_allclose(ours, expected, rtol=rtol, atol=atol, err_msg=f"{case['id']}: {field}")
+    np.testing.assert_allclose(
+        ours, expected, rtol=rtol, atol=atol, err_msg=f"{case['id']}: {field}"
+    )
 
 
 def gradient(value, s):
@@ -55,10 +59,12 @@ def gradient(value, s):
 
 
 def test_every_case_is_covered():
-    assert {case["id"] for family, chosen in CASES.items() if family != "meta" for case in chosen} == COVERED
+    assert {
+        case["id"] for family, chosen in CASES.items() if family != "meta" for case in chosen
+    } == COVERED
 
 
-# --- losses by name ----------------------------------------------------------------------------------------------
+# --- losses by name -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("case", "dtype"), cases("kd_hinton"))
@@ -82,9 +88,14 @@ def test_hinton(case, dtype):
     }
     for field in case["expected"]:
         agree(ours[field], case, field, dtype)
-    agree(gradient(entropy, s), case, "grad_soft_T2", dtype)  # the teacher's entropy is no function of s
+    agree(
+        gradient(entropy, s), case, "grad_soft_T2", dtype
+    )  # the teacher's entropy is no function of s
     if "limit" in case:
-        gap = abs(float(soft_B.detach().mean()) - case["limit"]["soft_kl_T2"]) / case["limit"]["soft_kl_T2"]
+        gap = (
+            abs(float(soft_B.detach().mean()) - case["limit"]["soft_kl_T2"])
+            / case["limit"]["soft_kl_T2"]
+        )
         assert gap == pytest.approx(case["rel_gap_to_limit"], rel=1e-3)
 
 
@@ -117,7 +128,10 @@ def test_logit_l2(case, dtype):
     s, t, _ = logits(case, dtype)
     classes = s.shape[1]
     half = kd.loss("logit_l2")(s, t).mean()
-    centred = kd.loss("logit_l2")(s - s.mean(1, keepdim=True), t - t.mean(1, keepdim=True)).mean() / classes
+    centred = (
+        kd.loss("logit_l2")(s - s.mean(1, keepdim=True), t - t.mean(1, keepdim=True)).mean()
+        / classes
+    )
     ours = {
         "mse": half * 2 / classes,
         "half_sum_batchmean": half,
@@ -149,7 +163,10 @@ def test_smooth_l1(case, dtype):
 def test_noisy_teacher(case, dtype):
     s, t, y = logits(case, dtype)
     params = case["params"]
-    draws = {"noise": tensor(case["inputs"]["eps"], dtype), "mask": tensor(case["inputs"]["mask"], dtype)}
+    draws = {
+        "noise": tensor(case["inputs"]["eps"], dtype),
+        "mask": tensor(case["inputs"]["mask"], dtype),
+    }
     options = {"sigma": params["sigma"], "mode": params["mode"], **draws}
     noisy = kd.perturb(t, **options)
     squared = kd.loss("noisy_teacher", **options)(s, t).mean()
@@ -166,11 +183,15 @@ def test_noisy_teacher(case, dtype):
         agree(ours[field], case, field, dtype)
 
 
-# --- beyond logits -----------------------------------------------------------------------------------------------
+# --- beyond logits --------------------------------------------------------------------------------
 
 
 def parameters(net, dtype):
-    return {name: tensor(value, dtype).requires_grad_(True) for name, value in net.items() if name != "kind"}
+    return {
+        name: tensor(value, dtype).requires_grad_(True)
+        for name, value in net.items()
+        if name != "kind"
+    }
 
 
 def function(p):
@@ -208,7 +229,9 @@ def test_sobolev_of_order_1(case, dtype):
 def test_stochastic_sobolev(case, dtype):
     inputs, lam = case["inputs"], case["params"]["lam"]
     x, v = tensor(inputs["x"], dtype), tensor(inputs["v"], dtype)
-    student_fn, teacher_fn = (function(parameters(inputs[who], dtype)) for who in ("student", "teacher"))
+    student_fn, teacher_fn = (
+        function(parameters(inputs[who], dtype)) for who in ("student", "teacher")
+    )
     whole = kd.sobolev(student_fn, teacher_fn, x, weight=lam, directions=v).mean()
     ours = {
         "loss": whole,
@@ -223,22 +246,30 @@ def test_stochastic_sobolev(case, dtype):
 @pytest.mark.parametrize(("case", "dtype"), cases("sobolev", "jacobian-matching-target-logit"))
 def test_jacobian_matching(case, dtype):
     inputs = case["inputs"]
-    student_fn, teacher_fn = (function(parameters(inputs[who], dtype)) for who in ("student", "teacher"))
-    loss_B = kd.jacobian_matching(student_fn, teacher_fn, tensor(inputs["x"], dtype), torch.tensor(inputs["y"]))
+    student_fn, teacher_fn = (
+        function(parameters(inputs[who], dtype)) for who in ("student", "teacher")
+    )
+    loss_B = kd.jacobian_matching(
+        student_fn, teacher_fn, tensor(inputs["x"], dtype), torch.tensor(inputs["y"])
+    )
     agree(loss_B.mean(), case, "loss", dtype)
 
 
 @pytest.mark.parametrize(("case", "dtype"), cases("specialists", "spec-one", "spec-two-overlap"))
 def test_specialists(case, dtype):
     g = tensor(case["inputs"]["generalist"], dtype)
-    opinions = [(m["classes"], tensor(m["p"], dtype), m["p_dustbin"]) for m in case["inputs"]["specialists"]]
+    opinions = [
+        (m["classes"], tensor(m["p"], dtype), m["p_dustbin"]) for m in case["inputs"]["specialists"]
+    ]
     q = kd.specialists(g, opinions)
     agree(q, case, "q", dtype)
     if "closed_form_q" in case:
         agree(q, case, "closed_form_q", dtype, case["closed_form_q"])
 
     def kl(p, q):
-        return sum(float(a) * math.log(float(a) / float(b)) for a, b in zip(p, q, strict=True) if a > 0)
+        return sum(
+            float(a) * math.log(float(a) / float(b)) for a, b in zip(p, q, strict=True) if a > 0
+        )
 
     parts = []
     for classes, p, dustbin in opinions:
@@ -253,7 +284,10 @@ def test_active_specialists():
     case = next(case for case in CASES["specialists"] if case["id"] == "spec-active-set")
     g = torch.tensor(case["inputs"]["generalist"])
     for n in (1, 2, 3):
-        assert kd.active_specialists(g, case["inputs"]["specialist_classes"], n) == case["expected"][f"active_n{n}"]
+        assert (
+            kd.active_specialists(g, case["inputs"]["specialist_classes"], n)
+            == case["expected"][f"active_n{n}"]
+        )
 
 
 @pytest.mark.parametrize(("case", "dtype"), cases("bss", "bss-linear-official", "bss-mlp-one-step"))
@@ -276,7 +310,9 @@ def test_boundary_samples(case, dtype):
     agree(gap(final), case, "loss_final", dtype)
     assert teacher(final).argmax(1).tolist() == expected["final_pred"]
     if params["steps"] > 1:
-        assert not torch.equal(final, kd.bss(teacher, x, target, steps=expected["steps_taken"] - 1, **options))
+        assert not torch.equal(
+            final, kd.bss(teacher, x, target, steps=expected["steps_taken"] - 1, **options)
+        )
 
 
 @pytest.mark.parametrize(("case", "dtype"), cases("bss", "bss-selection"))
@@ -294,7 +330,9 @@ def test_selection_of_base_rows(case, dtype):
 @pytest.mark.parametrize(("case", "dtype"), cases("mutual"))
 def test_mutual(case, dtype):
     z = tensor(case["inputs"]["logits"], dtype).requires_grad_(True)
-    loss_P = kd.mutual(z, torch.tensor(case["inputs"]["y"]), average=case["params"]["average"]).mean(1)
+    loss_P = kd.mutual(
+        z, torch.tensor(case["inputs"]["y"]), average=case["params"]["average"]
+    ).mean(1)
     agree(loss_P, case, "losses", dtype)
     agree(gradient(loss_P.sum(), z), case, "grads_peer_detached", dtype)
 
@@ -326,7 +364,9 @@ def test_entropy_reduction(case, dtype):
 
 @pytest.mark.parametrize(("case", "dtype"), cases("hint"))
 def test_hint(case, dtype):
-    f_s, weight, offset = (tensor(case["inputs"][key], dtype).requires_grad_(True) for key in ("f_s", "R", "rb"))
+    f_s, weight, offset = (
+        tensor(case["inputs"][key], dtype).requires_grad_(True) for key in ("f_s", "R", "rb")
+    )
     f_t = tensor(case["inputs"]["f_t"], dtype)
     mse = kd.hint(f_s @ weight.T + offset, f_t).mean()
     agree(mse, case, "mse", dtype)
@@ -346,7 +386,12 @@ def test_distilbert(case, dtype):
         "loss_cos": (0, 0, 1),
         "loss": (a_ce, a_mlm, a_cos),
     }.items():
-        agree(kd.distilbert(s, t, y, h_s, h_t, temperature=case["params"]["T"], weights=weights), case, field, dtype)
+        agree(
+            kd.distilbert(s, t, y, h_s, h_t, temperature=case["params"]["T"], weights=weights),
+            case,
+            field,
+            dtype,
+        )
 
 
 @pytest.mark.parametrize(("case", "dtype"), cases("data_free"))
@@ -357,4 +402,9 @@ def test_dafl(case, dtype):
     agree(kd.dafl(t, f, weights=(0, 1, 0)), case, "info_entropy_log10", dtype)
     agree(kd.dafl(t, f, weights=(0, math.log(10), 0)), case, "info_entropy_ln", dtype)
     agree(kd.dafl(t, f, weights=(0, 0, 1)), case, "activation", dtype)
-    agree(kd.dafl(t, f, weights=(params["oh"], params["ie"], params["a"])), case, "loss_official", dtype)
+    agree(
+        kd.dafl(t, f, weights=(params["oh"], params["ie"], params["a"])),
+        case,
+        "loss_official",
+        dtype,
+    )

@@ -1,4 +1,6 @@
-"""Losses of logits: their limits as properties, vmap against a loop, gradients, and what they refuse."""
+"""Losses of logits: their limits as properties, vmap against a loop, gradients, and what they
+refuse.
+"""
 
 import math
 
@@ -25,7 +27,9 @@ def batches(draw, classes=SOME_CLASSES):
     """Student (B, K), teacher (B, K) and targets (B,) in float64."""
     rows, n_classes = draw(st.integers(1, 4)), draw(classes)
     numbers = st.lists(st.floats(-6, 6), min_size=rows * n_classes, max_size=rows * n_classes)
-    s, t = (torch.tensor(draw(numbers), dtype=torch.float64).reshape(rows, n_classes) for _ in range(2))
+    s, t = (
+        torch.tensor(draw(numbers), dtype=torch.float64).reshape(rows, n_classes) for _ in range(2)
+    )
     targets = draw(st.lists(st.integers(0, n_classes - 1), min_size=rows, max_size=rows))
     return s, t, torch.tensor(targets)
 
@@ -48,7 +52,7 @@ def close(first, second, rtol=1e-9, atol=1e-10):
     torch.testing.assert_close(first, second, rtol=rtol, atol=atol)
 
 
-# --- limits ------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 @FEW
@@ -63,7 +67,9 @@ def test_hot_distillation_is_matching_centred_logits(given_batch):
 
 @FEW
 @given(batches(), TEMPERATURES)
-def test_gradient_of_the_soft_part_is_temperature_times_difference_of_probabilities(given_batch, temperature):
+def test_gradient_of_the_soft_part_is_temperature_times_difference_of_probabilities(
+    given_batch, temperature
+):
     s, t, _ = given_batch
     expected = temperature * ((s / temperature).softmax(1) - (t / temperature).softmax(1))
     close(gradient_of(kd.loss("hinton", temperature=temperature, alpha=1), s, t), expected)
@@ -72,7 +78,9 @@ def test_gradient_of_the_soft_part_is_temperature_times_difference_of_probabilit
 
 @FEW
 @given(batches(), TEMPERATURES)
-def test_decoupled_is_plain_distillation_when_beta_is_what_the_teacher_leaves(given_batch, temperature):
+def test_decoupled_is_plain_distillation_when_beta_is_what_the_teacher_leaves(
+    given_batch, temperature
+):
     s, t, y = given_batch
     left = 1 - (t / temperature).softmax(1).gather(1, y[:, None])[:, 0]
     decoupled = kd.loss("dkd", temperature=temperature, alpha=1, beta=left)
@@ -124,7 +132,11 @@ def test_a_student_equal_to_its_teacher_has_no_loss(name, options, given_batch):
 
 
 @FEW
-@given(batches(), st.sampled_from(["multiplicative", "additive"]), st.sampled_from(["per_logit", "per_sample"]))
+@given(
+    batches(),
+    st.sampled_from(["multiplicative", "additive"]),
+    st.sampled_from(["per_logit", "per_sample"]),
+)
 def test_a_teacher_without_noise_is_the_teacher(given_batch, mode, granularity):
     s, t, _ = given_batch
     clean = kd.loss("logit_l2")(s, t)
@@ -140,7 +152,12 @@ def test_noise_adds_variance_to_the_gradient_and_no_bias():
     s, t, _ = batch(rows=1)
     draws, sigma, probability = 200_000, 0.6, 0.5
     many_s, many_t = s.expand(draws, -1), t.expand(draws, -1)
-    loss = kd.loss("noisy_teacher", sigma=sigma, probability=probability, generator=torch.Generator().manual_seed(1))
+    loss = kd.loss(
+        "noisy_teacher",
+        sigma=sigma,
+        probability=probability,
+        generator=torch.Generator().manual_seed(1),
+    )
     expected = kd.loss("logit_l2")(s, t) + probability * sigma**2 / 2 * (t**2).sum(1)
     close(loss(many_s, many_t).mean(0, keepdim=True), expected, rtol=2e-2)
     close(gradient_of(loss, many_s, many_t).mean(0, keepdim=True), s - t, rtol=2e-2, atol=2e-2)
@@ -170,7 +187,9 @@ def test_smooth_l1_is_a_parabola_inside_and_straight_outside(given_batch, beta):
 def test_the_objective_lies_between_labels_and_teacher(given_batch, weight):
     s, t, y = given_batch
     distance = kd.loss("logit_l2")
-    expected = (1 - weight) * functional.cross_entropy(s, y, reduction="none") + weight * distance(s, t)
+    expected = (1 - weight) * functional.cross_entropy(s, y, reduction="none") + weight * distance(
+        s, t
+    )
     close(kd.objective(distance, weight)(s, t, y), expected)
 
 
@@ -185,7 +204,7 @@ def test_a_users_factory_may_take_any_options():
     close(kd.loss("tests.own_losses:scaled", by=2.0)(s, t), 2 * (s - t).abs().sum(1))
 
 
-# --- peers and several teachers ----------------------------------------------------------------------------------
+# --- peers and several teachers -------------------------------------------------------------------
 
 
 @FEW
@@ -223,16 +242,18 @@ def test_averaging_probabilities_or_losses_gives_one_gradient_averaging_logits_a
     s, t, _ = batch()
     teachers, weights = torch.stack([t, -t, 2 * t]), [0.5, 0.5, 0.0]
     gradients = {
-        combine: grad(lambda s, combine=combine: kd.multi_teacher(s, teachers, weights=weights, combine=combine).sum())(
-            s
-        )
+        combine: grad(
+            lambda s, combine=combine: kd.multi_teacher(
+                s, teachers, weights=weights, combine=combine
+            ).sum()
+        )(s)
         for combine in ("logits", "probs", "losses")
     }
     close(gradients["probs"], gradients["losses"])
     assert (gradients["logits"] - gradients["probs"]).abs().max() > 0.1
 
 
-# --- stacks, precision, gradients --------------------------------------------------------------------------------
+# --- stacks, precision, gradients -----------------------------------------------------------------
 
 EVERY_LOSS = [
     ("hinton", {}),
@@ -244,7 +265,10 @@ EVERY_LOSS = [
     ("smooth_l1", {"beta": 0.5}),
     ("noisy_teacher", {"noise": batch()[0], "mask": torch.ones(4, 1)}),
     ("noisy_teacher", {"mode": "additive", "noise": batch()[0], "mask": torch.ones(4, 1)}),
-    ("noisy_teacher", {"granularity": "per_sample", "noise": batch()[0][:, :1], "mask": torch.ones(4, 1)}),
+    (
+        "noisy_teacher",
+        {"granularity": "per_sample", "noise": batch()[0][:, :1], "mask": torch.ones(4, 1)},
+    ),
     ("tests.own_losses:hellinger", {"power": 1.0}),
 ]
 ids = [f"{name}-{'-'.join(options)}" for name, options in EVERY_LOSS]
@@ -287,7 +311,9 @@ def test_gradients_are_those_of_finite_differences(name, options):
     assert torch.autograd.gradcheck(lambda s: loss(s, t, y), s.requires_grad_(True))
 
 
-@pytest.mark.parametrize(("name", "options"), [pair for pair in EVERY_LOSS if pair[0] != "noisy_teacher"])
+@pytest.mark.parametrize(
+    ("name", "options"), [pair for pair in EVERY_LOSS if pair[0] != "noisy_teacher"]
+)
 def test_sure_models_in_float32_have_finite_losses_and_gradients(name, options):
     s = torch.tensor([[1e4, -1e4, 0, 5, 1]] * 4).requires_grad_(True)
     t = torch.tensor([[-1e4, 1e4, 0, 5, 1]] * 4)
@@ -302,7 +328,12 @@ def test_float32_is_near_float64_even_when_temperature_squared_magnifies_roundin
     s, t, _ = batch(rows=500, dtype=torch.float32)
     loss = kd.loss("hinton", temperature=temperature, alpha=1)
     close(loss(s, t).mean().double(), loss(s.double(), t.double()).mean(), rtol=2e-5)
-    close(gradient_of(loss, s, t).double(), gradient_of(loss, s.double(), t.double()), rtol=1e-4, atol=1e-5)
+    close(
+        gradient_of(loss, s, t).double(),
+        gradient_of(loss, s.double(), t.double()),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_a_student_equal_to_its_teacher_stands_exactly_still():
@@ -323,7 +354,7 @@ def test_methods_of_several_models_go_through_vmap(method):
     close(vmap(call)(s_C), torch.stack([call(s) for s in s_C]))
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 S, T, Y = batch(rows=2, classes=3)
 NAN = torch.tensor([[0.0, math.nan, 0.0]] * 2)
@@ -391,15 +422,30 @@ def test_bad_names_and_options_are_refused_before_anything_is_computed(name, opt
     ("call", "sentence"),
     [
         (lambda: kd.loss("dkd", beta=[1.0])(S, T, Y), "beta has 1 entries for 2 rows"),
-        (lambda: kd.loss("dkd")(S[:, :1], T[:, :1], torch.tensor([0, 0])), "there is only one class"),
-        (lambda: kd.loss("noisy_teacher", noise=torch.zeros(2, 2))(S, T), r"noise has shape \(2, 2\)"),
+        (
+            lambda: kd.loss("dkd")(S[:, :1], T[:, :1], torch.tensor([0, 0])),
+            "there is only one class",
+        ),
+        (
+            lambda: kd.loss("noisy_teacher", noise=torch.zeros(2, 2))(S, T),
+            r"noise has shape \(2, 2\)",
+        ),
         (lambda: kd.loss("noisy_teacher", mask=torch.ones(2, 3))(S, T), r"mask has shape \(2, 3\)"),
-        (lambda: kd.loss("tests.own_losses:mean_over_everything")(S, T), r"returned shape \(\); it must be \(2,\)"),
+        (
+            lambda: kd.loss("tests.own_losses:mean_over_everything")(S, T),
+            r"returned shape \(\); it must be \(2,\)",
+        ),
         (lambda: kd.objective(kd.loss("logit_l2"), 2), "weight is 2.0"),
-        (lambda: kd.objective(kd.loss("logit_l2"), 0.5)(S, T), "needs a target class for every row"),
+        (
+            lambda: kd.objective(kd.loss("logit_l2"), 0.5)(S, T),
+            "needs a target class for every row",
+        ),
         (lambda: kd.multi_teacher(S, T), r"teachers has shape \(2, 3\); it must be \(P, B, K\)"),
         (lambda: kd.multi_teacher(S, T[None], combine="logit"), "Did you mean logits?"),
-        (lambda: kd.multi_teacher(S, T[None], weights=[0.5, 0.5]), "weights has 2 entries for 1 teachers"),
+        (
+            lambda: kd.multi_teacher(S, T[None], weights=[0.5, 0.5]),
+            "weights has 2 entries for 1 teachers",
+        ),
         (lambda: kd.multi_teacher(S, torch.stack([T, T]), weights=[1, 1]), "sum to 1"),
         (lambda: kd.multi_teacher(S, T[None], temperature=0), "temperature is 0"),
         (lambda: kd.entropy_reduction(T[None], 0), "temperature is 0"),
@@ -413,7 +459,10 @@ def test_bad_calls_are_refused_with_a_sentence(call, sentence):
 
 def test_inside_vmap_numbers_cannot_be_read_and_shapes_are_still_checked():
     stack = torch.stack([S, NAN.double()])
-    assert vmap(kd.loss("logit_l2"), in_dims=(0, None))(stack, T).isnan().tolist() == [[False] * 2, [True] * 2]
+    assert vmap(kd.loss("logit_l2"), in_dims=(0, None))(stack, T).isnan().tolist() == [
+        [False] * 2,
+        [True] * 2,
+    ]
     with pytest.raises(InputError, match="have shapes"):
         vmap(kd.loss("logit_l2"), in_dims=(0, None))(stack, T[:, :2])
 
@@ -422,7 +471,7 @@ def test_numbers_that_are_no_tensors_are_read_as_float64():
     close(kd.loss("hinton")(S.tolist(), T.numpy(), Y.tolist()), kd.loss("hinton")(S, T, Y))
 
 
-# --- the door ----------------------------------------------------------------------------------------------------
+# --- the door -------------------------------------------------------------------------------------
 
 
 def test_the_library_opens_distillation_when_it_is_asked_for():

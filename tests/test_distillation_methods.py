@@ -22,7 +22,9 @@ def random(*shape, seed=0):
 
 
 def net(hidden=4, inputs=3, outputs=2, seed=0):
-    module = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs)).double()
+    module = nn.Sequential(
+        nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs)
+    ).double()
     nn.utils.vector_to_parameters(
         random(sum(p.numel() for p in module.parameters()), seed=seed), list(module.parameters())
     )
@@ -33,7 +35,7 @@ def close(first, second, rtol=1e-9, atol=1e-10):
     torch.testing.assert_close(first, second, rtol=rtol, atol=atol)
 
 
-# --- derivatives -------------------------------------------------------------------------------------------------
+# --- derivatives ----------------------------------------------------------------------------------
 
 X = random(5, 3)
 
@@ -60,7 +62,9 @@ def test_the_mean_over_orthonormal_directions_is_the_full_jacobian_over_the_outp
     value = kd.sobolev(student, teacher, X, weight=0)
     full = kd.sobolev(student, teacher, X) - value
     rotation = torch.linalg.qr(random(2, 2, seed=3))[0]
-    projected = [kd.sobolev(student, teacher, X, directions=v.expand(5, -1)) - value for v in rotation]
+    projected = [
+        kd.sobolev(student, teacher, X, directions=v.expand(5, -1)) - value for v in rotation
+    ]
     close(sum(projected), full)
 
 
@@ -90,7 +94,9 @@ def test_jacobian_matching_compares_directions_not_lengths():
     teacher, targets = net(seed=2), torch.tensor([0, 1, 0, 1, 0])
     assert kd.jacobian_matching(lambda x: 3 * teacher(x), teacher, X, targets).abs().max() < 1e-20
     opposite = kd.jacobian_matching(lambda x: -teacher(x), teacher, X, targets)
-    close(opposite, torch.full((5,), 4 / 3, dtype=X.dtype))  # two unit vectors, opposite, over three inputs
+    close(
+        opposite, torch.full((5,), 4 / 3, dtype=X.dtype)
+    )  # two unit vectors, opposite, over three inputs
 
 
 @pytest.mark.parametrize("form", ["full", "stochastic", "second order", "target"])
@@ -122,7 +128,9 @@ def test_derivative_losses_pass_through_a_stack_of_students(form):
 
 
 def test_a_student_of_few_points_learns_more_from_slopes_than_from_values():
-    """Regression of a net from ten points; error on new ones. (Czarnecki et al. 2017, section 4.1 in small.)"""
+    """Regression of a net from ten points; error on new ones. (Czarnecki et al. 2017, section 4.1
+    in small.)
+    """
     teacher, x, new = net(8, 2, 1, seed=2), random(10, 2, seed=3), random(500, 2, seed=4)
     errors = {}
     for weight in (0.0, 1.0):
@@ -136,7 +144,7 @@ def test_a_student_of_few_points_learns_more_from_slopes_than_from_values():
     assert errors[1.0] < errors[0.0] / 2
 
 
-# --- generalist and specialists ----------------------------------------------------------------------------------
+# --- generalist and specialists -------------------------------------------------------------------
 
 
 def distributions(*shape, seed=0):
@@ -178,13 +186,19 @@ def test_one_specialist_has_a_closed_form(classes, seed):
 @FEW
 @given(st.integers(1, 5), st.integers(0, 100))
 def test_specialists_for_all_classes_are_averaged(n, seed):
-    g, everywhere = distributions(4, seed=seed), [distributions(4, seed=seed + 1 + i) for i in range(n)]
+    g, everywhere = (
+        distributions(4, seed=seed),
+        [distributions(4, seed=seed + 1 + i) for i in range(n)],
+    )
     q = kd.specialists(g, [([2, 0, 1, 3], p[[2, 0, 1, 3]], 0.0) for p in everywhere])
     close(q, torch.stack([g, *everywhere]).mean(0), rtol=1e-8)
 
 
 @FEW
-@given(st.lists(st.sets(st.integers(0, 5), min_size=1, max_size=4), min_size=2, max_size=5), st.integers(0, 100))
+@given(
+    st.lists(st.sets(st.integers(0, 5), min_size=1, max_size=4), min_size=2, max_size=5),
+    st.integers(0, 100),
+)
 def test_nothing_beats_the_common_distribution(class_sets, seed):
     g = distributions(6, seed=seed)
     opinions = [opinion(sorted(classes), seed=seed + 1 + i) for i, classes in enumerate(class_sets)]
@@ -201,7 +215,11 @@ def test_a_batch_of_rows_is_its_rows_one_by_one():
     g, opinions = distributions(7, 5), [opinion([0, 1], (7,), 1), opinion([1, 2, 4], (7,), 2)]
     together = kd.specialists(g, opinions)
     for row in range(7):
-        close(together[row], kd.specialists(g[row], [(own, p[row], d[row]) for own, p, d in opinions]), rtol=1e-8)
+        close(
+            together[row],
+            kd.specialists(g[row], [(own, p[row], d[row]) for own, p, d in opinions]),
+            rtol=1e-8,
+        )
 
 
 def test_a_sum_that_does_not_settle_is_an_error_and_no_number(monkeypatch):
@@ -211,7 +229,9 @@ def test_a_sum_that_does_not_settle_is_an_error_and_no_number(monkeypatch):
 
 
 def test_a_stack_cannot_stop_before_the_sum_has_settled():
-    """How often to repeat depends on the numbers, so vmap is refused by torch; rows need none, they are a batch."""
+    """How often to repeat depends on the numbers, so vmap is refused by torch; rows need none, they
+    are a batch.
+    """
     with pytest.raises(RuntimeError, match="vmap"):
         vmap(lambda g: kd.specialists(g, [opinion([0, 1])]))(distributions(3, 5))
 
@@ -233,18 +253,39 @@ def test_the_dustbins_correction_undoes_the_enriched_sample():
     [
         (lambda: kd.specialists(torch.tensor([0.5, 0.6]), []), "generalist is no distribution"),
         (lambda: kd.specialists(torch.tensor(1.0), []), "generalist is one number"),
-        (lambda: kd.specialists(distributions(3), [([0, 0], [0.3, 0.3], 0.4)]), "they must be different"),
-        (lambda: kd.specialists(distributions(3), [([3], [0.6], 0.4)]), r"different ones of 0 to 2"),
+        (
+            lambda: kd.specialists(distributions(3), [([0, 0], [0.3, 0.3], 0.4)]),
+            "they must be different",
+        ),
+        (
+            lambda: kd.specialists(distributions(3), [([3], [0.6], 0.4)]),
+            r"different ones of 0 to 2",
+        ),
         (lambda: kd.specialists(distributions(3), [([], [], 1.0)]), r"has the classes \[\]"),
-        (lambda: kd.specialists(distributions(3), [([0, 1], [0.6], 0.4)]), r"p of specialist 0 has shape \(1,\)"),
-        (lambda: kd.specialists(distributions(3), [([0], [0.6], 0.6)]), "specialist 0 is no distribution"),
-        (lambda: kd.specialists(distributions(2), [([0, 1], [0.5, 0.4], 0.1)]), "p_dustbin must be 0"),
-        (lambda: kd.specialists(distributions(3), [([0.5], [0.6], 0.4)]), "a class of specialist 0 is 0.5"),
+        (
+            lambda: kd.specialists(distributions(3), [([0, 1], [0.6], 0.4)]),
+            r"p of specialist 0 has shape \(1,\)",
+        ),
+        (
+            lambda: kd.specialists(distributions(3), [([0], [0.6], 0.6)]),
+            "specialist 0 is no distribution",
+        ),
+        (
+            lambda: kd.specialists(distributions(2), [([0, 1], [0.5, 0.4], 0.1)]),
+            "p_dustbin must be 0",
+        ),
+        (
+            lambda: kd.specialists(distributions(3), [([0.5], [0.6], 0.4)]),
+            "a class of specialist 0 is 0.5",
+        ),
         (
             lambda: kd.specialists(distributions(3), [([0], [0.6], [0.4])]),
             r"p_dustbin of specialist 0 has shape \(1,\)",
         ),
-        (lambda: kd.specialists(distributions(3), ["an expert", 3]), r"it must be \(classes, p, p_dustbin\)"),
+        (
+            lambda: kd.specialists(distributions(3), ["an expert", 3]),
+            r"it must be \(classes, p, p_dustbin\)",
+        ),
         (lambda: kd.active_specialists(distributions(3), [[0]], 0), "n is 0"),
         (lambda: kd.dustbin_correction(0.0, 0.5), "true_share is 0.0"),
         (lambda: kd.dustbin_correction(0.5, 1.0), "a share of 1 leaves nothing"),
@@ -255,7 +296,7 @@ def test_what_is_no_opinion_is_refused(call, sentence):
         call()
 
 
-# --- boundary samples --------------------------------------------------------------------------------------------
+# --- boundary samples -----------------------------------------------------------------------------
 
 WEIGHT = random(3, 4, seed=1)
 ROWS = random(6, 4, seed=2)
@@ -296,7 +337,9 @@ def test_every_row_moves_for_itself_and_stays_inside_the_clip():
     together = kd.bss(linear, ROWS, target, clip=0.5)
     assert together.abs().max() <= 0.5
     for row in range(6):
-        close(kd.bss(linear, ROWS[row : row + 1], target[row : row + 1], clip=0.5)[0], together[row])
+        close(
+            kd.bss(linear, ROWS[row : row + 1], target[row : row + 1], clip=0.5)[0], together[row]
+        )
 
 
 def test_images_are_attacked_like_rows():
@@ -309,7 +352,12 @@ def test_a_flat_teacher_moves_nothing():
     x = ROWS.clamp(-1, 1).float()
     flat = torch.tensor([100.0, 0.0])
     for squared_norm in (False, True):
-        there = kd.bss(lambda x: flat + 0 * x[:, :2], x, torch.ones(6, dtype=torch.int64), squared_norm=squared_norm)
+        there = kd.bss(
+            lambda x: flat + 0 * x[:, :2],
+            x,
+            torch.ones(6, dtype=torch.int64),
+            squared_norm=squared_norm,
+        )
         assert torch.equal(there, x)
 
 
@@ -350,13 +398,28 @@ def test_weights_of_the_boundary_recipe_fade():
         (lambda: kd.base_scores(ROWS, ROWS, None), "needs a target class"),
         (lambda: kd.draw_targets(ROWS, torch.full((6,), 1.5)), "6 numbers in 0..1"),
         (lambda: kd.draw_targets(ROWS[:, :1], torch.zeros(6)), "one class only"),
-        (lambda: kd.sobolev(net(), net(outputs=3), X), "outputs of student and teacher have shapes"),
-        (lambda: kd.sobolev(net(), net(), X, directions=random(5, 3)), "directions and outputs have shapes"),
+        (
+            lambda: kd.sobolev(net(), net(outputs=3), X),
+            "outputs of student and teacher have shapes",
+        ),
+        (
+            lambda: kd.sobolev(net(), net(), X, directions=random(5, 3)),
+            "directions and outputs have shapes",
+        ),
         (lambda: kd.sobolev(net(), net(), X.long()), "x holds torch.int64"),
         (lambda: kd.sobolev(net(), net(), X, weight=-1), "weight is -1"),
-        (lambda: kd.sobolev(lambda x: x[:2], lambda x: x[:2], X), "5 rows of x give 2 rows of outputs"),
-        (lambda: kd.second_order(net(), net(), X, random(5, 2), random(5, 2)), "x and input_directions"),
-        (lambda: kd.jacobian_matching(net(), net(), X, torch.full((5,), 2)), "targets holds the class 2"),
+        (
+            lambda: kd.sobolev(lambda x: x[:2], lambda x: x[:2], X),
+            "5 rows of x give 2 rows of outputs",
+        ),
+        (
+            lambda: kd.second_order(net(), net(), X, random(5, 2), random(5, 2)),
+            "x and input_directions",
+        ),
+        (
+            lambda: kd.jacobian_matching(net(), net(), X, torch.full((5,), 2)),
+            "targets holds the class 2",
+        ),
         (lambda: kd.hint(random(2, 3), random(2, 4)), "features and teacher_features have shapes"),
         (lambda: kd.cosine(random(2, 3, 4), random(2, 3, 4)), r"it must be \(B, F\)"),
         (lambda: kd.regressor((3,), (3, 4, 4)), "no regressor leads"),
@@ -368,7 +431,7 @@ def test_bad_calls_are_refused_with_a_sentence(call, sentence):
         call()
 
 
-# --- stacks and precision ----------------------------------------------------------------------------------------
+# --- stacks and precision -------------------------------------------------------------------------
 
 T, Y = random(5, 3, seed=8), torch.tensor([0, 1, 2, 1, 0])
 SCORES = random(5, 2, 4, 4, seed=9)
@@ -381,17 +444,31 @@ def as_model(weight):
 
 METHODS = {
     "mutual": lambda s: kd.mutual(torch.stack([s, T.to(s)]), Y),
-    "several teachers, logits": lambda s: kd.multi_teacher(s, torch.stack([T, -T]).to(s), temperature=2),
-    "several teachers, probs": lambda s: kd.multi_teacher(s, torch.stack([T, -T]).to(s), combine="probs"),
-    "several teachers, losses": lambda s: kd.multi_teacher(s, torch.stack([T, -T]).to(s), combine="losses"),
+    "several teachers, logits": lambda s: kd.multi_teacher(
+        s, torch.stack([T, -T]).to(s), temperature=2
+    ),
+    "several teachers, probs": lambda s: kd.multi_teacher(
+        s, torch.stack([T, -T]).to(s), combine="probs"
+    ),
+    "several teachers, losses": lambda s: kd.multi_teacher(
+        s, torch.stack([T, -T]).to(s), combine="losses"
+    ),
     "entropy reduction": lambda s: kd.entropy_reduction(torch.stack([s, T.to(s)]), 1.0),
     "hint": lambda s: kd.hint(s, T.to(s)),
     "cosine": lambda s: kd.cosine(s, T.to(s)),
-    "attention": lambda s: kd.attention(s.reshape(5, 1, 3, 1) * SCORES[:, :, :3, :3].to(s), SCORES[:, :, :3, :3].to(s)),
+    "attention": lambda s: kd.attention(
+        s.reshape(5, 1, 3, 1) * SCORES[:, :, :3, :3].to(s), SCORES[:, :, :3, :3].to(s)
+    ),
     "sobolev": lambda s: kd.sobolev(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s)),
-    "stochastic sobolev": lambda s: kd.sobolev(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), directions=T.to(s)),
-    "second order": lambda s: kd.second_order(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), T.to(s), X.to(s)),
-    "jacobian matching": lambda s: kd.jacobian_matching(as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), Y),
+    "stochastic sobolev": lambda s: kd.sobolev(
+        as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), directions=T.to(s)
+    ),
+    "second order": lambda s: kd.second_order(
+        as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), T.to(s), X.to(s)
+    ),
+    "jacobian matching": lambda s: kd.jacobian_matching(
+        as_model(s[:3]), as_model(T[:3].to(s)), X.to(s), Y
+    ),
     "perturb": lambda s: kd.perturb(s, sigma=0.5, noise=T, mask=torch.ones(5, 1)),
     "base scores": lambda s: kd.base_scores(s, T.to(s), Y)[1],
     "dafl": lambda s: kd.dafl(s, s * T.to(s)),
@@ -420,13 +497,15 @@ def test_boundary_samples_of_a_stack_are_those_of_each_and_keep_the_precision():
     for dtype in (torch.float32, torch.float64):
         stack, weight = torch.stack([ROWS, 0.9 * ROWS]).to(dtype), WEIGHT.to(dtype)
         targets = torch.stack([second_class(x.double()) for x in stack])
-        moved = vmap(lambda x, target, w=weight: kd.bss(lambda x: x @ w.T, x, target))(stack, targets)
+        moved = vmap(lambda x, target, w=weight: kd.bss(lambda x: x @ w.T, x, target))(
+            stack, targets
+        )
         assert moved.dtype == dtype
         for i, (x, target) in enumerate(zip(stack, targets, strict=True)):
             close(moved[i], kd.bss(lambda x, w=weight: x @ w.T, x, target), rtol=1e-5, atol=1e-5)
 
 
-# --- hints -------------------------------------------------------------------------------------------------------
+# --- hints ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -434,7 +513,10 @@ def test_boundary_samples_of_a_stack_are_those_of_each_and_keep_the_precision():
     [((3,), (5,)), ((2, 8, 8), (4, 8, 8)), ((2, 8, 6), (4, 4, 4)), ((2, 4, 4), (3, 8, 8))],
 )
 def test_features_that_the_regressor_made_are_matched_and_it_learns(shape, teacher_shape):
-    regressor, features = kd.regressor(shape, teacher_shape), torch.randn(2, *shape, requires_grad=True)
+    regressor, features = (
+        kd.regressor(shape, teacher_shape),
+        torch.randn(2, *shape, requires_grad=True),
+    )
     assert kd.hint(regressor(features), regressor(features)).tolist() == [0, 0]
     kd.hint(regressor(features), torch.ones(2, *teacher_shape)).mean().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in regressor.parameters())
@@ -447,7 +529,7 @@ def test_the_cosine_of_parallel_features_costs_nothing_and_of_opposite_ones_two(
     close(kd.cosine(h, -h), torch.full((3,), 2, dtype=h.dtype))
 
 
-# --- transformers ------------------------------------------------------------------------------------------------
+# --- transformers ---------------------------------------------------------------------------------
 
 
 def encoder(width=8, heads=2, layers=4, seed=0):
@@ -465,7 +547,9 @@ def test_attention_scores_are_those_of_torchs_layer():
     states = model.states(TOKENS, PADDING)
     attention = model.layers[1].self_attn
     hidden = states.hidden[1]
-    _, weights = attention(hidden, hidden, hidden, key_padding_mask=PADDING, average_attn_weights=False)
+    _, weights = attention(
+        hidden, hidden, hidden, key_padding_mask=PADDING, average_attn_weights=False
+    )
     close(states.scores[1].softmax(-1), weights, rtol=1e-5, atol=1e-6)
     assert len(states.hidden) == 5
     assert len(states.scores) == 4
@@ -505,10 +589,14 @@ def test_scores_of_padding_are_not_compared():
 def test_distilbert_lowers_its_three_terms_together_at_first():
     teacher, student = encoder(), encoder(layers=2, seed=1)
     with torch.no_grad():
-        teacher.head.weight.mul_(10)  # a teacher that is sure, so that labels and probabilities ask for the same
+        teacher.head.weight.mul_(
+            10
+        )  # a teacher that is sure, so that labels and probabilities ask for the same
         kd.initialise_from(student, teacher, [0, 2])
         for parameter in student.layers.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            )
     told = teacher.states(TOKENS)
     labels = told.logits.argmax(2).flatten()
 
@@ -527,7 +615,9 @@ def test_distilbert_lowers_its_three_terms_together_at_first():
     histories = []
     for _ in range(4):
         with torch.no_grad():
-            histories.append([float(term(*weights)) for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1))])
+            histories.append(
+                [float(term(*weights)) for weights in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+            )
         for _ in range(5):
             optimiser.zero_grad()
             term(5, 2, 1).backward()
@@ -558,12 +648,23 @@ def test_tinybert_lowers_its_layers_and_is_zero_for_the_teacher_itself():
         (lambda: encoder()(TOKENS.repeat(1, 2)), r"tokens have shape \(3, 12\)"),
         (lambda: kd.initialise_from(encoder(layers=2), encoder(), [0, 7]), r"layers are \[0, 7\]"),
         (lambda: kd.initialise_from(encoder(layers=2), encoder(), [0]), "name 2 of the teacher's"),
-        (lambda: kd.initialise_from(encoder(width=4), encoder(), range(4)), "do not fit into the student"),
-        (lambda: kd.attention_layers(3, 4), "cannot be mapped evenly on 3"),
-        (lambda: kd.attention(random(1, 2, 3, 3), random(1, 4, 3, 3)), "scores and teacher_scores have shapes"),
-        (lambda: kd.distilbert(*[random(2, 3)] * 2, torch.tensor([0, 3]), *[random(2, 3)] * 2), "the class 3"),
         (
-            lambda: kd.distilbert(*[random(2, 3)] * 2, torch.tensor([0, 1]), *[random(2, 3)] * 2, weights=(-1, 1, 1)),
+            lambda: kd.initialise_from(encoder(width=4), encoder(), range(4)),
+            "do not fit into the student",
+        ),
+        (lambda: kd.attention_layers(3, 4), "cannot be mapped evenly on 3"),
+        (
+            lambda: kd.attention(random(1, 2, 3, 3), random(1, 4, 3, 3)),
+            "scores and teacher_scores have shapes",
+        ),
+        (
+            lambda: kd.distilbert(*[random(2, 3)] * 2, torch.tensor([0, 3]), *[random(2, 3)] * 2),
+            "the class 3",
+        ),
+        (
+            lambda: kd.distilbert(
+                *[random(2, 3)] * 2, torch.tensor([0, 1]), *[random(2, 3)] * 2, weights=(-1, 1, 1)
+            ),
             "-1",
         ),
     ],
@@ -573,7 +674,7 @@ def test_bad_recipes_are_refused_with_a_sentence(call, sentence):
         call()
 
 
-# --- terms of data-free distillation -----------------------------------------------------------------------------
+# --- terms of data-free distillation --------------------------------------------------------------
 
 
 def test_moment_distance_is_zero_for_a_batch_of_these_moments():
@@ -581,7 +682,10 @@ def test_moment_distance_is_zero_for_a_batch_of_these_moments():
     mean, variance = features.mean(0), features.var(0, unbiased=False)
     close(kd.moment_distance(features, mean, variance), torch.tensor(0.0, dtype=features.dtype))
     expected = math.sqrt(4 * 3**2) + math.sqrt(4 * 2**2)
-    close(kd.moment_distance(features, mean + 3, variance + 2), torch.tensor(expected, dtype=features.dtype))
+    close(
+        kd.moment_distance(features, mean + 3, variance + 2),
+        torch.tensor(expected, dtype=features.dtype),
+    )
 
 
 def test_models_agree_fully_with_themselves_and_less_the_surer_they_are_of_different_classes():

@@ -19,7 +19,10 @@ def seeded(seed=0):
 def two_classes(n=200, seed=0):
     """Two clouds, around (-2, 0) and (2, 0)."""
     y = torch.arange(n) % 2
-    return torch.randn(n, 2, generator=seeded(seed)) + torch.stack([4.0 * y - 2, torch.zeros(n)], 1), y
+    return (
+        torch.randn(n, 2, generator=seeded(seed)) + torch.stack([4.0 * y - 2, torch.zeros(n)], 1),
+        y,
+    )
 
 
 def net(hidden=8, inputs=2, outputs=2, seed=0):
@@ -44,10 +47,12 @@ def accuracy(model, x=X, y=Y):
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
 
 
-# --- rows --------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def test_real_rows_keep_their_labels_and_public_rows_have_none():
@@ -78,7 +83,9 @@ def test_gaussian_rows_have_the_moments_of_the_real_ones():
     assert rows.shape == (100_000, 2, 2)
     assert rows.dtype == like.dtype
     torch.testing.assert_close(rows.mean(0), like.mean(0), rtol=0, atol=0.03)
-    torch.testing.assert_close(rows.flatten(1).T.cov(), like.flatten(1).T.cov(), rtol=0.02, atol=0.05)
+    torch.testing.assert_close(
+        rows.flatten(1).T.cov(), like.flatten(1).T.cov(), rtol=0.02, atol=0.05
+    )
     assert rows[:, 1, 0].unique().tolist() == [1.0]  # a constant input stays constant
     torch.testing.assert_close(rows[:, 0, 0], rows[:, 1, 1])  # and equal ones stay equal
 
@@ -98,15 +105,19 @@ def test_equal_generators_give_equal_rows(teacher):
         lambda g: kd.uniform(low, high, size=9, generator=g),
         lambda g: kd.shifted(X, Y, torch.tensor([0.5, 0.5]), size=9, generator=g),
         lambda g: kd.implied(teacher, low, high, size=9, steps=5, generator=g),
-        lambda g: kd.generated(teacher, nn.Linear(3, 2, bias=False), size=9, latent=3, steps=2, generator=g),
+        lambda g: kd.generated(
+            teacher, nn.Linear(3, 2, bias=False), size=9, latent=3, steps=2, generator=g
+        ),
     ):
-        torch.manual_seed(5)  # layers draw their start from the global generator, the sets draw nothing from it
+        torch.manual_seed(
+            5
+        )  # layers draw their start from the global generator, the sets draw nothing from it
         first = make(seeded(1))
         torch.manual_seed(5)
         assert torch.equal(first.x, make(seeded(1)).x)
 
 
-# --- what the teacher dreams up ----------------------------------------------------------------------------------
+# --- what the teacher dreams up -------------------------------------------------------------------
 
 
 def test_inverted_rows_are_what_the_teacher_takes_for_their_classes(teacher):
@@ -128,7 +139,11 @@ def test_inverted_rows_keep_given_moments(teacher):
 
 
 def test_inversion_against_a_student_finds_where_it_differs(teacher):
-    targets, start, student = torch.arange(40) % 2, torch.randn(40, 2, generator=seeded()), net(4, seed=3)
+    targets, start, student = (
+        torch.arange(40) % 2,
+        torch.randn(40, 2, generator=seeded()),
+        net(4, seed=3),
+    )
 
     def agreement(**options):
         x = kd.inverted(teacher, start, targets, **options).x
@@ -152,15 +167,21 @@ def test_a_trained_generator_satisfies_the_teacher_better_than_an_untrained_one(
     )
     assert made.x.shape == (300, 2)
     assert made.targets is None
-    assert all(torch.equal(a, b) for a, b in zip(before, untrained.parameters(), strict=True))  # a copy was trained
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, untrained.parameters(), strict=True)
+    )  # a copy was trained
     assert teacher[0].weight.grad is None
     with torch.no_grad():
         noise = untrained(torch.randn(300, 3, generator=seeded()))
-        assert kd.dafl(teacher(made.x), teacher[:2](made.x)) < kd.dafl(teacher(noise), teacher[:2](noise))
+        assert kd.dafl(teacher(made.x), teacher[:2](made.x)) < kd.dafl(
+            teacher(noise), teacher[:2](noise)
+        )
 
 
 def test_samples_from_the_implied_density_have_it():
-    """One input, two classes: p(x) proportional to exp(4 x) + exp(-2 x) on [-1, 1], whose mean is an integral."""
+    """One input, two classes: p(x) proportional to exp(4 x) + exp(-2 x) on [-1, 1], whose mean is
+    an integral.
+    """
     weight = torch.tensor([[4.0], [-2.0]], dtype=torch.float64)
     low, high = torch.full((1,), -1.0, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     sampled = kd.implied(
@@ -173,7 +194,9 @@ def test_samples_from_the_implied_density_have_it():
     for moment in (1, 2):
         expected = float((density * grid**moment).sum())
         assert float((sampled**moment).mean()) == pytest.approx(expected, abs=0.015)
-    assert float((sampled < 0).double().mean()) == pytest.approx(float(density[grid < 0].sum()), abs=0.01)
+    assert float((sampled < 0).double().mean()) == pytest.approx(
+        float(density[grid < 0].sum()), abs=0.01
+    )
 
 
 def test_images_are_dreamt_in_their_own_shape(teacher):
@@ -181,12 +204,17 @@ def test_images_are_dreamt_in_their_own_shape(teacher):
         return teacher(x.flatten(1))
 
     low, high = X.min(0).values.reshape(1, 1, 2), X.max(0).values.reshape(1, 1, 2)
-    assert kd.implied(of_images, low, high, size=7, steps=3, generator=seeded()).x.shape == (7, 1, 1, 2)
+    assert kd.implied(of_images, low, high, size=7, steps=3, generator=seeded()).x.shape == (
+        7,
+        1,
+        1,
+        2,
+    )
     start = kd.uniform(low, high, size=6, generator=seeded()).x
     assert kd.inverted(of_images, start, torch.arange(6) % 2, steps=3).x.shape == (6, 1, 1, 2)
 
 
-# --- training ----------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 KINDS_OF_ROWS = (
@@ -202,21 +230,32 @@ def test_a_student_learns_from_the_teacher_on_every_kind_of_rows(teacher, name):
         "held_out": lambda: kd.held_out(*two_classes(seed=6)),
         "shifted": lambda: kd.shifted(X, Y, torch.tensor([0.2, 0.8]), size=200, generator=seeded()),
         "generated": lambda: kd.generated(
-            teacher, net(8, 3, 2, seed=1), size=200, latent=3, steps=100, learning_rate=0.02, generator=seeded()
+            teacher,
+            net(8, 3, 2, seed=1),
+            size=200,
+            latent=3,
+            steps=100,
+            learning_rate=0.02,
+            generator=seeded(),
         ),
         "public": lambda: kd.public(two_classes(seed=5)[0]),
         "gaussian": lambda: kd.gaussian(X, size=200, generator=seeded()),
         "uniform": lambda: kd.uniform(low, high, size=200, generator=seeded()),
         "density": lambda: kd.implied(teacher, low, high, size=200, steps=30, generator=seeded()),
         "inverted": lambda: kd.inverted(
-            teacher, kd.uniform(low, high, size=200, generator=seeded()).x, torch.arange(200) % 2, steps=30
+            teacher,
+            kd.uniform(low, high, size=200, generator=seeded()).x,
+            torch.arange(200) % 2,
+            steps=30,
         ),
     }[name]()
     assert rows.name == name
     student = net(4, seed=2)
     learned = kd.distil(student, teacher, rows, SOFT, SGD, seeded())
     assert same(student, net(4, seed=2))  # a copy was trained
-    before, after = ((model(X).argmax(1) == teacher(X).argmax(1)).double().mean() for model in (student, learned))
+    before, after = (
+        (model(X).argmax(1) == teacher(X).argmax(1)).double().mean() for model in (student, learned)
+    )
     assert after > max(0.9, before)
 
 
@@ -291,7 +330,13 @@ def test_a_hint_is_learned_together_with_its_regressor(teacher):
         features = teacher[:2](X)
         before = float(kd.hint(regressor(student[:2](X)), features).mean())
     together = nn.ModuleList([student, regressor])
-    kd.minimise(together, lambda rows: kd.hint(regressor(student[:2](X[rows])), features[rows]), 200, SGD, seeded())
+    kd.minimise(
+        together,
+        lambda rows: kd.hint(regressor(student[:2](X[rows])), features[rows]),
+        200,
+        SGD,
+        seeded(),
+    )
     with torch.no_grad():
         assert float(kd.hint(regressor(student[:2](X)), features).mean()) < before / 2
 
@@ -306,7 +351,7 @@ def test_the_example_of_the_page_runs(capsys):
     assert after < before / 100
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 TEACHER = net()
 BOX = (torch.zeros(2), torch.ones(2))
@@ -322,42 +367,86 @@ BOX = (torch.zeros(2), torch.ones(2))
         (lambda: kd.own(X, Y[:3]), "targets of the transfer set own"),
         (lambda: kd.own(X, Y - 1), "holds the class -1; the classes are 0 and above"),
         (lambda: kd.own(X, X[:, 0]), "targets of the transfer set own holds torch.float32"),
-        (lambda: kd.shifted(X, Y, torch.tensor([1.0, 1.0]), size=3, generator=seeded()), "sum to 1"),
-        (lambda: kd.shifted(X, Y, torch.ones(3) / 3, size=3, generator=seeded()), "want the class 2, of which"),
-        (lambda: kd.shifted(X, Y, torch.tensor([1.0]), size=3, generator=seeded()), "holds the class 1"),
+        (
+            lambda: kd.shifted(X, Y, torch.tensor([1.0, 1.0]), size=3, generator=seeded()),
+            "sum to 1",
+        ),
+        (
+            lambda: kd.shifted(X, Y, torch.ones(3) / 3, size=3, generator=seeded()),
+            "want the class 2, of which",
+        ),
+        (
+            lambda: kd.shifted(X, Y, torch.tensor([1.0]), size=3, generator=seeded()),
+            "holds the class 1",
+        ),
         (lambda: kd.gaussian(X[:1], size=3, generator=seeded()), "at least two rows"),
         (lambda: kd.gaussian(X, size=0, generator=seeded()), "size is 0"),
         (lambda: kd.uniform(BOX[1], BOX[0], size=3, generator=seeded()), "low is above high"),
-        (lambda: kd.uniform(BOX[0], torch.ones(3), size=3, generator=seeded()), "low and high have shapes"),
-        (lambda: kd.public(torch.ones(5, 3)).labelled_by(TEACHER), "the teacher cannot use the transfer set public"),
+        (
+            lambda: kd.uniform(BOX[0], torch.ones(3), size=3, generator=seeded()),
+            "low and high have shapes",
+        ),
+        (
+            lambda: kd.public(torch.ones(5, 3)).labelled_by(TEACHER),
+            "the teacher cannot use the transfer set public",
+        ),
         (lambda: kd.public(X).labelled_by(lambda x: x[:3]), "answers 200 rows with 3"),
         (lambda: kd.public(X).labelled_by(lambda x: x[:, 0]), r"it must be \(n, K\)"),
         (lambda: kd.inverted(TEACHER, X, Y + 1), "targets holds the class 2"),
         (lambda: kd.inverted(TEACHER, X, Y, steps=0), "steps is 0"),
         (lambda: kd.inverted(TEACHER, X, Y, learning_rate=0), "learning_rate is 0"),
-        (lambda: kd.inverted(TEACHER, X, Y, moments=(torch.ones(3), torch.ones(3))), "a row of features and the mean"),
-        (lambda: kd.inverted(TEACHER, torch.ones(4, 3), Y[:4]), "the teacher cannot use the transfer set start"),
+        (
+            lambda: kd.inverted(TEACHER, X, Y, moments=(torch.ones(3), torch.ones(3))),
+            "a row of features and the mean",
+        ),
+        (
+            lambda: kd.inverted(TEACHER, torch.ones(4, 3), Y[:4]),
+            "the teacher cannot use the transfer set start",
+        ),
         (
             lambda: kd.generated(TEACHER, nn.Linear(2, 3), size=3, latent=2, generator=seeded()),
             "the teacher cannot use the transfer set generated",
         ),
-        (lambda: kd.implied(TEACHER, torch.zeros(3), torch.ones(3), size=3, generator=seeded()), "set density"),
-        (lambda: kd.implied(TEACHER, *BOX, size=3, step_size=1e6, generator=seeded()), "no step was accepted"),
+        (
+            lambda: kd.implied(TEACHER, torch.zeros(3), torch.ones(3), size=3, generator=seeded()),
+            "set density",
+        ),
+        (
+            lambda: kd.implied(TEACHER, *BOX, size=3, step_size=1e6, generator=seeded()),
+            "no step was accepted",
+        ),
         (
             lambda: kd.distil(net(3), TEACHER, kd.public(torch.ones(5, 3)), SOFT, SGD, seeded()),
             "the teacher cannot use",
         ),
-        (lambda: kd.distil(net(3, 3), TEACHER, kd.public(X), SOFT, SGD, seeded()), "the student cannot use"),
-        (lambda: kd.distil(net(3, 2, 3), TEACHER, kd.public(X), SOFT, SGD, seeded()), "have shapes"),
+        (
+            lambda: kd.distil(net(3, 3), TEACHER, kd.public(X), SOFT, SGD, seeded()),
+            "the student cannot use",
+        ),
+        (
+            lambda: kd.distil(net(3, 2, 3), TEACHER, kd.public(X), SOFT, SGD, seeded()),
+            "have shapes",
+        ),
         (
             lambda: kd.distil(net(3), TEACHER, kd.public(X), kd.loss("dkd"), SGD, seeded()),
             "dkd needs a target class for every row, and the rows have none",
         ),
-        (lambda: kd.distil(net(3), TEACHER, kd.own(X, Y + 1), kd.loss("dkd"), SGD, seeded()), "holds the class 2"),
-        (lambda: kd.learn_together([net(3)], kd.public(X), SGD, seeded()), "mutual learning needs a target class"),
-        (lambda: kd.learn_together([net(3), net(3, 4)], kd.own(X, Y), SGD, seeded()), "the peer 1 cannot use"),
         (
-            lambda: kd.distil(net(3), TEACHER, kd.public(X), SOFT, kd.Schedule(torch.optim.Adam, 0, 1), seeded()),
+            lambda: kd.distil(net(3), TEACHER, kd.own(X, Y + 1), kd.loss("dkd"), SGD, seeded()),
+            "holds the class 2",
+        ),
+        (
+            lambda: kd.learn_together([net(3)], kd.public(X), SGD, seeded()),
+            "mutual learning needs a target class",
+        ),
+        (
+            lambda: kd.learn_together([net(3), net(3, 4)], kd.own(X, Y), SGD, seeded()),
+            "the peer 1 cannot use",
+        ),
+        (
+            lambda: kd.distil(
+                net(3), TEACHER, kd.public(X), SOFT, kd.Schedule(torch.optim.Adam, 0, 1), seeded()
+            ),
             "epochs is 0",
         ),
     ],

@@ -1,4 +1,6 @@
-"""Registered companies, without a network: who is let in, what they are told, and a node that goes away."""
+"""Registered companies, without a network: who is let in, what they are told, and a node that goes
+away.
+"""
 
 import threading
 import time
@@ -9,12 +11,12 @@ from flwr.app import Error, Message
 from flwr.proto.node_pb2 import NodeInfo
 
 from clients.app import app
-from fl_sv import messages as words
 from fl_sv.config import Config, parse_config
 from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError
-from server import federation
-from server.federation import NODE_UNAVAILABLE, REAL_KEY, join
+from fl_sv.flower import wire
+from server import exchange as federation
+from server.exchange import NODE_UNAVAILABLE, REAL_KEY, join
 from server.inline import InlineGrid
 
 COMPANIES = ("Ash", "Beech", "Chestnut")
@@ -28,7 +30,9 @@ payouts: {pot: {kind: fixed, cents: 1000}}
 
 
 class RegisteredGrid(InlineGrid):
-    """An inline grid whose nodes were registered by name, and one of which may be away for a number of messages."""
+    """An inline grid whose nodes were registered by name, and one of which may be away for a number
+    of messages.
+    """
 
     def __init__(self, names: Iterable[str], away: int = 0) -> None:
         self.names = tuple(names)
@@ -47,7 +51,7 @@ class RegisteredGrid(InlineGrid):
         return list(super().get_node_ids())[0 if self.looks > 2 else 1 :]
 
     def _run(self, message: Message) -> Message:
-        self.told.append(message.content[words.CONFIG][words.RUN_CONFIG])
+        self.told.append(message.content[wire.CONFIG][wire.RUN_CONFIG])
         if self.away and message.metadata.dst_node_id == min(super().get_node_ids()):
             self.away -= 1
             return Message(Error(code=NODE_UNAVAILABLE, reason="node_unavail"), reply_to=message)
@@ -55,7 +59,9 @@ class RegisteredGrid(InlineGrid):
 
 
 class ForgetfulGrid(RegisteredGrid):
-    """The first message to the first node is lost: the node is killed and online again before anybody looks."""
+    """The first message to the first node is lost: the node is killed and online again before
+    anybody looks.
+    """
 
     lost = False
 
@@ -90,7 +96,9 @@ def joined(config: Config, grid: InlineGrid) -> federation.Federation:
 
 
 def test_registered_names_decide_who_is_who(config: Config) -> None:
-    roster = joined(config, RegisteredGrid(reversed(COMPANIES))).roster  # and not what a node says of itself
+    roster = joined(
+        config, RegisteredGrid(reversed(COMPANIES))
+    ).roster  # and not what a node says of itself
     assert sorted(roster.node_of, key=roster.node_of.__getitem__) == list(reversed(COMPANIES))
 
 
@@ -116,8 +124,12 @@ def test_companies_are_told_no_path_of_the_operators(config: Config) -> None:
     data = config.data.model_copy(update={"options": {}, "source": "/srv/operator/pool.csv"})
     assert "/srv/operator" in config.model_copy(update={"data": data}).model_dump_json()
     grid = RegisteredGrid(COMPANIES)
-    with pytest.raises(CompanyFailed):  # nobody has such a file: it is what they were told that matters
-        join(grid, config.model_copy(update={"data": data}), operator_data(config), threading.Event())
+    with pytest.raises(
+        CompanyFailed
+    ):  # nobody has such a file: it is what they were told that matters
+        join(
+            grid, config.model_copy(update={"data": data}), operator_data(config), threading.Event()
+        )
     assert grid.told
     assert not [text for text in grid.told if "/srv" in text]
 
@@ -132,11 +144,15 @@ def test_a_message_that_was_lost_with_a_restarted_node_is_not_waited_for(config:
     grid, began = ForgetfulGrid(COMPANIES), time.monotonic()
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert len(grid.told) == len(COMPANIES) + 1
-    assert time.monotonic() - began < 30  # sent again when the others had answered, not after faults.timeout_seconds
+    assert (
+        time.monotonic() - began < 30
+    )  # sent again when the others had answered, not after faults.timeout_seconds
 
 
 def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(config: Config) -> None:
     began = time.monotonic()
-    with pytest.raises(CompanyFailed, match=r"Ash failed in registration, 2 times: its node went offline"):
+    with pytest.raises(
+        CompanyFailed, match=r"Ash failed in registration, 2 times: its node went offline"
+    ):
         joined(config, RegisteredGrid(COMPANIES, away=9))
     assert time.monotonic() - began < 30

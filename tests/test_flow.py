@@ -8,20 +8,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fl_sv import rundir
-from fl_sv.audit import twins
 from fl_sv.config import Config, load_config, parse_config
 from fl_sv.errors import InputError
+from fl_sv.game.utilities import read_utilities
+from fl_sv.payment.settlement import Settlement
 from fl_sv.progress import Progress
-from fl_sv.publish import read_evidence
-from fl_sv.rundir import RunDirectory, start_or_resume
-from fl_sv.settlement import Settlement
-from fl_sv.utilities import read_utilities
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory, start_or_resume
+from fl_sv.runs.tables import read_evidence
+from fl_sv.valuation.axioms import twins
 from server.simulation import simulate
 from tests.runs import with_sections
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLES = (rundir.UTILITIES, rundir.VALUATION, rundir.PAYOUTS)
+TABLES = (files.UTILITIES, files.VALUATION, files.PAYOUTS)
 
 
 def run(config: Config, out: Path, backend: str = "inline") -> tuple[RunDirectory, Settlement]:
@@ -43,7 +43,10 @@ DATA = {
     "csv": "{source: moons.csv, partition: {kind: column, column: owner}}",
     "parquet": "{source: moons.parquet, partition: {kind: column, column: owner}}",
     "module": "{source: 'tests.plugins:two_moons', partition: {kind: column, column: owner}}",
-    "own files": "{source: own, classes: 2, files: {Ash: ash.csv, Beech: beech.npz}, validation: {file: held.parquet}}",
+    "own files": (
+        "{source: own, classes: 2, files: {Ash: ash.csv, Beech: beech.npz}, validation: {file:"
+        " held.parquet}}"
+    ),
 }
 
 
@@ -54,7 +57,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("files")
     moons = two_moons()
-    frame = pl.DataFrame({"a": moons["x"][:, 0], "b": moons["x"][:, 1], "target": moons["y"], "owner": moons["owner"]})
+    frame = pl.DataFrame(
+        {
+            "a": moons["x"][:, 0],
+            "b": moons["x"][:, 1],
+            "target": moons["y"],
+            "owner": moons["owner"],
+        }
+    )
     np.savez(folder / "moons.npz", **moons)
     frame.write_csv(folder / "moons.csv")
     frame.write_parquet(folder / "moons.parquet")
@@ -69,30 +79,45 @@ def test_flow_runs_on_every_kind_of_data(source: str, folder: Path, tmp_path: Pa
     (folder / "game.yaml").write_text(GAME.replace("DATA", DATA[source]))
     directory, settlement = run(load_config(folder / "game.yaml"), tmp_path / "run")
     values = settlement.valuation
-    assert values.values.sum() == pytest.approx(values.utility_grand - values.utility_empty, abs=1e-9)
-    assert all(directory.file(name).exists() for name in (*TABLES, rundir.REPORT, rundir.LEDGER))
+    assert values.values.sum() == pytest.approx(
+        values.utility_grand - values.utility_empty, abs=1e-9
+    )
+    assert all(directory.file(name).exists() for name in (*TABLES, files.REPORT, files.LEDGER))
 
 
 def test_one_table_in_three_formats_gives_the_same_utilities(folder: Path, tmp_path: Path) -> None:
     tables = []
     for source in ("csv", "parquet", "module"):
-        (folder / "game.yaml").write_text(GAME.replace("DATA", DATA[source]).replace("}]", ", learning_rate: 0.1}]"))
-        tables.append(run(load_config(folder / "game.yaml"), tmp_path / source)[0].read_text(rundir.UTILITIES))
+        (folder / "game.yaml").write_text(
+            GAME.replace("DATA", DATA[source]).replace("}]", ", learning_rate: 0.1}]")
+        )
+        tables.append(
+            run(load_config(folder / "game.yaml"), tmp_path / source)[0].read_text(files.UTILITIES)
+        )
     assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize(
     "models",
     [
-        "{small: [{kind: cnn, channels: [2]}, {kind: cnn, channels: [4, 4]}], large: {kind: cnn, channels: [16, 16]}}",
-        "{small: [{kind: module, name: tiny, factory: 'tests.plugins:tiny_transformer', options: {width: 4}}], "
-        "large: {kind: module, factory: 'tests.plugins:tiny_transformer', options: {width: 32}}}",
+        (
+            "{small: [{kind: cnn, channels: [2]}, {kind: cnn, channels: [4, 4]}], large: {kind:"
+            " cnn, channels: [16, 16]}}"
+        ),
+        (
+            "{small: [{kind: module, name: tiny, factory: 'tests.plugins:tiny_transformer',"
+            " options: {width: 4}}], large: {kind: module, factory:"
+            " 'tests.plugins:tiny_transformer', options: {width: 32}}}"
+        ),
     ],
 )
 def test_flow_runs_on_images_and_on_a_users_transformer(models: str, tmp_path: Path) -> None:
     text = GAME.replace("DATA", "{source: digits, partition: {kind: iid}}")
     config = parse_config(
-        text.replace("{small: [{kind: mlp, hidden: [3]}], large: {kind: mlp, hidden: [32]}}", models), "g"
+        text.replace(
+            "{small: [{kind: mlp, hidden: [3]}], large: {kind: mlp, hidden: [32]}}", models
+        ),
+        "g",
     )
     _, settlement = run(config, tmp_path / "run")
     assert set(settlement.payment.amounts) == {"Ash", "Beech"}
@@ -102,22 +127,32 @@ def test_batchnorm_is_refused_with_a_sentence(tmp_path: Path) -> None:
     text = GAME.replace("DATA", "{source: iris, partition: {kind: iid}}")
     module = "{kind: module, factory: 'tests.plugins:batchnorm_mlp'}"
     with pytest.raises(InputError, match="uses BatchNorm"):
-        run(parse_config(text.replace("{kind: mlp, hidden: [32]}", module), "game"), tmp_path / "run")
+        run(
+            parse_config(text.replace("{kind: mlp, hidden: [32]}", module), "game"),
+            tmp_path / "run",
+        )
 
 
 def test_ray_and_one_process_give_the_same_bytes(finished_run: Path, tmp_path: Path) -> None:
-    directory, _ = run(load_config(ROOT / "configs" / "smoke.yaml"), tmp_path / "run", backend="ray")
+    directory, _ = run(
+        load_config(ROOT / "configs" / "smoke.yaml"), tmp_path / "run", backend="ray"
+    )
     for name in TABLES:
         assert directory.file(name).read_bytes() == (finished_run / name).read_bytes()
 
 
 def test_threads_of_one_process_change_no_bit_even_of_modules_that_draw(tmp_path: Path) -> None:
-    dropout = "{kind: module, name: drops, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}"
-    text = GAME.replace("DATA", "{source: digits, partition: {kind: iid}}").replace("[Ash, Beech]", "[A, B, C, D, E]")
+    dropout = (
+        "{kind: module, name: drops, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}"
+    )
+    text = GAME.replace("DATA", "{source: digits, partition: {kind: iid}}").replace(
+        "[Ash, Beech]", "[A, B, C, D, E]"
+    )
     text = text.replace("[{kind: mlp, hidden: [3]}]", f"[{{kind: mlp, hidden: [4]}}, {dropout}]")
     config = parse_config(f"{text}\ncoalitions: {{waves: 3}}\n", "game")
     one, four = (
-        run(with_sections(config, compute={"workers": workers}), tmp_path / f"{workers}")[0] for workers in (1, 4)
+        run(with_sections(config, compute={"workers": workers}), tmp_path / f"{workers}")[0]
+        for workers in (1, 4)
     )
     for name in TABLES:
         assert one.read_text(name) == four.read_text(name)
@@ -127,14 +162,17 @@ def test_order_of_the_config_decides_rows_and_bits_and_nothing_else(tmp_path: Pa
     names = ["Ash", "Beech", "Chestnut"]
     text = GAME.replace("DATA", "{source: iris, partition: {kind: dirichlet, alpha: 1}}")
     (_, one), (_, other) = (
-        run(parse_config(text.replace("[Ash, Beech]", f"[{', '.join(order)}]"), "game"), tmp_path / order[0])
+        run(
+            parse_config(text.replace("[Ash, Beech]", f"[{', '.join(order)}]"), "game"),
+            tmp_path / order[0],
+        )
         for order in (names, names[::-1])
     )
     assert one.payment.amounts == other.payment.amounts
     assert np.abs(one.valuation.values - other.valuation.values[::-1]).max() <= 1e-9
 
 
-# --- the demo ---------------------------------------------------------------------------------------------------
+# --- the demo -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +180,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, Settle
     return run(load_config(ROOT / "configs" / "demo.yaml"), tmp_path_factory.mktemp("demo") / "run")
 
 
-def test_demo_is_payable_and_pays_out_the_pot_to_the_cent(demo: tuple[RunDirectory, Settlement]) -> None:
+def test_demo_is_payable_and_pays_out_the_pot_to_the_cent(
+    demo: tuple[RunDirectory, Settlement],
+) -> None:
     _, settlement = demo
     assert settlement.valuation.payable, settlement.payment.objections
     assert sum(settlement.payment.amounts.values()) == 10_000_000
 
 
-def test_values_of_the_demo_sum_to_what_there_is_to_divide(demo: tuple[RunDirectory, Settlement]) -> None:
+def test_values_of_the_demo_sum_to_what_there_is_to_divide(
+    demo: tuple[RunDirectory, Settlement],
+) -> None:
     valuation = demo[1].valuation
     assert abs(valuation.values.sum() - (valuation.utility_grand - valuation.utility_empty)) <= 1e-9
 
@@ -161,7 +203,10 @@ def test_twins_of_the_demo_are_remarked_and_get_the_same_pay_within_their_interv
     elm, hazel = by_name["Elm Archive"], by_name["Hazel Mail"]
     assert elm.low <= hazel.value <= elm.high
     assert hazel.low <= elm.value <= hazel.high
-    assert any("Elm Archive and Hazel Mail" in remark for remark in twins(read_evidence(directory).fingerprints))
+    assert any(
+        "Elm Archive and Hazel Mail" in remark
+        for remark in twins(read_evidence(directory).fingerprints)
+    )
 
 
 def test_company_with_wrong_labels_gets_less_than_an_honest_one_of_its_size(
@@ -173,23 +218,31 @@ def test_company_with_wrong_labels_gets_less_than_an_honest_one_of_its_size(
     assert settlement.payment.amounts["Fir Logistics"] < settlement.payment.amounts["Birch Bank"]
 
 
-def test_large_model_of_the_demo_is_thirty_times_the_middle_small_one(demo: tuple[RunDirectory, Settlement]) -> None:
-    sizes = json.loads(demo[0].read_text(rundir.LAW))["sizes"]
+def test_large_model_of_the_demo_is_thirty_times_the_middle_small_one(
+    demo: tuple[RunDirectory, Settlement],
+) -> None:
+    sizes = json.loads(demo[0].read_text(files.LAW))["sizes"]
     ascending = sorted(sizes.values())
     assert ascending[-1] >= 30 * ascending[1]
 
 
-def test_empty_coalition_costs_exactly_ln_k_at_every_size_and_seed(demo: tuple[RunDirectory, Settlement]) -> None:
+def test_empty_coalition_costs_exactly_ln_k_at_every_size_and_seed(
+    demo: tuple[RunDirectory, Settlement],
+) -> None:
     directory, _ = demo
-    table = read_utilities(directory.file(rundir.UTILITIES), directory.config.companies)
-    assert {score.loss for score in table.scores.values() if score.coalition == 0} == {float(np.log(10.0))}
+    table = read_utilities(directory.file(files.UTILITIES), directory.config.companies)
+    assert {score.loss for score in table.scores.values() if score.coalition == 0} == {
+        float(np.log(10.0))
+    }
 
 
-def test_table_has_every_planned_row_sorted_by_size_seed_and_coalition(demo: tuple[RunDirectory, Settlement]) -> None:
+def test_table_has_every_planned_row_sorted_by_size_seed_and_coalition(
+    demo: tuple[RunDirectory, Settlement],
+) -> None:
     directory, _ = demo
-    rows = directory.read_text(rundir.UTILITIES).splitlines()[1:]
+    rows = directory.read_text(files.UTILITIES).splitlines()[1:]
     assert len(rows) == 3 * 3 * 256 + 1 + 1 + 8
-    table = read_utilities(directory.file(rundir.UTILITIES), directory.config.companies)
+    table = read_utilities(directory.file(files.UTILITIES), directory.config.companies)
     rank = {model: place for place, model in enumerate(table.models)}
     keys = [(rank[model], seed, coalition) for model, seed, coalition in table.planned]
     assert keys == sorted(keys)

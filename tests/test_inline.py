@@ -37,7 +37,8 @@ def office() -> Iterator[Office]:
 
 def sent(*to: tuple[int, int]) -> list[Message]:
     return [
-        Message(RecordDict({"config": ConfigRecord({"number": number})}), company, "train") for company, number in to
+        Message(RecordDict({"config": ConfigRecord({"number": number})}), company, "train")
+        for company, number in to
     ]
 
 
@@ -81,7 +82,9 @@ def test_every_worker_computes_with_the_threads_that_it_is_told_from_its_first_m
     seen: list[int] = []
 
     def company(message: Message, _: Context) -> Message:
-        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+        seen.extend(
+            pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"
+        )
         return Message(RecordDict(), reply_to=message)
 
     torch.ones(1)  # torch's pool is there before anybody looks
@@ -93,7 +96,10 @@ def test_every_worker_computes_with_the_threads_that_it_is_told_from_its_first_m
 
 def test_an_exception_leaves_at_once_and_what_was_waiting_is_never_begun(office: Office) -> None:
     began = time.monotonic()
-    with pytest.raises(RuntimeError, match="the server gave up"), grid(office, workers=1) as companies:
+    with (
+        pytest.raises(RuntimeError, match="the server gave up"),
+        grid(office, workers=1) as companies,
+    ):
         companies.push_messages(sent((2, 0), (2, 1), (3, 0)))
         until(lambda: len(office.begun) == 1)
         raise RuntimeError("the server gave up")

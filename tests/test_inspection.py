@@ -1,4 +1,6 @@
-"""What a company sees before it joins, and what the server is told of a company: no path, no cell, no column."""
+"""What a company sees before it joins, and what the server is told of a company: no path, no cell,
+no column.
+"""
 
 from pathlib import Path
 
@@ -8,9 +10,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import Withheld, app
-from fl_sv import messages as words
 from fl_sv.config import Config, dump_config, for_companies, load_config
 from fl_sv.data import company_data, fingerprint, operator_data
+from fl_sv.flower import wire
 from tests.config_of import config_of
 from tests.runs import Command
 
@@ -21,15 +23,16 @@ def own_config(folder: Path) -> Path:
     """Two companies with files of their own, and the operator's validation file."""
     rng = np.random.default_rng(3)
     for name in ("ash", "beech", "validation"):
-        rows = [",".join(map(str, [*rng.normal(size=2).round(3), label])) for label in (0, 1, 2) * 4]
+        rows = [
+            ",".join(map(str, [*rng.normal(size=2).round(3), label])) for label in (0, 1, 2) * 4
+        ]
         (folder / f"{name}.csv").write_text("\n".join(["age,income,target", *rows]) + "\n")
     path = folder / "own.yaml"
     path.write_text(
-        "companies: [Ash, Beech]\n"
-        "data: {source: own, classes: 3, files: {Ash: ash.csv, Beech: beech.csv}, validation: {file: validation.csv}}\n"
-        "models: {small: [{kind: mlp, hidden: [4]}], large: {kind: mlp, hidden: [64]}}\n"
-        "training: {rounds: 3, seeds: 2}\n"
-        "payouts: {pot: {kind: fixed, cents: 100}}\n"
+        "companies: [Ash, Beech]\ndata: {source: own, classes: 3, files: {Ash: ash.csv, Beech:"
+        " beech.csv}, validation: {file: validation.csv}}\nmodels: {small: [{kind: mlp, hidden:"
+        " [4]}], large: {kind: mlp, hidden: [64]}}\ntraining: {rounds: 3, seeds: 2}\npayouts: {pot:"
+        " {kind: fixed, cents: 100}}\n"
     )
     return path
 
@@ -38,10 +41,12 @@ def paths_in(config: Config) -> list[str]:
     return [text for text in config.model_dump_json().split('"') if "/" in text]
 
 
-# --- data check ---------------------------------------------------------------------------------------------------
+# --- data check -----------------------------------------------------------------------------------
 
 
-def test_company_sees_its_counts_and_exactly_what_will_leave(command: Command, tmp_path: Path) -> None:
+def test_company_sees_its_counts_and_exactly_what_will_leave(
+    command: Command, tmp_path: Path
+) -> None:
     path = own_config(tmp_path)
     answer = command("data", "check", path, "--company", "Ash")
     assert (answer.code, answer.err) == (0, "")
@@ -57,10 +62,14 @@ def test_company_sees_its_counts_and_exactly_what_will_leave(command: Command, t
         assert expected in answer.out
 
 
-def test_company_checks_its_own_file_without_the_operators(command: Command, tmp_path: Path) -> None:
+def test_company_checks_its_own_file_without_the_operators(
+    command: Command, tmp_path: Path
+) -> None:
     sent = tmp_path / "sent.yaml"
     sent.write_text(dump_config(for_companies(load_config(own_config(tmp_path)))))
-    answer = command("data", "check", sent, "--company", "Beech", "--data-path", tmp_path / "beech.csv")
+    answer = command(
+        "data", "check", sent, "--company", "Beech", "--data-path", tmp_path / "beech.csv"
+    )
     assert (answer.code, answer.err) == (0, "")
     assert "rows of each in column 'target': 0: 4, 1: 4, 2: 4" in answer.out
     assert "Not checked: that the features are the operator's" in answer.out
@@ -87,18 +96,27 @@ def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_p
     alone = ("data", "check", tmp_path / "ash.csv")
     assert "12 of shape (2,): age, income" in command(*alone).out
     assert "12 of shape (2,): income, target" in command(*alone, "--target", "age").out
-    assert "has no column 'wage' to predict (`data.target`, or --target" in command(*alone, "--target", "wage").err
+    assert (
+        "has no column 'wage' to predict (`data.target`, or --target"
+        in command(*alone, "--target", "wage").err
+    )
     whole = command("data", "check", tmp_path / "own.yaml")
-    assert (whole.code, "is taken for a config, for it is no .npz, .csv, .parquet: give --company" in whole.err) == (
+    assert (
+        whole.code,
+        "is taken for a config, for it is no .npz, .csv, .parquet: give --company" in whole.err,
+    ) == (
         2,
         True,
     )
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"), [("7", "the label 7.0 is not allowed"), ("x", "found 'x'"), ("", "the cell is empty")]
+    ("cell", "message"),
+    [("7", "the label 7.0 is not allowed"), ("x", "found 'x'"), ("", "the cell is empty")],
 )
-def test_company_learns_at_home_which_cell_is_wrong(command: Command, tmp_path: Path, cell: str, message: str) -> None:
+def test_company_learns_at_home_which_cell_is_wrong(
+    command: Command, tmp_path: Path, cell: str, message: str
+) -> None:
     path = own_config(tmp_path)
     with (tmp_path / "ash.csv").open("a") as file:
         file.write(f"1,2,{cell}\n")
@@ -108,7 +126,7 @@ def test_company_learns_at_home_which_cell_is_wrong(command: Command, tmp_path: 
     assert "Did you mean Ash?" in command("data", "check", path, "--company", "Ashe").err
 
 
-# --- what travels -------------------------------------------------------------------------------------------------
+# --- what travels ---------------------------------------------------------------------------------
 
 
 def test_config_travels_without_a_single_path_of_the_operators(tmp_path: Path) -> None:
@@ -121,9 +139,16 @@ def test_config_travels_without_a_single_path_of_the_operators(tmp_path: Path) -
     assert for_companies(config_of({"source": "digits"})) == config_of({"source": "digits"})
 
 
-def test_a_node_reads_its_own_copy_of_a_shared_file_and_never_the_operators_validation_file(tmp_path: Path) -> None:
+def test_a_node_reads_its_own_copy_of_a_shared_file_and_never_the_operators_validation_file(
+    tmp_path: Path,
+) -> None:
     own_config(tmp_path)
-    config = config_of({"source": str(tmp_path / "ash.csv"), "validation": {"file": str(tmp_path / "validation.csv")}})
+    config = config_of(
+        {
+            "source": str(tmp_path / "ash.csv"),
+            "validation": {"file": str(tmp_path / "validation.csv")},
+        }
+    )
     scaling = operator_data(config).scaling
     here = company_data(config, "Ash", scaling)
     elsewhere = tmp_path / "elsewhere.csv"
@@ -139,12 +164,12 @@ def registration(tmp_path: Path) -> Message:
     (tmp_path / "ash.csv").write_text(f"age,income,target\n1,{SECRET},0\n")
     TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
     task = {
-        words.COMPANY: "Ash",
-        words.ROUND: 0,
-        words.RUN_CONFIG: for_companies(config).model_dump_json(),
-        words.SCALING: operator_data(config).scaling.to_json(),
+        wire.COMPANY: "Ash",
+        wire.ROUND: 0,
+        wire.RUN_CONFIG: for_companies(config).model_dump_json(),
+        wire.SCALING: operator_data(config).scaling.to_json(),
     }
-    return Message(RecordDict({words.CONFIG: ConfigRecord(task)}), 1, words.REGISTER)
+    return Message(RecordDict({wire.CONFIG: ConfigRecord(task)}), 1, wire.REGISTER)
 
 
 def context(node_config: dict[str, str | int]) -> Context:
@@ -155,7 +180,7 @@ def test_error_of_a_company_reaches_the_server_without_its_data(
     registration: Message, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(Withheld) as told, caplog.at_level("ERROR", "flwr"):
-        app(registration, context({words.DATA_PATH: str(tmp_path / "ash.csv")}))
+        app(registration, context({wire.DATA_PATH: str(tmp_path / "ash.csv")}))
     text = str(told.value)
     assert "were refused (`fl-sv data check` there says why)" in text
     for secret in (SECRET, str(tmp_path), "ash.csv", "income", "line"):
@@ -163,7 +188,9 @@ def test_error_of_a_company_reaches_the_server_without_its_data(
     assert SECRET in caplog.text and "ash.csv" in caplog.text  # the company's own log has it all
 
 
-def test_error_of_a_simulated_company_keeps_its_words(registration: Message, tmp_path: Path) -> None:
-    simulated = context({words.PARTITION: 0, words.DATA_PATH: str(tmp_path / "ash.csv")})
+def test_error_of_a_simulated_company_keeps_its_words(
+    registration: Message, tmp_path: Path
+) -> None:
+    simulated = context({wire.PARTITION: 0, wire.DATA_PATH: str(tmp_path / "ash.csv")})
     with pytest.raises(Exception, match=SECRET):
         app(registration, simulated)

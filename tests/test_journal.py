@@ -1,4 +1,6 @@
-"""The journal: what is in it was finished, exactly as it was, and what was not finished is not in it."""
+"""The journal: what is in it was finished, exactly as it was, and what was not finished is not in
+it.
+"""
 
 import os
 import signal
@@ -14,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_sv.errors import InputError, RunError
-from fl_sv.journal import Journal, TeacherRound, Wave
-from fl_sv.utilities import Score
+from fl_sv.game.utilities import Score
+from fl_sv.runs.journal import Journal, TeacherRound, Wave
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -75,10 +77,14 @@ def test_failed_entry_leaves_the_journal_usable(journal: Journal) -> None:
     assert len(journal.scores()) == 2
 
 
-def test_teacher_keeps_every_loss_and_the_parameters_of_the_last_round_only(journal: Journal, path: Path) -> None:
+def test_teacher_keeps_every_loss_and_the_parameters_of_the_last_round_only(
+    journal: Journal, path: Path
+) -> None:
     params = np.array([1.0, np.nextafter(1, 2)])
     for number in range(3):
-        journal.add_teacher_round("teacher/0", TeacherRound(number, params + number, b"state", 1 / (number + 1), None))
+        journal.add_teacher_round(
+            "teacher/0", TeacherRound(number, params + number, b"state", 1 / (number + 1), None)
+        )
     journal.add_teacher_round("fedavg/0", TeacherRound(0, params, b"", 9.0, 0.5))
     journal = reopened(journal, path)
     rounds = journal.teacher_rounds("teacher/0")
@@ -107,7 +113,10 @@ def test_company_whose_data_changed_between_two_sessions_is_named(journal: Journ
     assert journal.holders() == companies
     with pytest.raises(
         InputError,
-        match="The data of Beech changed since the run, or the one that it extends, began: 20 examples then, 21 now",
+        match=(
+            "The data of Beech changed since the run, or the one that it extends, began: 20"
+            " examples then, 21 now"
+        ),
     ):
         journal.register({**companies, "Beech": (21, "b")})
     with pytest.raises(InputError, match=r"The data of Ash changed .* or other rows"):
@@ -117,7 +126,9 @@ def test_company_whose_data_changed_between_two_sessions_is_named(journal: Journ
 def test_costs_of_a_stage_add_up_over_sessions(journal: Journal) -> None:
     for seconds in (1.5, 2.0):
         journal.add_cost("sweep", seconds=seconds, company_seconds=1.0, n_bytes=2**40, flops=1e15)
-    assert journal.costs() == {"sweep": {"seconds": 3.5, "company_seconds": 2.0, "bytes": 2**41, "flops": 2e15}}
+    assert journal.costs() == {
+        "sweep": {"seconds": 3.5, "company_seconds": 2.0, "bytes": 2**41, "flops": 2e15}
+    }
 
 
 def test_file_that_is_no_journal_is_refused_with_a_sentence(path: Path) -> None:
@@ -130,8 +141,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from fl_sv.journal import Journal, Wave
-from fl_sv.utilities import Score
+from fl_sv.runs.journal import Journal, Wave
+from fl_sv.game.utilities import Score
 journal = Journal(Path(sys.argv[1]))
 for wave in range(100_000):
     scores = [Score(100 * wave + i, "small", 0, 0.1 * i, None) for i in range(100)]

@@ -1,10 +1,9 @@
 """The law predicts what the large model was measured to do, and says how sure it is.
 
-law_digits.npz: mean losses over three seeds of 45 games trained by brute force (digits, n = 6, FedAvg, widths
-8, 16, 32, 64 and 256, all 64 coalitions; Dirichlet 0.3, 0.5 and 1.0, by size with wrong labels at one company, and a
-pair of twins). The priors of the law and the thresholds of the alarms were chosen on these and on games of
-benchmarks.truth.
-"""
+law_digits.npz: mean losses over three seeds of 45 games trained by brute force (digits, n = 6,
+FedAvg, widths 8, 16, 32, 64 and 256, all 64 coalitions; Dirichlet 0.3, 0.5 and 1.0, by size with
+wrong labels at one company, and a pair of twins). The priors of the law and the thresholds of the
+alarms were chosen on these and on games of benchmarks.truth."""
 
 import json
 import subprocess
@@ -33,7 +32,9 @@ DESIGNS = {
 }
 
 
-def fitted(game: int, design: str, ladder: slice = slice(1, 4), **options: object) -> tuple[Law, np.ndarray]:
+def fitted(
+    game: int, design: str, ladder: slice = slice(1, 4), **options: object
+) -> tuple[Law, np.ndarray]:
     """The law of one brute-forced game, and the large model's true losses."""
     loss_CM = DATA["loss"][game].astype(np.float64)
     sizes = np.append(DATA["sizes"][:-1][ladder], DATA["sizes"][-1])
@@ -50,7 +51,9 @@ def smooth_game(n_companies: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """small_CM of three sizes and large_C of a game with diminishing returns."""
     members_CN = (np.arange(1 << n_companies)[:, None] >> np.arange(n_companies)) & 1
     data_C = members_CN @ np.arange(1.0, n_companies + 1)
-    return np.stack([2 * np.exp(-rate * data_C) for rate in (0.1, 0.15, 0.2)], axis=1), 2 * np.exp(-0.25 * data_C)
+    return np.stack([2 * np.exp(-rate * data_C) for rate in (0.1, 0.15, 0.2)], axis=1), 2 * np.exp(
+        -0.25 * data_C
+    )
 
 
 def ends(loss_C: np.ndarray) -> dict[int, float]:
@@ -70,7 +73,9 @@ def test_values_of_the_large_model_are_predicted_within_the_targets(group: str) 
             law, true_C = fitted(game, design)
             true_N = shapley(-true_C)
             errors.append(relative_error(law.shapley().values, true_N))
-            small_errors.append(relative_error(shapley(-DATA["loss"][game, :, 3].astype(float)), true_N))
+            small_errors.append(
+                relative_error(shapley(-DATA["loss"][game, :, 3].astype(float)), true_N)
+            )
         assert np.mean(errors) <= target, f"{group} {design}: {np.mean(errors):.3f}"
         assert np.mean(errors) < 0.8 * np.mean(small_errors)
 
@@ -92,7 +97,12 @@ def test_intervals_cover_brute_force_about_as_often_as_they_say() -> None:
 
 def test_more_large_runs_narrow_the_intervals() -> None:
     widths = [
-        np.mean([np.ptp(np.stack([(e := fitted(g, design)[0].shapley()).low, e.high]), axis=0) for g in range(12)])
+        np.mean(
+            [
+                np.ptp(np.stack([(e := fitted(g, design)[0].shapley()).low, e.high]), axis=0)
+                for g in range(12)
+            ]
+        )
         for design in DESIGNS
     ]
     assert widths[0] > widths[1] > widths[2]
@@ -127,12 +137,16 @@ def test_the_covariance_of_the_values_is_symmetric_positive_and_keeps_the_sum() 
 
 def test_the_covariance_of_values_by_counting_equals_the_one_through_all_coalitions() -> None:
     for n_companies in (2, 3, 5):
-        members_CN = ((np.arange(1 << n_companies)[:, None] >> np.arange(n_companies)) & 1).astype(bool)
+        members_CN = ((np.arange(1 << n_companies)[:, None] >> np.arange(n_companies)) & 1).astype(
+            bool
+        )
         kernel_CC = covariance(members_CN, members_CN)
         assert np.linalg.eigvalsh(kernel_CC).min() > -1e-12
         assert np.allclose(np.diag(kernel_CC), variance(members_CN))
         weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(1 << n_companies)], axis=1)
-        assert np.allclose(weight_NC @ kernel_CC @ weight_NC.T, value_covariance(n_companies), atol=1e-12)
+        assert np.allclose(
+            weight_NC @ kernel_CC @ weight_NC.T, value_covariance(n_companies), atol=1e-12
+        )
 
 
 def test_equal_input_gives_equal_bytes() -> None:
@@ -221,12 +235,19 @@ def test_no_table_breaks_the_fit() -> None:
     generator = np.random.default_rng(0)
     for trial in range(200):
         n_companies, n_sizes = int(generator.integers(1, 6)), int(generator.integers(1, 5))
-        small_CM = generator.normal(size=(1 << n_companies, n_sizes)) * 10.0 ** generator.integers(-60, 60)
+        small_CM = generator.normal(size=(1 << n_companies, n_sizes)) * 10.0 ** generator.integers(
+            -60, 60
+        )
         large_C = np.exp(generator.normal(size=1 << n_companies) * 5)
         if trial % 4 == 0:
             small_CM[-1] = small_CM[0] * (1 + 1e-8)
         runs = {0, len(large_C) - 1, *generator.permutation(len(large_C))[: trial % 20].tolist()}
-        law = fit_law(small_CM, {c: float(large_C[c]) for c in runs}, sizes=np.arange(1, n_sizes + 2), seed_std=0.1)
+        law = fit_law(
+            small_CM,
+            {c: float(large_C[c]) for c in runs},
+            sizes=np.arange(1, n_sizes + 2),
+            seed_std=0.1,
+        )
         low_C, high_C = law.interval()
         assert np.isfinite(low_C).all() and np.isfinite(high_C).all()
         assert (low_C <= law.predict()).all() and (law.predict() <= high_C).all()
@@ -250,21 +271,29 @@ def noisy_seeds(small_CM: np.ndarray, std: float, seeds: int = 4) -> np.ndarray:
 
 
 def test_the_ladder_goes_on_as_far_as_seeds_agree_on_its_last_step() -> None:
-    """The last step is noise, the large model the largest small one: what is carried on is off by several steps."""
+    """The last step is noise, the large model the largest small one: what is carried on is off by
+    several steps.
+    """
     small_CM, _ = smooth_game()
     small_CM = small_CM[:, [2, 2, 2]]
     small_RCM = noisy_seeds(small_CM, 0.05)
     mean_CM, large = small_RCM.mean(axis=0), ends(small_CM[:, 0])
     blind = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16])
     told = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16], by_seed=small_RCM[:, :, 1:])
-    assert told.parameters["slope"] == pytest.approx(told.parameters["steadiness"] * blind.parameters["slope"])
+    assert told.parameters["slope"] == pytest.approx(
+        told.parameters["steadiness"] * blind.parameters["slope"]
+    )
     progress_RCM = (small_RCM[:, :1] - small_RCM) / (small_RCM[:, :1] - small_RCM[:, -1:])
     step_RC = progress_RCM[:, :, 2] - progress_RCM[:, :, 1]
     noise = sum(np.var(step_RC[:, c], ddof=1) / 4 for c in range(16))
-    assert told.parameters["steadiness"] == pytest.approx(max(0, 1 - noise / (step_RC.mean(axis=0) ** 2).sum()))
+    assert told.parameters["steadiness"] == pytest.approx(
+        max(0, 1 - noise / (step_RC.mean(axis=0) ** 2).sum())
+    )
     assert told.parameters["steadiness"] < 0.5
     true_N = shapley(-small_CM[:, 0])
-    assert relative_error(told.shapley().values, true_N) < 0.7 * relative_error(blind.shapley().values, true_N)
+    assert relative_error(told.shapley().values, true_N) < 0.7 * relative_error(
+        blind.shapley().values, true_N
+    )
 
 
 def test_seeds_that_agree_change_nothing() -> None:
@@ -288,7 +317,9 @@ def test_the_spread_of_the_seeds_is_taken_from_them() -> None:
     small_RCM = noisy_seeds(small_CM, 0.01)
     std_M = np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
     told = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
-    assert told.diagnostics["D5 range_over_seed_std"] == pytest.approx((small_CM[0, 2] - small_CM[-1, 2]) / std_M[2])
+    assert told.diagnostics["D5 range_over_seed_std"] == pytest.approx(
+        (small_CM[0, 2] - small_CM[-1, 2]) / std_M[2]
+    )
 
 
 def test_a_ladder_that_turns_back_is_not_gone_on_with() -> None:
@@ -313,7 +344,9 @@ def test_a_ladder_is_left_out_only_where_it_turns_back_clearly(back: float, name
 @pytest.mark.parametrize("family", ["affine", "power", "ladder", "ladder+power"])
 def test_a_law_is_had_by_name_and_stays_whatever_the_large_runs_say(family: str) -> None:
     small_CM, large_C = smooth_game()
-    law = fit_law(small_CM[:, [0, 2, 1]], dict(enumerate(large_C.tolist())), sizes=[1, 2, 4, 8], family=family)
+    law = fit_law(
+        small_CM[:, [0, 2, 1]], dict(enumerate(large_C.tolist())), sizes=[1, 2, 4, 8], family=family
+    )
     assert law.name == family
     assert law.increasing == (family in ("affine", "power"))
 
@@ -321,7 +354,14 @@ def test_a_law_is_had_by_name_and_stays_whatever_the_large_runs_say(family: str)
 def quadratic(game: Game) -> Family:
     small_C = game.progress_CM[:, -1]
     flat = np.zeros(1)
-    return Family("quadratic", ("bend",), flat, flat + 0.3, True, lambda p: small_C + p[0] * small_C * (1 - small_C))
+    return Family(
+        "quadratic",
+        ("bend",),
+        flat,
+        flat + 0.3,
+        True,
+        lambda p: small_C + p[0] * small_C * (1 - small_C),
+    )
 
 
 def test_a_law_of_ones_own_is_fitted_to_the_large_runs() -> None:
@@ -329,7 +369,10 @@ def test_a_law_of_ones_own_is_fitted_to_the_large_runs() -> None:
     progress_C = (small_C[0] - small_C) / (small_C[0] - small_C[-1])
     large_C = 2.0 - 1.5 * (progress_C + 0.4 * progress_C * (1 - progress_C))
     large = {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)}
-    law, affine = fit_law(small_C, large, family=quadratic), fit_law(small_C, large, family="affine")
+    law, affine = (
+        fit_law(small_C, large, family=quadratic),
+        fit_law(small_C, large, family="affine"),
+    )
     assert law.name == "quadratic" and law.increasing
     assert law.parameters["bend"] > 0.1
     assert np.abs(law.predict() - large_C).max() < 0.8 * np.abs(affine.predict() - large_C).max()
@@ -384,7 +427,12 @@ def test_a_law_of_ones_own_needs_neither_parameters_nor_arrays() -> None:
         line = (2 * progress_CM[:, -1] - progress_CM[:, -2]).tolist()
         return Family("straight on", (), [], [], False, lambda theta_P: line)
 
-    law = fit_law(small_CM, {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)}, sizes=[1, 2, 4, 8], family=straight_on)
+    law = fit_law(
+        small_CM,
+        {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)},
+        sizes=[1, 2, 4, 8],
+        family=straight_on,
+    )
     assert law.name == "straight on" and not law.increasing
     assert np.isfinite(law.value_covariance()).all()
 
@@ -392,7 +440,12 @@ def test_a_law_of_ones_own_needs_neither_parameters_nor_arrays() -> None:
 def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
     small_CM, large_C = smooth_game()
     well, badly = (
-        fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], family=bent(prior_P=[bend], prior_std_P=[0.01]))
+        fit_law(
+            small_CM,
+            ends(large_C),
+            sizes=[1, 2, 4, 8],
+            family=bent(prior_P=[bend], prior_std_P=[0.01]),
+        )
         for bend in (0.2, 0.9)
     )
     assert badly.parameters["deviation_std"] > 2 * well.parameters["deviation_std"]
@@ -418,7 +471,10 @@ def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
         ({"small": {1: 2.0, 3: 1.0}}, "empty coalition 0"),
         ({"small": {}}, "both ends"),
         ({"small": {0: 2.0, 3: [1.0, 2.0]}}, "one loss for each of M sizes"),
-        ({"small": {0: 2.0, 3: 1.0}, "large": {0: 2.0, 1: 1.0, 3: 0.5}}, "no small loss is given for the coalition 1"),
+        (
+            {"small": {0: 2.0, 3: 1.0}, "large": {0: 2.0, 1: 1.0, 3: 0.5}},
+            "no small loss is given for the coalition 1",
+        ),
         ({"sizes": [2, 1]}, "ascending"),
         ({"sizes": [1, 2, 3]}, r"sizes has the shape \(3,\)"),
         ({"sizes": [1, float("inf")]}, "sizes must be finite"),

@@ -24,7 +24,9 @@ def test_twins_fire_no_alarm() -> None:
 
 
 def test_a_company_that_the_small_models_over_value_is_found() -> None:
-    """Every small model credits one company with half of the whole gain, the more the fewer others are with it."""
+    """Every small model credits one company with half of the whole gain, the more the fewer others
+    are with it.
+    """
     size_C = np.array([c.bit_count() for c in range(64)])
     found = dict.fromkeys(DESIGNS, 0)
     for game in range(len(NAMES)):
@@ -48,7 +50,12 @@ def test_a_company_that_the_small_models_over_value_is_found() -> None:
 
 def test_alarms_are_sentences_with_code_and_figure() -> None:
     small_CM, large_C = smooth_game()
-    large = ends(large_C) | {1: 2.4, 2: float(large_C[2]), 4: float(large_C[4]), 8: float(large_C[8])}
+    large = ends(large_C) | {
+        1: 2.4,
+        2: float(large_C[2]),
+        4: float(large_C[4]),
+        8: float(large_C[8]),
+    }
     law = fit_law(small_CM, large, sizes=[1, 2, 4, 8])
     assert not law.holds
     for alarm in law.alarms:
@@ -62,7 +69,11 @@ def test_a_diagnostic_without_its_data_is_untested_not_held() -> None:
     assert law.holds and law.tested == ()
     assert law.untested == ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9")
     full = fit_law(
-        small_CM, dict(enumerate(large_C.tolist())), sizes=[1, 2, 4, 8], seed_std=0.01, examples=[1, 2, 3, 4]
+        small_CM,
+        dict(enumerate(large_C.tolist())),
+        sizes=[1, 2, 4, 8],
+        seed_std=0.01,
+        examples=[1, 2, 3, 4],
     )
     assert full.tested == ("D1", "D2", "D3", "D4", "D5", "D9")
     assert full.untested == ("D6", "D7", "D8")
@@ -92,7 +103,9 @@ def test_a_ladder_that_leads_far_below_the_loss_of_all_is_an_alarm() -> None:
     small_CM, large_C = smooth_game()
     small_CM[3] = small_CM[15] * [0.9, 0.7, 0.5]
     law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8])
-    assert [alarm[:3] for alarm in law.alarms] == ["D3:"] and "coalition 3 = {0, 1}" in law.alarms[0]
+    assert [alarm[:3] for alarm in law.alarms] == ["D3:"] and "coalition 3 = {0, 1}" in law.alarms[
+        0
+    ]
 
 
 def test_small_and_large_models_going_opposite_ways_is_an_alarm() -> None:
@@ -104,5 +117,7 @@ def test_small_and_large_models_going_opposite_ways_is_an_alarm() -> None:
 def test_a_large_game_that_ranks_the_companies_the_other_way_round_is_an_alarm() -> None:
     small_CM, large_C = smooth_game()
     reversed_C = large_C[[int(f"{c:04b}"[::-1], 2) for c in range(16)]]
-    law = fit_law(small_CM, {c: float(reversed_C[c]) for c in (0, 1, 2, 4, 8, 15)}, sizes=[1, 2, 4, 8])
+    law = fit_law(
+        small_CM, {c: float(reversed_C[c]) for c in (0, 1, 2, 4, 8, 15)}, sizes=[1, 2, 4, 8]
+    )
     assert {alarm[:2] for alarm in law.alarms} & {"D1", "D2"}

@@ -1,4 +1,6 @@
-"""The ledger: a chain of signed lines in which no character can be changed, moved or left out unnoticed."""
+"""The ledger: a chain of signed lines in which no character can be changed, moved or left out
+unnoticed.
+"""
 
 import json
 import random
@@ -10,9 +12,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fl_sv.errors import InputError, VerificationError
-from fl_sv.keys import HOME_VARIABLE, fingerprint, owner_key, raw, read_public_key
-from fl_sv.ledger import CLOSE, OPEN, append_section, newest, read_ledger, read_records, signers
-from fl_sv.rundir import LEDGER, RunDirectory
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.files import LEDGER
+from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw, read_public_key
+from fl_sv.runs.ledger import (
+    CLOSE,
+    OPEN,
+    append_section,
+    newest,
+    read_ledger,
+    read_records,
+    signers,
+)
 
 KEY = Ed25519PrivateKey.generate()
 
@@ -23,7 +34,14 @@ def lines(tmp_path: Path) -> list[str]:
     directory = RunDirectory(tmp_path)
     directory.write_text("table.csv", "1\n")
     for _ in range(2):
-        append_section(directory, KEY, "test", {"python": "3"}, [("a", {"x": 0.1}), ("b", {"y": [12]})], ["table.csv"])
+        append_section(
+            directory,
+            KEY,
+            "test",
+            {"python": "3"},
+            [("a", {"x": 0.1}), ("b", {"y": [12]})],
+            ["table.csv"],
+        )
     return directory.read_text(LEDGER).splitlines(keepends=True)
 
 
@@ -67,7 +85,9 @@ def test_any_changed_character_is_found_in_its_line(lines: list[str], number: in
         lambda line: line.replace('"number"', '"number": 99, "number"'),
         lambda line: line.replace('"section": ', '"section": 0.0e0'),
         lambda line: line.replace('"body": {', '"body": {"z": NaN, '),
-        lambda line: line.replace('"body": {', '"body": {"z": ' + "[" * 100_000 + "]" * 100_000 + ", "),
+        lambda line: line.replace(
+            '"body": {', '"body": {"z": ' + "[" * 100_000 + "]" * 100_000 + ", "
+        ),
         lambda line: "[]\n",
         lambda line: "{}\n",
         lambda line: "\n",
@@ -79,13 +99,19 @@ def test_line_that_says_the_same_in_other_characters_is_no_line_of_a_ledger(
     lines: list[str], number: int, rewrite: Callable[[str], str]
 ) -> None:
     lines[number - 1] = rewrite(lines[number - 1])
-    with pytest.raises(VerificationError, match=rf"ledger\.jsonl, line {number}: it is not written"):
+    with pytest.raises(
+        VerificationError, match=rf"ledger\.jsonl, line {number}: it is not written"
+    ):
         read_records("".join(lines))
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3, 5, 6, 7])
-def test_cutting_off_the_last_lines_leaves_a_ledger_without_a_close(lines: list[str], kept: int) -> None:
-    with pytest.raises(VerificationError, match=f"ends after line {kept} without a close; lines were cut off"):
+def test_cutting_off_the_last_lines_leaves_a_ledger_without_a_close(
+    lines: list[str], kept: int
+) -> None:
+    with pytest.raises(
+        VerificationError, match=f"ends after line {kept} without a close; lines were cut off"
+    ):
         read_records("".join(lines[:kept]))
 
 
@@ -97,7 +123,9 @@ def test_cutting_off_part_of_the_last_line_is_found(lines: list[str]) -> None:
 
 @pytest.mark.parametrize("number", range(1, 8))
 def test_line_that_is_left_out_is_missed_by_the_next(lines: list[str], number: int) -> None:
-    with pytest.raises(VerificationError, match=rf"line {number}: (it does not follow|the signature)"):
+    with pytest.raises(
+        VerificationError, match=rf"line {number}: (it does not follow|the signature)"
+    ):
         read_records("".join([*lines[: number - 1], *lines[number:]]))
 
 
@@ -128,7 +156,7 @@ def test_nothing_is_appended_to_a_ledger_that_was_changed(run: RunDirectory) -> 
     assert run.read_text(LEDGER) == text
 
 
-# --- the owner's key ----------------------------------------------------------------------------------------------
+# --- the owner's key ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -139,9 +167,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_key_is_made_on_first_use_and_kept(home: Path) -> None:
     key = owner_key()
-    assert raw(owner_key().public_key()) == raw(key.public_key()) == raw(read_public_key(home / "owner.pub"))
+    assert (
+        raw(owner_key().public_key())
+        == raw(key.public_key())
+        == raw(read_public_key(home / "owner.pub"))
+    )
     assert (home / "owner.pem").stat().st_mode & 0o077 == 0
-    assert isinstance(load_pem_private_key((home / "owner.pem").read_bytes(), None), Ed25519PrivateKey)
+    assert isinstance(
+        load_pem_private_key((home / "owner.pem").read_bytes(), None), Ed25519PrivateKey
+    )
 
 
 def test_key_never_enters_the_run(run: RunDirectory, owner_home: Path) -> None:

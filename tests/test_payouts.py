@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fl_sv.config.schema import FixedPot, PerformancePot
+from fl_sv.config.valuation import FixedPot, PerformancePot
 from fl_sv.errors import InputError
-from fl_sv.payouts import allocate, money, payouts_csv, pot_cents, read_payouts
+from fl_sv.payment.payouts import allocate, money, payouts_csv, pot_cents, read_payouts
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 values = st.lists(finite, min_size=1, max_size=12)
@@ -22,7 +22,9 @@ pots = st.integers(0, 10**15)
 
 
 @given(with_a_positive, pots)
-def test_clipped_amounts_sum_exactly_to_the_pot_and_none_is_negative(them: list[float], pot: int) -> None:
+def test_clipped_amounts_sum_exactly_to_the_pot_and_none_is_negative(
+    them: list[float], pot: int
+) -> None:
     amounts = allocate(them, pot).tolist()
     assert sum(amounts) == pot
     assert min(amounts) >= 0
@@ -45,11 +47,17 @@ def test_amount_is_within_a_cent_of_the_exact_share(them: list[float], pot: int)
 
 @given(with_a_positive, pots)
 def test_company_of_no_positive_value_is_paid_nothing(them: list[float], pot: int) -> None:
-    assert all(amount == 0 for amount, value in zip(allocate(them, pot).tolist(), them, strict=True) if value <= 0)
+    assert all(
+        amount == 0
+        for amount, value in zip(allocate(them, pot).tolist(), them, strict=True)
+        if value <= 0
+    )
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=12), st.integers(0, 10**9))
-def test_charged_amounts_sum_exactly_to_the_pot_and_have_the_sign_of_the_value(them: list[float], pot: int) -> None:
+def test_charged_amounts_sum_exactly_to_the_pot_and_have_the_sign_of_the_value(
+    them: list[float], pot: int
+) -> None:
     assume(sum(them) > 0.01)
     amounts = allocate(them, pot, "charge", max_charge=10**15).tolist()
     assert sum(amounts) == pot
@@ -57,13 +65,17 @@ def test_charged_amounts_sum_exactly_to_the_pot_and_have_the_sign_of_the_value(t
     assert all(amount >= 0 for amount, value in zip(amounts, them, strict=True) if value > 0)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12).filter(lambda them: max(them) > 0), pots)
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=12).filter(lambda them: max(them) > 0), pots
+)
 def test_without_negative_values_both_rules_pay_the_same(them: list[float], pot: int) -> None:
     assert allocate(them, pot).tolist() == allocate(them, pot, "charge").tolist()
 
 
 @given(with_a_positive, pots, st.randoms(use_true_random=False))
-def test_nobody_is_paid_by_the_order_of_the_config(them: list[float], pot: int, random: Any) -> None:
+def test_nobody_is_paid_by_the_order_of_the_config(
+    them: list[float], pot: int, random: Any
+) -> None:
     names = [f"company {i}" for i in range(len(them))]
     order = random.sample(range(len(them)), len(them))
     paid = dict(zip(names, allocate(them, pot, names=names).tolist(), strict=True))
@@ -91,14 +103,22 @@ def test_charge_makes_a_company_of_negative_value_pay_the_others() -> None:
 
 def test_charge_beyond_the_limit_is_refused_with_the_name_and_both_amounts() -> None:
     assert allocate([3, -1], 1000, "charge", max_charge=500).tolist() == [1500, -500]
-    with pytest.raises(InputError, match="Birch would be charged 500 cents, more than max_charge = 499"):
+    with pytest.raises(
+        InputError, match="Birch would be charged 500 cents, more than max_charge = 499"
+    ):
         allocate([3, -1], 1000, "charge", max_charge=499, names=["Ash", "Birch"])
-    with pytest.raises(InputError, match="company 1 would be charged 1500 cents, more than max_charge = 1000"):
+    with pytest.raises(
+        InputError, match="company 1 would be charged 1500 cents, more than max_charge = 1000"
+    ):
         allocate([5, -3], 1000, "charge")  # the limit is the pot unless it is given
 
 
 def test_rounding_charges_nobody_more_than_the_limit() -> None:
-    assert allocate([21, -3, -1], 100, "charge", max_charge=18).tolist() == [124, -18, -6]  # 123.5, -17.6, -5.9
+    assert allocate([21, -3, -1], 100, "charge", max_charge=18).tolist() == [
+        124,
+        -18,
+        -6,
+    ]  # 123.5, -17.6, -5.9
 
 
 @pytest.mark.parametrize("negative", ["clip", "charge"])
@@ -138,7 +158,10 @@ def test_nothing_to_split_is_a_value_error_and_never_an_equal_split(
         (lambda: allocate([1], 1.0), "the pot is 1.0"),
         (lambda: allocate([1], True), "the pot is True"),
         (lambda: allocate([1], "5"), "the pot is '5'"),
-        (lambda: allocate([1], 1, "forgive"), "negative is 'forgive'; allowed are 'clip' and 'charge'"),
+        (
+            lambda: allocate([1], 1, "forgive"),
+            "negative is 'forgive'; allowed are 'clip' and 'charge'",
+        ),
         (lambda: allocate([1], 1, max_charge=-1), "max_charge is -1"),
         (lambda: allocate([1, 2], 1, names=["Ash"]), "1 names are given for 2 values"),
     ],
@@ -163,7 +186,11 @@ def test_performance_pot_is_the_rounded_product_and_nothing_below_the_floor(
 
 
 def test_fixed_pot_does_not_depend_on_the_model() -> None:
-    assert pot_cents(FixedPot(kind="fixed", cents=7), -9.0) == pot_cents(FixedPot(kind="fixed", cents=7), 0.0) == 7
+    assert (
+        pot_cents(FixedPot(kind="fixed", cents=7), -9.0)
+        == pot_cents(FixedPot(kind="fixed", cents=7), 0.0)
+        == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,8 +208,15 @@ def test_money_is_written_as_people_read_it(cents: int, decimals: int, text: str
     assert money(cents, "EUR", decimals) == text
 
 
-@given(st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", fullmatch=True), st.integers(-(10**15), 10**15)))
-def test_payout_table_reads_back_exactly(tmp_path_factory: pytest.TempPathFactory, amounts: dict[str, int]) -> None:
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", fullmatch=True),
+        st.integers(-(10**15), 10**15),
+    )
+)
+def test_payout_table_reads_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, amounts: dict[str, int]
+) -> None:
     path = tmp_path_factory.mktemp("payouts") / "payouts.csv"
     path.write_text(payouts_csv(amounts), encoding="utf-8")
     assert list(read_payouts(path).items()) == list(amounts.items())
@@ -191,13 +225,18 @@ def test_payout_table_reads_back_exactly(tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("company,cents\nAsh,1\n", "the columns are 'company,cents'; expected company,amount_cents"),
+        (
+            "company,cents\nAsh,1\n",
+            "the columns are 'company,cents'; expected company,amount_cents",
+        ),
         ("company,amount_cents\nAsh,1\nBeech,1.5\n", "line 3: .*no payout in whole cents"),
         ("company,amount_cents\nAsh\n", "line 2: the row has more or fewer cells"),
         ("", "the columns are ''"),
     ],
 )
-def test_damaged_payout_table_is_refused_with_the_line(tmp_path: Path, text: str, message: str) -> None:
+def test_damaged_payout_table_is_refused_with_the_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "payouts.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_payouts(tmp_path / "payouts.csv")

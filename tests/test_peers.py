@@ -1,4 +1,6 @@
-"""The benchmark of peers by its own half: games, judge, worker and environments, with toy peers and no network."""
+"""The benchmark of peers by its own half: games, judge, worker and environments, with toy peers and
+no network.
+"""
 
 import json
 import math
@@ -71,13 +73,17 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Peer:
 
 
 @pytest.fixture(scope="module")
-def found(toy: Peer) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[tuple[str, str], dict[str, Any]]]:
+def found(
+    toy: Peer,
+) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[tuple[str, str], dict[str, Any]]]:
     """Rows by (method, game), and outcomes by (method, mistake)."""
     rows, mistakes = compared(toy, games.with_a_formula(), patience=30.0)
-    return {(row["peer"], row["game"]): row for row in rows}, {(row["peer"], row["mistake"]): row for row in mistakes}
+    return {(row["peer"], row["game"]): row for row in rows}, {
+        (row["peer"], row["mistake"]): row for row in mistakes
+    }
 
 
-# --- games -----------------------------------------------------------------------------------------------------
+# --- games ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("game", games.with_a_formula(), ids=lambda game: game.name)
@@ -92,17 +98,24 @@ def test_games_are_what_their_formula_says() -> None:
     assert additive.shapley_N == pytest.approx(games.ADDS)
     assert harmful.shapley_N == pytest.approx(diminishing.shapley_N + games.HARM)
     assert untrained.shapley_N == pytest.approx(diminishing.shapley_N)
-    assert [game.utility_C[0] for game in (additive, diminishing, harmful, untrained)] == [0, 0, 0, -2.3]
+    assert [game.utility_C[0] for game in (additive, diminishing, harmful, untrained)] == [
+        0,
+        0,
+        0,
+        -2.3,
+    ]
 
 
-# --- a peer's answers ------------------------------------------------------------------------------------------
+# --- a peer's answers -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["additive", "diminishing", "harmful", "untrained"])
 def test_a_right_peer_passes_every_check(found: Any, name: str) -> None:
     row = found[0]["by_orders", name]
     assert row["error"] < 1e-12
-    assert [row[check] for check in ("sums_up", "null_player", "symmetric", "repeatable")] == [True] * 4
+    assert [row[check] for check in ("sums_up", "null_player", "symmetric", "repeatable")] == [
+        True
+    ] * 4
     assert (row["version"], row["evaluations"], row["note"]) == ("1.2.3", 32, "")
     assert row["seconds"] > 0
 
@@ -128,7 +141,15 @@ def test_evaluations_are_those_of_one_call(found: Any) -> None:
 def test_an_error_is_never_a_number(found: Any) -> None:
     row = found[0]["broken", "additive"]
     assert row["note"] == "KeyError: 0"
-    numbers = ("error", "error_of_ours", "seconds", "sums_up", "null_player", "symmetric", "repeatable")
+    numbers = (
+        "error",
+        "error_of_ours",
+        "seconds",
+        "sums_up",
+        "null_player",
+        "symmetric",
+        "repeatable",
+    )
     assert [row[name] for name in numbers] == [None] * 7
 
 
@@ -147,7 +168,11 @@ def test_values_that_are_not_finite_have_no_error() -> None:
 
 def test_leave_one_outs_are_held_against_leave_one_outs() -> None:
     game = games.with_a_formula()[1]
-    row = judged(game, {"calls": [game.leave_one_out_N.tolist()] * 2, "seconds": 1.0, "asked": [0]}, "leave_one_out")
+    row = judged(
+        game,
+        {"calls": [game.leave_one_out_N.tolist()] * 2, "seconds": 1.0, "asked": [0]},
+        "leave_one_out",
+    )
     assert (row["error"], row["sums_up"]) == (0.0, None)
 
 
@@ -160,7 +185,7 @@ def test_ours_with_fewer_coalitions_is_further_off() -> None:
     assert ours_with_as_many(game, 32) is None
 
 
-# --- mistakes --------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 def test_mistakes_are_told_apart(found: Any) -> None:
@@ -188,7 +213,7 @@ def test_ours_is_exact_and_refuses_every_mistake() -> None:
     assert {row["outcome"] for row in mistakes} == {"error"}
 
 
-# --- the federated run -----------------------------------------------------------------------------------------
+# --- the federated run ----------------------------------------------------------------------------
 
 
 def test_our_run_is_plain_logistic_regression_by_fedavg() -> None:
@@ -201,24 +226,32 @@ def test_our_run_is_plain_logistic_regression_by_fedavg() -> None:
         local = [weight_F.copy() for _ in shares]
         for _ in range(TRAINING["epochs"]):
             for share, own_F in zip(shares, local, strict=True):
-                own_F -= TRAINING["lr"] * share.x.T @ (expit(share.x @ own_F) - share.y) / len(share)
+                own_F -= (
+                    TRAINING["lr"] * share.x.T @ (expit(share.x @ own_F) - share.y) / len(share)
+                )
         weight_F = np.average(local, axis=0, weights=[len(share) for share in shares])
     logit_V = (2 * operator.validation.y - 1) * (operator.validation.x @ weight_F)
-    assert in_one_process(config).losses[-1] == pytest.approx(np.log1p(np.exp(-logit_V)).mean(), abs=1e-5)
+    assert in_one_process(config).losses[-1] == pytest.approx(
+        np.log1p(np.exp(-logit_V)).mean(), abs=1e-5
+    )
 
 
-# --- peers that are not there ----------------------------------------------------------------------------------
+# --- peers that are not there ---------------------------------------------------------------------
 
 
 def test_a_peer_for_another_python_is_reported_with_the_sentence(tmp_path: Path) -> None:
     (tmp_path / "later.txt").write_text("later==1\n", encoding="utf-8")
-    with pytest.raises(NotCompared, match=r"^needs Python 9.9 or newer, and there is none on the PATH$"):
+    with pytest.raises(
+        NotCompared, match=r"^needs Python 9.9 or newer, and there is none on the PATH$"
+    ):
         ask(Peer("later", {}, {}, python=(9, 9), adapters=tmp_path), [], 1.0)
 
 
 def test_a_peer_that_cannot_be_imported_is_reported_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text("import a_package_that_is_not_there\n", encoding="utf-8")
-    with pytest.raises(NotCompared, match=r"did not run: ModuleNotFoundError: .*a_package_that_is_not_there"):
+    with pytest.raises(
+        NotCompared, match=r"did not run: ModuleNotFoundError: .*a_package_that_is_not_there"
+    ):
         ask(Peer("gone", {}, {}, adapters=tmp_path), [], 1.0)
 
 

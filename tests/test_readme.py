@@ -1,4 +1,6 @@
-"""What the documents say is so: the example runs, the commands exist, links lead somewhere, the tree is the tree."""
+"""What the documents say is so: the example runs, the commands exist, links lead somewhere, the
+tree is the tree.
+"""
 
 import contextlib
 import io
@@ -21,11 +23,14 @@ SHOWN = [
     *PAGES,
     ROOT / "Makefile",
     ROOT / "constraints.txt",
-    *(path for folder in (".ci", ".github") for path in (ROOT / folder).rglob("*") if path.is_file()),
+    *(
+        path
+        for folder in (".ci", ".github")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    ),
 ]
-REGISTRIES = (
-    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org|registry\.npmjs\.org|index-url=?\s*http"
-)
+REGISTRIES = r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org|registry\.npmjs\.org|index-url=?\s*http"
 THIS_MACHINE = r"(?<![\w.])/(?:work|tmp|root|home|Users)\b"
 
 
@@ -35,9 +40,15 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands(text: str, program: str) -> set[str]:
-    """The commands of `program` that a document shows as code, those of a group with the group's name."""
-    code = "\n".join([*re.findall(r"^    .*$", text, re.MULTILINE), *re.findall(r"`[^`\n]+`", text)])
-    return set(re.findall(rf"(?:^\s*|`){program} ((?:(?:data|federation) )?[a-z]+)", code, re.MULTILINE))
+    """The commands of `program` that a document shows as code, those of a group with the group's
+    name.
+    """
+    code = "\n".join(
+        [*re.findall(r"^    .*$", text, re.MULTILINE), *re.findall(r"`[^`\n]+`", text)]
+    )
+    return set(
+        re.findall(rf"(?:^\s*|`){program} ((?:(?:data|federation) )?[a-z]+)", code, re.MULTILINE)
+    )
 
 
 def anchor(heading: str) -> str:
@@ -72,20 +83,33 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
     def fl_sv(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "fl_sv.cli", *map(str, words)]
         return subprocess.run(
-            command, cwd=ROOT, env=os.environ | more, capture_output=True, text=True, check=False, timeout=300
+            command,
+            cwd=ROOT,
+            env=os.environ | more,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
 
     done = fl_sv("run", tmp_path / "run.yaml", "--out", run, "--backend", "inline")
     assert done.returncode == 0, done.stderr
     assert "Ash" in (run / "payouts.csv").read_text(encoding="utf-8")
-    assert "The config asks for my_law:quadratic." in (run / "report.html").read_text(encoding="utf-8")
+    assert "The config asks for my_law:quadratic." in (run / "report.html").read_text(
+        encoding="utf-8"
+    )
     blind = fl_sv("verify", run)
-    assert blind.returncode == 2 and "law.family: my_law:quadratic cannot be imported" in blind.stderr
+    assert (
+        blind.returncode == 2 and "law.family: my_law:quadratic cannot be imported" in blind.stderr
+    )
     installed = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     found = fl_sv("verify", run, PYTHONPATH=installed)
     assert found.returncode == 0, found.stderr
     law = tmp_path / "my_law.py"
-    law.write_text(law.read_text(encoding="utf-8").replace("np.array([0.0])", "np.array([0.2])"), encoding="utf-8")
+    law.write_text(
+        law.read_text(encoding="utf-8").replace("np.array([0.0])", "np.array([0.2])"),
+        encoding="utf-8",
+    )
     other = fl_sv("report", run, PYTHONPATH=installed)
     assert other.returncode == 2 and "is not the function that the run used" in other.stderr
     law.write_text("def quadratic(game): raise ValueError(game)", encoding="utf-8")
@@ -107,12 +131,16 @@ def help_of(verb: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_commands_and_options_that_a_document_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert commands(text, "make") <= set(targets)
     for verb in sorted(commands(text, "fl-sv")):
         shown = re.findall(rf"\bfl-sv {verb} ([^\n`#]*)", text)
         options = {option for line in shown for option in re.findall(r"--[a-z]+", line)}
-        assert all(option in help_of(verb) for option in options | {"--help"}), f"fl-sv {verb}: {sorted(options)}"
+        assert all(option in help_of(verb) for option in options | {"--help"}), (
+            f"fl-sv {verb}: {sorted(options)}"
+        )
 
 
 def test_readme_shows_every_verb_and_both_make_commands() -> None:
@@ -122,7 +150,9 @@ def test_readme_shows_every_verb_and_both_make_commands() -> None:
 
 
 def test_changelog_begins_with_the_version_of_the_package() -> None:
-    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert versions[0] == project["version"]
 
@@ -154,7 +184,9 @@ def test_rooms_of_the_readme_are_the_folders() -> None:
         inside = "fl_sv/" if line.startswith("  ") else ""
         named |= {inside + folder for folder in re.findall(r"([\w]+)/(?= )", line)}
     there = {
-        path.name for path in ROOT.iterdir() if (path / "__init__.py").exists() or path.name in ("configs", "docs")
+        path.name
+        for path in ROOT.iterdir()
+        if (path / "__init__.py").exists() or path.name in ("configs", "docs")
     }
     inner = {f"fl_sv/{path.parent.name}" for path in (ROOT / "fl_sv").glob("*/__init__.py")}
     assert there | inner <= named

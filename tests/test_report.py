@@ -19,19 +19,16 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from fl_sv import rundir
-from fl_sv.anchors import NextAnchor
-from fl_sv.certainty import money_intervals
-from fl_sv.coalitions import coalition_name
 from fl_sv.config import Config, dump_config, parse_config
-from fl_sv.config.schema import FixedPot, Payouts, PerformancePot
-from fl_sv.cost import cost_json
+from fl_sv.config.valuation import FixedPot, Payouts, PerformancePot
+from fl_sv.design.large_runs import NextAnchor
 from fl_sv.errors import InputError, VerificationError
-from fl_sv.keys import owner_key
+from fl_sv.game.coalitions import coalition_name
+from fl_sv.game.utilities import Score, UtilityTable, planned_rows
 from fl_sv.law import fit_law
-from fl_sv.ledger import append_section, read_ledger
-from fl_sv.payouts import allocate, money, payouts_csv, read_payouts
-from fl_sv.publish import PAYOUTS, SEALED, payment_body, publish
+from fl_sv.payment.intervals import money_intervals
+from fl_sv.payment.payouts import allocate, money, payouts_csv, read_payouts
+from fl_sv.payment.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.report import write_report
 from fl_sv.report.figures import FIGURES
 from fl_sv.report.findings import overlapping
@@ -39,13 +36,16 @@ from fl_sv.report.html import render
 from fl_sv.report.money import pots, splits
 from fl_sv.report.page import build_page
 from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
-from fl_sv.report.tables import Tables, read_tables
+from fl_sv.report.screen import summary
+from fl_sv.report.source import Tables, read_tables
 from fl_sv.report.wording import decimal, places_for, scaled, short
-from fl_sv.rundir import RunDirectory
-from fl_sv.screen import summary
-from fl_sv.settlement import Evidence, Settlement, TeacherLoss, divide
-from fl_sv.utilities import Score, UtilityTable, planned_rows
-from fl_sv.valuation import CompanyValue, Order, Valuation
+from fl_sv.runs import files
+from fl_sv.runs.cost import cost_json
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.keys import owner_key
+from fl_sv.runs.ledger import append_section, read_ledger
+from fl_sv.runs.tables import PAYOUTS, SEALED, payment_body, publish
+from fl_sv.valuation.records import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
 from tests.test_law import ends as both_ends
 from tests.test_law import fitted, smooth_game
@@ -75,7 +75,9 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 def loss(model: str, seed: int, coalition: int) -> float:
-    """Falls with the members' quality, faster for larger models, with a little seed noise for the small ones."""
+    """Falls with the members' quality, faster for larger models, with a little seed noise for the
+    small ones.
+    """
     quality = sum(q for i, q in enumerate(QUALITY) if coalition >> i & 1)
     if coalition == 0:
         return UNTRAINED
@@ -97,7 +99,9 @@ def make_evidence(config: Config) -> Evidence:
         examples=dict(zip(COMPANIES, (400, 300, 300, 37), strict=True)),
         fingerprints=dict(zip(COMPANIES, ("a" * 64, "b" * 64, "b" * 64, "d" * 64), strict=True)),
         validation_NV=np.outer(QUALITY, np.linspace(0.5, 1.5, 40)),
-        curve=tuple(TeacherLoss(r, UNTRAINED + (end - UNTRAINED) * r / 3, 0.1 + 0.25 * r) for r in range(4)),
+        curve=tuple(
+            TeacherLoss(r, UNTRAINED + (end - UNTRAINED) * r / 3, 0.1 + 0.25 * r) for r in range(4)
+        ),
     )
 
 
@@ -106,15 +110,30 @@ def make_valuation(config: Config) -> Valuation:
     halves = (0.35, 0.06, 0.06, 0.01)
     total = float(values.sum())
     companies = tuple(
-        CompanyValue(name, float(v), float(v - half), float(v + half), float(v / total), float(v / 2))
+        CompanyValue(
+            name, float(v), float(v - half), float(v + half), float(v / total), float(v / 2)
+        )
         for name, v, half in zip(COMPANIES, values, halves, strict=True)
     )
     order = tuple(Order(first, second, 0.9) for first, second in pairwise(COMPANIES))
-    return Valuation(0.9, config.values.semivalue, -UNTRAINED, total - UNTRAINED, True, "mlp-8", 0.0, companies, order)
+    return Valuation(
+        0.9,
+        config.values.semivalue,
+        -UNTRAINED,
+        total - UNTRAINED,
+        True,
+        "mlp-8",
+        0.0,
+        companies,
+        order,
+    )
 
 
 def make_run(
-    path: Path, alarms: tuple[str, ...] = (), config_text: str = CONFIG, accepted: tuple[str, ...] = ()
+    path: Path,
+    alarms: tuple[str, ...] = (),
+    config_text: str = CONFIG,
+    accepted: tuple[str, ...] = (),
 ) -> RunDirectory:
     """A finished run made by the product's own writers; the law's verdict is given, not fitted."""
     path.mkdir()
@@ -137,12 +156,12 @@ def make_run(
     valuation = make_valuation(config)
     payment = divide(evidence, valuation, alarms, config.payouts, accepted)
     valuation = replace(valuation, payable=not payment.objections)
-    run.write_text(rundir.CONFIG, dump_config(config))
+    run.write_text(files.CONFIG, dump_config(config))
     stages = {
         stage: {"seconds": 2.0, "company_seconds": 1.5, "bytes": 3_000_000, "flops": 4e9}
         for stage in ("teacher", "sweep")
     }
-    run.write_text(rundir.COST, cost_json(stages, 5.0))
+    run.write_text(files.COST, cost_json(stages, 5.0))
     next_run = NextAnchor(14, narrower=0.1234, price=0.7, anchors=5)
     settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})
@@ -166,7 +185,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def page(run: RunDirectory) -> str:
-    return run.read_text(rundir.REPORT)
+    return run.read_text(files.REPORT)
 
 
 class Grids(HTMLParser):
@@ -218,9 +237,11 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
 
 def test_every_company_and_amount_stands_in_the_payout_table(run: RunDirectory, page: str) -> None:
     table = Grids(page).tables[0]
-    amounts = read_payouts(run.file(rundir.PAYOUTS))
+    amounts = read_payouts(run.file(files.PAYOUTS))
     assert [row[0] for row in table[1:-1]] == list(COMPANIES)
-    assert [row[5] for row in table[1:-1]] == [money(amounts[name], "", 2).strip() for name in COMPANIES]
+    assert [row[5] for row in table[1:-1]] == [
+        money(amounts[name], "", 2).strip() for name in COMPANIES
+    ]
     assert [row[1] for row in table[1:]] == ["400", "300", "300", "37", "1,037"]
 
 
@@ -236,14 +257,17 @@ def test_a_payable_run_says_so_and_claims_nothing_untested(page: str) -> None:
     assert "NOT" not in words.replace("NOTE", "")
     assert "not tested: D3: needs a ladder" in words
     assert "not tested: D4 needs four more large runs." in words
-    assert "not tested: D8 needs the same runs on synthetic data." in words and "D8 asks whether" in words
+    assert (
+        "not tested: D8 needs the same runs on synthetic data." in words
+        and "D8 asks whether" in words
+    )
     assert "law holds" not in words
 
 
 def test_an_unpayable_run_says_so_with_every_alarm(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS)
     write_report(run)
-    words = Grids(run.read_text(rundir.REPORT)).words
+    words = Grids(run.read_text(files.REPORT)).words
     assert "NOT payable" in words and "Two alarms fired" in words and "provisional" in words
     assert all(alarm in words for alarm in ALARMS)
     assert "D1 asks whether a run of the large model falls where the law" in words
@@ -253,7 +277,7 @@ def test_an_unpayable_run_says_so_with_every_alarm(tmp_path: Path) -> None:
 def test_accepted_alarms_are_named_and_the_run_is_payable(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS, accepted=("D1", "D5", "D9"))
     write_report(run)
-    words = Grids(run.read_text(rundir.REPORT)).words
+    words = Grids(run.read_text(files.REPORT)).words
     assert "may be paid, by decision: D1 and D5 fired" in words
     assert "Alarms accepted by name" in words and all(alarm in words for alarm in ALARMS)
     assert "NOT payable" not in words
@@ -264,10 +288,10 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     tables = read_tables(run)
     rules = tables.decision.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
     payment = divide(tables.evidence, tables.valuation, ALARMS, rules, ("D1", "D5"))
-    run.write_text(rundir.PAYOUTS, payouts_csv(payment.amounts))
+    run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
     append_section(run, owner_key(), "pay", {}, [(PAYOUTS, payment_body(payment))], SEALED)
     write_report(run)
-    page = run.read_text(rundir.REPORT)
+    page = run.read_text(files.REPORT)
     table = Grids(page).tables[0]
     assert cents(table[-1][5]) == 500
     assert "by decision: D1 and D5" in page and "fl-sv pay" in page
@@ -277,7 +301,9 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
 def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS, accepted=("D1",))
     write_report(run)
-    table = next(table for table in Grids(run.read_text(rundir.REPORT)).tables if table[0][0] == "Check")
+    table = next(
+        table for table in Grids(run.read_text(files.REPORT)).tables if table[0][0] == "Check"
+    )
     assert {row[0]: row[2] for row in table[1:]} == {
         "D1": "alarm, accepted by name", "D2": "no alarm", "D5": "ALARM",
         "D3": "not tested", "D4": "not tested", "D8": "not tested",
@@ -287,7 +313,9 @@ def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
 def test_every_figure_of_a_law_is_explained() -> None:
     told = fitted(0, "law_2n")[0]
     small_CM, large_C = smooth_game()
-    opposite = fit_law(small_CM, both_ends(2.0 - large_C), sizes=[1, 2, 4, 8], by_seed=[small_CM, small_CM])
+    opposite = fit_law(
+        small_CM, both_ends(2.0 - large_C), sizes=[1, 2, 4, 8], by_seed=[small_CM, small_CM]
+    )
     figures = {*told.parameters, *told.diagnostics, *opposite.parameters, *opposite.diagnostics}
     assert figures == set(FIGURES)
 
@@ -308,7 +336,9 @@ def renamed(tables: Tables, old: str, new: str) -> Tables:
 
     evidence, valuation = tables.evidence, tables.valuation
     names = tuple(new if name == old else name for name in COMPANIES)
-    companies = tuple(replace(c, name=name) for c, name in zip(valuation.companies, names, strict=True))
+    companies = tuple(
+        replace(c, name=name) for c, name in zip(valuation.companies, names, strict=True)
+    )
     return replace(
         tables,
         evidence=replace(
@@ -326,7 +356,7 @@ def test_writing_twice_gives_the_same_bytes(run: RunDirectory, page: str, tmp_pa
     copy = RunDirectory(tmp_path / "elsewhere")
     shutil.copytree(run.path, copy.path)
     write_report(copy)
-    assert copy.file(rundir.REPORT).read_bytes() == page.encode()
+    assert copy.file(files.REPORT).read_bytes() == page.encode()
 
 
 def test_remarks_name_twins_and_what_was_put_in_on_purpose(page: str) -> None:
@@ -361,18 +391,18 @@ def test_pictures_have_words_and_follow_the_style_sheet(page: str) -> None:
 
 def test_a_table_changed_after_signing_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    text = run.read_text(rundir.PAYOUTS)
-    run.write_text(rundir.PAYOUTS, text.replace("Damson,0", "Damson,1"))
+    text = run.read_text(files.PAYOUTS)
+    run.write_text(files.PAYOUTS, text.replace("Damson,0", "Damson,1"))
     with pytest.raises(VerificationError, match=r"payouts\.csv was changed after it was signed"):
         write_report(run)
-    assert not run.file(rundir.REPORT).exists()
+    assert not run.file(files.REPORT).exists()
 
 
 def test_a_law_without_its_name_is_named_as_damaged(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    law = json.loads(run.read_text(rundir.LAW))
+    law = json.loads(run.read_text(files.LAW))
     del law["name"]
-    run.write_text(rundir.LAW, json.dumps(law))
+    run.write_text(files.LAW, json.dumps(law))
     append_section(run, owner_key(), "run", {}, [], SEALED)
     with pytest.raises(InputError, match="lacks 'name'"):
         write_report(run)
@@ -381,29 +411,34 @@ def test_a_law_without_its_name_is_named_as_damaged(tmp_path: Path) -> None:
 def test_nothing_to_pay_draws_no_payouts(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", config_text=CONFIG.replace("1000001", "0"))
     write_report(run)
-    assert "Nothing is paid, so there is nothing to draw." in run.read_text(rundir.REPORT)
+    assert "Nothing is paid, so there is nothing to draw." in run.read_text(files.REPORT)
 
 
 def test_a_regression_has_no_accuracy(run: RunDirectory) -> None:
     tables = read_tables(run)
     curve = tuple(replace(point, accuracy=None) for point in tables.evidence.curve)
-    words = Grids(render(build_page(replace(tables, evidence=replace(tables.evidence, curve=curve))))).words
+    words = Grids(
+        render(build_page(replace(tables, evidence=replace(tables.evidence, curve=curve))))
+    ).words
     assert "Value, squared units" in words and "classif" not in words and "nats" not in words
 
 
-# --- money ----------------------------------------------------------------------------------------------------------
+# --- money ----------------------------------------------------------------------------------------
 
 
 def appraised(values: list[float], halves: list[float], kind: str = "shapley") -> Valuation:
     companies = tuple(
-        CompanyValue(f"c{i}", v, v - h, v + h, 0.0, 0.0) for i, (v, h) in enumerate(zip(values, halves, strict=True))
+        CompanyValue(f"c{i}", v, v - h, v + h, 0.0, 0.0)
+        for i, (v, h) in enumerate(zip(values, halves, strict=True))
     )
     return Valuation(0.9, kind, 0.0, sum(values), True, "small", 0.0, companies)
 
 
 def ends(valuation: Valuation, rules: Payouts) -> list[tuple[int, int]]:
     amounts = allocate(valuation.values, 1000, rules.negative).tolist()
-    return list(money_intervals(valuation, {f"c{i}": a for i, a in enumerate(amounts)}, rules).values())
+    return list(
+        money_intervals(valuation, {f"c{i}": a for i, a in enumerate(amounts)}, rules).values()
+    )
 
 
 def rules_of(negative: str) -> Payouts:
@@ -420,7 +455,9 @@ def test_without_negative_values_the_line_is_the_interval_over_the_fixed_sum() -
 def test_a_company_paid_nothing_may_still_reach_up() -> None:
     low, high = ends(appraised([5.0, 5.0, -0.5], [1.0, 1.0, 1.0]), rules_of("clip"))[2]
     assert low == 0
-    assert high == round(1000 * 0.5 / 9.5)  # at +0.5 the others stand at 4.5 each: the sum stays 9.5
+    assert high == round(
+        1000 * 0.5 / 9.5
+    )  # at +0.5 the others stand at 4.5 each: the sum stays 9.5
 
 
 def test_charging_reaches_below_zero() -> None:
@@ -428,7 +465,10 @@ def test_charging_reaches_below_zero() -> None:
 
 
 def test_other_semivalues_leave_the_others_where_they_are() -> None:
-    assert ends(appraised([3.0, 1.0], [1.0, 0.5], "banzhaf"), rules_of("clip"))[0] == (round(2000 / 3), 800)
+    assert ends(appraised([3.0, 1.0], [1.0, 0.5], "banzhaf"), rules_of("clip"))[0] == (
+        round(2000 / 3),
+        800,
+    )
 
 
 def test_every_line_contains_its_payout() -> None:
@@ -450,7 +490,12 @@ def test_a_ten_percent_smaller_improvement_pays_ten_percent_less_of_a_performanc
     rules = Payouts(pot=PerformancePot(kind="performance", cents_per_utility=100.0, floor=-1.0))
     found = pots(rules, -2.0, -0.5)
     assert found is not None
-    assert [(fixed, performance) for *_, fixed, performance in found.rows] == [(50, 50), (50, 35), (50, 0), (50, 0)]
+    assert [(fixed, performance) for *_, fixed, performance in found.rows] == [
+        (50, 50),
+        (50, 35),
+        (50, 0),
+        (50, 0),
+    ]
     assert pots(rules, -0.5, -0.5) is None
 
 
@@ -464,7 +509,7 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
     united = CONFIG + "values: {unions: {Trees: [Beech, Chestnut]}}\n"
     run = make_run(tmp_path / "run", config_text=united)
     write_report(run)
-    grids = Grids(run.read_text(rundir.REPORT))
+    grids = Grids(run.read_text(files.REPORT))
     head, together, *members = next(table for table in grids.tables if "As a union" in table[0])
     assert [row[0] for row in (together, *members)] == ["Trees, together", "Beech", "Chestnut"]
     for column in (3, 4):  # money, paid and as one
@@ -482,10 +527,12 @@ def test_without_unions_nothing_is_said_about_them(page: str) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 110])
-def test_no_amount_is_cut_off_on_any_terminal(run: RunDirectory, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fl_sv.screen.WIDTH", width)
+def test_no_amount_is_cut_off_on_any_terminal(
+    run: RunDirectory, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fl_sv.report.screen.WIDTH", width)
     shown = summary(run)
-    amounts = read_payouts(run.file(rundir.PAYOUTS))
+    amounts = read_payouts(run.file(files.PAYOUTS))
     assert all(f" {money(cents, '', 2).strip()} " in shown for cents in amounts.values())
     assert "…" not in shown
     assert ("equal split" in shown) == (width == 110)
@@ -496,7 +543,7 @@ def test_splits_add_up() -> None:
     assert found.equal == {"a": 50, "b": 50} and found.by_size == {"a": 33, "b": 67}
 
 
-# --- words and places -----------------------------------------------------------------------------------------------
+# --- words and places -----------------------------------------------------------------------------
 
 
 def test_overlapping_sets_are_the_largest_ones() -> None:
@@ -505,7 +552,8 @@ def test_overlapping_sets_are_the_largest_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coalition", "name"), [(0, "nobody"), (15, "all companies"), (2, "Beech"), (3, "Ash+Beech"), (7, "all but Damson")]
+    ("coalition", "name"),
+    [(0, "nobody"), (15, "all companies"), (2, "Beech"), (3, "Ash+Beech"), (7, "all but Damson")],
 )
 def test_coalitions_are_named(coalition: int, name: str) -> None:
     assert coalition_name(coalition, COMPANIES) == name
@@ -531,14 +579,24 @@ def test_a_large_game_is_drawn_in_part_with_both_ends() -> None:
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [1000, 500], ids=["desktop", "phone"])
-def test_a_browser_renders_the_page_without_errors(run: RunDirectory, page: str, tmp_path: Path, width: int) -> None:
+def test_a_browser_renders_the_page_without_errors(
+    run: RunDirectory, page: str, tmp_path: Path, width: int
+) -> None:
     picture = tmp_path / "page.png"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", f"--window-size={width},1600"]
-    address = run.file(rundir.REPORT).resolve().as_uri()
+    flags += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--enable-logging=stderr",
+        f"--window-size={width},1600",
+    ]
+    address = run.file(files.REPORT).resolve().as_uri()
     done = subprocess.run(
-        [CHROMIUM, *flags, f"--screenshot={picture}", address], capture_output=True, text=True, timeout=120, check=True
+        [CHROMIUM, *flags, f"--screenshot={picture}", address],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert "CONSOLE" not in done.stderr
     pixels = imread(picture)[..., :3]

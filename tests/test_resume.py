@@ -36,7 +36,15 @@ class Run:
     def __init__(self, folder: Path, backend: str, *extra: str) -> None:
         self.out = folder / "run"
         (folder / "game.yaml").write_text(GAME)
-        command = [sys.executable, "-m", "fl_sv.cli", "run", folder / "game.yaml", "--out", self.out]
+        command = [
+            sys.executable,
+            "-m",
+            "fl_sv.cli",
+            "run",
+            folder / "game.yaml",
+            "--out",
+            self.out,
+        ]
         self.process = subprocess.Popen(
             [*command, "--backend", backend, *extra],
             env={**os.environ, "FL_SV_HOME": str(folder / "home")},
@@ -51,7 +59,9 @@ class Run:
             if self._rows(query) >= count:
                 return
             time.sleep(0.005)
-        raise AssertionError(f"the run ended before {query!r} had {count} rows: {self.process.communicate()[1]}")
+        raise AssertionError(
+            f"the run ended before {query!r} had {count} rows: {self.process.communicate()[1]}"
+        )
 
     def end(self) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=300)
@@ -82,8 +92,16 @@ IN_THE_SWEEP = ("wave", 2)
 IN_THE_ANCHORS = ("stack WHERE round > 3", 1)
 
 
-def test_run_killed_in_every_stage_ends_in_the_same_bytes(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    for moment in (IN_THE_TEACHER, IN_THE_GAMES_FEDAVG, BEFORE_THE_SWEEP, IN_THE_SWEEP, IN_THE_ANCHORS):
+def test_run_killed_in_every_stage_ends_in_the_same_bytes(
+    undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    for moment in (
+        IN_THE_TEACHER,
+        IN_THE_GAMES_FEDAVG,
+        BEFORE_THE_SWEEP,
+        IN_THE_SWEEP,
+        IN_THE_ANCHORS,
+    ):
         run = Run(tmp_path, "inline", "--resume")
         run.wait_for(*moment)
         run.process.kill()
@@ -145,7 +163,9 @@ def test_run_on_a_full_disk_stops_with_a_sentence_wherever_it_is_and_with_space_
             full.add(answer.err.split(" cannot be ")[0].rpartition("/")[2])
         assert {"config.yaml", "journal.sqlite", "report.html"} <= full
         for name in TABLES:
-            assert (disk / "run" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+            assert (disk / "run" / name).read_bytes() == (
+                tmp_path / "undisturbed" / name
+            ).read_bytes()
         assert command("verify", disk / "run").code == 0
 
 

@@ -1,4 +1,6 @@
-"""The teacher's strategy: any Flower Strategy, strict, exact, resumable; and what is the game when it is not FedAvg."""
+"""The teacher's strategy: any Flower Strategy, strict, exact, resumable; and what is the game when
+it is not FedAvg.
+"""
 
 import inspect
 import threading
@@ -10,23 +12,24 @@ from flwr.app import Error, Message
 from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from clients.app import app as client_app
-from fl_sv import messages as words
 from fl_sv.config import Config, parse_config
+from fl_sv.config.strategies import FACTS
 from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError, RunError
-from fl_sv.journal import Journal
-from fl_sv.models import model_specs, tensors
-from fl_sv.plan import check
+from fl_sv.flower import wire
+from fl_sv.payment.settlement import TeacherLoss
+from fl_sv.planning.forecast import check
 from fl_sv.progress import Progress
-from fl_sv.rundir import TEACHER, UTILITIES, start_or_resume
-from fl_sv.scoring import Validation
-from fl_sv.settlement import TeacherLoss
-from fl_sv.strategy_facts import FACTS
-from server.federation import Federation, join
+from fl_sv.runs.directory import start_or_resume
+from fl_sv.runs.files import TEACHER, UTILITIES
+from fl_sv.runs.journal import Journal
+from fl_sv.training.models import model_specs, tensors
+from fl_sv.training.scoring import Validation
+from server.exchange import Federation, join
 from server.inline import InlineGrid
 from server.job import Job
-from server.large import train_teacher
 from server.simulation import simulate
+from server.teacher import train_teacher
 from strategies.flower import STRATEGIES, make_strategy
 from strategies.roster import to_numpy, to_record
 from strategies.teacher import TeacherStrategy
@@ -64,7 +67,9 @@ def teach(config: Config, out: Path) -> tuple[list[TeacherLoss], float]:
     operator = operator_data(config)
     small, large = model_specs(config, operator.task)
     validation = Validation(config, *tensors(operator.validation, config))
-    job = Job(config, federation_of(config), small, large, validation, Journal(out), Progress("quiet"))
+    job = Job(
+        config, federation_of(config), small, large, validation, Journal(out), Progress("quiet")
+    )
     return train_teacher(job), job.journal.scores()[large.name, 0, 7].loss
 
 
@@ -80,8 +85,16 @@ def test_every_strategy_that_plan_knows_is_flowers_and_takes_the_options_it_list
 
 
 @pytest.mark.parametrize("name", sorted(set(FACTS) - {"fedavg", "fedprox"}))
-def test_every_strategy_trains_the_teacher_while_the_game_stays_fedavg(name: str, tmp_path: Path) -> None:
-    options = "{server_momentum: 0.5}" if name == "fedavgm" else "{eta: 0.01}" if "eta" in FACTS[name].options else "{}"
+def test_every_strategy_trains_the_teacher_while_the_game_stays_fedavg(
+    name: str, tmp_path: Path
+) -> None:
+    options = (
+        "{server_momentum: 0.5}"
+        if name == "fedavgm"
+        else "{eta: 0.01}"
+        if "eta" in FACTS[name].options
+        else "{}"
+    )
     plain_curve, plain_loss = teach(game("fedavg"), tmp_path / "fedavg")
     curve, loss = teach(game(name, options), tmp_path / name)
     assert plain_loss == plain_curve[-1].loss
@@ -94,7 +107,9 @@ def test_fedprox_is_part_of_the_game(by_fedavg: tuple[str, str], tmp_path: Path)
     free = run(game("fedprox", "{proximal_mu: 0.0}"), tmp_path / "free")
     held = run(game("fedprox", "{proximal_mu: 5.0}"), tmp_path / "held")
     assert free == by_fedavg
-    small = [line for line in held[1].splitlines() if ",mlp-3," in line and line.split(",")[0] in "137"]  # with Ash
+    small = [
+        line for line in held[1].splitlines() if ",mlp-3," in line and line.split(",")[0] in "137"
+    ]  # with Ash
     assert not set(small) & set(by_fedavg[1].splitlines())
 
 
@@ -114,7 +129,9 @@ def test_users_own_strategy_trains_the_teacher(by_fedavg: tuple[str, str], tmp_p
         ("bulyan", "{num_malicious_nodes: 1}", "needs at least 7 companies"),
     ],
 )
-def test_strategy_that_cannot_work_is_refused_with_a_sentence(strategy: str, options: str, sentence: str) -> None:
+def test_strategy_that_cannot_work_is_refused_with_a_sentence(
+    strategy: str, options: str, sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         check(game(strategy, options))
 
@@ -128,7 +145,9 @@ def test_strategy_that_cannot_work_is_refused_with_a_sentence(strategy: str, opt
         ("fedtrimmedavg", "{beta: 0.9}", "refuses"),
     ],
 )
-def test_plug_in_that_is_no_strategy_is_refused_with_a_sentence(strategy: str, options: str, sentence: str) -> None:
+def test_plug_in_that_is_no_strategy_is_refused_with_a_sentence(
+    strategy: str, options: str, sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         make_strategy(game(strategy, options))
 
@@ -137,7 +156,9 @@ def test_plug_in_that_is_no_strategy_is_refused_with_a_sentence(strategy: str, o
 def teacher() -> TeacherStrategy:
     config = game("fedavg")
     _, large = model_specs(config, operator_data(config).task)
-    return TeacherStrategy(make_strategy(config), federation_of(config).roster, "mlp-32/0", large.n_params, "float32")
+    return TeacherStrategy(
+        make_strategy(config), federation_of(config).roster, "mlp-32/0", large.n_params, "float32"
+    )
 
 
 def replies_of(teacher: TeacherStrategy) -> list[Message]:
@@ -165,10 +186,12 @@ def test_error_among_the_replies_is_never_averaged_over(teacher: TeacherStrategy
         teacher.aggregate_train(1, [broken, *rest])
 
 
-def test_weight_of_a_company_is_what_it_registered_whatever_it_claims_later(teacher: TeacherStrategy) -> None:
+def test_weight_of_a_company_is_what_it_registered_whatever_it_claims_later(
+    teacher: TeacherStrategy,
+) -> None:
     replies = replies_of(teacher)
     honest, _ = teacher.aggregate_train(1, replies)
-    replies[0].content[words.METRICS][words.NUM_EXAMPLES] = 10**6
+    replies[0].content[wire.METRICS][wire.NUM_EXAMPLES] = 10**6
     boasting, _ = teacher.aggregate_train(1, replies)
     assert np.array_equal(to_numpy(honest)["mlp-32/0"], to_numpy(boasting)["mlp-32/0"])
 

@@ -35,7 +35,17 @@ def test_a_number_and_its_text_are_different_keys() -> None:
 
 
 def test_neighbouring_parts_do_not_run_together() -> None:
-    assert len({stream_seed("ab", "c"), stream_seed("a", "bc"), stream_seed("abc"), stream_seed("abc", "")}) == 4
+    assert (
+        len(
+            {
+                stream_seed("ab", "c"),
+                stream_seed("a", "bc"),
+                stream_seed("abc"),
+                stream_seed("abc", ""),
+            }
+        )
+        == 4
+    )
 
 
 def test_the_order_of_the_parts_counts() -> None:
@@ -52,7 +62,8 @@ def test_drawing_from_one_stream_leaves_the_others_and_the_global_state_alone() 
     state = np.random.get_state(legacy=False)  # noqa: NPY002
     stream(*KEY).random(1000)
     np.testing.assert_array_equal(stream(7, "Birch Bank", 3, "batches").random(10), expected)
-    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], state["state"]["key"])  # noqa: NPY002
+    after = np.random.get_state(legacy=False)  # noqa: NPY002
+    np.testing.assert_array_equal(after["state"]["key"], state["state"]["key"])
 
 
 def test_the_streams_of_many_companies_are_uncorrelated() -> None:

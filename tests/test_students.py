@@ -1,4 +1,6 @@
-"""Small models that listen to the finished teacher: the objective, the sweep, and what becomes of the run."""
+"""Small models that listen to the finished teacher: the objective, the sweep, and what becomes of
+the run.
+"""
 
 import html
 import inspect
@@ -16,37 +18,42 @@ import yaml
 from config_of import config_of
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.serde import context_from_proto, context_to_proto, message_from_proto, message_to_proto
+from flwr.common.serde import (
+    context_from_proto,
+    context_to_proto,
+    message_from_proto,
+    message_to_proto,
+)
 from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from clients.app import app as client_app
 from fl_sv import distillation as kd
-from fl_sv import messages as words
-from fl_sv import rundir
-from fl_sv.bank import stack_outputs, train_stack
-from fl_sv.coalitions import EMPTY, grand, members_of
 from fl_sv.config import Config, dump_config, load_config, parse_config
-from fl_sv.config.schema import LOSS_OPTIONS, SOFT_LOSSES, Distillation
+from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, Distillation
 from fl_sv.data import Task, company_data, operator_data
-from fl_sv.design import design_steps
+from fl_sv.design.sample import design_steps
 from fl_sv.errors import CompanyFailed, InputError
-from fl_sv.extension import read_origin
-from fl_sv.journal import Journal
-from fl_sv.lessons import TEMPERATURE, distance, make_lesson, student_loss
-from fl_sv.models import ModelSpec, tensors
+from fl_sv.flower import wire
+from fl_sv.game.coalitions import EMPTY, grand, members_of
+from fl_sv.payment.settlement import settle
 from fl_sv.progress import Progress
-from fl_sv.publish import read_evidence
-from fl_sv.rundir import RunDirectory, start_or_resume
-from fl_sv.screen import summary
-from fl_sv.settlement import settle
+from fl_sv.report.screen import summary
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory, start_or_resume
+from fl_sv.runs.extend import read_origin
+from fl_sv.runs.journal import Journal
+from fl_sv.runs.tables import read_evidence
 from fl_sv.streams import stream_seed
-from fl_sv.training import Recipe, make_recipe, train
+from fl_sv.training.models import ModelSpec, tensors
+from fl_sv.training.sgd import Recipe, make_recipe, train
+from fl_sv.training.stack import stack_outputs, train_stack
+from fl_sv.training.students import TEMPERATURE, distance, make_lesson, student_loss
 from server.inline import InlineGrid
 from server.job import Job, open_job
-from server.large import DEPLOYED, train_teacher
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
+from server.teacher import DEPLOYED, train_teacher
 from tests.runs import SMOKE, Command, with_sections
 from tests.test_twins import MODELS, drawn, game_with
 
@@ -70,12 +77,14 @@ payouts: {pot: {kind: fixed, cents: 100}}
 """
 
 
-# --- the objective -------------------------------------------------------------------------------------------------
+# --- the objective --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_options_of_the_config_are_those_of_the_library(loss: str) -> None:
-    handed_over = {"temperature", "noise", "mask", "generator"} | ({"alpha"} if loss == "hinton" else set())
+    handed_over = {"temperature", "noise", "mask", "generator"} | (
+        {"alpha"} if loss == "hinton" else set()
+    )
     parameters = inspect.signature(kd.LOSSES[loss]).parameters
     defaults = {name: p.default for name, p in parameters.items() if name not in handed_over}
     assert LOSS_OPTIONS[loss]().model_dump() == defaults
@@ -105,16 +114,30 @@ def test_hinton_counts_no_cross_entropy_of_its_own() -> None:
 @pytest.mark.parametrize(
     "kind, task_kind, loss",
     [(kind, "classification", "hinton") for kind in MODELS]
-    + [(kind, "classification", loss) for kind in ("deep mlp", "module") for loss in LOSSES if loss != "hinton"]
+    + [
+        (kind, "classification", loss)
+        for kind in ("deep mlp", "module")
+        for loss in LOSSES
+        if loss != "hinton"
+    ]
     + [("mlp", "regression", "logit_l2"), ("module", "regression", "smooth_l1")],
 )
-def test_stack_of_students_equals_one_student_after_the_other(kind: str, task_kind: str, loss: str) -> None:
+def test_stack_of_students_equals_one_student_after_the_other(
+    kind: str, task_kind: str, loss: str
+) -> None:
     config = game_with(MODELS[kind]).model_copy(
         update={"distillation": Distillation(weight=0.6, loss=loss, **LOSSES[loss])}
     )
     model, x, y, stack, logits = drawn(config, task_kind)
     for momentum in (0.0, 0.9):
-        recipe = Recipe(0.1, momentum, 0.01 * momentum, 0.0, tuple(np.array_split(np.arange(20), 3)), torch_seed=5)
+        recipe = Recipe(
+            0.1,
+            momentum,
+            0.01 * momentum,
+            0.0,
+            tuple(np.array_split(np.arange(20), 3)),
+            torch_seed=5,
+        )
         lesson = make_lesson(config, model.task, logits, recipe, 0, "Ash", 1)
         together = train_stack(model, stack, x, y, recipe, 2, lesson)
         for row, params in zip(together, stack, strict=True):
@@ -126,14 +149,16 @@ def test_all_coalitions_hear_the_same_noise_and_no_two_rounds_do() -> None:
     config = parse_config(GAME, "game")
     task, logits = Task(kind="classification", input_shape=(4,), n_outputs=3), torch.ones(9, 3)
     recipe = Recipe(0.1, 0, 0, 0, (np.arange(9),), 0)
-    first, again, later = (make_lesson(config, task, logits, recipe, 0, "Ash", r).logits[0] for r in (1, 1, 2))
+    first, again, later = (
+        make_lesson(config, task, logits, recipe, 0, "Ash", r).logits[0] for r in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
     generator = torch.Generator().manual_seed(stream_seed(3, 0, "Ash", 1, "noisy teacher"))
     assert torch.equal(first, kd.perturb(logits, sigma=0.3, probability=1, generator=generator))
 
 
-# --- the sweep -----------------------------------------------------------------------------------------------------
+# --- the sweep ------------------------------------------------------------------------------------
 
 
 Companies = Callable[[Message, Context], Message]
@@ -141,7 +166,9 @@ Companies = Callable[[Message, Context], Message]
 
 def swept_job(journal: Path, companies: Companies = client_app) -> Job:
     grid = InlineGrid(companies, range(3))  # type: ignore[arg-type]
-    made = open_job(parse_config(GAME, "game"), Journal(journal), grid, Progress("quiet"), threading.Event())
+    made = open_job(
+        parse_config(GAME, "game"), Journal(journal), grid, Progress("quiet"), threading.Event()
+    )
     train_teacher(made)
     sweep_coalitions(made, design_steps(made.config)[0])
     return made
@@ -152,7 +179,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return swept_job(tmp_path_factory.mktemp("students") / "journal.sqlite")
 
 
-def one_coalition_of_students(job: Job, model: ModelSpec, replicate: int, coalition: int) -> torch.Tensor:
+def one_coalition_of_students(
+    job: Job, model: ModelSpec, replicate: int, coalition: int
+) -> torch.Tensor:
     """FedAvg of one coalition as a textbook writes it, the teacher asked for every round anew."""
     config, scaling = job.config, operator_data(job.config).scaling
     members = sorted(config.companies[i] for i in members_of(coalition))
@@ -178,29 +207,40 @@ def test_sweep_of_students_equals_plain_torch_for_every_coalition(job: Job) -> N
             for coalition in range(1, 8):
                 params = one_coalition_of_students(job, model, replicate, coalition)
                 ((loss, _),) = job.validation.means(model, params[None], "twin")
-                assert scores[model.name, replicate, coalition].loss == pytest.approx(loss, abs=1e-9)
+                assert scores[model.name, replicate, coalition].loss == pytest.approx(
+                    loss, abs=1e-9
+                )
 
 
 def test_teacher_itself_listens_to_nobody(job: Job, tmp_path: Path) -> None:
     plain = job.config.model_copy(update={"distillation": None})
     other = open_job(
-        plain, Journal(tmp_path / "j"), InlineGrid(client_app, range(3)), Progress("quiet"), threading.Event()
+        plain,
+        Journal(tmp_path / "j"),
+        InlineGrid(client_app, range(3)),
+        Progress("quiet"),
+        threading.Event(),
     )
     assert train_teacher(other)[-1].loss == job.journal.teacher_rounds(DEPLOYED)[-1].loss
 
 
-def test_node_that_was_started_again_says_so_instead_of_training_without_the_teacher(job: Job) -> None:
+def test_node_that_was_started_again_says_so_instead_of_training_without_the_teacher(
+    job: Job,
+) -> None:
     roster = job.federation.roster
     array = job.small[0].initial_params(3, 0)[None].numpy()
-    message = roster.message("Ash", words.COALITIONS, 1, {words.stack_key(job.small[0].name, 0): array})
+    message = roster.message(
+        "Ash", wire.COALITIONS, 1, {wire.stack_key(job.small[0].name, 0): array}
+    )
     forgetful = InlineGrid(client_app, range(3))
     (reply,) = forgetful.send_and_receive([message])
     assert "--resume" in reply.error.reason
 
 
 class SuperNodes:
-    """The companies as SuperNodes run them: a process for every message, so that message, reply and the node's state
-    are bytes in between. Once, in the sweep, a node is started again and has lost its state."""
+    """The companies as SuperNodes run them: a process for every message, so that message, reply and
+    the node's state are bytes in between. Once, in the sweep, a node is started again and has lost
+    its state."""
 
     def __init__(self, restarted: str = "", at: int = 0) -> None:
         self.restarted, self.left = restarted, at
@@ -208,20 +248,24 @@ class SuperNodes:
         self.lessons = 0
 
     def __call__(self, message: Message, context: Context) -> Message:
-        message = message_from_proto(ProtoMessage.FromString(message_to_proto(message).SerializeToString()))
-        if message.metadata.message_type == words.COALITIONS:
-            self.left -= message.content[words.CONFIG][words.COMPANY] == self.restarted
+        message = message_from_proto(
+            ProtoMessage.FromString(message_to_proto(message).SerializeToString())
+        )
+        if message.metadata.message_type == wire.COALITIONS:
+            self.left -= message.content[wire.CONFIG][wire.COMPANY] == self.restarted
             if self.left == 0 and self.restarted:
                 self.kept.pop(context.node_id)
                 self.restarted = ""
-        self.lessons += message.metadata.message_type == words.LISTEN
+        self.lessons += message.metadata.message_type == wire.LISTEN
         if (state := self.kept.get(context.node_id)) is not None:
             context = context_from_proto(ProtoContext.FromString(state))
         else:
             context = replace(context, state=RecordDict())
         reply = client_app(message, context)
         self.kept[context.node_id] = context_to_proto(context).SerializeToString()
-        return message_from_proto(ProtoMessage.FromString(message_to_proto(reply).SerializeToString()))
+        return message_from_proto(
+            ProtoMessage.FromString(message_to_proto(reply).SerializeToString())
+        )
 
 
 def test_restarted_node_of_a_real_federation_hears_the_teacher_again_and_no_student_changes(
@@ -234,11 +278,11 @@ def test_restarted_node_of_a_real_federation_hears_the_teacher_again_and_no_stud
         assert other.journal.scores() == job.journal.scores()
 
 
-# --- a whole run ---------------------------------------------------------------------------------------------------
+# --- a whole run ----------------------------------------------------------------------------------
 
 
 SECTION = "distillation: {loss: hinton, weight: 0.5, temperature: 2}\n"
-TABLES = (rundir.UTILITIES, rundir.VALUATION, rundir.PAYOUTS, rundir.TEACHER)
+TABLES = (files.UTILITIES, files.VALUATION, files.PAYOUTS, files.TEACHER)
 
 
 @pytest.fixture(scope="module")
@@ -263,13 +307,17 @@ def tables(run: RunDirectory) -> list[bytes]:
     return [run.file(name).read_bytes() for name in TABLES]
 
 
-def test_students_change_the_small_models_and_nothing_else(run_of_students: RunDirectory, finished_run: Path) -> None:
+def test_students_change_the_small_models_and_nothing_else(
+    run_of_students: RunDirectory, finished_run: Path
+) -> None:
     listening, plain = run_of_students, RunDirectory(finished_run)
-    assert listening.read_text(rundir.TEACHER) == plain.read_text(rundir.TEACHER)
-    rows, plain_rows = (run.read_text(rundir.UTILITIES).splitlines() for run in (listening, plain))
+    assert listening.read_text(files.TEACHER) == plain.read_text(files.TEACHER)
+    rows, plain_rows = (run.read_text(files.UTILITIES).splitlines() for run in (listening, plain))
     same = [row for row, plain_row in zip(rows, plain_rows, strict=True) if row == plain_row]
     assert all(row.startswith("0,") or "mlp-64" in row for row in same[1:])
-    assert len(same) == 1 + 4 + 6  # the header, the empty coalition of two sizes and seeds, the large runs
+    assert (
+        len(same) == 1 + 4 + 6
+    )  # the header, the empty coalition of two sizes and seeds, the large runs
 
 
 def test_weight_zero_changes_no_byte(finished_run: Path, tmp_path: Path) -> None:
@@ -300,7 +348,7 @@ def test_run_of_students_that_stopped_in_the_sweep_ends_in_the_same_bytes(
 
     @failing.train("coalitions")
     def coalitions(message: Message, context: Context) -> Message:
-        left[0] -= int(message.content[words.CONFIG][words.COMPANY] == "Ash")
+        left[0] -= int(message.content[wire.CONFIG][wire.COMPANY] == "Ash")
         if left[0] < 0:
             raise RuntimeError("out of paper")
         return client_app(message, context)
@@ -311,25 +359,31 @@ def test_run_of_students_that_stopped_in_the_sweep_ends_in_the_same_bytes(
     assert tables(simulated(config, tmp_path / "run")) == tables(run_of_students)
 
 
-def test_verify_takes_a_run_of_students_as_any_other(run_of_students: RunDirectory, command: Command) -> None:
+def test_verify_takes_a_run_of_students_as_any_other(
+    run_of_students: RunDirectory, command: Command
+) -> None:
     assert command("verify", run_of_students.path).code == 0
 
 
 def test_run_of_students_says_so_wherever_its_values_are_read(
     run_of_students: RunDirectory, finished_run: Path
 ) -> None:
-    law = json.loads(run_of_students.read_text(rundir.LAW))
+    law = json.loads(run_of_students.read_text(files.LAW))
     study, here = law["remarks"]
     assert "students of the finished teacher (loss hinton, weight 0.5)" in study
     assert f"{', '.join(law['tested'])} looked at these students" in here
     assert f"{', '.join(law['untested'])} could not be made" in here
     assert f"{law['diagnostics']['D9 error']:.3f} of the large model's gain" in here
-    page = html.unescape(run_of_students.read_text(rundir.REPORT))
+    page = html.unescape(run_of_students.read_text(files.REPORT))
     screen = " ".join(summary(run_of_students).split())
-    for said in (study, here, "The small models, whose losses the law carries to it, are its students."):
+    for said in (
+        study,
+        here,
+        "The small models, whose losses the law carries to it, are its students.",
+    ):
         assert said in page
         assert said in screen
-    assert json.loads(RunDirectory(finished_run).read_text(rundir.LAW))["remarks"] == []
+    assert json.loads(RunDirectory(finished_run).read_text(files.LAW))["remarks"] == []
 
 
 def test_plan_counts_that_the_teacher_travels(game: Path, command: Command) -> None:
@@ -350,17 +404,24 @@ def test_resume_refuses_another_weight(game: Path, tmp_path: Path) -> None:
         pass
 
 
-def test_students_that_no_large_run_is_compared_with_are_an_alarm(run_of_students: RunDirectory) -> None:
+def test_students_that_no_large_run_is_compared_with_are_an_alarm(
+    run_of_students: RunDirectory,
+) -> None:
     evidence = read_evidence(run_of_students)
     table, everybody = evidence.table, grand(evidence.config.n_companies)
-    planned = tuple(row for row in table.planned if row[0] != table.models[-1] or row[2] in (EMPTY, everybody))
+    planned = tuple(
+        row for row in table.planned if row[0] != table.models[-1] or row[2] in (EMPTY, everybody)
+    )
     unchecked = replace(
         evidence,
         config=with_sections(evidence.config, law={"anchors": "none"}),
         table=replace(table, planned=planned, scores={row: table.scores[row] for row in planned}),
     )
     (alarm,) = settle(unchecked).payment.objections
-    assert alarm.startswith("D9: the small models are students") and "4 (law.anchors: singletons)" in alarm
+    assert (
+        alarm.startswith("D9: the small models are students")
+        and "4 (law.anchors: singletons)" in alarm
+    )
     accepted = with_sections(unchecked.config, law={"accept": ("D9",)})
     assert not settle(replace(unchecked, config=accepted)).payment.objections
     plain = unchecked.config.model_copy(update={"distillation": None})
@@ -374,13 +435,17 @@ def test_students_cannot_be_taken_over_from_a_run_with_another_teacher(tmp_path:
     for before, now in ((plain, students), (students, plain)):
         folder = tmp_path / str(now is plain)
         folder.mkdir()
-        for name, text in ((rundir.CONFIG, dump_config(before)), (rundir.LEDGER, ""), (rundir.JOURNAL, "")):
+        for name, text in (
+            (files.CONFIG, dump_config(before)),
+            (files.LEDGER, ""),
+            (files.JOURNAL, ""),
+        ):
             (folder / name).write_text(text)
         with pytest.raises(InputError, match="a teacher that changes with the companies"):
             read_origin(folder, now)
 
 
-# --- bad input -----------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,27 +453,54 @@ def test_students_cannot_be_taken_over_from_a_run_with_another_teacher(tmp_path:
     [
         ({"loss": "hinton"}, r"the key distillation\.weight is missing"),
         ({"weight": 1.5}, r"distillation\.weight: .*less than or equal to 1; given 1\.5"),
-        ({"weight": 0.5, "temperature": 0}, r"distillation\.temperature: .*greater than .*; given 0"),
+        (
+            {"weight": 0.5, "temperature": 0},
+            r"distillation\.temperature: .*greater than .*; given 0",
+        ),
         ({"weight": 0.5, "temperature": -3.0}, r"distillation\.temperature: .*given -3\.0"),
         ({"weight": 0.5, "loss": "hintn"}, r"distillation\.loss: .*'hinton', 'dkd'.*given 'hintn'"),
-        ({"weight": 0.5, "loss": "logit_l2", "temperature": 4}, r"distillation\.temperature: logit_l2 has none"),
-        ({"weight": 0.5, "options": {"alpha": 0.9}}, r"options\.alpha: hinton has no such option.*hinton: none"),
+        (
+            {"weight": 0.5, "loss": "logit_l2", "temperature": 4},
+            r"distillation\.temperature: logit_l2 has none",
+        ),
+        (
+            {"weight": 0.5, "options": {"alpha": 0.9}},
+            r"options\.alpha: hinton has no such option.*hinton: none",
+        ),
         ({"weight": 0.5, "options": {"sigma": 1}}, r"options\.sigma: hinton has no such option"),
-        ({"weight": 0.5, "loss": "dkd", "options": {"beta": -1}}, r"options\.beta: .*equal to 0; given -1"),
-        ({"weight": 0.5, "loss": "noisy_teacher", "options": {"mode": "loud"}}, r"options\.mode: .*given 'loud'"),
-        ({"weight": 0.5, "transfer_set": "public"}, r"distillation\.transfer_set: .*'own'; given 'public'"),
+        (
+            {"weight": 0.5, "loss": "dkd", "options": {"beta": -1}},
+            r"options\.beta: .*equal to 0; given -1",
+        ),
+        (
+            {"weight": 0.5, "loss": "noisy_teacher", "options": {"mode": "loud"}},
+            r"options\.mode: .*given 'loud'",
+        ),
+        (
+            {"weight": 0.5, "transfer_set": "public"},
+            r"distillation\.transfer_set: .*'own'; given 'public'",
+        ),
     ],
 )
-def test_wrong_sections_are_refused_with_one_sentence(section: dict[str, Any], expected: str) -> None:
+def test_wrong_sections_are_refused_with_one_sentence(
+    section: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(InputError, match=expected) as error:
         parse_config(yaml.safe_dump({**yaml.safe_load(GAME), "distillation": section}), "game")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("loss", ["hinton", "dkd"])
-def test_losses_of_probabilities_are_refused_in_a_regression(loss: str, tmp_path: Path, command: Command) -> None:
+def test_losses_of_probabilities_are_refused_in_a_regression(
+    loss: str, tmp_path: Path, command: Command
+) -> None:
     path = tmp_path / "game.yaml"
-    path.write_text(GAME.replace("iris", "diabetes").replace("loss: noisy_teacher", f"loss: {loss}"))
+    path.write_text(
+        GAME.replace("iris", "diabetes").replace("loss: noisy_teacher", f"loss: {loss}")
+    )
     answer = command("plan", path)
     assert answer.code == 2
-    assert f"{loss} compares class probabilities, and this is a regression; allowed are logit_l2" in answer.err
+    assert (
+        f"{loss} compares class probabilities, and this is a regression; allowed are logit_l2"
+        in answer.err
+    )

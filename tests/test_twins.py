@@ -11,22 +11,22 @@ from flwr.serverapp.strategy import FedAvg
 from torch.utils.flop_counter import FlopCounterMode
 
 from clients.app import app as client_app
-from fl_sv import messages as words
-from fl_sv.bank import score_stack, train_stack
-from fl_sv.coalitions import members_of
 from fl_sv.config import Config, parse_config
 from fl_sv.data import Task, company_data, operator_data
-from fl_sv.design import design_steps
-from fl_sv.journal import Journal
-from fl_sv.models import ModelSpec, model_specs, row_loss, tensors
+from fl_sv.design.sample import design_steps
+from fl_sv.flower import wire
+from fl_sv.game.coalitions import members_of
 from fl_sv.progress import Progress
-from fl_sv.training import Recipe, make_recipe, train
-from server.anchors import measure_anchors
+from fl_sv.runs.journal import Journal
+from fl_sv.training.models import ModelSpec, model_specs, row_loss, tensors
+from fl_sv.training.sgd import Recipe, make_recipe, train
+from fl_sv.training.stack import score_stack, train_stack
 from server.inline import InlineGrid
+from server.interleave import alone
 from server.job import Job, open_job
-from server.large import train_teacher
+from server.large_runs import measure_anchors
 from server.sweep import sweep_coalitions
-from server.turns import alone
+from server.teacher import train_teacher
 from strategies import coalitions
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import Roster, to_numpy, to_record
@@ -57,22 +57,30 @@ def config() -> Config:
 @pytest.fixture(scope="module")
 def job(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Job:
     journal = Journal(tmp_path_factory.mktemp("twins") / "journal.sqlite")
-    return open_job(config, journal, InlineGrid(client_app, range(4)), Progress("quiet"), threading.Event())
+    return open_job(
+        config, journal, InlineGrid(client_app, range(4)), Progress("quiet"), threading.Event()
+    )
 
 
 @pytest.fixture(scope="module")
 def swept(job: Job) -> dict[str, np.ndarray]:
-    """The trained stack (15, P) of every model and replicate, from one wave of the product's own strategy."""
+    """The trained stack (15, P) of every model and replicate, from one wave of the product's own
+    strategy.
+    """
     strategy = CoalitionStrategy(job.federation.roster, list(COALITIONS), "float64")
     initial = {
-        words.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
+        wire.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
         for model in job.small
         for r in range(2)
     }
-    return to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None)))
+    return to_numpy(
+        alone(job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None))
+    )
 
 
-def one_coalition_in_plain_torch(config: Config, model: ModelSpec, replicate: int, coalition: int) -> torch.Tensor:
+def one_coalition_in_plain_torch(
+    config: Config, model: ModelSpec, replicate: int, coalition: int
+) -> torch.Tensor:
     """FedAvg of one coalition as a textbook writes it."""
     scaling = operator_data(config).scaling
     members = sorted(config.companies[i] for i in members_of(coalition))
@@ -91,32 +99,49 @@ def one_coalition_in_plain_torch(config: Config, model: ModelSpec, replicate: in
 def one_coalition_by_flower(config: Config, roster: Roster, key: str, coalition: int) -> np.ndarray:
     """Flower's own FedAvg and its own loop, on a grid that holds the coalition's members alone."""
     members = members_of(coalition)
-    task = ConfigRecord(dict(roster.briefing("", 0)))  # nobody is addressed by name: each plays its partition
+    task = ConfigRecord(
+        dict(roster.briefing("", 0))
+    )  # nobody is addressed by name: each plays its partition
     strategy = FedAvg(
-        fraction_evaluate=0.0, min_train_nodes=len(members), min_available_nodes=len(members), min_evaluate_nodes=0
+        fraction_evaluate=0.0,
+        min_train_nodes=len(members),
+        min_available_nodes=len(members),
+        min_evaluate_nodes=0,
     )
-    name, replicate = words.parse_stack_key(key)
-    model = next(model for model in model_specs(config, operator_data(config).task)[0] if model.name == name)
+    name, replicate = wire.parse_stack_key(key)
+    model = next(
+        model for model in model_specs(config, operator_data(config).task)[0] if model.name == name
+    )
     result = strategy.start(
         InlineGrid(client_app, members),
-        ArrayRecord({key: to_record({key: model.initial_params(config.seed, replicate).numpy()})[key]}),
+        ArrayRecord(
+            {key: to_record({key: model.initial_params(config.seed, replicate).numpy()})[key]}
+        ),
         num_rounds=config.training.rounds,
         train_config=task,
     )
     return to_numpy(result.arrays)[key]
 
 
-def test_sweep_equals_plain_torch_for_every_coalition(job: Job, swept: dict[str, np.ndarray]) -> None:
+def test_sweep_equals_plain_torch_for_every_coalition(
+    job: Job, swept: dict[str, np.ndarray]
+) -> None:
     for model in job.small:
         for replicate in range(2):
             for row, coalition in enumerate(COALITIONS):
                 single = one_coalition_in_plain_torch(job.config, model, replicate, coalition)
-                together = swept[words.stack_key(model.name, replicate)][row]
-                assert np.abs(together - single.numpy()).max() <= 1e-9, (model.name, replicate, coalition)
+                together = swept[wire.stack_key(model.name, replicate)][row]
+                assert np.abs(together - single.numpy()).max() <= 1e-9, (
+                    model.name,
+                    replicate,
+                    coalition,
+                )
 
 
-def test_sweep_equals_flowers_fedavg_of_the_members_for_every_coalition(job: Job, swept: dict[str, np.ndarray]) -> None:
-    key = words.stack_key(job.small[0].name, 1)
+def test_sweep_equals_flowers_fedavg_of_the_members_for_every_coalition(
+    job: Job, swept: dict[str, np.ndarray]
+) -> None:
+    key = wire.stack_key(job.small[0].name, 1)
     for row, coalition in enumerate(COALITIONS):
         by_flower = one_coalition_by_flower(job.config, job.federation.roster, key, coalition)
         assert np.abs(swept[key][row] - by_flower).max() <= 1e-9, coalition
@@ -124,21 +149,29 @@ def test_sweep_equals_flowers_fedavg_of_the_members_for_every_coalition(job: Job
 
 def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarray]) -> None:
     strategy = CoalitionStrategy(job.federation.roster, [5, 6, 7], "float64")
-    key = words.stack_key(job.small[1].name, 0)
+    key = wire.stack_key(job.small[1].name, 0)
     initial = {key: job.small[1].initial_params(config.seed, 0)[None].numpy()}
-    stacks = to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None)))
+    stacks = to_numpy(
+        alone(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None))
+    )
     assert np.array_equal(stacks[key], swept[key][4:7])
 
 
 @pytest.mark.parametrize("n_bytes", [1, 1 << 30])
 def test_blocks_of_the_average_change_no_bit(
-    n_bytes: int, config: Config, job: Job, swept: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    n_bytes: int,
+    config: Config,
+    job: Job,
+    swept: dict[str, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(coalitions, "CACHE_BYTES", n_bytes)  # one coalition a block, and all in one
     strategy = CoalitionStrategy(job.federation.roster, list(COALITIONS), "float64")
-    key = words.stack_key(job.small[1].name, 1)
+    key = wire.stack_key(job.small[1].name, 1)
     initial = {key: job.small[1].initial_params(config.seed, 1)[None].numpy()}
-    stacks = to_numpy(alone(job.run_rounds(strategy, to_record(initial), 1, "other blocks", lambda *_: None)))
+    stacks = to_numpy(
+        alone(job.run_rounds(strategy, to_record(initial), 1, "other blocks", lambda *_: None))
+    )
     assert np.array_equal(stacks[key], swept[key])
 
 
@@ -150,7 +183,9 @@ def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
     for coalition in set(anchors) - {0, 15}:
         params = one_coalition_in_plain_torch(job.config, job.large, 0, coalition)
         ((loss, _),) = job.validation.means(job.large, params[None], "twin")
-        assert job.journal.scores()[job.large.name, 0, coalition].loss == pytest.approx(loss, abs=1e-9)
+        assert job.journal.scores()[job.large.name, 0, coalition].loss == pytest.approx(
+            loss, abs=1e-9
+        )
 
 
 def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
@@ -171,25 +206,37 @@ MODELS = {
     "no hidden layer": "{kind: mlp, hidden: []}",
     "cnn": "{kind: cnn, channels: [4, 8]}",
     "module": "{kind: module, factory: 'tests.plugins:tiny_transformer', options: {width: 8}}",
-    "module with dropout": "{kind: module, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}",
+    "module with dropout": (
+        "{kind: module, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}"
+    ),
 }
 
 
-def drawn(config: Config, task_kind: Any) -> tuple[ModelSpec, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The small model, 20 rows with targets, a stack of five models, and what a teacher says to the rows."""
+def drawn(
+    config: Config, task_kind: Any
+) -> tuple[ModelSpec, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The small model, 20 rows with targets, a stack of five models, and what a teacher says to the
+    rows.
+    """
     outputs = 3 if task_kind == "classification" else 1
-    (model,), _ = model_specs(config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs))
+    (model,), _ = model_specs(
+        config, Task(kind=task_kind, input_shape=(1, 8, 8), n_outputs=outputs)
+    )
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(20, 1, 8, 8, generator=generator, dtype=torch.float64)
     y = torch.randint(3, (20,), generator=generator)
     y = y if task_kind == "classification" else y.double()
-    stack = model.initial_params(1, 0) + 0.1 * torch.randn(5, model.n_params, generator=generator, dtype=torch.float64)
+    stack = model.initial_params(1, 0) + 0.1 * torch.randn(
+        5, model.n_params, generator=generator, dtype=torch.float64
+    )
     return model, x, y, stack, torch.randn(20, outputs, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("task_kind", ["classification", "regression"])
-@pytest.mark.parametrize("momentum, weight_decay, proximal_mu", [(0, 0, 0), (0.9, 0.01, 0), (0.9, 0.01, 0.3)])
+@pytest.mark.parametrize(
+    "momentum, weight_decay, proximal_mu", [(0, 0, 0), (0.9, 0.01, 0), (0.9, 0.01, 0.3)]
+)
 def test_stack_equals_one_model_after_the_other(
     kind: str, task_kind: str, momentum: float, weight_decay: float, proximal_mu: float
 ) -> None:
@@ -203,7 +250,9 @@ def test_stack_equals_one_model_after_the_other(
 
 @pytest.mark.parametrize("kind", ["mlp", "deep mlp", "no hidden layer"])
 def test_operations_of_an_mlp_are_those_that_torch_counts(kind: str) -> None:
-    (model,), _ = model_specs(game_with(MODELS[kind]), Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3))
+    (model,), _ = model_specs(
+        game_with(MODELS[kind]), Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3)
+    )
     with FlopCounterMode(display=False) as counter:
         model.module(torch.zeros(1, 1, 8, 8, dtype=torch.float64))
     assert model.forward_flops == counter.get_total_flops()
@@ -212,7 +261,9 @@ def test_operations_of_an_mlp_are_those_that_torch_counts(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["mlp", "deep mlp", "no hidden layer", "cnn"])
 def test_scores_are_those_of_the_module_itself(kind: str) -> None:
     config = game_with(MODELS[kind])
-    (model,), _ = model_specs(config, Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3))
+    (model,), _ = model_specs(
+        config, Task(kind="classification", input_shape=(1, 8, 8), n_outputs=3)
+    )
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(9, 1, 8, 8, generator=generator, dtype=torch.float64)
     y = torch.randint(3, (9,), generator=generator)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_sv.errors import InputError
-from fl_sv.tables import read_game
-from fl_sv.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
+from fl_sv.game.csv import read_game
+from fl_sv.game.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
 
 COMPANIES = ("Ash-Co", "Beech 2")
 HEADER = "coalition,members,model,seed,loss,accuracy,status\n"
@@ -18,7 +18,9 @@ scores = st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.none() |
 
 
 def table_of(companies: tuple[str, ...], cells: list[tuple[float, float | None]]) -> UtilityTable:
-    """One small model with a seed on the first len(cells) coalitions; the large one is planned and not done."""
+    """One small model with a seed on the first len(cells) coalitions; the large one is planned and
+    not done.
+    """
     small = range(len(cells))
     planned = planned_rows(["s", "large"], {"s": 1, "large": 1}, {"s": small, "large": [0, 1]})
     done = [Score(coalition, "s", 0, *cell) for coalition, cell in enumerate(cells)]
@@ -54,7 +56,14 @@ def test_coalition_of_any_length_is_a_decimal_integer(tmp_path: Path) -> None:
 
 def test_rows_are_sorted_by_model_size_then_seed_then_coalition() -> None:
     rows = planned_rows(["s", "large"], {"s": 2, "large": 1}, {"s": [3, 0], "large": [1, 0]})
-    assert rows == (("s", 0, 0), ("s", 0, 3), ("s", 1, 0), ("s", 1, 3), ("large", 0, 0), ("large", 0, 1))
+    assert rows == (
+        ("s", 0, 0),
+        ("s", 0, 3),
+        ("s", 1, 0),
+        ("s", 1, 3),
+        ("large", 0, 0),
+        ("large", 0, 1),
+    )
 
 
 def test_training_that_is_planned_and_not_done_has_neither_loss_nor_accuracy() -> None:
@@ -67,7 +76,10 @@ def test_training_that_is_planned_and_not_done_has_neither_loss_nor_accuracy() -
 def test_missing_training_is_named_and_never_a_number() -> None:
     table = table_of(COMPANIES, [(1.0, None)] * 4)
     assert table.mean_losses("s") == dict.fromkeys(range(4), 1.0)
-    with pytest.raises(InputError, match=r"2 trainings of large have no utility: nobody \(seed 0\), Ash-Co \(seed 0\)"):
+    with pytest.raises(
+        InputError,
+        match=r"2 trainings of large have no utility: nobody \(seed 0\), Ash-Co \(seed 0\)",
+    ):
         table.mean_losses("large")
 
 
@@ -112,13 +124,15 @@ def test_planned_row_that_stands_twice_is_named_however_far_apart(tmp_path: Path
 
 
 def test_wrong_header_and_missing_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the columns are 'coalition,loss'; expected coalition,members,model"):
+    with pytest.raises(
+        InputError, match="the columns are 'coalition,loss'; expected coalition,members,model"
+    ):
         read(tmp_path, "coalition,loss\n")
     with pytest.raises(InputError, match=r"nowhere\.csv cannot be read: No such file"):
         read_utilities(tmp_path / "nowhere.csv", COMPANIES)
 
 
-# --- tables from elsewhere ----------------------------------------------------------------------------------------
+# --- tables from elsewhere ------------------------------------------------------------------------
 
 
 def game(folder: Path, text: str | bytes) -> np.ndarray:
@@ -130,11 +144,18 @@ def game(folder: Path, text: str | bytes) -> np.ndarray:
 def test_game_may_have_its_rows_in_any_order_and_more_columns(tmp_path: Path) -> None:
     rows = "utility,note,coalition\n6,all,3\n1,a,1\n0,,0\n2,b,2\n"
     assert game(tmp_path, rows).tolist() == [0, 1, 2, 6]
-    assert game(tmp_path, b"\xef\xbb\xbf" + rows.encode()).tolist() == [0, 1, 2, 6]  # as Excel writes it
+    assert game(tmp_path, b"\xef\xbb\xbf" + rows.encode()).tolist() == [
+        0,
+        1,
+        2,
+        6,
+    ]  # as Excel writes it
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=8, max_size=8))
-def test_game_reads_back_exactly(tmp_path_factory: pytest.TempPathFactory, utilities: list[float]) -> None:
+def test_game_reads_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, utilities: list[float]
+) -> None:
     rows = "".join(f"{coalition},{utility!r}\n" for coalition, utility in enumerate(utilities))
     again = game(tmp_path_factory.mktemp("game"), f"coalition,utility\n{rows}").tolist()
     assert list(map(math.copysign, again, utilities)) == again == utilities
@@ -155,15 +176,26 @@ def test_game_reads_back_exactly(tmp_path_factory: pytest.TempPathFactory, utili
         ("coalition,utility\n0,1\n1,1\n1,2\n", "line 4: coalition 1 stands twice"),
         ("coalition,utility\n0,1\n1.5,1\n", "line 3: the coalition is '1.5'"),
         ("coalition,utility\n0,1\n-1,1\n", "line 3: coalition -1 is out of range"),
-        ("coalition,utility\n0,1\n16777216,1\n", "line 3: coalition 16777216 is out of range; .*at most 24 companies"),
-        ("coalition,utility\n0,1\n1,much\n", "line 3: the utility of coalition 1 is 'much', not a number"),
-        ("coalition,utility\n0,1\n1,nan\n", "line 3: the utility of coalition 1 is nan; it must be finite"),
+        (
+            "coalition,utility\n0,1\n16777216,1\n",
+            "line 3: coalition 16777216 is out of range; .*at most 24 companies",
+        ),
+        (
+            "coalition,utility\n0,1\n1,much\n",
+            "line 3: the utility of coalition 1 is 'much', not a number",
+        ),
+        (
+            "coalition,utility\n0,1\n1,nan\n",
+            "line 3: the utility of coalition 1 is nan; it must be finite",
+        ),
         ("coalition,utility\n0,1\n1,1e999\n", "line 3: the utility of coalition 1 is inf"),
         ("coalition,utility\n0,1\n1\n", "line 3: the row has more or fewer cells"),
         (b"coalition,utility\n0,\xff\n", "is no CSV text"),
         (b"PK\x03\x04\x00\x00", r"the columns are 'PK\\x03\\x04\\x00\\x00'; expected"),
     ],
 )
-def test_bad_game_is_refused_with_the_line_or_the_coalitions(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_bad_game_is_refused_with_the_line_or_the_coalitions(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         game(tmp_path, text)

@@ -1,4 +1,6 @@
-"""Estimated Shapley values: budget, exact sum, interval, accuracy on games with known values, and the parts of it."""
+"""Estimated Shapley values: budget, exact sum, interval, accuracy on games with known values, and
+the parts of it.
+"""
 
 import json
 import math
@@ -10,18 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_sv.coalitions import members_matrix
 from fl_sv.errors import InputError
+from fl_sv.game.coalitions import members_matrix
 from fl_sv.values import Estimate, estimate_shapley, shapley
 from fl_sv.values.corrected import fit_estimator
 from fl_sv.values.covariances import Linear, covariances_for
 from fl_sv.values.estimate import METHODS
 from fl_sv.values.pairs import draw_nested, draw_pairs
-from fl_sv.values.surrogate import RIDGES, _covariance_of_differences, _ridge_fits, _shapley_of_columns
+from fl_sv.values.surrogate import (
+    RIDGES,
+    _covariance_of_differences,
+    _ridge_fits,
+    _shapley_of_columns,
+)
 
-LARGE_GAMES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "games.json").read_text())[
-    "large_games"
-]
+LARGE_GAMES: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "games.json").read_text()
+)["large_games"]
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS)
 
 
@@ -62,7 +69,9 @@ def two_additive(n, seed):
 
 
 def diminishing_values(weights):
-    """Exact values of `diminishing`: it is a mixture of product games (`about` of games.json), integrated by Gauss."""
+    """Exact values of `diminishing`: it is a mixture of product games (`about` of games.json),
+    integrated by Gauss.
+    """
     node, weight = np.polynomial.legendre.leggauss(120)
     q, q_weight = (node + 1) / 2, weight / 2
     node, weight = np.polynomial.legendre.leggauss(400)
@@ -71,7 +80,9 @@ def diminishing_values(weights):
         gone = 1 - np.exp(-(root_t**2) * weights)
         rest = 1 - q[:, None] * gone
         others = np.exp(np.log(rest).sum(axis=1))[:, None] / rest
-        value += t_weight * 2 * np.exp(-(root_t**2)) / math.sqrt(math.pi) * gone * (q_weight @ others)
+        value += (
+            t_weight * 2 * np.exp(-(root_t**2)) / math.sqrt(math.pi) * gone * (q_weight @ others)
+        )
     return value
 
 
@@ -86,7 +97,9 @@ def relative_error(values, exact):
 def mean_error(games, n, budget, method="auto"):
     return np.mean(
         [
-            relative_error(estimate_shapley(game, n, budget, seed, method).values, all_values(game, n))
+            relative_error(
+                estimate_shapley(game, n, budget, seed, method).values, all_values(game, n)
+            )
             for seed, game in enumerate(games)
         ]
     )
@@ -96,7 +109,7 @@ def concave_games(n, count):
     return [diminishing(np.random.default_rng(seed).lognormal(0, 0.8, n)) for seed in range(count)]
 
 
-# --- promises for every method ---------------------------------------------------------------------------------
+# --- promises for every method --------------------------------------------------------------------
 
 
 @EVERY_METHOD
@@ -128,7 +141,9 @@ def test_full_budget_enumerates(method, n):
 
 @EVERY_METHOD
 def test_equal_seeds_give_equal_values(method):
-    first, again, other = (estimate_shapley(coverage(9, 1), 9, 100, seed, method) for seed in (5, 5, 6))
+    first, again, other = (
+        estimate_shapley(coverage(9, 1), 9, 100, seed, method) for seed in (5, 5, 6)
+    )
     np.testing.assert_array_equal(first.values, again.values)
     np.testing.assert_array_equal(first.low, again.low)
     assert (first.values != other.values).any()
@@ -146,12 +161,22 @@ def test_every_method_approaches_the_exact_values(method):
 def test_two_additive_games_are_exact_as_soon_as_the_slopes_are_determined(method, n):
     game = two_additive(n, n)
     pairwise = np.triu(np.random.default_rng(n).normal(size=(n, n)))
-    exact = np.diag(pairwise) + (pairwise + pairwise.T - 2 * np.diag(np.diag(pairwise))).sum(axis=1) / 2
+    exact = (
+        np.diag(pairwise) + (pairwise + pairwise.T - 2 * np.diag(np.diag(pairwise))).sum(axis=1) / 2
+    )
     budget = min(4 * n + 2, 2**n - 1)
-    np.testing.assert_allclose(estimate_shapley(game, n, budget, method=method).values, exact, atol=1e-6)
+    np.testing.assert_allclose(
+        estimate_shapley(game, n, budget, method=method).values, exact, atol=1e-6
+    )
 
 
-@given(st.integers(1, 6), st.integers(2, 64), st.integers(0, 5), st.floats(-1e6, 1e6), st.sampled_from(list(METHODS)))
+@given(
+    st.integers(1, 6),
+    st.integers(2, 64),
+    st.integers(0, 5),
+    st.floats(-1e6, 1e6),
+    st.sampled_from(list(METHODS)),
+)
 @settings(max_examples=60, deadline=None)
 def test_any_small_game_and_budget_is_answered(n, budget, seed, offset, method):
     table = np.random.default_rng(seed).normal(size=2**n) + offset
@@ -175,7 +200,7 @@ def test_the_unit_of_utility_changes_no_digit(factor):
     np.testing.assert_array_equal(scaled.values, estimate.values * factor)
 
 
-# --- accuracy --------------------------------------------------------------------------------------------------
+# --- accuracy -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("budget", "error"), [(128, 0.03), (512, 0.01)])
@@ -234,7 +259,9 @@ def test_small_large_games_are_exact_at_full_budget():
     for game in LARGE_GAMES:
         if game["n"] == 12:
             estimate = estimate_shapley(rule_of(game), 12, 4096)
-            np.testing.assert_allclose(estimate.values, game["shapley_float"], atol=game.get("tolerance", 1e-12))
+            np.testing.assert_allclose(
+                estimate.values, game["shapley_float"], atol=game.get("tolerance", 1e-12)
+            )
 
 
 def test_our_estimator_beats_the_other_methods_where_returns_diminish():
@@ -243,13 +270,16 @@ def test_our_estimator_beats_the_other_methods_where_returns_diminish():
     assert all(ours < mean_error(games, 10, 128, other) / 3 for other in METHODS if other != "auto")
 
 
-# --- intervals -------------------------------------------------------------------------------------------------
+# --- intervals ------------------------------------------------------------------------------------
 
 
 def share_inside(games, n, budget, level=0.9, method="auto"):
     inside = []
     for seed, game in enumerate(games):
-        estimate, exact = estimate_shapley(game, n, budget, seed, method, level), all_values(game, n)
+        estimate, exact = (
+            estimate_shapley(game, n, budget, seed, method, level),
+            all_values(game, n),
+        )
         inside.append((estimate.low <= exact) & (exact <= estimate.high))
     return np.mean(inside)
 
@@ -262,7 +292,9 @@ def test_intervals_hold_what_they_promise(budget):
 
 @pytest.mark.parametrize("method", ["kernelshap", "leverage", "permutation", "antithetic"])
 def test_intervals_of_the_other_methods_are_not_absurd(method):
-    assert 0.7 <= share_inside([coverage(8, seed) for seed in range(20)], 8, 100, method=method) <= 1
+    assert (
+        0.7 <= share_inside([coverage(8, seed) for seed in range(20)], 8, 100, method=method) <= 1
+    )
 
 
 def test_a_higher_level_is_a_wider_interval():
@@ -278,11 +310,13 @@ def test_nothing_known_about_the_shares_is_an_infinite_interval(method):
     assert np.isneginf(estimate.low).all() and np.isposinf(estimate.high).all()
 
 
-# --- the parts -------------------------------------------------------------------------------------------------
+# --- the parts ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
-@pytest.mark.parametrize(("n", "n_pairs"), [(2, 1), (3, 3), (6, 0), (6, 7), (6, 31), (7, 40), (20, 500), (1100, 60)])
+@pytest.mark.parametrize(
+    ("n", "n_pairs"), [(2, 1), (3, 3), (6, 0), (6, 7), (6, 31), (7, 40), (20, 500), (1100, 60)]
+)
 def test_pairs_are_distinct_and_as_many_as_asked_for(n, n_pairs, exponent):
     pairs = draw_pairs(n, n_pairs, exponent, np.random.default_rng(0))
     assert pairs.member_PN.shape == (n_pairs, n)
@@ -311,9 +345,13 @@ EVERY_COVARIANCE = pytest.mark.parametrize("covariance", covariances_for(6), ids
 @EVERY_COVARIANCE
 def test_shapley_values_of_the_surrogate_are_those_of_its_table(covariance):
     every = members_matrix(range(64), 6)
-    table_CL = covariance.between(every, every, WEIGHTS) - covariance.between(every, ~every, WEIGHTS)
+    table_CL = covariance.between(every, every, WEIGHTS) - covariance.between(
+        every, ~every, WEIGHTS
+    )
     expected = np.array([shapley(column) for column in table_CL.T])
-    np.testing.assert_allclose(_shapley_of_columns(covariance, every, WEIGHTS), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        _shapley_of_columns(covariance, every, WEIGHTS), expected, atol=1e-12
+    )
 
 
 @EVERY_COVARIANCE
@@ -336,7 +374,9 @@ def test_steps_of_a_nested_draw_add_up_to_one_draw_and_begin_with_every_company_
 
 
 def test_every_pair_of_a_size_is_as_likely_in_the_first_step_of_a_nested_draw():
-    drawn = [draw_nested(6, [10, 14], 1.5, np.random.default_rng(seed))[0][6:] for seed in range(2000)]
+    drawn = [
+        draw_nested(6, [10, 14], 1.5, np.random.default_rng(seed))[0][6:] for seed in range(2000)
+    ]
     of_two = np.concatenate([step[step.sum(axis=1) == 2] for step in drawn])
     count = np.unique(of_two @ (1 << np.arange(6)), return_counts=True)[1]
     assert len(count) == 15
@@ -366,29 +406,39 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_pair(covariance):
             continue
         noise = ridge * np.trace(covariance_RR) / 20
         weights = np.linalg.solve(covariance_RR + noise * np.eye(20), target)
-        np.testing.assert_allclose(left_out * fit.alone_R, target - covariance_RR @ weights, atol=1e-8)
+        np.testing.assert_allclose(
+            left_out * fit.alone_R, target - covariance_RR @ weights, atol=1e-8
+        )
         for row in range(20):
             kept = np.arange(20) != row
-            weights = np.linalg.solve(covariance_RR[kept][:, kept] + noise * np.eye(19), target[kept])
-            assert left_out[row] == pytest.approx(target[row] - covariance_RR[row, kept] @ weights, abs=1e-7)
+            weights = np.linalg.solve(
+                covariance_RR[kept][:, kept] + noise * np.eye(19), target[kept]
+            )
+            assert left_out[row] == pytest.approx(
+                target[row] - covariance_RR[row, kept] @ weights, abs=1e-7
+            )
 
 
 def test_linear_covariance_is_the_dot_product_of_signs():
     every = members_matrix(range(8), 3)
     signs = np.where(every, 1.0, -1.0)
-    np.testing.assert_allclose(Linear().between(every, every, np.ones(3)), signs @ signs.T / 3, atol=1e-15)
+    np.testing.assert_allclose(
+        Linear().between(every, every, np.ones(3)), signs @ signs.T / 3, atol=1e-15
+    )
 
 
 def test_many_companies_need_no_more_nodes():
     n = 300
     member = np.random.default_rng(0).random((1, n)) < 0.02
     for covariance in covariances_for(n)[1:]:
-        end_values = covariance.between(np.array([[True] * n, [False] * n]), member, np.ones(n))[:, 0]
+        end_values = covariance.between(np.array([[True] * n, [False] * n]), member, np.ones(n))[
+            :, 0
+        ]
         total = covariance.shapley(member, np.ones(n)).sum()
         assert total == pytest.approx(end_values[0] - end_values[1], rel=1e-9)
 
 
-# --- input -----------------------------------------------------------------------------------------------------
+# --- input ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [1, 0, -5, 2.5, True, "64", math.nan, None])
@@ -431,7 +481,10 @@ def test_more_evaluations_than_memory_are_refused():
         (lambda member: member, "shape"),
         (lambda member: ["a"] * len(member), "real numbers"),
         (lambda member: None, "real numbers"),
-        (lambda member: np.where(member.all(axis=1), np.nan, 1.0), r"1 of 10 .* nan for coalition 15 = \{0, 1, 2, 3\}"),
+        (
+            lambda member: np.where(member.all(axis=1), np.nan, 1.0),
+            r"1 of 10 .* nan for coalition 15 = \{0, 1, 2, 3\}",
+        ),
         (lambda member: np.where(member.any(axis=1), 1.0, -np.inf), r"-inf for coalition 0 = \{\}"),
     ],
 )
@@ -456,7 +509,9 @@ def test_a_game_may_write_into_the_members_it_is_given():
         member[:] = False
         return utilities
 
-    np.testing.assert_array_equal(estimate_shapley(writing, 7, 50).values, estimate_shapley(game, 7, 50).values)
+    np.testing.assert_array_equal(
+        estimate_shapley(writing, 7, 50).values, estimate_shapley(game, 7, 50).values
+    )
 
 
 def test_an_estimate_cannot_be_changed():

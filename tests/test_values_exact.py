@@ -1,4 +1,6 @@
-"""Values from a complete table: the axioms, the cases with known answers, and a slow twin for every fast formula."""
+"""Values from a complete table: the axioms, the cases with known answers, and a slow twin for every
+fast formula.
+"""
 
 import json
 import math
@@ -14,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_sv.coalitions import members_matrix
 from fl_sv.errors import InputError
+from fl_sv.game.coalitions import members_matrix
 from fl_sv.values import (
     banzhaf,
     interactions,
@@ -28,12 +30,16 @@ from fl_sv.values import (
     shapley,
 )
 
-GAMES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "games.json").read_text())["games"]
+GAMES: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "games.json").read_text()
+)["games"]
 EVERY_GAME = pytest.mark.parametrize("game", GAMES, ids=[g["name"] for g in GAMES])
 SEMIVALUES = ["shapley", "banzhaf", "loo", "beta:16,1", "beta:1,4", "beta:0.5,2"]
 
 TABLES = st.integers(1, 5).flatmap(
-    lambda n: st.lists(st.integers(-1000, 1000), min_size=2**n, max_size=2**n).map(lambda v: np.array(v, dtype=float))
+    lambda n: st.lists(st.integers(-1000, 1000), min_size=2**n, max_size=2**n).map(
+        lambda v: np.array(v, dtype=float)
+    )
 )
 
 
@@ -50,7 +56,7 @@ def without(i, n):
     return [c for c in range(2**n) if not c >> i & 1]
 
 
-# --- the cases -------------------------------------------------------------------------------------------------
+# --- the cases ------------------------------------------------------------------------------------
 
 
 @EVERY_GAME
@@ -72,7 +78,9 @@ def test_core_of_known_games(game):
     assert (epsilon > 1e-9 * scale) == game["core_empty"]
     np.testing.assert_allclose(allocation, game["prenucleolus_float"], atol=1e-8 * scale)
     if game["prenucleolus_from_literature"] is not None:
-        np.testing.assert_allclose(prenucleolus(utilities), exact(game["prenucleolus_from_literature"]), atol=1e-9)
+        np.testing.assert_allclose(
+            prenucleolus(utilities), exact(game["prenucleolus_from_literature"]), atol=1e-9
+        )
 
 
 @EVERY_GAME
@@ -91,7 +99,7 @@ def test_stated_properties_of_known_games(game):
     assert bool((excesses(v, shapley(v)) <= 1e-9 * np.ptp(v)).all()) == game["shapley_in_core"]
 
 
-# --- slow twins ------------------------------------------------------------------------------------------------
+# --- slow twins -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", range(1, 7))
@@ -108,7 +116,9 @@ def test_shapley_by_subsets_is_shapley_by_all_permutations(n):
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_a_semivalue_is_its_weighted_marginal_contributions(name, n):
     v, weight = random_table(n), semivalue_weights(n, name)
-    value = [sum(weight[c.bit_count()] * (v[c | 1 << i] - v[c]) for c in without(i, n)) for i in range(n)]
+    value = [
+        sum(weight[c.bit_count()] * (v[c | 1 << i] - v[c]) for c in without(i, n)) for i in range(n)
+    ]
     np.testing.assert_allclose(semivalue(v, name), value, atol=1e-12)
 
 
@@ -133,7 +143,9 @@ def test_weights_by_formula():
 
     expected = [beta(s + b, n - 1 - s + a) / beta(a, b) for s in range(n)]
     np.testing.assert_allclose(semivalue_weights(n, "beta:3,2"), expected, rtol=1e-12)
-    np.testing.assert_allclose(semivalue_weights(n, "beta:1,1"), semivalue_weights(n, "shapley"), rtol=1e-12)
+    np.testing.assert_allclose(
+        semivalue_weights(n, "beta:1,1"), semivalue_weights(n, "shapley"), rtol=1e-12
+    )
     np.testing.assert_array_equal(semivalue_weights(n, "banzhaf"), [1 / 8] * 4)
 
 
@@ -150,8 +162,12 @@ def test_large_a_of_beta_stresses_small_coalitions():
 def test_dividends_add_up_to_the_utilities_and_share_to_the_shapley_value():
     v = random_table(5)
     dividend, member = moebius(v), members_matrix(range(32), 5)
-    np.testing.assert_allclose([sum(dividend[t] for t in range(32) if t & s == t) for s in range(32)], v, atol=1e-12)
-    np.testing.assert_allclose(dividend[1:] / member[1:].sum(axis=1) @ member[1:], shapley(v), atol=1e-12)
+    np.testing.assert_allclose(
+        [sum(dividend[t] for t in range(32) if t & s == t) for s in range(32)], v, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        dividend[1:] / member[1:].sum(axis=1) @ member[1:], shapley(v), atol=1e-12
+    )
 
 
 def test_moebius_leaves_its_input_alone():
@@ -179,7 +195,7 @@ def test_companies_that_replace_each_other_interact_negatively():
     assert interactions([0, 0, 0, 1])[0, 1] == 1
 
 
-# --- axioms ----------------------------------------------------------------------------------------------------
+# --- axioms ---------------------------------------------------------------------------------------
 
 
 @given(TABLES)
@@ -224,7 +240,7 @@ def test_the_utility_of_nobody_cancels(v, name):
     np.testing.assert_allclose(semivalue(v + 7, name), semivalue(v, name), atol=1e-9)
 
 
-# --- unions ----------------------------------------------------------------------------------------------------
+# --- unions ---------------------------------------------------------------------------------------
 
 
 def test_owen_values_are_the_mean_over_orders_in_which_unions_arrive_together():
@@ -252,14 +268,24 @@ def test_a_union_gets_its_shapley_value_between_the_unions():
 
 
 @pytest.mark.parametrize(
-    "unions", [[[0, 1]], [[0], [1], [1, 2]], [[0, 1, 2], []], [[0, 1, 3]], [["a"]], [0, 1, 2], 3, [[0.0, 1, 2]]]
+    "unions",
+    [
+        [[0, 1]],
+        [[0], [1], [1, 2]],
+        [[0, 1, 2], []],
+        [[0, 1, 3]],
+        [["a"]],
+        [0, 1, 2],
+        3,
+        [[0.0, 1, 2]],
+    ],
 )
 def test_unions_that_are_no_partition_are_refused(unions):
     with pytest.raises(InputError, match="unions"):
         owen(random_table(3), unions)
 
 
-# --- least core and prenucleolus -------------------------------------------------------------------------------
+# --- least core and prenucleolus ------------------------------------------------------------------
 
 
 def excesses(v, allocation):
@@ -279,7 +305,9 @@ def test_epsilon_is_the_largest_excess_and_the_allocation_hands_out_all(v):
 
 
 @settings(max_examples=50, deadline=None)
-@given(TABLES.filter(lambda v: len(v) > 2), st.integers(0, 4), st.integers(0, 4), st.floats(0.01, 10))
+@given(
+    TABLES.filter(lambda v: len(v) > 2), st.integers(0, 4), st.integers(0, 4), st.floats(0.01, 10)
+)
 def test_no_transfer_betters_the_sorted_excesses_of_the_prenucleolus(v, giver, taker, amount):
     allocation = prenucleolus(v)
     moved = allocation.copy()
@@ -308,9 +336,17 @@ def test_core_of_too_many_companies_is_refused():
         least_core(np.zeros(2**17))
 
 
-# --- input -----------------------------------------------------------------------------------------------------
+# --- input ----------------------------------------------------------------------------------------
 
-FUNCTIONS = [shapley, banzhaf, interactions, moebius, least_core, prenucleolus, lambda v: owen(v, [[0]])]
+FUNCTIONS = [
+    shapley,
+    banzhaf,
+    interactions,
+    moebius,
+    least_core,
+    prenucleolus,
+    lambda v: owen(v, [[0]]),
+]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -343,14 +379,18 @@ def test_a_bad_table_is_refused_with_a_sentence(function, bad, sentence):
 def test_a_missing_utility_is_named_by_bitmask_and_members():
     v = np.zeros(16)
     v[[5, 14]] = np.nan
-    with pytest.raises(InputError, match=r"2 of 16 .*coalition 5 = {0, 2} is nan; coalition 14 = {1, 2, 3} is nan\."):
+    with pytest.raises(
+        InputError,
+        match=r"2 of 16 .*coalition 5 = {0, 2} is nan; coalition 14 = {1, 2, 3} is nan\.",
+    ):
         shapley(v)
     with pytest.raises(InputError, match="and 6 more"):
         shapley(np.full(16, np.nan))
 
 
 @pytest.mark.parametrize(
-    "name", ["Shapley", "beta", "beta:1", "beta:0,1", "beta:1,-1", "beta:nan,1", "beta:1,2,3", "", 3]
+    "name",
+    ["Shapley", "beta", "beta:1", "beta:0,1", "beta:1,-1", "beta:nan,1", "beta:1,2,3", "", 3],
 )
 def test_an_unknown_semivalue_is_refused_with_the_list(name):
     with pytest.raises(InputError, match="shapley, banzhaf, loo or beta:A,B"):
@@ -364,7 +404,12 @@ def test_weights_need_a_number_of_companies(n):
 
 
 def test_any_array_like_is_a_table():
-    for table in ([0, 1, 1, 3], (0, 1, 1, 3), np.array([0, 1, 1, 3], dtype=np.float32), np.array([0, 1, 1, 3])):
+    for table in (
+        [0, 1, 1, 3],
+        (0, 1, 1, 3),
+        np.array([0, 1, 1, 3], dtype=np.float32),
+        np.array([0, 1, 1, 3]),
+    ):
         np.testing.assert_array_equal(shapley(table), [1.5, 1.5])
     np.testing.assert_array_equal(shapley([False, False, False, True]), [0.5, 0.5])
 

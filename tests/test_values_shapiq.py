@@ -1,4 +1,6 @@
-"""shapiq's methods by name, and shapiq as an oracle for our exact values. The oracle runs where shapiq is installed."""
+"""shapiq's methods by name, and shapiq as an oracle for our exact values. The oracle runs where
+shapiq is installed.
+"""
 
 import importlib.util
 import sys
@@ -11,7 +13,9 @@ from fl_sv.errors import InputError
 from fl_sv.values import banzhaf, estimate_shapley, interactions, shapley
 from fl_sv.values.shapiq_methods import SHAPIQ_METHODS
 
-WITH_SHAPIQ = pytest.mark.skipif(not importlib.util.find_spec("shapiq"), reason="needs the extra shapiq")
+WITH_SHAPIQ = pytest.mark.skipif(
+    not importlib.util.find_spec("shapiq"), reason="needs the extra shapiq"
+)
 # Its dependencies warn on import, and it warns of budgets below the number of its unknowns.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -23,14 +27,18 @@ def game(member):
 
 
 class OneAtATime:
-    """As shapiq's Owen sampling asks: one row a call, without its first axis, some twice, never the grand coalition."""
+    """As shapiq's Owen sampling asks: one row a call, without its first axis, some twice, never the
+    grand coalition.
+    """
 
     def __init__(self, n, random_state):
         self.n, self.random_state = n, random_state
 
     def approximate(self, budget, game):
         rows = np.random.default_rng(self.random_state).random((budget - 1, self.n)) < 0.5
-        self.seen = np.array([game(row)[0] for row in [np.zeros(self.n, dtype=bool), *rows, rows[0]]])
+        self.seen = np.array(
+            [game(row)[0] for row in [np.zeros(self.n, dtype=bool), *rows, rows[0]]]
+        )
         return self
 
     def get_n_order_values(self, order):
@@ -46,11 +54,17 @@ def pretended(monkeypatch):
 
 def test_all_coalitions_are_evaluated_in_one_call_and_values_sum_exactly(pretended):
     calls = []
-    estimate = estimate_shapley(lambda member: calls.append(member) or game(member), 6, 20, method=pretended)
+    estimate = estimate_shapley(
+        lambda member: calls.append(member) or game(member), 6, 20, method=pretended
+    )
     (member,) = calls
     assert len({row.tobytes() for row in member}) == len(member) == estimate.n_evaluations <= 20
     assert estimate.values.sum() == pytest.approx(TABLE[-1] - TABLE[0], rel=1e-12)
-    seen = OneAtATime(6, int(np.random.default_rng(0).integers(1 << 31))).approximate(20, game).seen[:6]
+    seen = (
+        OneAtATime(6, int(np.random.default_rng(0).integers(1 << 31)))
+        .approximate(20, game)
+        .seen[:6]
+    )
     np.testing.assert_allclose(np.diff(estimate.values), np.diff(seen), atol=1e-12)
     assert np.isneginf(estimate.low).all() and np.isposinf(estimate.high).all()
 
@@ -87,6 +101,12 @@ def test_exact_values_are_those_of_shapiq(n):
 
     table = np.random.default_rng(n).normal(size=2**n)
     oracle = ExactComputer(lambda member: table[np.atleast_2d(member) @ (1 << np.arange(n))], n)
-    np.testing.assert_allclose(shapley(table), oracle("SV", order=1).get_n_order_values(1), atol=1e-12)
-    np.testing.assert_allclose(banzhaf(table), oracle("BV", order=1).get_n_order_values(1), atol=1e-12)
-    np.testing.assert_allclose(interactions(table), oracle("SII", order=2).get_n_order_values(2), atol=1e-12)
+    np.testing.assert_allclose(
+        shapley(table), oracle("SV", order=1).get_n_order_values(1), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        banzhaf(table), oracle("BV", order=1).get_n_order_values(1), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        interactions(table), oracle("SII", order=2).get_n_order_values(2), atol=1e-12
+    )

@@ -1,4 +1,6 @@
-"""`verify` and `pay` on a really finished run: what was changed is found and named, and nobody is paid from it."""
+"""`verify` and `pay` on a really finished run: what was changed is found and named, and nobody is
+paid from it.
+"""
 
 import csv
 import dataclasses
@@ -10,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_sv import rundir
-from fl_sv.config.schema import FixedPot
-from fl_sv.keys import HOME_VARIABLE, fingerprint, owner_key, raw
+from fl_sv.config.valuation import FixedPot
 from fl_sv.law.alarms import code_of
-from fl_sv.ledger import CLOSE, append_section, newest, read_ledger
 from fl_sv.machine import software
-from fl_sv.payouts import allocate, read_payouts
-from fl_sv.publish import PAYOUTS, SEALED, publish, read_evidence
-from fl_sv.rundir import RunDirectory
-from fl_sv.settlement import settle
-from fl_sv.valuation import Valuation, save_validation
+from fl_sv.payment.payouts import allocate, read_payouts
+from fl_sv.payment.settlement import settle
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw
+from fl_sv.runs.ledger import CLOSE, append_section, newest, read_ledger
+from fl_sv.runs.tables import PAYOUTS, SEALED, publish, read_evidence, save_validation
+from fl_sv.valuation.records import Valuation
 from tests.runs import Command, published, with_sections
 
 D_ALARMS = tuple(f"D{number}" for number in range(1, 10))
@@ -36,7 +38,9 @@ def payable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 @pytest.fixture
 def unpayable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
-    """The same run with the small models' losses upside down, so that no law leads to the large model's."""
+    """The same run with the small models' losses upside down, so that no law leads to the large
+    model's.
+    """
     evidence = read_evidence(run)
     table, large = evidence.table, evidence.table.models[-1]
     grand = 2 ** len(table.companies) - 1
@@ -47,7 +51,9 @@ def unpayable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
         for (model, seed, c), score in table.scores.items()
     }
     upside_down = dataclasses.replace(
-        evidence, table=dataclasses.replace(table, scores=scores), validation_NV=-evidence.validation_NV
+        evidence,
+        table=dataclasses.replace(table, scores=scores),
+        validation_NV=-evidence.validation_NV,
     )
     return published(tmp_path / "unpayable", run, upside_down)
 
@@ -56,7 +62,7 @@ def contents(run: RunDirectory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.path.iterdir()}
 
 
-# --- verify -------------------------------------------------------------------------------------------------------
+# --- verify ---------------------------------------------------------------------------------------
 
 
 def test_untouched_copy_at_another_place_verifies_and_says_who_signed(
@@ -75,7 +81,9 @@ def test_untouched_copy_at_another_place_verifies_and_says_who_signed(
 
 
 @pytest.mark.parametrize("name", SEALED)
-def test_any_changed_digit_is_found_and_its_file_named(command: Command, run: RunDirectory, name: str) -> None:
+def test_any_changed_digit_is_found_and_its_file_named(
+    command: Command, run: RunDirectory, name: str
+) -> None:
     original = run.file(name).read_bytes()
     digits = [at for at, byte in enumerate(original) if byte in b"0123456789"]
     for at in random.Random(name).sample(digits, min(6, len(digits))):
@@ -88,9 +96,11 @@ def test_any_changed_digit_is_found_and_its_file_named(command: Command, run: Ru
     assert command("verify", run.path).code == 0
 
 
-@pytest.mark.parametrize("name", [*SEALED, rundir.LEDGER])
+@pytest.mark.parametrize("name", [*SEALED, files.LEDGER])
 @pytest.mark.parametrize("damage", ["removed", "emptied", "cut", "no text", "a folder"])
-def test_file_that_is_missing_or_garbage_is_named(command: Command, run: RunDirectory, name: str, damage: str) -> None:
+def test_file_that_is_missing_or_garbage_is_named(
+    command: Command, run: RunDirectory, name: str, damage: str
+) -> None:
     path = run.file(name)
     data = path.read_bytes()
     path.unlink()
@@ -109,17 +119,17 @@ def test_file_that_is_missing_or_garbage_is_named(command: Command, run: RunDire
 
 
 def test_changed_ledger_line_is_named(command: Command, run: RunDirectory) -> None:
-    lines = run.read_text(rundir.LEDGER).splitlines(keepends=True)
+    lines = run.read_text(files.LEDGER).splitlines(keepends=True)
     lines[3] = lines[3].replace('"number": 4', '"number": 5')
-    run.write_text(rundir.LEDGER, "".join(lines))
+    run.write_text(files.LEDGER, "".join(lines))
     answer = command("verify", run.path)
     assert answer.code == 1
     assert "ledger.jsonl, line 4:" in answer.err
 
 
 def test_lines_cut_off_the_end_are_noticed(command: Command, run: RunDirectory) -> None:
-    lines = run.read_text(rundir.LEDGER).splitlines(keepends=True)
-    run.write_text(rundir.LEDGER, "".join(lines[:-1]))
+    lines = run.read_text(files.LEDGER).splitlines(keepends=True)
+    run.write_text(files.LEDGER, "".join(lines[:-1]))
     answer = command("verify", run.path)
     assert answer.code == 1
     assert "without a close; lines were cut off" in answer.err
@@ -128,45 +138,54 @@ def test_lines_cut_off_the_end_are_noticed(command: Command, run: RunDirectory) 
 def test_digit_that_its_owner_changed_and_signed_again_does_not_follow_from_the_utilities(
     command: Command, run: RunDirectory
 ) -> None:
-    valuation = json.loads(run.read_text(rundir.VALUATION))
+    valuation = json.loads(run.read_text(files.VALUATION))
     was = valuation["companies"][2]["low"]
     valuation["companies"][2]["low"] = was - 1e-6
-    run.write_text(rundir.VALUATION, json.dumps(valuation))
-    law = json.loads(run.read_text(rundir.LAW))
+    run.write_text(files.VALUATION, json.dumps(valuation))
+    law = json.loads(run.read_text(files.LAW))
     law["anchors"]["15"] += 1e-6
-    run.write_text(rundir.LAW, json.dumps(law))
-    payouts = run.read_text(rundir.PAYOUTS)
-    amounts = read_payouts(run.file(rundir.PAYOUTS))
-    run.write_text(rundir.PAYOUTS, payouts.replace(f"Ash,{amounts['Ash']}", f"Ash,{amounts['Ash'] + 1}"))
+    run.write_text(files.LAW, json.dumps(law))
+    payouts = run.read_text(files.PAYOUTS)
+    amounts = read_payouts(run.file(files.PAYOUTS))
+    run.write_text(
+        files.PAYOUTS, payouts.replace(f"Ash,{amounts['Ash']}", f"Ash,{amounts['Ash'] + 1}")
+    )
     append_section(run, owner_key(), "forge", {}, [], SEALED)
     answer = command("verify", run.path)
     assert answer.code == 1
     assert f"valuation.json, companies[2], low is {was - 1e-6!r}; recomputed it is" in answer.err
     assert "law.json, anchors, 15 is" in answer.err
-    assert f"payouts.csv, Ash is {amounts['Ash'] + 1}; recomputed it is {amounts['Ash']}" in answer.err
+    assert (
+        f"payouts.csv, Ash is {amounts['Ash'] + 1}; recomputed it is {amounts['Ash']}" in answer.err
+    )
     assert "valuation.json was changed between lines 8 and 10 of ledger.jsonl" in answer.err
     assert "payouts.csv was changed between" not in answer.err  # `pay` may
 
 
-def test_rounding_of_another_machine_is_no_difference(command: Command, run: RunDirectory, tmp_path: Path) -> None:
+def test_rounding_of_another_machine_is_no_difference(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
     evidence = read_evidence(run)
     settlement = settle(evidence)
     shares = [
-        dataclasses.replace(company, value=company.value * (1 + 1e-12)) for company in settlement.valuation.companies
+        dataclasses.replace(company, value=company.value * (1 + 1e-12))
+        for company in settlement.valuation.companies
     ]
     elsewhere = dataclasses.replace(
         settlement, valuation=dataclasses.replace(settlement.valuation, companies=tuple(shares))
     )
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    for name in (rundir.CONFIG, rundir.COST):
+    for name in (files.CONFIG, files.COST):
         shutil.copy(run.file(name), folder / name)
     publish(RunDirectory(folder), evidence, elsewhere, software())
-    assert run.file(rundir.VALUATION).read_bytes() != (folder / rundir.VALUATION).read_bytes()
+    assert run.file(files.VALUATION).read_bytes() != (folder / files.VALUATION).read_bytes()
     assert command("verify", folder).code == 0
 
 
-def test_validation_part_must_belong_to_the_values(command: Command, run: RunDirectory, tmp_path: Path) -> None:
+def test_validation_part_must_belong_to_the_values(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
     evidence = read_evidence(run)
     shifted = dataclasses.replace(evidence, validation_NV=evidence.validation_NV + 0.001)
     answer = command("verify", published(tmp_path / "shifted", run, shifted).path)
@@ -178,16 +197,26 @@ def test_small_values_are_shapley_whichever_semivalue_is_paid(
     command: Command, run: RunDirectory, tmp_path: Path
 ) -> None:
     evidence = read_evidence(run)
-    banzhaf = dataclasses.replace(evidence, config=with_sections(evidence.config, values={"semivalue": "banzhaf"}))
+    banzhaf = dataclasses.replace(
+        evidence, config=with_sections(evidence.config, values={"semivalue": "banzhaf"})
+    )
     other = published(tmp_path / "banzhaf", run, banzhaf)
     assert command("verify", other.path).code == 0
-    before, now = (json.loads(each.file(rundir.VALUATION).read_text())["companies"] for each in (run, other))
-    assert [company["small_value"] for company in now] == [company["small_value"] for company in before]
+    before, now = (
+        json.loads(each.file(files.VALUATION).read_text())["companies"] for each in (run, other)
+    )
+    assert [company["small_value"] for company in now] == [
+        company["small_value"] for company in before
+    ]
     assert [company["value"] for company in now] != [company["value"] for company in before]
 
 
 def test_directory_signed_anew_by_another_key_is_found_only_when_the_signer_is_pinned(
-    command: Command, run: RunDirectory, tmp_path: Path, owner_home: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command,
+    run: RunDirectory,
+    tmp_path: Path,
+    owner_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "stranger"))
     forged = published(tmp_path / "forged", run, read_evidence(run))
@@ -201,7 +230,11 @@ def test_directory_signed_anew_by_another_key_is_found_only_when_the_signer_is_p
 
 
 def test_section_that_a_stranger_appended_is_found_when_the_signer_is_pinned(
-    command: Command, payable: RunDirectory, tmp_path: Path, owner_home: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command,
+    payable: RunDirectory,
+    tmp_path: Path,
+    owner_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "stranger"))
     assert command("pay", payable.path, "--pot", 5).code == 0
@@ -221,55 +254,65 @@ def test_key_that_is_no_key_is_wrong_input(
     assert "some.pub" in answer.err
 
 
-# --- pay ----------------------------------------------------------------------------------------------------------
+# --- pay ------------------------------------------------------------------------------------------
 
 
-def test_pay_writes_the_amounts_and_a_section_that_verifies(command: Command, payable: RunDirectory) -> None:
+def test_pay_writes_the_amounts_and_a_section_that_verifies(
+    command: Command, payable: RunDirectory
+) -> None:
     before = read_ledger(payable)
     answer = command("pay", payable.path, "--pot", 1234567)
     assert (answer.code, answer.err) == (0, "")
     assert "12,345.67" in answer.out
-    amounts = read_payouts(payable.file(rundir.PAYOUTS))
-    values = Valuation.from_json(payable.read_text(rundir.VALUATION)).values
+    amounts = read_payouts(payable.file(files.PAYOUTS))
+    values = Valuation.from_json(payable.read_text(files.VALUATION)).values
     assert list(amounts.values()) == allocate(values, 1234567, names=list(amounts)).tolist()
     records = read_ledger(payable)
     assert records[: len(before)] == before
     assert [record.section for record in records[len(before) :]] == [2, 2, 2]
     assert newest(records, PAYOUTS).body["amounts"] == amounts
-    assert payable.file(rundir.REPORT).exists()
+    assert payable.file(files.REPORT).exists()
     assert command("verify", payable.path).code == 0
 
 
-def test_pay_may_be_repeated_and_the_newest_section_counts(command: Command, payable: RunDirectory) -> None:
-    unpaid = {name: data for name, data in contents(payable).items() if name != rundir.LEDGER}
+def test_pay_may_be_repeated_and_the_newest_section_counts(
+    command: Command, payable: RunDirectory
+) -> None:
+    unpaid = {name: data for name, data in contents(payable).items() if name != files.LEDGER}
     for pot in (0, 77):
         assert command("pay", payable.path, "--pot", pot).code == 0
-        assert sum(read_payouts(payable.file(rundir.PAYOUTS)).values()) == pot
+        assert sum(read_payouts(payable.file(files.PAYOUTS)).values()) == pot
     assert command("verify", payable.path).code == 0
     now = contents(payable)
-    assert [name for name in unpaid if now[name] != unpaid[name]] == [rundir.PAYOUTS]
-    older = payable.read_text(rundir.LEDGER).splitlines(keepends=True)[:-3]
-    payable.write_text(rundir.LEDGER, "".join(older))
+    assert [name for name in unpaid if now[name] != unpaid[name]] == [files.PAYOUTS]
+    older = payable.read_text(files.LEDGER).splitlines(keepends=True)[:-3]
+    payable.write_text(files.LEDGER, "".join(older))
     answer = command("verify", payable.path)
     assert answer.code == 1
     assert "payouts.csv was changed after it was signed" in answer.err
 
 
-def test_payment_of_the_runs_own_pot_speaks_of_no_other(command: Command, payable: RunDirectory) -> None:
+def test_payment_of_the_runs_own_pot_speaks_of_no_other(
+    command: Command, payable: RunDirectory
+) -> None:
     pot = payable.config.payouts.pot
     assert isinstance(pot, FixedPot)
     for cents in (pot.cents, pot.cents + 1):
         answer = command("pay", payable.path, "--pot", cents)
         assert answer.code == 0
-        assert ("This payment divides another" in " ".join(answer.out.split())) == (cents != pot.cents)
-        assert (", another than the run" in payable.read_text(rundir.REPORT)) == (cents != pot.cents)
+        assert ("This payment divides another" in " ".join(answer.out.split())) == (
+            cents != pot.cents
+        )
+        assert (", another than the run" in payable.read_text(files.REPORT)) == (cents != pot.cents)
 
 
-def test_charge_makes_companies_of_negative_value_pay(command: Command, payable: RunDirectory) -> None:
+def test_charge_makes_companies_of_negative_value_pay(
+    command: Command, payable: RunDirectory
+) -> None:
     answer = command("pay", payable.path, "--pot", 1000, "--negative", "charge")
     assert (answer.code, answer.err) == (0, "")
-    amounts = read_payouts(payable.file(rundir.PAYOUTS))
-    valuation = Valuation.from_json(payable.read_text(rundir.VALUATION))
+    amounts = read_payouts(payable.file(files.PAYOUTS))
+    valuation = Valuation.from_json(payable.read_text(files.VALUATION))
     assert sum(amounts.values()) == 1000
     for company in valuation.companies:
         assert amounts[company.name] * company.value >= 0
@@ -281,7 +324,10 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
     command: Command, run: RunDirectory, tmp_path: Path
 ) -> None:
     evidence = read_evidence(run)
-    harm = {key: dataclasses.replace(score, loss=-score.loss) for key, score in evidence.table.scores.items()}
+    harm = {
+        key: dataclasses.replace(score, loss=-score.loss)
+        for key, score in evidence.table.scores.items()
+    }
     harmful = published(
         tmp_path / "harmful",
         run,
@@ -292,10 +338,13 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
             validation_NV=-evidence.validation_NV,
         ),
     )
-    assert set(read_payouts(harmful.file(rundir.PAYOUTS)).values()) == {0}
-    assert json.loads(harmful.read_text(rundir.VALUATION))["payable"] is False
+    assert set(read_payouts(harmful.file(files.PAYOUTS)).values()) == {0}
+    assert json.loads(harmful.read_text(files.VALUATION))["payable"] is False
     before = contents(harmful)
-    for negative, reason in (("clip", "no value is positive"), ("charge", "the sum of the values is not positive")):
+    for negative, reason in (
+        ("clip", "no value is positive"),
+        ("charge", "the sum of the values is not positive"),
+    ):
         answer = command("pay", harmful.path, "--pot", 1000, "--negative", negative)
         assert answer.code == 1
         assert f"P1 payout: There is nothing to split: {reason}" in answer.err
@@ -307,9 +356,11 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
     assert command("verify", harmful.path).code == 0
 
 
-def test_unpayable_run_says_its_alarms_and_writes_nothing(command: Command, unpayable: RunDirectory) -> None:
-    assert json.loads(unpayable.read_text(rundir.VALUATION))["payable"] is False
-    alarms = json.loads(unpayable.read_text(rundir.LAW))["alarms"]
+def test_unpayable_run_says_its_alarms_and_writes_nothing(
+    command: Command, unpayable: RunDirectory
+) -> None:
+    assert json.loads(unpayable.read_text(files.VALUATION))["payable"] is False
+    alarms = json.loads(unpayable.read_text(files.LAW))["alarms"]
     before = contents(unpayable)
     answer = command("pay", unpayable.path, "--pot", 100)
     assert (answer.code, answer.out) == (1, "")
@@ -318,8 +369,10 @@ def test_unpayable_run_says_its_alarms_and_writes_nothing(command: Command, unpa
     assert contents(unpayable) == before | {".lock": b""}
 
 
-def test_unpayable_run_is_paid_once_each_alarm_is_accepted_by_name(command: Command, unpayable: RunDirectory) -> None:
-    codes = [code_of(alarm) for alarm in json.loads(unpayable.read_text(rundir.LAW))["alarms"]]
+def test_unpayable_run_is_paid_once_each_alarm_is_accepted_by_name(
+    command: Command, unpayable: RunDirectory
+) -> None:
+    codes = [code_of(alarm) for alarm in json.loads(unpayable.read_text(files.LAW))["alarms"]]
     accepting = [word for code in codes for word in ("--accept", code)]
     assert command("pay", unpayable.path, "--pot", 100, *accepting[:-2]).code == 1
     answer = command("pay", unpayable.path, "--pot", 100, *accepting)
@@ -331,7 +384,9 @@ def test_unpayable_run_is_paid_once_each_alarm_is_accepted_by_name(command: Comm
 
 
 @pytest.mark.parametrize("code", ["D99", "d5", "", "A1"])
-def test_alarm_that_did_not_fire_cannot_be_accepted(command: Command, run: RunDirectory, code: str) -> None:
+def test_alarm_that_did_not_fire_cannot_be_accepted(
+    command: Command, run: RunDirectory, code: str
+) -> None:
     before = contents(run)
     answer = command("pay", run.path, "--pot", 100, "--accept", code)
     assert (answer.code, answer.out) == (2, "")
@@ -339,12 +394,18 @@ def test_alarm_that_did_not_fire_cannot_be_accepted(command: Command, run: RunDi
     assert contents(run) == before | {".lock": b""}
 
 
-@pytest.mark.parametrize("name", [rundir.UTILITIES, rundir.VALUATION, rundir.VALIDATION, rundir.TEACHER])
-def test_nobody_is_paid_from_a_directory_that_was_changed(command: Command, payable: RunDirectory, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [files.UTILITIES, files.VALUATION, files.VALIDATION, files.TEACHER]
+)
+def test_nobody_is_paid_from_a_directory_that_was_changed(
+    command: Command, payable: RunDirectory, name: str
+) -> None:
     match name:
-        case rundir.VALIDATION:
+        case files.VALIDATION:
             evidence = read_evidence(payable)
-            doubled = save_validation(2 * evidence.validation_NV, evidence.config.companies, "small")
+            doubled = save_validation(
+                2 * evidence.validation_NV, evidence.config.companies, "small"
+            )
             payable.write_bytes(name, doubled)
         case _:
             text = payable.read_text(name)
@@ -360,7 +421,7 @@ def test_nobody_is_paid_from_a_directory_that_was_changed(command: Command, paya
 def test_pay_mends_a_payout_table_that_a_crash_left_ahead_of_its_ledger(
     command: Command, payable: RunDirectory
 ) -> None:
-    payable.write_text(rundir.PAYOUTS, "company,amount_cents\nAsh,5\n")
+    payable.write_text(files.PAYOUTS, "company,amount_cents\nAsh,5\n")
     assert command("pay", payable.path, "--pot", 100).code == 0
     assert command("verify", payable.path).code == 0
 
@@ -377,21 +438,24 @@ def test_pay_without_a_usable_key_writes_nothing(
     assert contents(payable) == before | {".lock": b""}
 
 
-# --- the tables ---------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 
 def test_values_sum_to_what_there_is_to_be_divided(run: RunDirectory) -> None:
-    valuation = Valuation.from_json(run.read_text(rundir.VALUATION))
+    valuation = Valuation.from_json(run.read_text(files.VALUATION))
     total = valuation.utility_grand - valuation.utility_empty
     assert abs(valuation.values.sum() - total) <= 1e-9
     assert abs(sum(company.share for company in valuation.companies) - 1) <= 1e-9
 
 
 def test_payout_table_is_the_newest_record_in_config_order(run: RunDirectory) -> None:
-    with run.file(rundir.PAYOUTS).open(newline="", encoding="utf-8") as file:
+    with run.file(files.PAYOUTS).open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     amounts = newest(read_ledger(run), PAYOUTS).body["amounts"]
-    assert rows == [["company", "amount_cents"], *([name, str(amounts[name])] for name in run.config.companies)]
+    assert rows == [
+        ["company", "amount_cents"],
+        *([name, str(amounts[name])] for name in run.config.companies),
+    ]
 
 
 def test_last_line_is_a_close_over_every_sealed_file(run: RunDirectory) -> None:
@@ -402,6 +466,6 @@ def test_last_line_is_a_close_over_every_sealed_file(run: RunDirectory) -> None:
 
 def test_validation_values_average_to_the_small_models_values(run: RunDirectory) -> None:
     evidence = read_evidence(run)
-    valuation = Valuation.from_json(run.read_text(rundir.VALUATION))
+    valuation = Valuation.from_json(run.read_text(files.VALUATION))
     small = [company.small_value for company in valuation.companies]
     np.testing.assert_allclose(evidence.validation_NV.mean(axis=1), small, rtol=0, atol=1e-9)

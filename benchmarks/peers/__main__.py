@@ -2,11 +2,11 @@
 
     python -m benchmarks.peers [--json] [--patience 30]
 
-Every peer is installed once, into a virtual environment in $FL_SV_HOME/peers (default ~/.fl-sv), which needs a package
-index; a peer that asks for a newer Python gets the first one on the PATH. A peer that cannot be installed or run is
-listed with the reason. Each method is called twice; the seconds are those of the faster call. Error is the relative L2
-distance from what the method claims to give: Shapley values by definition, or leave-one-outs.
-"""
+Every peer is installed once, into a virtual environment in $FL_SV_HOME/peers (default ~/.fl-sv),
+which needs a package index; a peer that asks for a newer Python gets the first one on the PATH. A
+peer that cannot be installed or run is listed with the reason. Each method is called twice; the
+seconds are those of the faster call. Error is the relative L2 distance from what the method claims
+to give: Shapley values by definition, or leave-one-outs."""
 
 import argparse
 import json
@@ -49,9 +49,13 @@ PEERS = (
     ),
 )
 LEFT_OUT = {
-    "nvflare FedCE": "takes no utilities: clients report a cosine and a score of the model without them",
+    "nvflare FedCE": (
+        "takes no utilities: clients report a cosine and a score of the model without them"
+    ),
     "mplc": "pins tensorflow 2.5.1, which needs Python 3.9 or older",
-    "flwr-contributions, SPACE, FLCE, SVBench, Flirds, ShapleyFL": "repositories only, in no package index",
+    "flwr-contributions, SPACE, FLCE, SVBench, Flirds, ShapleyFL": (
+        "repositories only, in no package index"
+    ),
 }
 CHECKS = {"sums_up": "sum", "null_player": "null", "symmetric": "twins", "repeatable": "repeat"}
 ROUNDING = 1e-6
@@ -64,13 +68,24 @@ MISTAKES: dict[str, tuple[int, float | None]] = {
 """Coalition of the diminishing game whose utility is a mistake, and what stands there."""
 
 
-def compared(peer: Peer, tables: list[Game], patience: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def compared(
+    peer: Peer, tables: list[Game], patience: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of one peer for every table and for every mistake. Raises NotCompared."""
-    methods = [(name, method, of) for of in ("shapley", "leave_one_out") for name, method in getattr(peer, of).items()]
+    methods = [
+        (name, method, of)
+        for of in ("shapley", "leave_one_out")
+        for name, method in getattr(peer, of).items()
+    ]
     asked = [(*method, game) for game in tables for method in methods]
     wrong = [(*method, mistake) for mistake in MISTAKES for method in methods]
-    jobs = [{"method": method, "utilities": game.utility_C.tolist()} for _, method, _, game in asked]
-    jobs += [{"method": method, "utilities": mistaken(tables[1], mistake)} for _, method, _, mistake in wrong]
+    jobs = [
+        {"method": method, "utilities": game.utility_C.tolist()} for _, method, _, game in asked
+    ]
+    jobs += [
+        {"method": method, "utilities": mistaken(tables[1], mistake)}
+        for _, method, _, mistake in wrong
+    ]
     answer = ask(peer, jobs, patience)
     answers, version = answer["jobs"], answer["version"]
     rows = [
@@ -78,7 +93,8 @@ def compared(peer: Peer, tables: list[Game], patience: float) -> tuple[list[dict
         for (name, _, of, game), found in zip(asked, answers[: len(asked)], strict=True)
     ]
     mistakes = [
-        {"peer": name, "version": version, "mistake": mistake} | outcome(found, MISTAKES[mistake][0])
+        {"peer": name, "version": version, "mistake": mistake}
+        | outcome(found, MISTAKES[mistake][0])
         for (name, _, _, mistake), found in zip(wrong, answers[len(asked) :], strict=True)
     ]
     return rows, mistakes
@@ -97,7 +113,9 @@ def measure(patience: float) -> dict[str, Any]:
     tables = games()
     result: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": (
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        ),
         "peers": [],
         "mistakes": [],
         "federations": [],
@@ -115,7 +133,7 @@ def measure(patience: float) -> dict[str, Any]:
     return result | {"seconds": round(time.perf_counter() - started, 1)}
 
 
-# --- as text ---------------------------------------------------------------------------------------------------
+# --- as text --------------------------------------------------------------------------------------
 
 
 def show(result: dict[str, Any]) -> None:
@@ -125,23 +143,42 @@ def show(result: dict[str, Any]) -> None:
     title("error, %, and which checks fail: sum, null company, twins, repeated call")
     matrix(rows, "game", error)
     title("error, %, and that of estimate_shapley with as many coalitions")
-    fewer = {row["peer"] for row in rows if row["error_of_ours"] is not None} - set(PEERS[0].shapley)
+    fewer = {row["peer"] for row in rows if row["error_of_ours"] is not None} - set(
+        PEERS[0].shapley
+    )
     matrix([row for row in rows if row["peer"] in fewer], "game", beside_ours)
     title("seconds, and how many coalitions were asked for")
     matrix([row for row in rows if row["game"].startswith("digits")], "game", effort)
     title("what a mistake in the diminishing game leads to")
     matrix(result["mistakes"], "mistake", told)
     title("the same federated run")
-    line("peer", "utility", *COMPANIES, "error, %", "repeats", "seconds", "loss of everybody's model", head=True)
+    line(
+        "peer",
+        "utility",
+        *COMPANIES,
+        "error, %",
+        "repeats",
+        "seconds",
+        "loss of everybody's model",
+        head=True,
+    )
     for row in result["federations"]:
         repeats = "yes" if row["values"] == row["second_call"] else "**no**"
         values = [f"{value:.4f}" for value in row["values"]]
-        numbers = [percent(row["error"]), repeats, f"{row['seconds']:.2g}", f"{row['grand_loss']:.4f}"]
+        numbers = [
+            percent(row["error"]),
+            repeats,
+            f"{row['seconds']:.2g}",
+            f"{row['grand_loss']:.4f}",
+        ]
         line(row["peer"], row["utility"], *values, *numbers)
     title("versions, and who is not compared")
     versions = {re.split("[, ]", row["peer"])[0]: row["version"] for row in rows}
     line("peer", "version, or the reason", head=True)
-    for name, text in [*versions.items(), *((row["peer"], row["reason"]) for row in result["failures"])]:
+    for name, text in [
+        *versions.items(),
+        *((row["peer"], row["reason"]) for row in result["failures"]),
+    ]:
         line(name, text)
 
 
@@ -174,7 +211,11 @@ def error(row: dict[str, Any]) -> str:
 
 
 def beside_ours(row: dict[str, Any]) -> str:
-    return "" if row["error_of_ours"] is None else f"{percent(row['error'])}, ours {percent(row['error_of_ours'])}"
+    return (
+        ""
+        if row["error_of_ours"] is None
+        else f"{percent(row['error'])}, ours {percent(row['error_of_ours'])}"
+    )
 
 
 def effort(row: dict[str, Any]) -> str:
@@ -193,9 +234,16 @@ def percent(error: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds for the two calls of a method on a table")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        help="seconds for the two calls of a method on a table",
+    )
     asked = parser.parse_args()
     quietly()
     result = measure(asked.patience)

@@ -1,4 +1,6 @@
-"""Each peer in a virtual environment of its own, made on demand from pinned requirements, and asked in a subprocess."""
+"""Each peer in a virtual environment of its own, made on demand from pinned requirements, and asked
+in a subprocess.
+"""
 
 import hashlib
 import json
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_sv.keys import HOME_VARIABLE
+from fl_sv.runs.keys import HOME_VARIABLE
 
 HERE = Path(__file__).resolve().parent
 ADAPTERS = HERE / "adapters"
@@ -25,9 +27,8 @@ class NotCompared(Exception):
 class Peer:
     """A package, and which functions of its adapter give values (row's name -> function).
 
-    Requirements are the adapter's .txt file, complete, so that nothing is resolved; without the file the peer runs in
-    this very environment. `python` is the oldest version that it takes.
-    """
+    Requirements are the adapter's .txt file, complete, so that nothing is resolved; without the
+    file the peer runs in this very environment. `python` is the oldest version that it takes."""
 
     name: str
     shapley: dict[str, str]
@@ -41,11 +42,15 @@ class Peer:
 
 
 def ask(peer: Peer, jobs: list[dict[str, Any]], patience: float) -> dict[str, Any]:
-    """The peer's answers, in the words of _worker.py. Raises NotCompared when it cannot be installed or started."""
+    """The peer's answers, in the words of _worker.py. Raises NotCompared when it cannot be
+    installed or started.
+    """
     python, own = _environment(peer)
     # Ours is imported from this checkout; a peer sees none of our packages.
     path = {"PYTHONPATH": str(HERE.parent.parent)} if own else {}
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | path
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    } | path
     try:
         done = subprocess.run(
             [str(python), "-P", str(HERE / "_worker.py"), str(peer.adapter)],
@@ -71,14 +76,34 @@ def _environment(peer: Peer) -> tuple[Path, bool]:
         return Path(sys.executable), True
     base = _interpreter(peer.python)
     version = _succeed([base, "-c", "import platform; print(platform.python_version())"])
-    key = hashlib.sha256(f"{version}{requirements.read_text(encoding='utf-8')}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        f"{version}{requirements.read_text(encoding='utf-8')}".encode()
+    ).hexdigest()[:12]
     home = Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".fl-sv")
     folder = home / "peers" / f"{peer.name}-{key}"
     if not (folder / "installed").exists():
         print(f"installing {peer.name} into {folder}", file=sys.stderr)
         _succeed([base, "-m", "venv", "--clear", str(folder)])
-        pip = [str(folder / "bin" / "pip"), "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-        _succeed([*pip, "install", "--quiet", "--no-deps", "--only-binary", ":all:", "-r", str(requirements)])
+        pip = [
+            str(folder / "bin" / "pip"),
+            "--disable-pip-version-check",
+            "--retries",
+            "1",
+            "--timeout",
+            "20",
+        ]
+        _succeed(
+            [
+                *pip,
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "-r",
+                str(requirements),
+            ]
+        )
         (folder / "installed").touch()
     return folder / "bin" / "python", False
 
@@ -90,9 +115,14 @@ def _interpreter(oldest: tuple[int, int]) -> str:
     for minor in range(oldest[1], oldest[1] + 3):
         found = shutil.which(f"python{oldest[0]}.{minor}")
         # Version managers put programs on the PATH that only say which version is missing.
-        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+        if (
+            found
+            and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
+        ):
             return found
-    raise NotCompared(f"needs Python {oldest[0]}.{oldest[1]} or newer, and there is none on the PATH")
+    raise NotCompared(
+        f"needs Python {oldest[0]}.{oldest[1]} or newer, and there is none on the PATH"
+    )
 
 
 def _succeed(command: list[str]) -> str:

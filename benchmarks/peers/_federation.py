@@ -1,11 +1,11 @@
 """The same federated run through FederatedHPLearning's simulation and through our sweep.
 
-Breast cancer in five shares of size 1 to 5, the second largest with 40 % wrong labels; both take the same scaled rows.
-Both train a logistic regression without intercept by FedAvg, 15 rounds of 5 full-batch steps, weighted by examples.
-Two logits learn twice as fast as one, so our learning rate is half of theirs; then the models are the same but for
-their start (ours 0, theirs a hundredth of a normal). The utility differs: theirs is the AUC with v(empty) = 0.5, ours
-minus the loss. So values are not compared with values, but each with the exact values of its own game.
-"""
+Breast cancer in five shares of size 1 to 5, the second largest with 40 % wrong labels; both take
+the same scaled rows. Both train a logistic regression without intercept by FedAvg, 15 rounds of 5
+full-batch steps, weighted by examples. Two logits learn twice as fast as one, so our learning rate
+is half of theirs; then the models are the same but for their start (ours 0, theirs a hundredth of a
+normal). The utility differs: theirs is the AUC with v(empty) = 0.5, ours minus the loss. So values
+are not compared with values, but each with the exact values of its own game."""
 
 import math
 from typing import Any
@@ -37,8 +37,13 @@ def federation() -> Config:
             "companies": COMPANIES,
             "data": {
                 "source": "breast_cancer",
-                "partition": {"kind": "sizes", "sizes": {name: i for i, name in enumerate(COMPANIES, start=1)}},
-                "corruptions": [{"kind": "wrong_labels", "company": COMPANIES[CARELESS], "fraction": 0.4}],
+                "partition": {
+                    "kind": "sizes",
+                    "sizes": {name: i for i, name in enumerate(COMPANIES, start=1)},
+                },
+                "corruptions": [
+                    {"kind": "wrong_labels", "company": COMPANIES[CARELESS], "fraction": 0.4}
+                ],
             },
             "models": {
                 "small": [{"kind": "module", "factory": f"{__name__}:logistic"}],

@@ -1,6 +1,7 @@
 """Utility tables that every peer is given, and the exact values by which it is judged.
 
-All but one begin at v(empty) = 0, as most peers take for granted. `untrained` does not: it is minus a loss.
+All but one begin at v(empty) = 0, as most peers take for granted. `untrained` does not: it is minus
+a loss.
 
 Shapes: N companies, C = 2**N coalitions.
 """
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from benchmarks._games import diminishing_rule
 from benchmarks.sweep import in_one_process
-from fl_sv.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
 from fl_sv.config import Config
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +54,9 @@ def game(name: str, utility_C: Floats, *, formula: bool = False) -> Game:
     n = n_companies_of_table(len(utility_C))
     all_but_one = [grand(n) ^ 1 << i for i in range(n)]
     known: dict[str, Any] = {"twins": TWINS, "null": NULL} if formula else {}
-    return Game(name, utility_C, by_definition(utility_C), utility_C[-1] - utility_C[all_but_one], **known)
+    return Game(
+        name, utility_C, by_definition(utility_C), utility_C[-1] - utility_C[all_but_one], **known
+    )
 
 
 def by_definition(utility_C: Floats) -> Floats:
@@ -81,17 +84,27 @@ def with_a_formula() -> list[Game]:
 
 
 def federated(n_companies: int) -> Game:
-    """Digits in shares of size 1 to N, 40 % wrong labels at the second largest, really trained: ln K minus the loss."""
+    """Digits in shares of size 1 to N, 40 % wrong labels at the second largest, really trained: ln
+    K minus the loss.
+    """
     companies = [f"Company {i}" for i in range(1, n_companies + 1)]
     config = Config.model_validate(
         {
             "companies": companies,
             "data": {
                 "source": "digits",
-                "partition": {"kind": "sizes", "sizes": {name: i for i, name in enumerate(companies, start=1)}},
-                "corruptions": [{"kind": "wrong_labels", "company": companies[-2], "fraction": 0.4}],
+                "partition": {
+                    "kind": "sizes",
+                    "sizes": {name: i for i, name in enumerate(companies, start=1)},
+                },
+                "corruptions": [
+                    {"kind": "wrong_labels", "company": companies[-2], "fraction": 0.4}
+                ],
             },
-            "models": {"small": [{"kind": "mlp", "hidden": [16]}], "large": {"kind": "mlp", "hidden": [64]}},
+            "models": {
+                "small": [{"kind": "mlp", "hidden": [16]}],
+                "large": {"kind": "mlp", "hidden": [64]},
+            },
             "training": {"rounds": 20, "learning_rate": 0.3, "seeds": 1},
             "payouts": {"pot": {"kind": "fixed", "cents": 1}},
         }

@@ -16,10 +16,16 @@ FAR = 0.5  # an error from which on the values themselves are shown
 
 
 def judged(game: Game, answer: dict[str, Any], of: str) -> dict[str, Any]:
-    """A row. `of`: what the peer claims to give, "shapley" or "leave_one_out". Nothing of an error is a number."""
+    """A row. `of`: what the peer claims to give, "shapley" or "leave_one_out". Nothing of an error
+    is a number.
+    """
     row: dict[str, Any] = {"game": game.name, "n": game.n_companies, "of": of}
     row |= dict.fromkeys(("error", "sums_up", "null_player", "symmetric", "repeatable", "seconds"))
-    row |= {"evaluations": len(answer["asked"]), "error_of_ours": None, "note": answer.get("error", "")}
+    row |= {
+        "evaluations": len(answer["asked"]),
+        "error_of_ours": None,
+        "note": answer.get("error", ""),
+    }
     if "calls" not in answer:
         return row
     value_N, again_N = (np.array(call) for call in answer["calls"])
@@ -48,20 +54,25 @@ def small(game: Game, difference: float) -> bool:
 
 
 def ours_with_as_many(game: Game, evaluations: int) -> float | None:
-    """Error of `estimate_shapley` when it may look at as many coalitions; None where all were looked at."""
+    """Error of `estimate_shapley` when it may look at as many coalitions; None where all were
+    looked at.
+    """
     n = game.n_companies
     if not 2 <= evaluations < 2**n - 1:  # svfl alone leaves out the empty coalition, and no other
         return None
     power_N = 1 << np.arange(n)
     return relative_l2(
-        estimate_shapley(lambda member_CN: game.utility_C[member_CN @ power_N], n, evaluations).values, game.shapley_N
+        estimate_shapley(
+            lambda member_CN: game.utility_C[member_CN @ power_N], n, evaluations
+        ).values,
+        game.shapley_N,
     )
 
 
 def outcome(answer: dict[str, Any], coalition: int) -> dict[str, str]:
-    """What a peer made of a mistake at `coalition`: an "error", values that are "not finite", "numbers" as if nothing
-    were wrong, or it was "not asked for"; with the words or the values in "detail".
-    """
+    """What a peer made of a mistake at `coalition`: an "error", values that are "not finite",
+    "numbers" as if nothing were wrong, or it was "not asked for"; with the words or the values in
+    "detail"."""
     if "error" in answer:
         return {"outcome": "error", "detail": answer["error"]}
     value_N = np.array(answer["calls"][0])

@@ -1,12 +1,13 @@
-"""Runs one adapter in the environment of its peer. Standard library only: nothing of fl-sv is installed there.
+"""Runs one adapter in the environment of its peer. Standard library only: nothing of fl-sv is
+installed there.
 
     python _worker.py ADAPTER < request > answer        both JSON
 
-request: {"patience": seconds, "jobs": [{"method": name, "utilities": [v(S) by bitmask, null where missing]}, ...]}, or
-"data" instead of "utilities". A method is a function of the adapter, from a Table (or the data) to a number a company.
-answer: {"version": ..., "jobs": [{"calls": [[...], [...]], "seconds": of the faster call, "asked": [bitmasks, in
-the first call]}, ...]}, or "error" instead of "calls".
-"""
+request: {"patience": seconds, "jobs": [{"method": name, "utilities": [v(S) by bitmask, null where
+missing]}, ...]}, or "data" instead of "utilities". A method is a function of the adapter, from a
+Table (or the data) to a number a company. answer: {"version": ..., "jobs": [{"calls": [[...],
+[...]], "seconds": of the faster call, "asked": [bitmasks, in the first call]}, ...]}, or "error"
+instead of "calls"."""
 
 import contextlib
 import importlib.util

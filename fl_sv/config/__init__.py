@@ -1,7 +1,16 @@
 """The configuration of a run: schema, loading, and the generated reference."""
 
 from fl_sv.config.load import config_hash, dump_config, load_config, parse_config
-from fl_sv.config.schema import Config, model_name
-from fl_sv.config.travel import for_companies
+from fl_sv.config.models import model_name
+from fl_sv.config.redact import for_companies
+from fl_sv.config.schema import Config
 
-__all__ = ["Config", "config_hash", "dump_config", "for_companies", "load_config", "model_name", "parse_config"]
+__all__ = [
+    "Config",
+    "config_hash",
+    "dump_config",
+    "for_companies",
+    "load_config",
+    "model_name",
+    "parse_config",
+]

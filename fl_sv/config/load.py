@@ -1,4 +1,6 @@
-"""From a YAML file to a validated `Config`, or one message that says what is wrong, where, and what is allowed."""
+"""From a YAML file to a validated `Config`, or one message that says what is wrong, where, and what
+is allowed.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,14 +10,25 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from fl_sv.config.schema import DATA_FILES, REFERENCE, Config, PublicRows
+from fl_sv.config.base import REFERENCE
+from fl_sv.config.data import DATA_FILES
+from fl_sv.config.schema import Config
+from fl_sv.config.students import PublicRows
 from fl_sv.errors import InputError, suggestion
 
 MAX_PROBLEMS = 5
 MAX_LINE = 400
 MAX_BYTES = 1_000_000
 SHOULD_BE = "Input should be "  # pydantic's
-SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")  # how they begin
+SCALAR_BRANCHES = (
+    "bool",
+    "int",
+    "float",
+    "str",
+    "list",
+    "constrained-",
+    "literal[",
+)  # how they begin
 
 
 def load_config(path: str | Path) -> Config:
@@ -28,7 +41,9 @@ def load_config(path: str | Path) -> Config:
 
 
 def parse_config(text: str, where: str, folder: Path | None = None) -> Config:
-    """The validated configuration in `text`; `where` names it in messages, `folder` resolves relative data paths."""
+    """The validated configuration in `text`; `where` names it in messages, `folder` resolves
+    relative data paths.
+    """
     raw = _parse_yaml(text, where)
     try:
         config = Config.model_validate(raw)
@@ -51,7 +66,9 @@ def _read(path: Path) -> str:
     try:
         data = path.read_bytes()
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder. Give the YAML file of a run, for example configs/demo.yaml.") from None
+        raise InputError(
+            f"{path} is a folder. Give the YAML file of a run, for example configs/demo.yaml."
+        ) from None
     except FileNotFoundError:
         raise InputError(
             f"There is no file {path}. Give the YAML file of a run, for example configs/demo.yaml."
@@ -59,15 +76,22 @@ def _read(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from None
     if len(data) > MAX_BYTES:
-        raise InputError(f"{path} has {len(data)} bytes; a configuration has at most {MAX_BYTES}. Is it a data file?")
+        raise InputError(
+            f"{path} has {len(data)} bytes; a configuration has at most {MAX_BYTES}. Is it a data"
+            " file?"
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file: byte {error.start} is not UTF-8. Give a YAML file.") from None
+        raise InputError(
+            f"{path} is not a text file: byte {error.start} is not UTF-8. Give a YAML file."
+        ) from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset without tags, aliases and repeated keys: a config is read as it is written."""
+    """YAML's safe subset without tags, aliases and repeated keys: a config is read as it is
+    written.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -78,7 +102,10 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None):
             raise yaml.constructor.ConstructorError(
-                None, None, f"the tag {event.tag} is not allowed; write a plain value", event.start_mark
+                None,
+                None,
+                f"the tag {event.tag} is not allowed; write a plain value",
+                event.start_mark,
             )
         return super().compose_node(parent, index)
 
@@ -88,7 +115,10 @@ class _Loader(yaml.SafeLoader):
         for (key_node, _), key in zip(node.value, keys, strict=True):
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is not a text; put it in quotes", key_node.start_mark
+                    None,
+                    None,
+                    f"the key {key!r} is not a text; put it in quotes",
+                    key_node.start_mark,
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -104,24 +134,35 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{where}{at}: not valid YAML: {_one_line(error.problem or error.context)}.") from None
+        raise InputError(
+            f"{where}{at}: not valid YAML: {_one_line(error.problem or error.context)}."
+        ) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}.") from None
     if raw is None:
-        raise InputError(f"{where} is empty. Start from configs/demo.yaml; docs/config.md describes every key.")
+        raise InputError(
+            f"{where} is empty. Start from configs/demo.yaml; docs/config.md describes every key."
+        )
     if not isinstance(raw, dict):
-        raise InputError(f"{where} holds a {type(raw).__name__}, not a mapping of keys. Start from configs/demo.yaml.")
+        raise InputError(
+            f"{where} holds a {type(raw).__name__}, not a mapping of keys. Start from"
+            " configs/demo.yaml."
+        )
     return raw
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    problems: dict[str, list[Any]] = {}  # a value that no branch of a union takes is one mistake, not one a branch
+    problems: dict[
+        str, list[Any]
+    ] = {}  # a value that no branch of a union takes is one mistake, not one a branch
     for problem in error.errors(include_url=False):
         problems.setdefault(_place(problem["loc"]), []).append(problem)
     shown = list(problems.items())[:MAX_PROBLEMS]
     lines = [f"{where}: {_one_line(_sentence(place, *branches))}" for place, branches in shown]
     if len(problems) > MAX_PROBLEMS:
-        lines.append(f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key.")
+        lines.append(
+            f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key."
+        )
     return "\n".join(lines)
 
 
@@ -172,12 +213,18 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
     for depth, part in enumerate(location):
         models = _models_at(location[:depth])
         is_field = any(part in model.model_fields for model in models)
-        is_branch = str(part).startswith(SCALAR_BRANCHES) if not models else len(models) > 1 and not is_field
+        is_branch = (
+            str(part).startswith(SCALAR_BRANCHES)
+            if not models
+            else len(models) > 1 and not is_field
+        )
         yield part, is_branch or (len(models) > 1 and any(_tag(model) == part for model in models))
 
 
 def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that may stand at `location`: several inside a union whose branch is not chosen yet."""
+    """The models that may stand at `location`: several inside a union whose branch is not chosen
+    yet.
+    """
     models: list[type[BaseModel]] = [Config]
     for part in location:
         chosen = [model for model in models if _tag(model) == part]
@@ -216,7 +263,9 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     if data.files is not None:
         changes["files"] = {company: absolute(name) for company, name in data.files.items()}
     if data.validation.file is not None:
-        changes["validation"] = data.validation.model_copy(update={"file": absolute(data.validation.file)})
+        changes["validation"] = data.validation.model_copy(
+            update={"file": absolute(data.validation.file)}
+        )
     if changes:
         config = config.model_copy(update={"data": data.model_copy(update=changes)})
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):

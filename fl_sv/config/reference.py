@@ -2,8 +2,8 @@
 
     python -m fl_sv.config.reference > docs/config.md
 
-It is read off the JSON schema that pydantic makes of `Config`: one section for each mapping, one row for each key.
-"""
+It is read off the JSON schema that pydantic makes of `Config`: one section for each mapping, one
+row for each key."""
 
 import json
 from collections.abc import Iterator
@@ -36,8 +36,12 @@ def reference() -> str:
     return "\n".join([HEAD, *sections])
 
 
-def _mappings(schema: Schema, place: str, definitions: dict[str, Schema]) -> Iterator[tuple[str, str]]:
-    """Each definition below `schema` with the place in the file where it stands, in the file's order."""
+def _mappings(
+    schema: Schema, place: str, definitions: dict[str, Schema]
+) -> Iterator[tuple[str, str]]:
+    """Each definition below `schema` with the place in the file where it stands, in the file's
+    order.
+    """
     for key, field in schema["properties"].items():
         for name, is_entry in _definitions_in(field):
             inner = f"{place}.{key}".lstrip(".") + ("[]" if is_entry else "")
@@ -62,8 +66,8 @@ def _title(definition: Schema, places: list[str]) -> str:
 def _section(title: str, schema: Schema, titles: dict[str, str]) -> str:
     required = schema.get("required", [])
     rows = [
-        f"| `{key}` | {_type(field, titles)} | {_default(field, key in required)} | {_range(field)} "
-        f"| {_cell(field.get('description', ''))} |"
+        f"| `{key}` | {_type(field, titles)} | {_default(field, key in required)} | {_range(field)}"
+        f" | {_cell(field.get('description', ''))} |"
         for key, field in schema["properties"].items()
     ]
     table = ["| key | type | default | range | meaning |", "|---|---|---|---|---|", *rows]
@@ -107,9 +111,22 @@ def _range(field: Schema) -> str:
         return _range(branches[0])
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {_number(field[name])}" for name, sign in signs.items() if name in field]
-    for unit, low, high in (("characters", "minLength", "maxLength"), ("entries", "minItems", "maxItems")):
-        ends = [f"{word} {field[name]}" for name, word in ((low, "at least"), (high, "at most")) if name in field]
-        limits += ["not empty"] if ends == ["at least 1"] else [f"{' and '.join(ends)} {unit}"] if ends else []
+    for unit, low, high in (
+        ("characters", "minLength", "maxLength"),
+        ("entries", "minItems", "maxItems"),
+    ):
+        ends = [
+            f"{word} {field[name]}"
+            for name, word in ((low, "at least"), (high, "at most"))
+            if name in field
+        ]
+        limits += (
+            ["not empty"]
+            if ends == ["at least 1"]
+            else [f"{' and '.join(ends)} {unit}"]
+            if ends
+            else []
+        )
     if "pattern" in field:
         limits.append(f"`{_cell(field['pattern'])}`")
     entry = _entry(field)

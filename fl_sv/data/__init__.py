@@ -1,7 +1,13 @@
 """Data: sources and files, the operator's validation set, partitions, and defects for studies."""
 
 from fl_sv.data.dataset import Dataset, Task, fingerprint
-from fl_sv.data.federation import OperatorData, company_data, operator_data, own_files_are_here, public_rows
+from fl_sv.data.federation import (
+    OperatorData,
+    company_data,
+    operator_data,
+    own_files_are_here,
+    public_rows,
+)
 from fl_sv.data.scaling import Scaling
 
 __all__ = [

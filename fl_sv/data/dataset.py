@@ -1,7 +1,7 @@
 """What training sees: a task, and rows that are finite, scaled and of one shape.
 
-Shapes: n rows, K classes. `input_shape` is the shape of one row of features, for example (64,) or (1, 28, 28).
-"""
+Shapes: n rows, K classes. `input_shape` is the shape of one row of features, for example (64,) or
+(1, 28, 28)."""
 
 import hashlib
 import json
@@ -16,7 +16,9 @@ Kind = Literal["classification", "regression"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is predicted, from what: the kind, the shape of one row and the number of outputs (K classes, or 1)."""
+    """What is predicted, from what: the kind, the shape of one row and the number of outputs (K
+    classes, or 1).
+    """
 
     kind: Kind
     input_shape: tuple[int, ...]
@@ -28,15 +30,19 @@ class Task:
     @classmethod
     def from_json(cls, text: str) -> Self:
         fields = json.loads(text)
-        return cls(kind=fields["kind"], input_shape=tuple(fields["input_shape"]), n_outputs=fields["n_outputs"])
+        return cls(
+            kind=fields["kind"],
+            input_shape=tuple(fields["input_shape"]),
+            n_outputs=fields["n_outputs"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows of one holder, a company or the operator.
 
-    x: float32 (n, *input_shape), scaled. y: int64 (n,) class labels 0..K-1, or float64 (n,) standardised targets.
-    """
+    x: float32 (n, *input_shape), scaled. y: int64 (n,) class labels 0..K-1, or float64 (n,)
+    standardised targets."""
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | NDArray[np.float64]
@@ -50,12 +56,15 @@ class Dataset:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """sha256 of the rows as a multiset: two companies that hold the same rows have the same one, in any order."""
+    """sha256 of the rows as a multiset: two companies that hold the same rows have the same one, in
+    any order.
+    """
     # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
     x = np.ascontiguousarray(dataset.x.reshape(len(dataset), -1) + np.float32(0.0))
     y = np.ascontiguousarray(dataset.y + dataset.y.dtype.type(0))
     rows = sorted(
-        hashlib.sha256(features.tobytes() + target.tobytes()).digest() for features, target in zip(x, y, strict=True)
+        hashlib.sha256(features.tobytes() + target.tobytes()).digest()
+        for features, target in zip(x, y, strict=True)
     )
     head = f"{dataset.x.shape[1:]} {dataset.y.dtype}".encode()
     return hashlib.sha256(head + b"".join(rows)).hexdigest()

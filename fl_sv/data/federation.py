@@ -1,4 +1,6 @@
-"""Who holds what: the operator's validation set and each company's rows, from the configuration alone."""
+"""Who holds what: the operator's validation set and each company's rows, from the configuration
+alone.
+"""
 
 import math
 from collections.abc import Mapping
@@ -9,22 +11,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.schema import DATA_FILES, Config, Data, PublicRows
+from fl_sv.config.data import DATA_FILES, Data
+from fl_sv.config.schema import Config
+from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task
 from fl_sv.data.files import read_table
 from fl_sv.data.partition import Rows, divide
+from fl_sv.data.raw import Table, class_labels
 from fl_sv.data.scaling import Scaling
 from fl_sv.data.sources import kind_of, load_pool, owner_column, standardised
-from fl_sv.data.table import Table, class_labels
 from fl_sv.errors import InputError
 
-HOLD_OUT_SEED = 0  # a constant: neither the run's seed nor its companies may change what scores them
+HOLD_OUT_SEED = (
+    0  # a constant: neither the run's seed nor its companies may change what scores them
+)
 
 
 @dataclass(frozen=True, eq=False)
 class OperatorData:
-    """What the operator holds: the task, the validation set, and the scaling that it sends to every company."""
+    """What the operator holds: the task, the validation set, and the scaling that it sends to every
+    company.
+    """
 
     task: Task
     validation: Dataset
@@ -33,7 +41,9 @@ class OperatorData:
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """A shared source once it is read. `held_out` marks the rows (n,) that the operator keeps, if it keeps any."""
+    """A shared source once it is read. `held_out` marks the rows (n,) that the operator keeps, if
+    it keeps any.
+    """
 
     table: Table
     held_out: NDArray[np.bool_] | None
@@ -42,18 +52,19 @@ class _Pool:
 def operator_data(config: Config) -> OperatorData:
     """The operator's task, scaled validation set and scaling. They depend on `config.data` alone.
 
-    Raises InputError when the source or the validation file is missing or malformed, or too small to hold rows out.
-    """
+    Raises InputError when the source or the validation file is missing or malformed, or too small
+    to hold rows out."""
     return _operator(config.data.model_dump_json())
 
 
-def company_data(config: Config, company: str, scaling: Scaling, path: str | None = None) -> Dataset:
+def company_data(
+    config: Config, company: str, scaling: Scaling, path: str | None = None
+) -> Dataset:
     """The rows of one company, scaled and corrupted as the config says; at least one.
 
-    `path`, the node's own data path, goes before the file that the config names: before `data.files` with `source:
-    own`, before a shared file; other sources read none. Raises InputError when the company has no rows, or rows that
-    do not fit the task.
-    """
+    `path`, the node's own data path, goes before the file that the config names: before
+    `data.files` with `source: own`, before a shared file; other sources read none. Raises
+    InputError when the company has no rows, or rows that do not fit the task."""
     holder, defects = lineage(company, config.data.corruptions)
     if config.data.source == "own":
         rows = _own_rows(config.data, company, scaling, path)
@@ -67,8 +78,12 @@ def company_data(config: Config, company: str, scaling: Scaling, path: str | Non
 
 
 def own_files_are_here(config: Config) -> bool:
-    """Whether this machine is to read the companies' rows: not when each has a file of its own and none is here."""
-    return config.data.source != "own" or any(Path(file).is_file() for file in (config.data.files or {}).values())
+    """Whether this machine is to read the companies' rows: not when each has a file of its own and
+    none is here.
+    """
+    return config.data.source != "own" or any(
+        Path(file).is_file() for file in (config.data.files or {}).values()
+    )
 
 
 def at_path(config: Config, path: str | None) -> Config:
@@ -86,7 +101,8 @@ def task_of(data: Data, table: Table) -> Task:
 
 
 def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
-    """(n, *input_shape) the rows of `distillation.deployed.transfer_set.file`, scaled as everybody's.
+    """(n, *input_shape) the rows of `distillation.deployed.transfer_set.file`, scaled as
+    everybody's.
 
     Raises InputError when they cannot be read or do not fit the task.
     """
@@ -97,7 +113,7 @@ def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
         raise InputError(f"distillation.deployed.transfer_set: {error}") from None
 
 
-# --- the operator -------------------------------------------------------------------------------------------------
+# --- the operator ---------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
@@ -107,26 +123,34 @@ def _operator(data_json: str) -> OperatorData:
     if pool is not None and pool.held_out is not None:
         validation = pool.table.take(np.flatnonzero(pool.held_out))
     else:
-        assert data.validation.file is not None, "the schema demands a validation file with `source: own`"
+        assert data.validation.file is not None, (
+            "the schema demands a validation file with `source: own`"
+        )
         validation = read_table(data.validation.file, data.target, owner_column(data))
     task = task_of(data, validation if pool is None else pool.table)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
     return OperatorData(task, scaling.apply(validation), scaling)
 
 
-# --- a shared source ----------------------------------------------------------------------------------------------
+# --- a shared source ------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
 def _pool(data_json: str) -> _Pool:
-    """Read once in a process, however many companies live in it; a validation file is the operator's alone to read."""
+    """Read once in a process, however many companies live in it; a validation file is the
+    operator's alone to read.
+    """
     data = Data.model_validate_json(data_json)
     kind, table = kind_of(data), load_pool(data)
-    return _Pool(table, None if data.validation.file else _hold_out(table, kind, data.validation.fraction))
+    return _Pool(
+        table, None if data.validation.file else _hold_out(table, kind, data.validation.fraction)
+    )
 
 
 @lru_cache(maxsize=2)
-def _shared_rows(data_json: str, scaling: Scaling) -> tuple[Dataset, Mapping[str, NDArray[np.generic]]]:
+def _shared_rows(
+    data_json: str, scaling: Scaling
+) -> tuple[Dataset, Mapping[str, NDArray[np.generic]]]:
     """The rows that companies own, scaled, and the columns that may name their owners."""
     pool = _pool(data_json)
     owned = pool.table if pool.held_out is None else pool.table.take(np.flatnonzero(~pool.held_out))
@@ -140,7 +164,10 @@ def _shares(config_json: str, scaling: Scaling) -> dict[str, Rows]:
     partition = config.data.partition
     assert partition is not None, "the schema demands a partition of a shared source"
     if partition.kind == "dirichlet" and scaling.task.kind == "regression":
-        raise InputError("data.partition: dirichlet skews class labels, and regression has none. Take iid or sizes.")
+        raise InputError(
+            "data.partition: dirichlet skews class labels, and regression has none. Take iid or"
+            " sizes."
+        )
     return divide(partition, config.companies, rows.y, config.seed, columns)
 
 
@@ -155,14 +182,15 @@ def _hold_out(table: Table, kind: Kind, fraction: float) -> NDArray[np.bool_]:
         needed = len(labels)
         if sizes.min() < 2:
             raise InputError(
-                f"{table.origin}: class {labels[sizes.argmin()]:g} has a single row; a hold-out stratified by label "
-                "needs two of each. Remove the class, or give `data.validation.file`."
+                f"{table.origin}: class {labels[sizes.argmin()]:g} has a single row; a hold-out"
+                " stratified by label needs two of each. Remove the class, or give"
+                " `data.validation.file`."
             )
     if count < needed or len(table) - count < needed:
         raise InputError(
-            f"data.validation.fraction: {fraction} of {len(table)} rows leaves {count} for validation and "
-            f"{len(table) - count} for the companies; each needs at least {needed}. "
-            "Change the fraction or give more rows."
+            f"data.validation.fraction: {fraction} of {len(table)} rows leaves {count} for"
+            f" validation and {len(table) - count} for the companies; each needs at least {needed}."
+            " Change the fraction or give more rows."
         )
     held, _ = train_test_split(
         np.arange(len(table)),
@@ -175,14 +203,15 @@ def _hold_out(table: Table, kind: Kind, fraction: float) -> NDArray[np.bool_]:
     return mask
 
 
-# --- every company its own source ---------------------------------------------------------------------------------
+# --- every company its own source -----------------------------------------------------------------
 
 
 def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> Dataset:
     path = path or (data.files or {}).get(company)
     if path is None:
         raise InputError(
-            f"{company} has no data file. Name one in `data.files`, or in the node's own config as its data path."
+            f"{company} has no data file. Name one in `data.files`, or in the node's own config as"
+            " its data path."
         )
     try:
         return scaling.apply(read_table(path, data.target))

@@ -1,8 +1,7 @@
 """Rows from a file: .npz, .csv or .parquet, with errors that name the file, the row and the column.
 
-A table file holds the target in one column, the owner in another if there is one, and in all others numbers. Shapes:
-n rows, F feature columns.
-"""
+A table file holds the target in one column, the owner in another if there is one, and in all others
+numbers. Shapes: n rows, F feature columns."""
 
 import csv
 import zipfile
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fl_sv.config.schema import DATA_FILES
-from fl_sv.data.table import Table, table_of_arrays
+from fl_sv.config.data import DATA_FILES
+from fl_sv.data.raw import Table, table_of_arrays
 from fl_sv.errors import InputError, suggestion
 
 if TYPE_CHECKING:
@@ -25,17 +24,20 @@ ROW = "__row_of_the_file__"
 
 
 def read_table(path: str, target: str, owner: str | None = None) -> Table:
-    """The rows of the file at `path`. `target` and `owner` name columns of .csv and .parquet; an .npz has x and y.
+    """The rows of the file at `path`. `target` and `owner` name columns of .csv and .parquet; an
+    .npz has x and y.
 
-    Lines of a .csv without any cell are skipped. Raises InputError when the file cannot be read or has a cell that is
-    no finite number.
-    """
+    Lines of a .csv without any cell are skipped. Raises InputError when the file cannot be read or
+    has a cell that is no finite number."""
     if not path.endswith(DATA_FILES):
         raise InputError(f"{path} is no data file: its name must end in {', '.join(DATA_FILES)}.")
     try:
         if not Path(path).is_file():
             what = "is a folder" if Path(path).is_dir() else "does not exist"
-            raise InputError(f"The data file {path} {what}. Relative paths start at the folder of the config file.")
+            raise InputError(
+                f"The data file {path} {what}. Relative paths start at the folder of the config"
+                " file."
+            )
         if path.endswith(".npz"):
             return _read_npz(path)
         if path.endswith(".csv"):
@@ -47,14 +49,16 @@ def read_table(path: str, target: str, owner: str | None = None) -> Table:
 
 def _read_npz(path: str) -> Table:
     if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is not an .npz archive. Write it with numpy.savez(path, x=..., y=...).")
+        raise InputError(
+            f"{path} is not an .npz archive. Write it with numpy.savez(path, x=..., y=...)."
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{path} cannot be read: {str(error).splitlines()[0]} Only plain arrays of numbers and text are allowed, "
-            "no pickled objects."
+            f"{path} cannot be read: {str(error).splitlines()[0]} Only plain arrays of numbers and"
+            " text are allowed, no pickled objects."
         ) from None
     return table_of_arrays(arrays, path)
 
@@ -65,13 +69,14 @@ def _read_csv(path: str, target: str, owner: str | None) -> Table:
     header = _csv_header(path)
     if len(header) == 1:
         raise InputError(
-            f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at least one feature, "
-            "separated by commas."
+            f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at"
+            " least one feature, separated by commas."
         )
     doubles = [name for name, count in Counter(header).items() if count > 1]
     if doubles:
         raise InputError(
-            f"{path}: the column {doubles[0]!r} stands twice in the header. Give every column its own name."
+            f"{path}: the column {doubles[0]!r} stands twice in the header. Give every column its"
+            " own name."
         )
     try:
         # Read as text: a cell that is no number must be shown as its owner wrote it.
@@ -80,7 +85,13 @@ def _read_csv(path: str, target: str, owner: str | None) -> Table:
         raise InputError(_csv_fault(path, len(header), str(error).splitlines()[0])) from None
     frame = frame.with_row_index(ROW).filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
     rows = frame[ROW].to_numpy()
-    return _table(frame.drop(ROW), path, target, owner, lambda i: f"{path}, line {_csv_line(path, int(rows[i]))}")
+    return _table(
+        frame.drop(ROW),
+        path,
+        target,
+        owner,
+        lambda i: f"{path}, line {_csv_line(path, int(rows[i]))}",
+    )
 
 
 def _read_parquet(path: str, target: str, owner: str | None) -> Table:
@@ -89,27 +100,36 @@ def _read_parquet(path: str, target: str, owner: str | None) -> Table:
     try:
         frame = pl.read_parquet(path, glob=False)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}.") from None
+        raise InputError(
+            f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}."
+        ) from None
     return _table(frame, path, target, owner, lambda i: f"{path}, row {i + 1}")
 
 
-def _table(frame: "pl.DataFrame", path: str, target: str, owner: str | None, place: Callable[[int], str]) -> Table:
+def _table(
+    frame: "pl.DataFrame", path: str, target: str, owner: str | None, place: Callable[[int], str]
+) -> Table:
     import polars as pl
 
     if target not in frame.columns:
         raise InputError(
-            f"{path} has no column {target!r} to predict (`data.target`, or --target for a file alone). "
-            f"{suggestion(target, frame.columns)}"
+            f"{path} has no column {target!r} to predict (`data.target`, or --target for a file"
+            f" alone). {suggestion(target, frame.columns)}"
         )
     features = tuple(name for name in frame.columns if name not in (target, owner))
     if not features:
-        raise InputError(f"{path} has no feature column besides {target!r}. Give at least one column of numbers.")
+        raise InputError(
+            f"{path} has no feature column besides {target!r}. Give at least one column of numbers."
+        )
     if frame.is_empty():
         raise InputError(f"{path} has no rows below its header. Give at least one.")
     for name in (*features, target):
         dtype = frame.schema[name]
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.String)):
-            raise InputError(f"{path}, column {name!r}: the type {dtype} is no number. Convert or drop the column.")
+            raise InputError(
+                f"{path}, column {name!r}: the type {dtype} is no number. Convert or drop the"
+                " column."
+            )
     text = pl.selectors.string()
     cells = frame.select(*features, target).with_columns(text.str.strip_chars())
     numbers = cells.cast(pl.Float64, strict=False).to_numpy()
@@ -121,12 +141,13 @@ def _table(frame: "pl.DataFrame", path: str, target: str, owner: str | None, pla
         fault = f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells)"
         if owner and owner not in frame.columns:
             raise InputError(
-                f"{path} has no column {owner!r} to name the owner (`data.partition.column`). "
-                f"{suggestion(owner, frame.columns)} Every other column must hold finite numbers, but {fault}."
+                f"{path} has no column {owner!r} to name the owner (`data.partition.column`)."
+                f" {suggestion(owner, frame.columns)} Every other column must hold finite numbers,"
+                f" but {fault}."
             )
         raise InputError(
-            f"{fault}; every cell must be a finite number. Correct the cells or remove the rows; a column of text can "
-            "only name the owner."
+            f"{fault}; every cell must be a finite number. Correct the cells or remove the rows; a"
+            " column of text can only name the owner."
         )
     owners = {} if owner is None or owner not in frame.columns else {owner: _text(frame[owner])}
     return Table(
@@ -155,20 +176,24 @@ def _csv_header(path: str) -> list[str]:
             f"{path} is not a CSV file: it holds bytes that are not UTF-8 text. Save it as UTF-8."
         ) from None
     if header is None:
-        raise InputError(f"{path} is empty. Give a header line with the columns' names and at least one row.")
+        raise InputError(
+            f"{path} is empty. Give a header line with the columns' names and at least one row."
+        )
     return header
 
 
 def _csv_fault(path: str, width: int, report: str) -> str:
-    """The sentence for a file that polars refused: what the standard library's slower reader finds in it."""
+    """The sentence for a file that polars refused: what the standard library's slower reader finds
+    in it.
+    """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             for record in reader:
                 if len(record) > width:
                     return (
-                        f"{path}, line {reader.line_num}: {len(record)} cells where the header has {width} columns. "
-                        "Give every row one cell a column, separated by commas."
+                        f"{path}, line {reader.line_num}: {len(record)} cells where the header has"
+                        f" {width} columns. Give every row one cell a column, separated by commas."
                     )
     except UnicodeDecodeError:
         return f"{path} is not UTF-8 text. Save it as UTF-8."
@@ -178,7 +203,9 @@ def _csv_fault(path: str, width: int, report: str) -> str:
 
 
 def _csv_line(path: str, row: int) -> int:
-    """The line on which row `row` (from 0, blank lines counted) begins. Slow, and only ever called for a message."""
+    """The line on which row `row` (from 0, blank lines counted) begins. Slow, and only ever called
+    for a message.
+    """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         next(record for record in reader if record)

@@ -1,8 +1,8 @@
-"""Who owns which rows: from labels (or an owner column) to an array of row numbers for each company.
+"""Who owns which rows: from labels (or an owner column) to an array of row numbers for each
+company.
 
-Everything goes by the companies' *names*: their order in the config decides no row. Shapes: n rows, N companies,
-K classes.
-"""
+Everything goes by the companies' *names*: their order in the config decides no row. Shapes: n rows,
+N companies, K classes."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.schema import ColumnPartition, DirichletPartition, IidPartition, Partition, SizesPartition
+from fl_sv.config.data import (
+    ColumnPartition,
+    DirichletPartition,
+    IidPartition,
+    Partition,
+    SizesPartition,
+)
 from fl_sv.errors import InputError, listed, suggestion
 from fl_sv.streams import stream
 
 Rows = NDArray[np.int64]
 
-USED_UP = 1e-12  # a label distribution with less than this left on the remaining classes has nothing left to say
+# a label distribution with less than this left on the remaining classes has nothing left to say
+USED_UP = 1e-12
 
 
 def divide(
@@ -27,7 +34,8 @@ def divide(
     seed: int,
     columns: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, Rows]:
-    """The rows of each company, ascending: a partition of 0..n-1 (with `column`, of the rows that have an owner).
+    """The rows of each company, ascending: a partition of 0..n-1 (with `column`, of the rows that
+    have an owner).
 
     labels: (n,) targets. columns: arrays (n,) by name, of which `kind: column` takes one.
     Raises InputError when a company would be left without a row.
@@ -36,14 +44,20 @@ def divide(
         case IidPartition() | SizesPartition():
             shares = iid(sizes_of(len(labels), _relative(partition, companies)), seed)
         case DirichletPartition():
-            shares = dirichlet(labels, sizes_of(len(labels), _relative(partition, companies)), partition.alpha, seed)
+            shares = dirichlet(
+                labels,
+                sizes_of(len(labels), _relative(partition, companies)),
+                partition.alpha,
+                seed,
+            )
         case ColumnPartition():
             shares = by_column(partition, companies, columns or {})
     return {company: np.sort(shares[company]) for company in companies}
 
 
 def sizes_of(n_rows: int, relative: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers of rows that sum to `n_rows`, in proportion to `relative`, by largest remainder, ties by name.
+    """Whole numbers of rows that sum to `n_rows`, in proportion to `relative`, by largest
+    remainder, ties by name.
 
     Raises InputError when a company gets none.
     """
@@ -56,8 +70,9 @@ def sizes_of(n_rows: int, relative: Mapping[str, float]) -> dict[str, int]:
     empty = sorted(name for name, size in sizes.items() if size == 0)
     if empty:
         raise InputError(
-            f"data.partition: {listed(empty)} would get none of the {n_rows} rows. "
-            "Every company needs one: raise its relative size in `sizes`, take fewer companies, or give more rows."
+            f"data.partition: {listed(empty)} would get none of the {n_rows} rows. Every company"
+            " needs one: raise its relative size in `sizes`, take fewer companies, or give more"
+            " rows."
         )
     return sizes
 
@@ -66,47 +81,64 @@ def iid(sizes: Mapping[str, int], seed: int) -> dict[str, Rows]:
     """A random permutation of the rows, cut into pieces of the given sizes."""
     names = sorted(sizes)
     rows = stream(seed, "partition", "rows").permutation(sum(sizes.values()))
-    return dict(zip(names, np.split(rows, np.cumsum([sizes[name] for name in names])[:-1]), strict=True))
+    return dict(
+        zip(names, np.split(rows, np.cumsum([sizes[name] for name in names])[:-1]), strict=True)
+    )
 
 
-def dirichlet(labels: NDArray[Any], sizes: Mapping[str, int], alpha: float, seed: int) -> dict[str, Rows]:
-    """Label skew with exact sizes: each company draws its rows from a label distribution of its own.
+def dirichlet(
+    labels: NDArray[Any], sizes: Mapping[str, int], alpha: float, seed: int
+) -> dict[str, Rows]:
+    """Label skew with exact sizes: each company draws its rows from a label distribution of its
+    own.
 
-    Company i's distribution over the K classes is q_i ~ Dirichlet(alpha * K * prior), `prior` being the labels'
-    frequencies: with balanced classes the Dirichlet(alpha, ..., alpha) of the experiments of Hsu, Qi and Brown (2019,
-    "Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification", arXiv:1909.06335).
-    alpha 1 makes all label distributions equally likely; alpha 0.1 leaves most companies one or two classes; 100 is
-    nearly iid. The rows are dealt one by one in a random order of the companies, each from a class drawn from q_i among
-    those that have rows left, so that no company is last and left with what nobody wanted.
-    """
+    Company i's distribution over the K classes is q_i ~ Dirichlet(alpha * K * prior), `prior` being
+    the labels' frequencies: with balanced classes the Dirichlet(alpha, ..., alpha) of the
+    experiments of Hsu, Qi and Brown (2019, "Measuring the Effects of Non-Identical Data
+    Distribution for Federated Visual Classification", arXiv:1909.06335). alpha 1 makes all label
+    distributions equally likely; alpha 0.1 leaves most companies one or two classes; 100 is nearly
+    iid. The rows are dealt one by one in a random order of the companies, each from a class drawn
+    from q_i among those that have rows left, so that no company is last and left with what nobody
+    wanted."""
     names = sorted(sizes)
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     shuffled = stream(seed, "partition", "rows").permutation(len(labels))
     pile_of = np.split(shuffled[np.argsort(codes[shuffled], kind="stable")], np.cumsum(counts)[:-1])
     streams = [stream(seed, "partition", "labels", name) for name in names]
     q_NK = np.array([rng.dirichlet(alpha * counts / counts.mean()) for rng in streams])
-    wishes = [iter(_draw(q, rng.random(sizes[name]))) for q, rng, name in zip(q_NK, streams, names, strict=True)]
+    wishes = [
+        iter(_draw(q, rng.random(sizes[name])))
+        for q, rng, name in zip(q_NK, streams, names, strict=True)
+    ]
 
     left = counts.copy()
     shares: list[list[int]] = [[] for _ in names]
-    for i in stream(seed, "partition", "deal").permutation(np.repeat(np.arange(len(names)), [sizes[n] for n in names])):
+    for i in stream(seed, "partition", "deal").permutation(
+        np.repeat(np.arange(len(names)), [sizes[n] for n in names])
+    ):
         label = next(wishes[i])
         if left[label] == 0:
             rest = np.where(left > 0, q_NK[i], 0.0)
-            label = _draw(rest if rest.sum() > USED_UP else left.astype(np.float64), streams[i].random(1))[0]
+            label = _draw(
+                rest if rest.sum() > USED_UP else left.astype(np.float64), streams[i].random(1)
+            )[0]
         left[label] -= 1
         shares[i].append(int(pile_of[label][left[label]]))
-    return {name: np.array(share, dtype=np.int64) for name, share in zip(names, shares, strict=True)}
+    return {
+        name: np.array(share, dtype=np.int64) for name, share in zip(names, shares, strict=True)
+    }
 
 
 def by_column(
     partition: ColumnPartition, companies: Sequence[str], columns: Mapping[str, NDArray[Any]]
 ) -> dict[str, Rows]:
-    """The rows in which the owner column holds the company's value; rows of other owners belong to nobody."""
+    """The rows in which the owner column holds the company's value; rows of other owners belong to
+    nobody.
+    """
     if partition.column not in columns:
         raise InputError(
-            f"data.partition.column: the data have no column {partition.column!r} that could name an owner. "
-            f"{suggestion(partition.column, columns)}"
+            f"data.partition.column: the data have no column {partition.column!r} that could name"
+            f" an owner. {suggestion(partition.column, columns)}"
         )
     owner_of = columns[partition.column].astype(str)
     value_of = partition.owners or {company: company for company in companies}

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fl_sv.config.schema import BUILT_IN_SOURCES, DATA_FILES, ColumnPartition, Data
+from fl_sv.config.data import BUILT_IN_SOURCES, DATA_FILES, ColumnPartition, Data
 from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_table
-from fl_sv.data.table import Table, table_of_arrays
+from fl_sv.data.raw import Table, table_of_arrays
 from fl_sv.errors import InputError
 from fl_sv.plugins import resolve
 
@@ -24,18 +24,23 @@ def load_pool(data: Data) -> Table:
 
 
 def kind_of(data: Data) -> Kind:
-    """Classification or regression: what the config says, what a built-in source is, or else classification.
+    """Classification or regression: what the config says, what a built-in source is, or else
+    classification.
 
     Raises InputError when the config contradicts a built-in source.
     """
     natural = BUILT_IN_SOURCES.get(data.source)
     if natural and data.task not in (None, natural):
-        raise InputError(f"data.task: {data.source} is a {natural} data set, not {data.task}. Leave the key out.")
+        raise InputError(
+            f"data.task: {data.source} is a {natural} data set, not {data.task}. Leave the key out."
+        )
     return data.task or natural or "classification"
 
 
 def standardised(data: Data, table: Table) -> bool:
-    """Whether features are scaled: as the config says, or else those of tables, not images and functions' rows."""
+    """Whether features are scaled: as the config says, or else those of tables, not images and
+    functions' rows.
+    """
     if data.standardise is not None:
         return data.standardise
     return data.source != "digits" and ":" not in data.source and table.x.ndim == 2
@@ -60,9 +65,12 @@ def _users(reference: str, options: Mapping[str, Any]) -> Table:
     try:
         arrays = function(**options)
     except Exception as error:
-        raise InputError(f"data.source: {reference} raised {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"data.source: {reference} raised {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(arrays, Mapping):
         raise InputError(
-            f"data.source: {reference} returned a {type(arrays).__name__}; it must return a mapping with x and y."
+            f"data.source: {reference} returned a {type(arrays).__name__}; it must return a mapping"
+            " with x and y."
         )
     return table_of_arrays(arrays, reference)

@@ -1,7 +1,8 @@
-"""Knowledge distillation: losses by name, methods beyond logits, transfer sets, and training with them.
+"""Knowledge distillation: losses by name, methods beyond logits, transfer sets, and training with
+them.
 
-`fl_sv.distillation.loss(name, **options)` is what a config needs; docs/distillation.md lists everything with formulas.
-"""
+`fl_sv.distillation.loss(name, **options)` is what a config needs; docs/distillation.md lists
+everything with formulas."""
 
 from fl_sv.distillation.boundary import base_rows, base_scores, bss, bss_weights, draw_targets
 from fl_sv.distillation.density import implied
@@ -13,10 +14,24 @@ from fl_sv.distillation.inversion import agreement, inverted, moment_distance
 from fl_sv.distillation.losses import LOSSES, Loss, loss, objective
 from fl_sv.distillation.noise import perturb
 from fl_sv.distillation.peers import mutual
-from fl_sv.distillation.recipes import attention, attention_layers, distilbert, hidden_layers, tinybert
+from fl_sv.distillation.recipes import (
+    attention,
+    attention_layers,
+    distilbert,
+    hidden_layers,
+    tinybert,
+)
 from fl_sv.distillation.teachers import entropy_reduction, multi_teacher
 from fl_sv.distillation.training import Schedule, chain, distil, learn_together, minimise
-from fl_sv.distillation.transfer import TransferSet, gaussian, held_out, own, public, shifted, uniform
+from fl_sv.distillation.transfer import (
+    TransferSet,
+    gaussian,
+    held_out,
+    own,
+    public,
+    shifted,
+    uniform,
+)
 from fl_sv.distillation.transformer import Encoder, States, initialise_from
 
 __all__ = [

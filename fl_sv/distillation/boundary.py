@@ -1,8 +1,10 @@
-"""Boundary-supporting samples (Heo et al. 2019): rows pushed to where the teacher is about to change its mind.
+"""Boundary-supporting samples (Heo et al. 2019): rows pushed to where the teacher is about to
+change its mind.
 
-A base row is one that teacher and student both get right. It is moved until the teacher finds the target class as
-likely as the class it started from; there the student learns where the boundary runs. The loss on such rows is
-cross-entropy with the teacher at T = 3 without T^2: `loss("cross_entropy", temperature=3)` divided by 9.
+A base row is one that teacher and student both get right. It is moved until the teacher finds the
+target class as likely as the class it started from; there the student learns where the boundary
+runs. The loss on such rows is cross-entropy with the teacher at T = 3 without T^2:
+`loss("cross_entropy", temperature=3)` divided by 9.
 
 Shapes: B rows of a batch, D inputs (any axes), K classes.
 """
@@ -30,20 +32,27 @@ def bss(
 ) -> Tensor:
     """x (B, *D) moved towards the teacher's boundary with target_class (B,).
 
-    With b the class predicted at the start, k the target and g the gradient over x of f_k - f_b, each step does
-    x += alpha (f_b - f_k + eps) g / ||g||, for rows still predicted b, and clips to +-clip (None: not at all).
-    ||g|| as in the authors' code is not a Newton step; `squared_norm` divides by ||g||^2, which with alpha = 1 takes a
-    linear teacher over the boundary in one step. teacher_fn treats each row for itself. Raises InputError for bad
-    input, or a target that is predicted already.
-    """
-    alpha, eps, steps = number(alpha, "alpha", 0, above=True), number(eps, "eps", 0), count(steps, "steps")
+    With b the class predicted at the start, k the target and g the gradient over x of f_k - f_b,
+    each step does x += alpha (f_b - f_k + eps) g / ||g||, for rows still predicted b, and clips to
+    +-clip (None: not at all). ||g|| as in the authors' code is not a Newton step; `squared_norm`
+    divides by ||g||^2, which with alpha = 1 takes a linear teacher over the boundary in one step.
+    teacher_fn treats each row for itself. Raises InputError for bad input, or a target that is
+    predicted already."""
+    alpha, eps, steps = (
+        number(alpha, "alpha", 0, above=True),
+        number(eps, "eps", 0),
+        count(steps, "steps"),
+    )
     limit = torch.inf if clip is None else number(clip, "clip", 0, above=True)
     x = reals(x, "x", "*").detach()
     f_BK = reals(teacher_fn(x), "the teacher's output", "BK")
     target_B = labels(target_class, len(f_BK), f_BK.shape[1], "target_class")
     base_B = f_BK.argmax(1)
     if holds_any(target_B == base_B):
-        raise InputError("target_class is what the teacher predicts already for a row; give every row another class.")
+        raise InputError(
+            "target_class is what the teacher predicts already for a row; give every row another"
+            " class."
+        )
     classes = torch.arange(f_BK.shape[1], device=x.device)
     towards_BK = (classes == target_B[:, None]).to(x) - (classes == base_B[:, None]).to(x)
     for _ in range(steps):
@@ -55,7 +64,9 @@ def bss(
 
 
 def _step(gradient: Tensor, gap_B: Tensor, squared_norm: bool) -> Tensor:
-    """Along the gradient (B, *D), as far as the gap and the gradient's norm say; nowhere where there is no slope."""
+    """Along the gradient (B, *D), as far as the gap and the gradient's norm say; nowhere where
+    there is no slope.
+    """
     norm_B = gradient.flatten(1).norm(dim=1)
     divisor_B = norm_B**2 if squared_norm else norm_B
     length_B = torch.where(divisor_B > 0, gap_B / divisor_B, 0)
@@ -63,11 +74,14 @@ def _step(gradient: Tensor, gap_B: Tensor, squared_norm: bool) -> Tensor:
     return step
 
 
-def base_scores(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """(eligible (B,), score (B,)): whether both models get a row right, and how much they differ on it.
+def base_scores(
+    student_logits: Tensor, teacher_logits: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(eligible (B,), score (B,)): whether both models get a row right, and how much they differ on
+    it.
 
-    Score: sum over the classes other than y of (softmax(t) - softmax(s))^2. Raises InputError for bad input.
-    """
+    Score: sum over the classes other than y of (softmax(t) - softmax(s))^2. Raises InputError for
+    bad input."""
     s_BK, t_BK, target_B = batch(student_logits, teacher_logits, targets)
     target_B = needed(target_B, "base_scores")
     eligible_B = (s_BK.argmax(1) == target_B) & (t_BK.argmax(1) == target_B)
@@ -76,7 +90,9 @@ def base_scores(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor)
     return eligible_B, square_BK.masked_fill(is_target_BK, 0).sum(1)
 
 
-def base_rows(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, size: int = 64) -> Tensor:
+def base_rows(
+    student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, size: int = 64
+) -> Tensor:
     """Indices of the at most `size` eligible rows with the largest scores, largest first."""
     eligible_B, score_B = base_scores(student_logits, teacher_logits, targets)
     order_B = score_B.argsort(descending=True, stable=True)
@@ -84,14 +100,17 @@ def base_rows(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, s
 
 
 def draw_targets(teacher_logits: Tensor, uniform: Tensor) -> Tensor:
-    """(B,) target classes, drawn with the teacher's probabilities of all classes but the predicted one.
+    """(B,) target classes, drawn with the teacher's probabilities of all classes but the predicted
+    one.
 
-    uniform: (B,) numbers in 0..1; the classes stand in descending probability, and the first one whose cumulated
-    probability reaches that fraction of all is taken. Raises InputError for bad input or a single class.
-    """
+    uniform: (B,) numbers in 0..1; the classes stand in descending probability, and the first one
+    whose cumulated probability reaches that fraction of all is taken. Raises InputError for bad
+    input or a single class."""
     t_BK, u_B = reals(teacher_logits, "teacher_logits", "BK"), reals(uniform, "uniform", "B")
     if len(u_B) != len(t_BK) or holds_any((u_B < 0) | (u_B > 1)):
-        raise InputError(f"uniform has shape {tuple(u_B.shape)}; it must hold {len(t_BK)} numbers in 0..1.")
+        raise InputError(
+            f"uniform has shape {tuple(u_B.shape)}; it must hold {len(t_BK)} numbers in 0..1."
+        )
     if t_BK.shape[1] < 2:
         raise InputError("the teacher knows one class only, so there is no other to move to.")
     order_BK = t_BK.argsort(dim=1, descending=True, stable=True)
@@ -102,7 +121,8 @@ def draw_targets(teacher_logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def bss_weights(epoch: int, epochs: int) -> tuple[float, float]:
-    """(weight of distillation, weight of the boundary samples) in the given epoch of so many, as published.
+    """(weight of distillation, weight of the boundary samples) in the given epoch of so many, as
+    published.
 
     max(3 (1 - e/E), 0) + 1 and max(2 (1 - 4e/(3E)), 0).
     """

@@ -1,8 +1,10 @@
-"""What the methods of distillation refuse, in one place, so that the formulas hold nothing but the formula.
+"""What the methods of distillation refuse, in one place, so that the formulas hold nothing but the
+formula.
 
-Shapes are always checked. Numbers are checked only where they can be read: inside `torch.func.vmap` a tensor stands
-for a whole stack and has no numbers of its own, so the caller's batch is checked when it is made, not a thousand times
-inside the stack. Anything else than a tensor is read as float64.
+Shapes are always checked. Numbers are checked only where they can be read: inside `torch.func.vmap`
+a tensor stands for a whole stack and has no numbers of its own, so the caller's batch is checked
+when it is made, not a thousand times inside the stack. Anything else than a tensor is read as
+float64.
 
 Shapes: B rows of a batch, K classes; axes of other arrays are named by the caller.
 """
@@ -19,10 +21,11 @@ from fl_sv.errors import InputError
 
 
 def reals(value: object, name: str, axes: str) -> Tensor:
-    """`value` as a floating-point tensor with one axis for each letter of `axes`; "*" stands for any axes.
+    """`value` as a floating-point tensor with one axis for each letter of `axes`; "*" stands for
+    any axes.
 
-    Raises InputError when it holds no real numbers, has other axes, is empty, or holds NaN or infinity.
-    """
+    Raises InputError when it holds no real numbers, has other axes, is empty, or holds NaN or
+    infinity."""
     tensor = _tensor(value, name)
     if not tensor.is_floating_point():
         raise InputError(f"{name} holds {tensor.dtype}; floating-point numbers are needed.")
@@ -36,28 +39,41 @@ def reals(value: object, name: str, axes: str) -> Tensor:
 
 
 def same_shape(first: Tensor, second: Tensor, names: str) -> None:
-    """Raises InputError unless both tensors have one shape; `names` says what they are: "x and directions"."""
+    """Raises InputError unless both tensors have one shape; `names` says what they are: "x and
+    directions".
+    """
     if first.shape != second.shape:
-        raise InputError(f"{names} have shapes {tuple(first.shape)} and {tuple(second.shape)}; they must be equal.")
+        raise InputError(
+            f"{names} have shapes {tuple(first.shape)} and {tuple(second.shape)}; they must be"
+            " equal."
+        )
 
 
 def labels(value: object, n_rows: int, n_classes: int | None, name: str = "targets") -> Tensor:
-    """`value` as int64 (B,) classes 0..K-1, K None where it is unknown. Raises InputError for anything else."""
+    """`value` as int64 (B,) classes 0..K-1, K None where it is unknown. Raises InputError for
+    anything else.
+    """
     allowed = "0 and above" if n_classes is None else f"0 to {n_classes - 1}"
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(_array(value, name))
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise InputError(f"{name} holds {tensor.dtype}; class labels are whole numbers, {allowed}.")
     if tensor.shape != (n_rows,):
-        raise InputError(f"{name} has shape {tuple(tensor.shape)}; it must be ({n_rows},), one class a row.")
+        raise InputError(
+            f"{name} has shape {tuple(tensor.shape)}; it must be ({n_rows},), one class a row."
+        )
     outside = tensor < 0 if n_classes is None else (tensor < 0) | (tensor >= n_classes)
     if holds_any(outside):
-        raise InputError(f"{name} holds the class {int(tensor[outside][0])}; the classes are {allowed}.")
+        raise InputError(
+            f"{name} holds the class {int(tensor[outside][0])}; the classes are {allowed}."
+        )
     return tensor.long()
 
 
-def batch(student_logits: object, teacher_logits: object, targets: object) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A batch that a loss may compute with: student (B, K), teacher (B, K) in the student's precision and without
-    gradient, targets (B,) or None.
+def batch(
+    student_logits: object, teacher_logits: object, targets: object
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A batch that a loss may compute with: student (B, K), teacher (B, K) in the student's
+    precision and without gradient, targets (B,) or None.
 
     Raises InputError for what is not that.
     """
@@ -71,28 +87,38 @@ def needed(targets_B: Tensor | None, who: str) -> Tensor:
     """The targets. Raises InputError when there are none."""
     if targets_B is None:
         raise InputError(
-            f"{who} needs a target class for every row, and the rows have none. Use a labelled transfer set, "
-            "let the teacher label it (`labelled_by`), or choose a loss without targets, such as hinton with alpha=1."
+            f"{who} needs a target class for every row, and the rows have none. Use a labelled"
+            " transfer set, let the teacher label it (`labelled_by`), or choose a loss without"
+            " targets, such as hinton with alpha=1."
         )
     return targets_B
 
 
-def number(value: object, name: str, low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> float:
-    """A finite number between `low` and `high`; `above` leaves out `low` itself. Raises InputError for any other."""
-    is_number = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+def number(
+    value: object, name: str, low: float = -math.inf, high: float = math.inf, *, above: bool = False
+) -> float:
+    """A finite number between `low` and `high`; `above` leaves out `low` itself. Raises InputError
+    for any other.
+    """
+    is_number = isinstance(value, int | float | np.floating | np.integer) and not isinstance(
+        value, bool
+    )
     if not is_number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
         raise InputError(f"{name} is {value!r}; a finite number is needed.")
     value = float(value)  # type: ignore[arg-type]
     if not low <= value <= high or (above and value == low):
         limits = f"above {low:g}" if above else f"at least {low:g}"
         raise InputError(
-            f"{name} is {value}; it must be {limits}{f' and at most {high:g}' if high < math.inf else ''}."
+            f"{name} is {value}; it must be"
+            f" {limits}{f' and at most {high:g}' if high < math.inf else ''}."
         )
     return value
 
 
 def heat(temperature: object) -> float:
-    """A temperature between 1e-6 and 1e6, whose square is a number in float32. Raises InputError for any other."""
+    """A temperature between 1e-6 and 1e6, whose square is a number in float32. Raises InputError
+    for any other.
+    """
     return number(temperature, "temperature", 1e-6, 1e6)
 
 
@@ -106,7 +132,9 @@ def count(value: object, name: str, low: int = 1) -> int:
 def readable(tensor: Tensor) -> bool:
     """Whether decisions may depend on the tensor's numbers: not inside `torch.func.vmap`."""
     try:
-        bool(tensor.reshape(-1)[:1].any())  # one number, because a look at all costs as much as a loss
+        bool(
+            tensor.reshape(-1)[:1].any()
+        )  # one number, because a look at all costs as much as a loss
     except RuntimeError:  # how vmap refuses
         return False
     return True
@@ -118,7 +146,11 @@ def holds_any(condition: Tensor) -> bool:
 
 
 def _tensor(value: object, name: str) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.as_tensor(_array(value, name).astype(np.float64))
+    return (
+        value
+        if isinstance(value, Tensor)
+        else torch.as_tensor(_array(value, name).astype(np.float64))
+    )
 
 
 def _array(value: object, name: str) -> np.ndarray:

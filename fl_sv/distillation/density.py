@@ -1,8 +1,10 @@
-"""Rows from the density that a classifier implies: p(x) proportional to sum over classes of exp t_k(x).
+"""Rows from the density that a classifier implies: p(x) proportional to sum over classes of exp
+t_k(x).
 
-Training fixes a classifier's logits only up to a function of x, so reading logsumexp t(x) as log p(x) (Grathwohl et al.
-2020) is a choice, and for a ReLU net such a density has no finite mass. Therefore x stays in a box. Langevin steps with
-Metropolis' correction have exactly this density in the limit of many steps.
+Training fixes a classifier's logits only up to a function of x, so reading logsumexp t(x) as log
+p(x) (Grathwohl et al. 2020) is a choice, and for a ReLU net such a density has no finite mass.
+Therefore x stays in a box. Langevin steps with Metropolis' correction have exactly this density in
+the limit of many steps.
 
 Shapes: n rows (chains), D inputs (any axes), K classes.
 """
@@ -28,9 +30,9 @@ def implied(
 ) -> TransferSet:
     """`size` chains' last rows in the box from low (*D) to high (*D). Unlabelled.
 
-    step_size: standard deviation of a step, in units of the box's width in each input; a good one is accepted about
-    every second time. Raises InputError for bad input, or when no step of any chain is accepted.
-    """
+    step_size: standard deviation of a step, in units of the box's width in each input; a good one
+    is accepted about every second time. Raises InputError for bad input, or when no step of any
+    chain is accepted."""
     step_size = number(step_size, "step_size", 0, above=True)
     x = in_box(low, high, count(size, "size"), generator)
     answers(teacher_fn, TransferSet("density", x), "teacher")
@@ -39,7 +41,9 @@ def implied(
     def slope(x: Tensor) -> tuple[Tensor, Tensor]:
         """log p (n,), and where a Langevin step is centred, from x in units of the box."""
         log_p_n, pull = pullback(lambda rows: teacher_fn(rows).logsumexp(1), x)
-        return log_p_n.detach(), (pull(torch.ones_like(log_p_n)) * width * step_size**2 / 2).detach()
+        return log_p_n.detach(), (
+            pull(torch.ones_like(log_p_n)) * width * step_size**2 / 2
+        ).detach()
 
     log_p_n, drift = slope(x)
     accepted = 0

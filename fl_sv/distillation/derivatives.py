@@ -1,10 +1,12 @@
-"""Sobolev training (Czarnecki et al. 2017): a student matches the teacher's derivatives over the input, too.
+"""Sobolev training (Czarnecki et al. 2017): a student matches the teacher's derivatives over the
+input, too.
 
-    order 1      ||y_s - y_t||^2 + w ||J_s - J_t||_F^2
-    stochastic   ||y_s - y_t||^2 + w ||J_s' v - J_t' v||^2,  v a random unit vector of the output space
+    order 1      ||y_s - y_t||^2 + w ||J_s - J_t||_F^2 stochastic   ||y_s - y_t||^2 + w ||J_s' v -
+    J_t' v||^2,  v a random unit vector of the output space
 
-The mean of the stochastic term over v is ||J_s - J_t||_F^2 / m. Student and teacher are functions of a batch that treat
-each row for itself. The derivatives are functions of the student's parameters and carry their gradient.
+The mean of the stochastic term over v is ||J_s - J_t||_F^2 / m. Student and teacher are functions
+of a batch that treat each row for itself. The derivatives are functions of the student's parameters
+and carry their gradient.
 
 Shapes: B rows of a batch, m outputs, D inputs (any axes).
 """
@@ -23,13 +25,17 @@ Function = Callable[[Tensor], Tensor]
 
 
 def sobolev(
-    student_fn: Function, teacher_fn: Function, x: Tensor, *, weight: float = 1.0, directions: Tensor | None = None
+    student_fn: Function,
+    teacher_fn: Function,
+    x: Tensor,
+    *,
+    weight: float = 1.0,
+    directions: Tensor | None = None,
 ) -> Tensor:
     """(B,) Sobolev loss of order 1 at x (B, *D).
 
-    directions: v (B, m) for the stochastic form, None for the full Jacobian.
-    Raises InputError for bad input, outputs that are no (B, m) or differ, or inputs without a derivative.
-    """
+    directions: v (B, m) for the stochastic form, None for the full Jacobian. Raises InputError for
+    bad input, outputs that are no (B, m) or differ, or inputs without a derivative."""
     weight = number(weight, "weight", 0)
     (y_s, pull_s), (y_t, pull_t) = _values(student_fn, teacher_fn, x)
     value_B = ((y_s - y_t.detach()) ** 2).sum(1)
@@ -39,15 +45,22 @@ def sobolev(
         v_Bm = _directions(directions, y_s)
         return value_B + weight * _squares(pull_s(v_Bm), pull_t(v_Bm).detach())
     # One unit vector for each output, the same for all rows: rows of the Jacobian, (m, B, *D).
-    basis_mBm = torch.eye(y_s.shape[1], dtype=y_s.dtype, device=y_s.device)[:, None].expand(-1, len(y_s), -1)
+    basis_mBm = torch.eye(y_s.shape[1], dtype=y_s.dtype, device=y_s.device)[:, None].expand(
+        -1, len(y_s), -1
+    )
     jacobian_s, jacobian_t = vmap(pull_s)(basis_mBm), vmap(pull_t)(basis_mBm).detach()
     return value_B + weight * _squares(jacobian_s.transpose(0, 1), jacobian_t.transpose(0, 1))
 
 
 def second_order(
-    student_fn: Function, teacher_fn: Function, x: Tensor, directions: Tensor, input_directions: Tensor
+    student_fn: Function,
+    teacher_fn: Function,
+    x: Tensor,
+    directions: Tensor,
+    input_directions: Tensor,
 ) -> Tensor:
-    """(B,) ||H_s u - H_t u||^2, H the Hessian over x of <y, v>: the term that order 2 adds to `sobolev`.
+    """(B,) ||H_s u - H_t u||^2, H the Hessian over x of <y, v>: the term that order 2 adds to
+    `sobolev`.
 
     directions: v (B, m); input_directions: u (B, *D). Raises InputError for bad input.
     """
@@ -58,26 +71,36 @@ def second_order(
     v_Bm = _directions(directions, y_s)
 
     def product(fn: Function) -> Tensor:
-        # H is symmetric, so pulling u back through the gradient gives H u; torch 2.13's forward mode warns.
+        # H is symmetric, so pulling u back through the gradient gives H u; torch 2.13's forward
+        # mode warns.
         return pullback(lambda points: pullback(fn, points)[1](v_Bm), x)[1](u)
 
     return _squares(product(student_fn), product(teacher_fn).detach())
 
 
-def jacobian_matching(student_fn: Function, teacher_fn: Function, x: Tensor, targets: Tensor) -> Tensor:
-    """(B,) mean over inputs of the squared difference of both nets' gradients of the target's logit, of unit length.
+def jacobian_matching(
+    student_fn: Function, teacher_fn: Function, x: Tensor, targets: Tensor
+) -> Tensor:
+    """(B,) mean over inputs of the squared difference of both nets' gradients of the target's
+    logit, of unit length.
 
-    x (B, *D), targets (B,). The form for classification (Srinivas and Fleuret 2018). Raises InputError for bad input.
-    """
+    x (B, *D), targets (B,). The form for classification (Srinivas and Fleuret 2018). Raises
+    InputError for bad input."""
     (y_s, pull_s), (_, pull_t) = _values(student_fn, teacher_fn, x)
     target_B = labels(targets, *y_s.shape)
     chosen_Bm = (torch.arange(y_s.shape[1], device=y_s.device) == target_B[:, None]).to(y_s)
-    unit_s, unit_t = (functional.normalize(pull(chosen_Bm).flatten(1), dim=1) for pull in (pull_s, pull_t))
+    unit_s, unit_t = (
+        functional.normalize(pull(chosen_Bm).flatten(1), dim=1) for pull in (pull_s, pull_t)
+    )
     return ((unit_s - unit_t.detach()) ** 2).mean(1)
 
 
-def unit_directions(rows: int, outputs: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(B, m) vectors, uniform on the unit sphere of the outputs; draw them once for all students to be compared."""
+def unit_directions(
+    rows: int, outputs: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """(B, m) vectors, uniform on the unit sphere of the outputs; draw them once for all students to
+    be compared.
+    """
     shape = (count(rows, "rows"), count(outputs, "outputs"))
     return functional.normalize(torch.randn(shape, generator=generator, dtype=dtype), dim=1)
 
@@ -92,14 +115,18 @@ Pulled = tuple[Tensor, Function]
 
 
 def _values(student_fn: Function, teacher_fn: Function, x: Tensor) -> tuple[Pulled, Pulled]:
-    """Outputs (B, m) of both, and the function from a direction (B, m) to its gradient over x (B, *D)."""
+    """Outputs (B, m) of both, and the function from a direction (B, m) to its gradient over x (B,
+    *D).
+    """
     x = reals(x, "x", "*")
     student, teacher = pullback(student_fn, x), pullback(teacher_fn, x)
     y_s = reals(student[0], "the student's output", "Bm")
     y_t = reals(teacher[0], "the teacher's output", "Bm")
     same_shape(y_s, y_t, "outputs of student and teacher")
     if len(y_s) != len(x):
-        raise InputError(f"{len(x)} rows of x give {len(y_s)} rows of outputs; there must be one a row.")
+        raise InputError(
+            f"{len(x)} rows of x give {len(y_s)} rows of outputs; there must be one a row."
+        )
     return student, teacher
 
 

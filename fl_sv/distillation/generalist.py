@@ -1,14 +1,18 @@
-"""One distribution from a generalist and specialists who know a few classes each (Hinton, Vinyals and Dean 2015).
+"""One distribution from a generalist and specialists who know a few classes each (Hinton, Vinyals
+and Dean 2015).
 
-A specialist tells its own classes apart and puts all others into one dustbin. The best common distribution is
+A specialist tells its own classes apart and puts all others into one dustbin. The best common
+distribution is
 
-    q = argmin KL(g, q) + sum over specialists m of KL(p_m, q with the classes outside m's collapsed into one)
+    q = argmin KL(g, q) + sum over specialists m of KL(p_m, q with the classes outside m's collapsed
+    into one)
 
-It is convex in q, and its solution is the fixed point of an averaging (an EM step): share every specialist's dustbin
-out in proportion to q, then take the mean of all distributions. No step size, and each row of a batch for itself.
+It is convex in q, and its solution is the fixed point of an averaging (an EM step): share every
+specialist's dustbin out in proportion to q, then take the mean of all distributions. No step size,
+and each row of a batch for itself.
 
-Shapes: K classes, S of them a specialist's own; "..." stands for the rows of a batch, or for nothing.
-"""
+Shapes: K classes, S of them a specialist's own; "..." stands for the rows of a batch, or for
+nothing."""
 
 import math
 from collections.abc import Sequence
@@ -29,40 +33,51 @@ MOST_STEPS = 100_000
 
 
 def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
-    """q (..., K), from probabilities (..., K) of the generalist and (classes, p, p_dustbin) of each specialist.
+    """q (..., K), from probabilities (..., K) of the generalist and (classes, p, p_dustbin) of each
+    specialist.
 
-    p (..., S) are the probabilities of the specialist's classes and p_dustbin (...) that of all others. Computed in
-    float64. No specialist returns the generalist; one has a closed form; with all classes in every one's hands q is the
-    arithmetic mean. Raises InputError for what is no distribution or no class, RunError when 100,000 steps do not
-    suffice.
-    """
+    p (..., S) are the probabilities of the specialist's classes and p_dustbin (...) that of all
+    others. Computed in float64. No specialist returns the generalist; one has a closed form; with
+    all classes in every one's hands q is the arithmetic mean. Raises InputError for what is no
+    distribution or no class, RunError when 100,000 steps do not suffice."""
     given = reals(generalist, "generalist", "*")
     g = given.double()
     if g.ndim == 0:
-        raise InputError("generalist is one number; it must be the probabilities of the classes, (K,).")
+        raise InputError(
+            "generalist is one number; it must be the probabilities of the classes, (K,)."
+        )
     _distribution(g, g.sum(-1), "generalist")
     checked = [_opinion(opinion, g, f"specialist {i}") for i, opinion in enumerate(opinions)]
     q = torch.full_like(g, 1 / g.shape[-1])
     for _ in range(MOST_STEPS):
-        before, q = q, (g + sum(opinion.over_all_classes(q) for opinion in checked)) / (1 + len(checked))
+        before, q = (
+            q,
+            (g + sum(opinion.over_all_classes(q) for opinion in checked)) / (1 + len(checked)),
+        )
         if bool(((q - before).abs() <= SMALLEST_CHANGE).all()):
             return q.to(given.dtype)
-    raise RunError(f"the specialists' common distribution has not settled after {MOST_STEPS} steps.")
+    raise RunError(
+        f"the specialists' common distribution has not settled after {MOST_STEPS} steps."
+    )
 
 
-def active_specialists(generalist: Tensor, classes: Sequence[Sequence[int]], n: int = 1) -> list[int]:
-    """Indices of the specialists whose classes meet the generalist's n most probable ones; generalist (K,)."""
+def active_specialists(
+    generalist: Tensor, classes: Sequence[Sequence[int]], n: int = 1
+) -> list[int]:
+    """Indices of the specialists whose classes meet the generalist's n most probable ones;
+    generalist (K,).
+    """
     g_K = reals(generalist, "generalist", "K")
     top = set(g_K.argsort(descending=True, stable=True)[: count(n, "n")].tolist())
     return [i for i, own in enumerate(classes) if top & set(_classes(own, f"specialist {i}"))]
 
 
 def dustbin_correction(true_share: float, sampled_share: float) -> float:
-    """What to add to the dustbin's logit of a specialist that was trained on a sample enriched with its classes.
+    """What to add to the dustbin's logit of a specialist that was trained on a sample enriched with
+    its classes.
 
-    The shares are those of its classes, in the world and in its sample: the logarithm of the ratio of the dustbin's
-    odds. Raises InputError for shares outside 0..1.
-    """
+    The shares are those of its classes, in the world and in its sample: the logarithm of the ratio
+    of the dustbin's odds. Raises InputError for shares outside 0..1."""
     true_share = number(true_share, "true_share", 0, 1, above=True)
     sampled_share = number(sampled_share, "sampled_share", 0, 1, above=True)
     if 1 in (true_share, sampled_share):
@@ -72,7 +87,9 @@ def dustbin_correction(true_share: float, sampled_share: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Opinion:
-    """A specialist's distribution: own (S,) classes, p (..., S), dustbin (..., 1), outside (K,) 1 for other classes."""
+    """A specialist's distribution: own (S,) classes, p (..., S), dustbin (..., 1), outside (K,) 1
+    for other classes.
+    """
 
     own: Tensor
     p: Tensor
@@ -80,7 +97,9 @@ class _Opinion:
     outside: Tensor
 
     def over_all_classes(self, q: Tensor) -> Tensor:
-        """(..., K): its own probabilities, and its dustbin shared out as q shares the classes outside."""
+        """(..., K): its own probabilities, and its dustbin shared out as q shares the classes
+        outside.
+        """
         rest = q * self.outside
         share = rest / rest.sum(-1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
         return (self.dustbin * share).index_add(-1, self.own, self.p)
@@ -90,20 +109,34 @@ def _opinion(opinion: Specialist, g: Tensor, who: str) -> _Opinion:
     try:
         classes, p, dustbin = opinion
     except (TypeError, ValueError) as error:
-        raise InputError(f"{who} is {opinion!r:.60}; it must be (classes, p, p_dustbin).") from error
+        raise InputError(
+            f"{who} is {opinion!r:.60}; it must be (classes, p, p_dustbin)."
+        ) from error
     own = _classes(classes, who)
     n_classes = g.shape[-1]
     if not own or len(set(own)) < len(own) or max(own) >= n_classes:
-        raise InputError(f"{who} has the classes {own}; they must be different ones of 0 to {n_classes - 1}.")
-    p, dustbin = reals(p, f"p of {who}", "*").to(g), reals(dustbin, f"p_dustbin of {who}", "*").to(g)
+        raise InputError(
+            f"{who} has the classes {own}; they must be different ones of 0 to {n_classes - 1}."
+        )
+    p, dustbin = (
+        reals(p, f"p of {who}", "*").to(g),
+        reals(dustbin, f"p_dustbin of {who}", "*").to(g),
+    )
     if p.shape != (*g.shape[:-1], len(own)):
-        raise InputError(f"p of {who} has shape {tuple(p.shape)}; it must be {(*g.shape[:-1], len(own))}.")
+        raise InputError(
+            f"p of {who} has shape {tuple(p.shape)}; it must be {(*g.shape[:-1], len(own))}."
+        )
     if dustbin.shape not in ((), g.shape[:-1]):
-        raise InputError(f"p_dustbin of {who} has shape {tuple(dustbin.shape)}; it must be one number for each row.")
+        raise InputError(
+            f"p_dustbin of {who} has shape {tuple(dustbin.shape)}; it must be one number for each"
+            " row."
+        )
     dustbin = dustbin.expand(g.shape[:-1])[..., None]
     _distribution(torch.cat([p, dustbin], -1), p.sum(-1) + dustbin[..., 0], who)
     if len(own) == n_classes and holds_any(dustbin > 1e-6):
-        raise InputError(f"{who} has all classes, so that nothing is left for its dustbin; p_dustbin must be 0.")
+        raise InputError(
+            f"{who} has all classes, so that nothing is left for its dustbin; p_dustbin must be 0."
+        )
     outside = torch.ones(n_classes, dtype=g.dtype, device=g.device)
     outside[own] = 0
     return _Opinion(torch.tensor(own, device=g.device), p, dustbin, outside)

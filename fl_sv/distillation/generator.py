@@ -29,16 +29,21 @@ def generated(
 ) -> TransferSet:
     """`size` rows of a copy of `net`, (B, Z = latent) -> (B, *D), after Adam on `dafl`. Unlabelled.
 
-    features_fn: from x (B, *D) to the teacher's features, None for its logits. Raises InputError when the teacher
-    cannot take the rows, or for bad input.
-    """
+    features_fn: from x (B, *D) to the teacher's features, None for its logits. Raises InputError
+    when the teacher cannot take the rows, or for bad input."""
     net = copy.deepcopy(net)
-    latent, batch_size, steps = count(latent, "latent"), count(batch_size, "batch_size"), count(steps, "steps")
+    latent, batch_size, steps = (
+        count(latent, "latent"),
+        count(batch_size, "batch_size"),
+        count(steps, "steps"),
+    )
     rate = number(learning_rate, "learning_rate", 0, above=True)
     like = next(net.parameters())
 
     def dream(rows: int) -> Tensor:
-        rows_x: Tensor = net(torch.randn(rows, latent, generator=generator, dtype=like.dtype).to(like))
+        rows_x: Tensor = net(
+            torch.randn(rows, latent, generator=generator, dtype=like.dtype).to(like)
+        )
         return rows_x
 
     answers(teacher_fn, TransferSet("generated", dream(2).detach()), "teacher")
@@ -48,21 +53,33 @@ def generated(
         x = dream(batch_size)
         t_BK = teacher_fn(x)
         cost = dafl(t_BK, t_BK if features_fn is None else features_fn(x), weights=weights)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(cost, parameters), strict=True):
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(cost, parameters), strict=True
+        ):
             parameter.grad = gradient
         optimiser.step()
     with torch.no_grad():
         return TransferSet("generated", dream(count(size, "size")))
 
 
-def dafl(teacher_logits: Tensor, features: Tensor, *, weights: tuple[float, float, float] = (1.0, 5.0, 0.1)) -> Tensor:
-    """The generator's loss, a number: w_1 CE(t, argmax t) + w_2 sum m log10 m - w_3 mean |f|, m the mean of softmax(t).
+def dafl(
+    teacher_logits: Tensor,
+    features: Tensor,
+    *,
+    weights: tuple[float, float, float] = (1.0, 5.0, 0.1),
+) -> Tensor:
+    """The generator's loss, a number: w_1 CE(t, argmax t) + w_2 sum m log10 m - w_3 mean |f|, m the
+    mean of softmax(t).
 
-    The teacher should be sure of each row, see all classes equally often, and be excited. The logarithm's base is that
-    of the authors' code. teacher_logits (B, K), features with any axes. Raises InputError for bad input.
-    """
+    The teacher should be sure of each row, see all classes equally often, and be excited. The
+    logarithm's base is that of the authors' code. teacher_logits (B, K), features with any axes.
+    Raises InputError for bad input."""
     t_BK, f = reals(teacher_logits, "teacher_logits", "BK"), reals(features, "features", "*")
     one_hot, information, activation = (number(weight, "a weight", 0) for weight in weights)
     log_m_K = t_BK.log_softmax(1).logsumexp(0) - math.log(len(t_BK))
     sure = hard_ce(t_BK, t_BK.argmax(1)).mean()
-    return one_hot * sure + information * (log_m_K.exp() * log_m_K).sum() / math.log(10) - activation * f.abs().mean()
+    return (
+        one_hot * sure
+        + information * (log_m_K.exp() * log_m_K).sum() / math.log(10)
+        - activation * f.abs().mean()
+    )

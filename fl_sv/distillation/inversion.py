@@ -1,7 +1,9 @@
-"""Rows that a teacher dreams up by inversion: gradient descent on the input until it sees the wanted class.
+"""Rows that a teacher dreams up by inversion: gradient descent on the input until it sees the
+wanted class.
 
-DeepInversion (Yin et al. 2020) keeps such rows natural by the statistics of the teacher's BatchNorm layers. The models
-here have none, so the rows' own moments take their place: mean and variance that somebody has measured on real rows.
+DeepInversion (Yin et al. 2020) keeps such rows natural by the statistics of the teacher's BatchNorm
+layers. The models here have none, so the rows' own moments take their place: mean and variance that
+somebody has measured on real rows.
 
 Shapes: n rows, B rows of a batch, D inputs (any axes), F features, K classes.
 """
@@ -27,16 +29,20 @@ def inverted(
     moment_weight: float = 10.0,
     student_weight: float = 1.0,
 ) -> TransferSet:
-    """The transfer set that Adam finds from `start` (n, *D), labelled with the targets (n,) it was made for.
+    """The transfer set that Adam finds from `start` (n, *D), labelled with the targets (n,) it was
+    made for.
 
-    Minimised over x: mean CE(t(x), y) + norm_weight mean ||x||^2, plus moment_weight `moment_distance` to the given
-    (mean (*D), variance (*D)), plus student_weight `agreement` with a student, which asks for rows on which the two
-    differ. Take balanced targets: `arange(n) % K`. Raises InputError for bad input, or rows the teacher cannot take.
-    """
+    Minimised over x: mean CE(t(x), y) + norm_weight mean ||x||^2, plus moment_weight
+    `moment_distance` to the given (mean (*D), variance (*D)), plus student_weight `agreement` with
+    a student, which asks for rows on which the two differ. Take balanced targets: `arange(n) % K`.
+    Raises InputError for bad input, or rows the teacher cannot take."""
     x = reals(start, "start", "*").detach().clone().requires_grad_(True)
     logits_nK = answers(teacher_fn, TransferSet("start", x.detach()), "teacher")
     target_n = labels(targets, *logits_nK.shape)
-    norm_weight, moment_weight = number(norm_weight, "norm_weight", 0), number(moment_weight, "moment_weight", 0)
+    norm_weight, moment_weight = (
+        number(norm_weight, "norm_weight", 0),
+        number(moment_weight, "moment_weight", 0),
+    )
     optimiser = torch.optim.Adam([x], lr=number(learning_rate, "learning_rate", 0, above=True))
     for _ in range(count(steps, "steps")):
         t_nK = teacher_fn(x)
@@ -45,7 +51,9 @@ def inverted(
             mean, variance = (reals(moment, "a moment", "*").to(x).flatten() for moment in moments)
             cost = cost + moment_weight * moment_distance(x.flatten(1), mean, variance)
         if student_fn is not None:
-            cost = cost + number(student_weight, "student_weight", 0) * agreement(student_fn(x), t_nK)
+            cost = cost + number(student_weight, "student_weight", 0) * agreement(
+                student_fn(x), t_nK
+            )
         # Not backward(): the models' own gradients are none of this function's business.
         (x.grad,) = torch.autograd.grad(cost, [x])
         optimiser.step()
@@ -53,11 +61,11 @@ def inverted(
 
 
 def moment_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """||mean of the rows - mean|| + ||their biased variance - variance||, a number (DeepInversion's R_feature).
+    """||mean of the rows - mean|| + ||their biased variance - variance||, a number (DeepInversion's
+    R_feature).
 
-    features (B, F); mean and variance (F,), in a net with BatchNorm its running statistics. Raises InputError for bad
-    input.
-    """
+    features (B, F); mean and variance (F,), in a net with BatchNorm its running statistics. Raises
+    InputError for bad input."""
     f_BF, mean_F, variance_F = (
         reals(features, "features", "BF"),
         reals(mean, "mean", "F"),
@@ -65,16 +73,18 @@ def moment_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     )
     same_shape(f_BF[0], mean_F, "a row of features and the mean")
     same_shape(mean_F, variance_F, "mean and variance")
-    distance: Tensor = (f_BF.mean(0) - mean_F).norm() + (f_BF.var(0, unbiased=False) - variance_F).norm()
+    distance: Tensor = (f_BF.mean(0) - mean_F).norm() + (
+        f_BF.var(0, unbiased=False) - variance_F
+    ).norm()
     return distance
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 3.0) -> Tensor:
-    """1 - JS of student and teacher logits (B, K), a number in 0..1, low where they differ (adaptive DeepInversion).
+    """1 - JS of student and teacher logits (B, K), a number in 0..1, low where they differ
+    (adaptive DeepInversion).
 
-    As published, probabilities are clipped to 0.01..0.99 and KL runs from the mixture. Both models pass gradients on.
-    Raises InputError for bad input.
-    """
+    As published, probabilities are clipped to 0.01..0.99 and KL runs from the mixture. Both models
+    pass gradients on. Raises InputError for bad input."""
     temperature = heat(temperature)
     batch(student_logits, teacher_logits, None)
     p, q = (student_logits / temperature).softmax(1), (teacher_logits / temperature).softmax(1)

@@ -2,10 +2,10 @@
 
     loss("hinton", temperature=4, alpha=0.9)(student_logits, teacher_logits, targets)
 
-All are functions of logits alone. The mean over rows is the batch's loss; sums over classes stay sums, and T^2, which
-keeps the gradient's size when the temperature changes, is in every soft loss. The teacher never gets a gradient. Safe
-in float32 and under `torch.func.vmap` and `grad`: only logarithms of probabilities are ever subtracted, and nothing is
-selected by its value.
+All are functions of logits alone. The mean over rows is the batch's loss; sums over classes stay
+sums, and T^2, which keeps the gradient's size when the temperature changes, is in every soft loss.
+The teacher never gets a gradient. Safe in float32 and under `torch.func.vmap` and `grad`: only
+logarithms of probabilities are ever subtracted, and nothing is selected by its value.
 
 Shapes: B rows of a batch, K classes. s, t are student and teacher logits, p_z = softmax(z / T).
 """
@@ -27,7 +27,9 @@ from fl_sv.plugins import resolve
 class Loss(Protocol):
     """A loss of each row: student (B, K), teacher (B, K), targets (B,) or None -> (B,)."""
 
-    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor | None = None) -> Tensor: ...
+    def __call__(
+        self, student_logits: Tensor, teacher_logits: Tensor, targets: Tensor | None = None
+    ) -> Tensor: ...
 
 
 Rows = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -36,42 +38,50 @@ Rows = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 def loss(name: str, **options: Any) -> Loss:
     """The loss of that name, with its options; or a user's own, `package.module:factory`.
 
-    A factory takes the options and returns a function of checked student logits (B, K), teacher logits (B, K) without
-    gradient, and targets (B,) or None, to (B,). Raises InputError for an unknown name, an unknown or bad option; the
-    loss raises it for bad logits or targets.
-    """
+    A factory takes the options and returns a function of checked student logits (B, K), teacher
+    logits (B, K) without gradient, and targets (B,) or None, to (B,). Raises InputError for an
+    unknown name, an unknown or bad option; the loss raises it for bad logits or targets."""
     factory = _factory(name)
     _check_options(name, factory, options)
     rows: Rows = factory(**options)
 
-    def loss_of_rows(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor | None = None) -> Tensor:
+    def loss_of_rows(
+        student_logits: Tensor, teacher_logits: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
         s_BK, t_BK, targets_B = batch(student_logits, teacher_logits, targets)
         loss_B = rows(s_BK, t_BK, targets_B)
         if loss_B.shape != (len(s_BK),):
-            raise InputError(f"the loss {name} returned shape {tuple(loss_B.shape)}; it must be ({len(s_BK)},).")
+            raise InputError(
+                f"the loss {name} returned shape {tuple(loss_B.shape)}; it must be ({len(s_BK)},)."
+            )
         return loss_B
 
     return loss_of_rows
 
 
 def objective(distance: Loss, weight: float) -> Loss:
-    """What a student minimises: (1 - weight) CE + weight distance. Targets may be None when the weight is 1.
+    """What a student minimises: (1 - weight) CE + weight distance. Targets may be None when the
+    weight is 1.
 
     Raises InputError for a weight outside 0..1.
     """
     weight = number(weight, "weight", 0, 1)
 
-    def loss_of_rows(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor | None = None) -> Tensor:
+    def loss_of_rows(
+        student_logits: Tensor, teacher_logits: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
         s_BK, t_BK, target_B = batch(student_logits, teacher_logits, targets)
         soft_B = distance(s_BK, t_BK, target_B)
         if weight == 1:
             return soft_B
-        return (1 - weight) * hard_ce(s_BK, needed(target_B, f"an objective of weight {weight}")) + weight * soft_B
+        return (1 - weight) * hard_ce(
+            s_BK, needed(target_B, f"an objective of weight {weight}")
+        ) + weight * soft_B
 
     return loss_of_rows
 
 
-# --- the formulas ------------------------------------------------------------------------------------------------
+# --- the formulas ---------------------------------------------------------------------------------
 
 
 def hard_ce(logits_BK: Tensor, target_B: Tensor) -> Tensor:
@@ -82,9 +92,10 @@ def hard_ce(logits_BK: Tensor, target_B: Tensor) -> Tensor:
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) of distributions in nats, over the last axis, from the logarithms of both."""
-    # Not F.kl_div: it has no batching rule, warns under vmap and took 4 times as long there (256 models, 1 core, torch
-    # 2.13, 2026-11). The sum of q - p is zero: with it the rounding of the logarithms cancels to first order (5 times
-    # less in float32 at T = 100), and equal logits have a gradient of exactly zero.
+    # Not F.kl_div: it has no batching rule, warns under vmap and took 4 times as long there (256
+    # models, 1 core, torch 2.13, 2026-11). The sum of q - p is zero: with it the rounding of the
+    # logarithms cancels to first order (5 times less in float32 at T = 100), and equal logits have
+    # a gradient of exactly zero.
     p, q = log_p.exp(), log_q.exp()
     return (p * (log_p - log_q) + (q - p)).sum(-1)
 
@@ -95,35 +106,43 @@ def soft_kl(logits_BK: Tensor, log_target_BK: Tensor, temperature: float) -> Ten
 
 
 def hinton(*, temperature: float = 4.0, alpha: float = 0.9) -> Rows:
-    """(1 - alpha) CE(s, y) + alpha T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). With alpha = 1 no targets."""
+    """(1 - alpha) CE(s, y) + alpha T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). With alpha =
+    1 no targets.
+    """
     temperature, alpha = heat(temperature), number(alpha, "alpha", 0, 1)
 
     def rows(s_BK: Tensor, t_BK: Tensor, target_B: Tensor | None) -> Tensor:
         soft_B = soft_kl(s_BK, (t_BK / temperature).log_softmax(1), temperature)
         if alpha == 1:
             return soft_B
-        return (1 - alpha) * hard_ce(s_BK, needed(target_B, f"hinton with alpha={alpha}")) + alpha * soft_B
+        return (1 - alpha) * hard_ce(
+            s_BK, needed(target_B, f"hinton with alpha={alpha}")
+        ) + alpha * soft_B
 
     return rows
 
 
 def cross_entropy(*, temperature: float = 1.0) -> Rows:
-    """T^2 H(p_t, p_s) = -T^2 sum p_t log p_s: as KL, but larger by the teacher's entropy. No targets."""
+    """T^2 H(p_t, p_s) = -T^2 sum p_t log p_s: as KL, but larger by the teacher's entropy. No
+    targets.
+    """
     temperature = heat(temperature)
 
     def rows(s_BK: Tensor, t_BK: Tensor, target_B: Tensor | None) -> Tensor:
-        return -(temperature**2) * ((t_BK / temperature).softmax(1) * (s_BK / temperature).log_softmax(1)).sum(1)
+        return -(temperature**2) * (
+            (t_BK / temperature).softmax(1) * (s_BK / temperature).log_softmax(1)
+        ).sum(1)
 
     return rows
 
 
 def dkd(*, temperature: float = 4.0, alpha: float = 1.0, beta: float | Tensor = 8.0) -> Rows:
-    """T^2 (alpha KL(b_t || b_s) + beta KL(q_t || q_s)): decoupled distillation (Zhao et al. 2022), without its CE.
+    """T^2 (alpha KL(b_t || b_s) + beta KL(q_t || q_s)): decoupled distillation (Zhao et al. 2022),
+    without its CE.
 
-    b = (p_y, 1 - p_y) is target against the rest, q the softmax over the rest alone. beta: a number, or (B,) one a row;
-    alpha = 1 and beta = 1 - p_t,y make it T^2 KL(p_t || p_s). The published schedule CE + min(epoch / 20, 1) dkd is the
-    caller's.
-    """
+    b = (p_y, 1 - p_y) is target against the rest, q the softmax over the rest alone. beta: a
+    number, or (B,) one a row; alpha = 1 and beta = 1 - p_t,y make it T^2 KL(p_t || p_s). The
+    published schedule CE + min(epoch / 20, 1) dkd is the caller's."""
     temperature, alpha = heat(temperature), number(alpha, "alpha", 0)
     beta_B = reals(beta, "beta", "B") if isinstance(beta, Tensor | list | tuple) else None
     beta_1 = number(beta, "beta", 0) if beta_B is None else 0.0
@@ -131,13 +150,19 @@ def dkd(*, temperature: float = 4.0, alpha: float = 1.0, beta: float | Tensor = 
     def rows(s_BK: Tensor, t_BK: Tensor, target_B: Tensor | None) -> Tensor:
         target_B = needed(target_B, "dkd")
         if s_BK.shape[1] < 2:
-            raise InputError("dkd parts the target class from the others, and there is only one class.")
+            raise InputError(
+                "dkd parts the target class from the others, and there is only one class."
+            )
         if beta_B is not None and len(beta_B) != len(s_BK):
-            raise InputError(f"beta has {len(beta_B)} entries for {len(s_BK)} rows; give one number, or one a row.")
+            raise InputError(
+                f"beta has {len(beta_B)} entries for {len(s_BK)} rows; give one number, or one a"
+                " row."
+            )
         is_target_BK = torch.arange(s_BK.shape[1], device=s_BK.device) == target_B[:, None]
         log_bs_B2, log_qs_BK = _decoupled(s_BK / temperature, target_B, is_target_BK)
         log_bt_B2, log_qt_BK = _decoupled(t_BK / temperature, target_B, is_target_BK)
-        # Zero where the target stands, before anything is multiplied: 0 * inf would be NaN in the gradient.
+        # Zero where the target stands, before anything is multiplied: 0 * inf would be NaN in the
+        # gradient.
         difference_BK = torch.where(is_target_BK, 0, log_qt_BK - log_qs_BK)
         qt_BK = (t_BK / temperature).masked_fill(is_target_BK, -torch.inf).softmax(1)
         rest_kl_B = (qt_BK * difference_BK).sum(1)
@@ -155,14 +180,20 @@ def _decoupled(z_BK: Tensor, target_B: Tensor, is_target_BK: Tensor) -> tuple[Te
 
 
 def logit_l2() -> Rows:
-    """1/2 ||s - t||^2, summed over classes (Ba and Caruana 2014). A shift of all logits of a row changes it."""
+    """1/2 ||s - t||^2, summed over classes (Ba and Caruana 2014). A shift of all logits of a row
+    changes it.
+    """
     return lambda s_BK, t_BK, target_B: ((s_BK - t_BK) ** 2).sum(1) / 2
 
 
 def smooth_l1(*, beta: float = 1.0) -> Rows:
-    """Mean over classes of d^2 / (2 beta) where |d| < beta, else |d| - beta/2, d = s - t; beta = 0 is |d|."""
+    """Mean over classes of d^2 / (2 beta) where |d| < beta, else |d| - beta/2, d = s - t; beta = 0
+    is |d|.
+    """
     beta = number(beta, "beta", 0)
-    return lambda s_BK, t_BK, target_B: functional.smooth_l1_loss(s_BK, t_BK, reduction="none", beta=beta).mean(1)
+    return lambda s_BK, t_BK, target_B: functional.smooth_l1_loss(
+        s_BK, t_BK, reduction="none", beta=beta
+    ).mean(1)
 
 
 def noisy_teacher(
@@ -175,7 +206,9 @@ def noisy_teacher(
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Rows:
-    """logit_l2 against the disturbed teacher t' of `perturb` (Sau and Balasubramanian 2016), which has the options."""
+    """logit_l2 against the disturbed teacher t' of `perturb` (Sau and Balasubramanian 2016), which
+    has the options.
+    """
     check_noise(sigma, mode, granularity, probability)
     squared = logit_l2()
 
@@ -206,10 +239,16 @@ def _factory(name: str) -> Callable[..., Rows]:
     if ":" in name:
         factory: Callable[..., Rows] = resolve(name, "loss")
         if not callable(factory):
-            raise InputError(f"loss: {name} is a {type(factory).__name__}; it must be a function that makes a loss.")
+            raise InputError(
+                f"loss: {name} is a {type(factory).__name__}; it must be a function that makes a"
+                " loss."
+            )
         return factory
     if name not in LOSSES:
-        raise InputError(f"there is no loss {name!r}. {suggestion(name, LOSSES)} Your own: package.module:factory.")
+        raise InputError(
+            f"there is no loss {name!r}. {suggestion(name, LOSSES)} Your own:"
+            " package.module:factory."
+        )
     return LOSSES[name]
 
 

@@ -1,10 +1,12 @@
-"""The noisy teacher (Sau and Balasubramanian 2016): regularisation by disturbing what the teacher says.
+"""The noisy teacher (Sau and Balasubramanian 2016): regularisation by disturbing what the teacher
+says.
 
     multiplicative   t' = t (1 + mask sigma xi)     as published
     additive         t' = t + mask sigma xi         another reading of "noise added to the logits"
 
-with xi ~ N(0, 1) for each logit or one for each row, and a mask that is 1 for a row with the given probability. With a
-squared error the expected gradient is that of the clean teacher, so the noise is variance and no bias.
+with xi ~ N(0, 1) for each logit or one for each row, and a mask that is 1 for a row with the given
+probability. With a squared error the expected gradient is that of the clean teacher, so the noise
+is variance and no bias.
 
 Shapes: B rows of a batch, K classes.
 """
@@ -34,11 +36,11 @@ def perturb(
 ) -> Tensor:
     """The disturbed logits t' (B, K), to be used with any loss.
 
-    noise: xi, (B, K) or (B, 1), the same numbers for every model that is to be compared; mask: (B, 1), 1 where a row is
-    disturbed. What is not given is drawn, the noise first, from `generator` (None: torch's global one, which a training
-    seeds); on the CPU, so that every device hears the same. Raises InputError for a negative sigma, a probability
-    outside 0..1, an unknown mode or granularity, or draws of another shape.
-    """
+    noise: xi, (B, K) or (B, 1), the same numbers for every model that is to be compared; mask: (B,
+    1), 1 where a row is disturbed. What is not given is drawn, the noise first, from `generator`
+    (None: torch's global one, which a training seeds); on the CPU, so that every device hears the
+    same. Raises InputError for a negative sigma, a probability outside 0..1, an unknown mode or
+    granularity, or draws of another shape."""
     check_noise(sigma, mode, granularity, probability)
     t_BK = reals(teacher_logits, "teacher_logits", "BK")
     rows, classes = t_BK.shape
@@ -47,7 +49,11 @@ def perturb(
         noise = torch.randn(rows, columns, generator=generator, dtype=t_BK.dtype)
     if mask is None:
         mask = torch.rand(rows, 1, generator=generator, dtype=t_BK.dtype) < probability
-    step_BK = sigma * _draws(mask, "mask", rows, 1).to(t_BK) * _draws(noise, "noise", rows, classes).to(t_BK)
+    step_BK = (
+        sigma
+        * _draws(mask, "mask", rows, 1).to(t_BK)
+        * _draws(noise, "noise", rows, classes).to(t_BK)
+    )
     return t_BK * (1 + step_BK) if mode == "multiplicative" else t_BK + step_BK
 
 
@@ -55,7 +61,10 @@ def check_noise(sigma: float, mode: str, granularity: str, probability: float) -
     """Raises InputError for options that `perturb` refuses."""
     number(sigma, "sigma", 0)
     number(probability, "probability", 0, 1)
-    for name, value, allowed in (("mode", mode, get_args(Mode)), ("granularity", granularity, get_args(Granularity))):
+    for name, value, allowed in (
+        ("mode", mode, get_args(Mode)),
+        ("granularity", granularity, get_args(Granularity)),
+    ):
         if value not in allowed:
             raise InputError(f"{name} is {value!r}. {suggestion(str(value), allowed)}")
 

@@ -1,4 +1,5 @@
-"""Deep mutual learning (Zhang et al. 2018): models that learn together, each from the labels and from its peers.
+"""Deep mutual learning (Zhang et al. 2018): models that learn together, each from the labels and
+from its peers.
 
 Shapes: P peers, B rows of a batch, K classes.
 """
@@ -11,12 +12,12 @@ from fl_sv.distillation.losses import hard_ce, kl
 
 
 def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
-    """(P, B) loss of each peer on each row: CE(z_i, y) + w sum over j != i of KL(softmax z_j || softmax z_i).
+    """(P, B) loss of each peer on each row: CE(z_i, y) + w sum over j != i of KL(softmax z_j ||
+    softmax z_i).
 
-    logits (P, B, K), targets (B,). w = 1/(P - 1), or 1 without `average`, as in the authors' code. No gradient goes to
-    the peer that teaches, so the sum over P is one step of all of them together. A single model has only its CE.
-    Raises InputError for bad input.
-    """
+    logits (P, B, K), targets (B,). w = 1/(P - 1), or 1 without `average`, as in the authors' code.
+    No gradient goes to the peer that teaches, so the sum over P is one step of all of them
+    together. A single model has only its CE. Raises InputError for bad input."""
     z_PBK = reals(logits, "logits", "PBK")
     n_peers, n_rows, n_classes = z_PBK.shape
     target_B = labels(targets, n_rows, n_classes)

@@ -1,8 +1,9 @@
-"""How BERT was made small: the losses of DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al. 2020).
+"""How BERT was made small: the losses of DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al.
+2020).
 
-The terms are means over different things (masked tokens, all tokens, scores), so a recipe returns one number, not one
-a row. TinyBERT trains in two stages: first layers (attention, hidden), then predictions with
-`loss("cross_entropy", temperature=1)`; the published code divides the latter by K.
+The terms are means over different things (masked tokens, all tokens, scores), so a recipe returns
+one number, not one a row. TinyBERT trains in two stages: first layers (attention, hidden), then
+predictions with `loss("cross_entropy", temperature=1)`; the published code divides the latter by K.
 
 Shapes: B texts, S tokens, H hidden width, A heads, K entries of the vocabulary; M masked tokens.
 """
@@ -29,9 +30,8 @@ def distilbert(
 ) -> Tensor:
     """w_ce T^2 KL(p_t || p_s) + w_mlm CE(s, y) + w_cos (1 - cos(h_s, h_t)), a mean each; a number.
 
-    Logits (M, K) and targets (M,) of the masked tokens, last hidden states (tokens, H) of all. Raises InputError when
-    they are not that.
-    """
+    Logits (M, K) and targets (M,) of the masked tokens, last hidden states (tokens, H) of all.
+    Raises InputError when they are not that."""
     w_ce, w_mlm, w_cos = (number(weight, "a weight", 0) for weight in weights)
     soft = loss("hinton", temperature=temperature, alpha=1)(student_logits, teacher_logits).mean()
     hard = loss("hinton", alpha=0)(student_logits, teacher_logits, targets).mean()
@@ -39,23 +39,31 @@ def distilbert(
 
 
 def attention(scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """(B,) mean squared difference of attention scores (B, A, S, S); scores of padding, at most -100, count as 0."""
+    """(B,) mean squared difference of attention scores (B, A, S, S); scores of padding, at most
+    -100, count as 0.
+    """
     s, t = reals(scores, "scores", "BASS"), reals(teacher_scores, "teacher_scores", "BASS")
     same_shape(s, t, "scores and teacher_scores")
     return hint(*(torch.where(score <= MASKED, 0, score) for score in (s, t)))
 
 
 def tinybert(student: States, teacher: States, projection: nn.Module) -> Tensor:
-    """The first stage, a number: attention and projected hidden states, summed over the student's layers.
+    """The first stage, a number: attention and projected hidden states, summed over the student's
+    layers.
 
-    projection: a layer from the student's width to the teacher's, trained with the student; one for all layers. Raises
-    InputError when the teacher's number of layers is no multiple of the student's, or the shapes differ.
-    """
+    projection: a layer from the student's width to the teacher's, trained with the student; one for
+    all layers. Raises InputError when the teacher's number of layers is no multiple of the
+    student's, or the shapes differ."""
     n_student, n_teacher = len(student.scores), len(teacher.scores)
     maps = attention_layers(n_student, n_teacher)
-    from_attention = [attention(s, teacher.scores[i]).mean() for s, i in zip(student.scores, maps, strict=True)]
+    from_attention = [
+        attention(s, teacher.scores[i]).mean() for s, i in zip(student.scores, maps, strict=True)
+    ]
     maps = hidden_layers(n_student, n_teacher)
-    from_hidden = [hint(projection(s), teacher.hidden[i]).mean() for s, i in zip(student.hidden, maps, strict=True)]
+    from_hidden = [
+        hint(projection(s), teacher.hidden[i]).mean()
+        for s, i in zip(student.hidden, maps, strict=True)
+    ]
     return torch.stack(from_attention + from_hidden).sum()
 
 
@@ -74,6 +82,7 @@ def hidden_layers(n_student: int, n_teacher: int) -> list[int]:
 def _every(n_student: int, n_teacher: int) -> int:
     if n_student < 1 or n_teacher < 1 or n_teacher % n_student:
         raise InputError(
-            f"a teacher of {n_teacher} layers cannot be mapped evenly on {n_student}; it must have a multiple."
+            f"a teacher of {n_teacher} layers cannot be mapped evenly on {n_student}; it must have"
+            " a multiple."
         )
     return n_teacher // n_student

@@ -23,12 +23,12 @@ def multi_teacher(
     temperature: float = 1.0,
     combine: Combine = "logits",
 ) -> Tensor:
-    """(B,) T^2 KL(target || p_s) from student (B, K) and teachers (P, B, K) (FedDF: Lin et al. 2020).
+    """(B,) T^2 KL(target || p_s) from student (B, K) and teachers (P, B, K) (FedDF: Lin et al.
+    2020).
 
-    weights: (P,), at least 0 with sum 1, None for equal ones. What is averaged: "logits", target softmax(sum w t / T),
-    a geometric mean; "probs", target sum w softmax(t / T); "losses", sum w KL, whose gradient is that of "probs".
-    Raises InputError for bad options or shapes.
-    """
+    weights: (P,), at least 0 with sum 1, None for equal ones. What is averaged: "logits", target
+    softmax(sum w t / T), a geometric mean; "probs", target sum w softmax(t / T); "losses", sum w
+    KL, whose gradient is that of "probs". Raises InputError for bad options or shapes."""
     if combine not in get_args(Combine):
         raise InputError(f"combine is {combine!r}. {suggestion(str(combine), get_args(Combine))}")
     temperature = heat(temperature)
@@ -37,7 +37,9 @@ def multi_teacher(
     same_shape(s_BK, t_PBK[0], "student and teacher logits")
     weight_P11 = _weights(weights, t_PBK)[:, None, None]
     if combine == "logits":
-        return soft_kl(s_BK, ((weight_P11 * t_PBK).sum(0) / temperature).log_softmax(1), temperature)
+        return soft_kl(
+            s_BK, ((weight_P11 * t_PBK).sum(0) / temperature).log_softmax(1), temperature
+        )
     log_p_PBK = (t_PBK / temperature).log_softmax(2)
     if combine == "probs":
         return soft_kl(s_BK, (weight_P11.log() + log_p_PBK).logsumexp(0), temperature)
@@ -45,10 +47,11 @@ def multi_teacher(
 
 
 def entropy_reduction(teachers: Tensor, temperature: float = 0.1) -> Tensor:
-    """(B, K) probabilities softmax(mean of the teachers' probabilities / T), sharper than their mean.
+    """(B, K) probabilities softmax(mean of the teachers' probabilities / T), sharper than their
+    mean.
 
-    teachers: logits (P, B, K). The aggregation of DS-FL (Itahara et al. 2021). Raises InputError for bad input.
-    """
+    teachers: logits (P, B, K). The aggregation of DS-FL (Itahara et al. 2021). Raises InputError
+    for bad input."""
     temperature = heat(temperature)
     return (reals(teachers, "teachers", "PBK").softmax(2).mean(0) / temperature).softmax(1)
 
@@ -60,7 +63,9 @@ def _weights(weights: Sequence[float] | Tensor | None, teachers_PBK: Tensor) -> 
         return teachers_PBK.new_full((n_teachers,), 1 / n_teachers)
     weight_P = reals(weights, "weights", "P").to(teachers_PBK)
     if len(weight_P) != n_teachers:
-        raise InputError(f"weights has {len(weight_P)} entries for {n_teachers} teachers; give one a teacher.")
+        raise InputError(
+            f"weights has {len(weight_P)} entries for {n_teachers} teachers; give one a teacher."
+        )
     if holds_any(weight_P < 0) or holds_any((weight_P.sum() - 1).abs() > 1e-5):
         raise InputError("weights must be at least 0 and sum to 1; divide them by their sum.")
     return weight_P

@@ -1,4 +1,5 @@
-"""Training by distillation: one student, peers that learn together, and chains of teacher assistants.
+"""Training by distillation: one student, peers that learn together, and chains of teacher
+assistants.
 
 Shapes: n rows, B rows of a batch, P peers, K classes.
 """
@@ -18,7 +19,9 @@ from fl_sv.distillation.transfer import Function, TransferSet, answers
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, in which batches and by which optimiser: `Schedule(partial(torch.optim.SGD, lr=0.1), 20, 32)`."""
+    """How long, in which batches and by which optimiser: `Schedule(partial(torch.optim.SGD,
+    lr=0.1), 20, 32)`.
+    """
 
     optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     epochs: int
@@ -34,9 +37,8 @@ def minimise(
 ) -> None:
     """Trains the module in place on the mean of loss_of_rows(indices (B,)) -> (B,) or a number.
 
-    Reshuffles each epoch and keeps the short last batch. For methods beyond logits put all that learns into one module,
-    such as `nn.ModuleList([student, regressor])`.
-    """
+    Reshuffles each epoch and keeps the short last batch. For methods beyond logits put all that
+    learns into one module, such as `nn.ModuleList([student, regressor])`."""
     optimiser = schedule.optimiser(module.parameters())
     batch_size = count(schedule.batch_size, "batch_size")
     for _ in range(count(schedule.epochs, "epochs")):
@@ -55,30 +57,38 @@ def distil(
     schedule: Schedule,
     generator: torch.Generator,
 ) -> nn.Module:
-    """A copy of the student, trained on the transfer set to minimise the objective against the teacher's logits.
+    """A copy of the student, trained on the transfer set to minimise the objective against the
+    teacher's logits.
 
-    The teacher is asked once for every row; put a module with dropout into eval mode before. Raises InputError when
-    teacher or student cannot use the transfer set, or the objective needs targets that it has not.
-    """
+    The teacher is asked once for every row; put a module with dropout into eval mode before. Raises
+    InputError when teacher or student cannot use the transfer set, or the objective needs targets
+    that it has not."""
     student = copy.deepcopy(student)
     t_nK, targets = answers(teacher, transfer, "teacher"), transfer.targets
-    objective(answers(student, transfer, "student"), t_nK, targets)  # refuse before the first step, not in it
+    objective(
+        answers(student, transfer, "student"), t_nK, targets
+    )  # refuse before the first step, not in it
 
     def loss_of_rows(rows_B: Tensor) -> Tensor:
-        return objective(student(transfer.x[rows_B]), t_nK[rows_B], None if targets is None else targets[rows_B])
+        return objective(
+            student(transfer.x[rows_B]), t_nK[rows_B], None if targets is None else targets[rows_B]
+        )
 
     minimise(student, loss_of_rows, len(transfer), schedule, generator)
     return student
 
 
 def learn_together(
-    peers: Sequence[nn.Module], transfer: TransferSet, schedule: Schedule, generator: torch.Generator
+    peers: Sequence[nn.Module],
+    transfer: TransferSet,
+    schedule: Schedule,
+    generator: torch.Generator,
 ) -> list[nn.Module]:
-    """Copies of the peers after deep mutual learning, all stepping at the same time (Zhang et al. 2018).
+    """Copies of the peers after deep mutual learning, all stepping at the same time (Zhang et al.
+    2018).
 
-    Student and teacher together are two peers of different size. Raises InputError for an unlabelled transfer set, or
-    one that a peer cannot use.
-    """
+    Student and teacher together are two peers of different size. Raises InputError for an
+    unlabelled transfer set, or one that a peer cannot use."""
     together = nn.ModuleList(copy.deepcopy(peer) for peer in peers)
     targets = needed(transfer.targets, "mutual learning")
     for i, peer in enumerate(together):
@@ -93,12 +103,15 @@ def learn_together(
 
 
 def chain(
-    teacher: Function, models: Sequence[nn.Module], learn: Callable[[nn.Module, Function], nn.Module]
+    teacher: Function,
+    models: Sequence[nn.Module],
+    learn: Callable[[nn.Module, Function], nn.Module],
 ) -> list[nn.Module]:
-    """The trained assistants and, last, the student: each learns from the one before it (Mirzadeh et al. 2020).
+    """The trained assistants and, last, the student: each learns from the one before it (Mirzadeh
+    et al. 2020).
 
-    learn(student, teacher) is one hop, such as `distil` with everything else fixed. One model is plain distillation.
-    """
+    learn(student, teacher) is one hop, such as `distil` with everything else fixed. One model is
+    plain distillation."""
     learned: list[nn.Module] = []
     for model in models:
         learned.append(learn(model, learned[-1] if learned else teacher))

@@ -1,8 +1,9 @@
 """Transfer sets: the rows on which a student listens to its teacher.
 
-Real rows: `own` training data, `held_out`, `public` without labels, `shifted` to other class frequencies. Invented
-rows: `gaussian` with the moments of real ones and `uniform` over all possible x; those that the teacher itself dreams
-up are made in `inversion`, `generator` and `density`. Generators are torch's, on the CPU.
+Real rows: `own` training data, `held_out`, `public` without labels, `shifted` to other class
+frequencies. Invented rows: `gaussian` with the moments of real ones and `uniform` over all possible
+x; those that the teacher itself dreams up are made in `inversion`, `generator` and `density`.
+Generators are torch's, on the CPU.
 
 Shapes: n rows, D inputs (any axes), K classes.
 """
@@ -30,7 +31,10 @@ class TransferSet:
     def __post_init__(self) -> None:
         reals(self.x, f"x of the transfer set {self.name}", "*")
         if self.x.ndim < 2:
-            raise InputError(f"x of the transfer set {self.name} has shape {tuple(self.x.shape)}; it must be (n, *D).")
+            raise InputError(
+                f"x of the transfer set {self.name} has shape {tuple(self.x.shape)}; it must be (n,"
+                " *D)."
+            )
         if self.targets is not None:
             labels(self.targets, len(self), None, f"targets of the transfer set {self.name}")
 
@@ -57,7 +61,9 @@ def answers(model: Function, transfer: TransferSet, who: str) -> Tensor:
         ) from error
     logits_nK = reals(logits, f"what the {who} says to the transfer set {transfer.name}", "nK")
     if len(logits_nK) != len(transfer):
-        raise InputError(f"the {who} answers {len(transfer)} rows with {len(logits_nK)}; one a row is needed.")
+        raise InputError(
+            f"the {who} answers {len(transfer)} rows with {len(logits_nK)}; one a row is needed."
+        )
     return logits_nK
 
 
@@ -76,11 +82,14 @@ def public(x: Tensor) -> TransferSet:
     return TransferSet("public", x)
 
 
-def shifted(x: Tensor, targets: Tensor, frequencies: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
-    """`size` of the given rows, drawn with replacement so that class k has the share frequencies[k] on average.
+def shifted(
+    x: Tensor, targets: Tensor, frequencies: Tensor, *, size: int, generator: torch.Generator
+) -> TransferSet:
+    """`size` of the given rows, drawn with replacement so that class k has the share frequencies[k]
+    on average.
 
-    frequencies: (K,), at least 0, sum 1. Raises InputError for bad ones, or a class that is wanted and has no row.
-    """
+    frequencies: (K,), at least 0, sum 1. Raises InputError for bad ones, or a class that is wanted
+    and has no row."""
     wanted_K = reals(frequencies, "frequencies", "K").double()
     if holds_any(wanted_K < 0) or holds_any((wanted_K.sum() - 1).abs() > 1e-5):
         raise InputError("frequencies must be at least 0 and sum to 1; divide them by their sum.")
@@ -90,7 +99,9 @@ def shifted(x: Tensor, targets: Tensor, frequencies: Tensor, *, size: int, gener
     if len(missing):
         raise InputError(f"frequencies want the class {int(missing[0])}, of which there is no row.")
     weight_n = (wanted_K / there_K.clamp_min(1))[target_n]
-    rows = torch.multinomial(weight_n.cpu(), count(size, "size"), replacement=True, generator=generator)
+    rows = torch.multinomial(
+        weight_n.cpu(), count(size, "size"), replacement=True, generator=generator
+    )
     return TransferSet("shifted", x[rows], target_n[rows])
 
 
@@ -101,12 +112,19 @@ def gaussian(like: Tensor, *, size: int, generator: torch.Generator) -> Transfer
     """
     like = reals(like, "like", "*")
     if like.ndim < 2 or len(like) < 2:
-        raise InputError(f"like has shape {tuple(like.shape)}; moments need at least two rows, (n, *D).")
+        raise InputError(
+            f"like has shape {tuple(like.shape)}; moments need at least two rows, (n, *D)."
+        )
     rows_nF = like.flatten(1).double()
-    # Real rows often span less than all dimensions, so no Cholesky factor: centred rows are a square root as they are.
+    # Real rows often span less than all dimensions, so no Cholesky factor: centred rows are a
+    # square root as they are.
     root_nF = (rows_nF - rows_nF.mean(0)) / (len(rows_nF) - 1) ** 0.5
-    z = torch.randn(count(size, "size"), len(root_nF), generator=generator, dtype=torch.float64).to(rows_nF)
-    return TransferSet("gaussian", (rows_nF.mean(0) + z @ root_nF).reshape(size, *like.shape[1:]).to(like.dtype))
+    z = torch.randn(count(size, "size"), len(root_nF), generator=generator, dtype=torch.float64).to(
+        rows_nF
+    )
+    return TransferSet(
+        "gaussian", (rows_nF.mean(0) + z @ root_nF).reshape(size, *like.shape[1:]).to(like.dtype)
+    )
 
 
 def uniform(low: Tensor, high: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
@@ -120,4 +138,6 @@ def in_box(low: Tensor, high: Tensor, size: int, generator: torch.Generator) -> 
     same_shape(low, high, "low and high")
     if holds_any(low > high):
         raise InputError("low is above high; a box needs low <= high in every input.")
-    return low + (high - low) * torch.rand(size, *low.shape, generator=generator, dtype=low.dtype).to(low)
+    return low + (high - low) * torch.rand(
+        size, *low.shape, generator=generator, dtype=low.dtype
+    ).to(low)

@@ -1,7 +1,8 @@
-"""A small transformer encoder that shows what recipes for transformers need: logits, hidden states, attention scores.
+"""A small transformer encoder that shows what recipes for transformers need: logits, hidden states,
+attention scores.
 
-Shapes: B texts, S tokens of a text, H hidden width, A attention heads, L layers, K entries of the vocabulary.
-"""
+Shapes: B texts, S tokens of a text, H hidden width, A attention heads, L layers, K entries of the
+vocabulary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ PADDING, MASKED = -10_000.0, -100.0
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """What an encoder computed: logits (B, S, K), L + 1 hidden states (B, S, H), the embeddings first, and L attention
-    scores (B, A, S, S)."""
+    """What an encoder computed: logits (B, S, K), L + 1 hidden states (B, S, H), the embeddings
+    first, and L attention scores (B, A, S, S)."""
 
     logits: Tensor
     hidden: tuple[Tensor, ...]
@@ -27,16 +28,22 @@ class States:
 
 
 class Encoder(nn.Module):
-    """A BERT in small: embeddings of tokens and places, layers of self-attention, logits of every token. No dropout."""
+    """A BERT in small: embeddings of tokens and places, layers of self-attention, logits of every
+    token. No dropout.
+    """
 
     def __init__(self, vocabulary: int, longest: int, width: int, heads: int, layers: int) -> None:
         super().__init__()
         if count(width, "width") % count(heads, "heads"):
-            raise InputError(f"a width of {width} cannot be parted among {heads} heads; take a multiple.")
+            raise InputError(
+                f"a width of {width} cannot be parted among {heads} heads; take a multiple."
+            )
         self.tokens = nn.Embedding(count(vocabulary, "vocabulary"), width)
         self.places = nn.Embedding(count(longest, "longest"), width)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True)
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True
+            )
             for _ in range(count(layers, "layers"))
         )
         self.head = nn.Linear(width, vocabulary)
@@ -46,10 +53,13 @@ class Encoder(nn.Module):
         return self.states(tokens, padding).logits
 
     def states(self, tokens: Tensor, padding: Tensor | None = None) -> States:
-        """All that a recipe compares. Raises InputError for a text longer than the encoder's longest."""
+        """All that a recipe compares. Raises InputError for a text longer than the encoder's
+        longest.
+        """
         if tokens.ndim != 2 or tokens.shape[1] > self.places.num_embeddings:
             raise InputError(
-                f"tokens have shape {tuple(tokens.shape)}; they must be (B, S), S at most {self.places.num_embeddings}."
+                f"tokens have shape {tuple(tokens.shape)}; they must be (B, S), S at most"
+                f" {self.places.num_embeddings}."
             )
         hidden = [self.tokens(tokens) + self.places.weight[: tokens.shape[1]]]
         bias = None if padding is None else PADDING * padding.to(hidden[0].dtype)
@@ -63,13 +73,18 @@ class Encoder(nn.Module):
 def initialise_from(student: Encoder, teacher: Encoder, layers: Sequence[int]) -> None:
     """Copies the teacher's embeddings, head and the named layers into the student, in that order.
 
-    DistilBERT takes layers 0, 2, 4, 7, 9, 11 of twelve. Raises InputError when widths or numbers of layers differ.
-    """
+    DistilBERT takes layers 0, 2, 4, 7, 9, 11 of twelve. Raises InputError when widths or numbers of
+    layers differ."""
     if len(layers) != len(student.layers) or not set(layers) <= set(range(len(teacher.layers))):
         raise InputError(
-            f"layers are {list(layers)}; name {len(student.layers)} of the teacher's, 0 to {len(teacher.layers) - 1}."
+            f"layers are {list(layers)}; name {len(student.layers)} of the teacher's, 0 to"
+            f" {len(teacher.layers) - 1}."
         )
-    pairs = [(student.tokens, teacher.tokens), (student.places, teacher.places), (student.head, teacher.head)]
+    pairs = [
+        (student.tokens, teacher.tokens),
+        (student.places, teacher.places),
+        (student.head, teacher.head),
+    ]
     pairs += [(own, teacher.layers[i]) for own, i in zip(student.layers, layers, strict=True)]
     try:
         for own, original in pairs:
@@ -79,10 +94,14 @@ def initialise_from(student: Encoder, teacher: Encoder, layers: Sequence[int]) -
 
 
 def _scores(attention: nn.MultiheadAttention, hidden_BSH: Tensor, bias_BS: Tensor | None) -> Tensor:
-    """(B, A, S, S) attention before the softmax, which torch's layer keeps to itself: Q K' / sqrt(H / A)."""
+    """(B, A, S, S) attention before the softmax, which torch's layer keeps to itself: Q K' / sqrt(H
+    / A).
+    """
     width, heads = attention.embed_dim, attention.num_heads
     weight, offset = attention.in_proj_weight[: 2 * width], attention.in_proj_bias[: 2 * width]
-    both = functional.linear(hidden_BSH, weight, offset).reshape(*hidden_BSH.shape[:2], 2, heads, width // heads)
+    both = functional.linear(hidden_BSH, weight, offset).reshape(
+        *hidden_BSH.shape[:2], 2, heads, width // heads
+    )
     query, key = both.permute(2, 0, 3, 1, 4)
     scores: Tensor = query @ key.mT / (width / heads) ** 0.5
     return scores if bias_BS is None else scores + bias_BS[:, None, None, :]

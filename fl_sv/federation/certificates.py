@@ -1,8 +1,7 @@
 """The federation's certificate authority, the server's certificate, and the companies' keys.
 
-P-256 for TLS; P-384 in OpenSSH's format for companies. Flower takes any NIST curve in that format, and so does
-`register`.
-"""
+P-256 for TLS; P-384 in OpenSSH's format for companies. Flower takes any NIST curve in that format,
+and so does `register`."""
 
 import ipaddress
 import os
@@ -37,7 +36,9 @@ def make_authority(folder: Path) -> None:
         return
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fl-sv federation")])
-    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # signs certificates and CRLs
+    usage = x509.KeyUsage(
+        False, False, False, False, False, True, True, False, False
+    )  # signs certificates and CRLs
     certificate = (
         _certificate(name, name, key.public_key(), key.public_key(), CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -49,19 +50,24 @@ def make_authority(folder: Path) -> None:
 
 
 def make_server_certificate(folder: Path, address: str) -> None:
-    """Writes server.key (secret) and server.pem, signed by the folder's authority, for `address` and for loopback."""
+    """Writes server.key (secret) and server.pem, signed by the folder's authority, for `address`
+    and for loopback.
+    """
     try:
         authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
         signer = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The authority in {folder} cannot sign: {error}. Put ca.key back for the time of this command."
+            f"The authority in {folder} cannot sign: {error}. Put ca.key back for the time of this"
+            " command."
         ) from None
     assert isinstance(signer, ec.EllipticCurvePrivateKey), "only `make_authority` writes ca.key"
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address[:64])])
     names = [_general_name(name) for name in dict.fromkeys((address, "localhost", "127.0.0.1"))]
-    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # signs a handshake
+    usage = x509.KeyUsage(
+        True, False, False, False, False, False, False, False, False
+    )  # signs a handshake
     certificate = (
         _certificate(subject, authority.subject, key.public_key(), signer.public_key(), SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -75,15 +81,22 @@ def make_server_certificate(folder: Path, address: str) -> None:
 
 
 def make_company_key(folder: Path, company: str) -> Path:
-    """Writes company.key (secret), unless the folder has it. Returns the public key's file, named after the company."""
+    """Writes company.key (secret), unless the folder has it. Returns the public key's file, named
+    after the company.
+    """
     secret, public = folder / "company.key", folder / f"{company}.pub"
     others = sorted(path.stem for path in folder.glob("*.pub") if path != public)
     if others:
-        raise InputError(f"{folder} is the kit of {others[0]}, with its key. {company} joins with a kit of its own.")
+        raise InputError(
+            f"{folder} is the kit of {others[0]}, with its key. {company} joins with a kit of its"
+            " own."
+        )
     if not secret.exists():
         key = ec.generate_private_key(ec.SECP384R1())
         write_secret(secret, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    text = read_company_key(secret).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    text = (
+        read_company_key(secret).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    )
     public.write_bytes(text + b"\n")
     return public
 
@@ -93,36 +106,48 @@ def read_company_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path} is no usable private key: {error}. Make one with `fl-sv federation join`.") from None
+        raise InputError(
+            f"{path} is no usable private key: {error}. Make one with `fl-sv federation join`."
+        ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InputError(f"{path} is no elliptic-curve key. Make one with `fl-sv federation join`.")
     return key
 
 
 def check_public_key(path: Path) -> None:
-    """Raises InputError when the file is not the public half of a company's key; says so when it is the secret half."""
+    """Raises InputError when the file is not the public half of a company's key; says so when it is
+    the secret half.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"The public key {path} cannot be read: {error.strerror}.") from None
     if b"PRIVATE KEY" in data:
         raise InputError(
-            f"{path} is a PRIVATE key. It must never leave its company: let it make a new one and send NAME.pub."
+            f"{path} is a PRIVATE key. It must never leave its company: let it make a new one and"
+            " send NAME.pub."
         )
     try:
         key = load_ssh_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise InputError(f"{path} is no public key in OpenSSH's form. Give the NAME.pub that `join` wrote.") from None
+        raise InputError(
+            f"{path} is no public key in OpenSSH's form. Give the NAME.pub that `join` wrote."
+        ) from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise InputError(f"{path} is no elliptic-curve key; make it with `join`, or ssh-keygen -t ecdsa -b 384.")
+        raise InputError(
+            f"{path} is no elliptic-curve key; make it with `join`, or ssh-keygen -t ecdsa -b 384."
+        )
 
 
 def certificate_faults(folder: Path, address: str, now: datetime | None = None) -> list[str]:
-    """What is wrong with server.pem: expired or about to be, not from this authority, or not for `address`."""
+    """What is wrong with server.pem: expired or about to be, not from this authority, or not for
+    `address`.
+    """
     now = now or datetime.now(UTC)
     try:
         authority, server = (
-            x509.load_pem_x509_certificate((folder / n).read_bytes()) for n in ("ca.crt", "server.pem")
+            x509.load_pem_x509_certificate((folder / n).read_bytes())
+            for n in ("ca.crt", "server.pem")
         )
     except (OSError, ValueError) as error:
         return [f"it cannot be read: {error}"]
@@ -139,7 +164,9 @@ def certificate_faults(folder: Path, address: str, now: datetime | None = None) 
             faults.append(f"{name} expires on {certificate.not_valid_after_utc:%Y-%m-%d}")
     names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return faults + [
-        f"server.pem is not for {name}" for name in (address, "localhost") if _general_name(name) not in names
+        f"server.pem is not for {name}"
+        for name in (address, "localhost")
+        if _general_name(name) not in names
     ]
 
 
@@ -153,7 +180,11 @@ def write_secret(path: Path, data: bytes) -> None:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePublicKey,
+    days: int,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (

@@ -18,7 +18,10 @@ from fl_sv.federation.certificates import certificate_faults, read_company_key
 from fl_sv.federation.folder import Settings, read_nodes, read_settings, shared_software
 
 PATIENCE = 10.0
-AHEAD, BEHIND = 5.0, 305.0  # seconds by which a signature's time may differ from the SuperLink's (Flower 1.41)
+AHEAD, BEHIND = (
+    5.0,
+    305.0,
+)  # seconds by which a signature's time may differ from the SuperLink's (Flower 1.41)
 FLEET, CONTROL = "/v1/fleet/activate-node", "/v1/control/list-nodes"
 X509 = {
     10: "has expired",
@@ -42,11 +45,15 @@ class Finding:
 
 
 def check_operator(folder: Path) -> Iterator[Finding]:
-    """The operator's machine: software, certificate, SuperLink, proxy, clock, and the node of every company."""
+    """The operator's machine: software, certificate, SuperLink, proxy, clock, and the node of every
+    company.
+    """
     settings = read_settings(folder)
     yield _software(settings)
     faults = certificate_faults(folder, settings.address)
-    yield Finding("certificate", not faults, "; ".join(faults) or f"for {settings.address}, signed by ca.crt")
+    yield Finding(
+        "certificate", not faults, "; ".join(faults) or f"for {settings.address}, signed by ca.crt"
+    )
     here = _reach("SuperLink", "127.0.0.1", settings.superlink_port, folder / "ca.crt")
     yield here
     proxy = _reach("proxy", settings.address, settings.port, folder / "ca.crt")
@@ -57,21 +64,27 @@ def check_operator(folder: Path) -> Iterator[Finding]:
             yield Finding("control API", True, "the proxy refuses everything but the Fleet API")
         else:
             danger = "WHOEVER REACHES IT CAN RUN CODE. Use nginx.conf as written"
-            yield Finding("control API", False, f"the proxy answers {status} to {CONTROL}: {danger}")
+            yield Finding(
+                "control API", False, f"the proxy answers {status} to {CONTROL}: {danger}"
+            )
     yield _synchronised()
     if here.ok:
         yield from _nodes(folder, settings)
 
 
 def check_company(folder: Path) -> Iterator[Finding]:
-    """A company's machine: software, key, name, port, certificate, clock, and whether its key is registered."""
+    """A company's machine: software, key, name, port, certificate, clock, and whether its key is
+    registered.
+    """
     settings = read_settings(folder)
     yield _software(settings)
     path = folder / "company.key"
     try:
         key = read_company_key(path)
         shared = path.stat().st_mode & 0o077
-        yield Finding("key", not shared, f"{path} may be read by others: chmod 600" if shared else str(path))
+        yield Finding(
+            "key", not shared, f"{path} may be read by others: chmod 600" if shared else str(path)
+        )
     except FlsvError as error:
         yield Finding("key", False, str(error))
         return
@@ -89,10 +102,15 @@ def check_company(folder: Path) -> Iterator[Finding]:
     answer = ask(f"{settings.address}:{settings.port}", folder / "ca.crt", key)
     words = {
         "registered": "the server knows this key",
-        "unknown": "the server does not know this key: send the operator the .pub file, then start the SuperNode again",
+        "unknown": (
+            "the server does not know this key: send the operator the .pub file, then start the"
+            " SuperNode again"
+        ),
         "refused": "the server does not accept the signature: look at the clock of both machines",
     }
-    yield Finding("registration", answer == "registered", words.get(answer, f"the server said {answer}"))
+    yield Finding(
+        "registration", answer == "registered", words.get(answer, f"the server said {answer}")
+    )
 
 
 def _software(settings: Settings) -> Finding:
@@ -104,7 +122,9 @@ def _software(settings: Settings) -> Finding:
     ]
     if other:
         return Finding("software", False, f"{'; '.join(other)}: install the same on every machine")
-    return Finding("software", True, ", ".join(f"{name} {ours[name][:12]}" for name in settings.software))
+    return Finding(
+        "software", True, ", ".join(f"{name} {ours[name][:12]}" for name in settings.software)
+    )
 
 
 def _release(name: str, version: str) -> str:
@@ -119,28 +139,41 @@ def _reach(what: str, address: str, port: int, authority: Path) -> Finding:
         place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0]
     except OSError:
         return Finding(
-            what, False, f"the name {address} is unknown here: ask for its DNS entry, or add it to /etc/hosts"
+            what,
+            False,
+            f"the name {address} is unknown here: ask for its DNS entry, or add it to /etc/hosts",
         )
     try:
         with (
             socket.create_connection((address, port), PATIENCE) as plain,
             _tls(authority).wrap_socket(plain, server_hostname=address),
         ):
-            return Finding(what, True, f"{where} ({place}) answers with a certificate of this federation")
+            return Finding(
+                what, True, f"{where} ({place}) answers with a certificate of this federation"
+            )
     except ssl.SSLCertVerificationError as error:
-        reason = X509.get(error.verify_code, "is not signed by this federation's ca.crt: another server, or an old kit")
+        reason = X509.get(
+            error.verify_code,
+            "is not signed by this federation's ca.crt: another server, or an old kit",
+        )
         return Finding(what, False, f"{where}: its certificate {reason}")
     except ssl.SSLError as error:
-        return Finding(what, False, f"{where} does not speak TLS ({error.reason}): is it the proxy?")
+        return Finding(
+            what, False, f"{where} does not speak TLS ({error.reason}): is it the proxy?"
+        )
     except ConnectionRefusedError:
         return Finding(what, False, f"{where}: the port is closed; nothing listens there")
     except OSError as error:
-        return Finding(what, False, f"{where}: no connection ({error}); a firewall, or the machine is down")
+        return Finding(
+            what, False, f"{where}: no connection ({error}); a firewall, or the machine is down"
+        )
 
 
 def _post(address: str, port: int, authority: Path, path: str) -> tuple[int, str]:
     """Status and date of the answer to an empty request."""
-    connection = http.client.HTTPSConnection(address, port, timeout=PATIENCE, context=_tls(authority))
+    connection = http.client.HTTPSConnection(
+        address, port, timeout=PATIENCE, context=_tls(authority)
+    )
     try:
         connection.request("POST", path, body=b"")
         answer = connection.getresponse()
@@ -164,7 +197,9 @@ def _clock(date: str, now: float) -> Finding:
     if -BEHIND < ahead < AHEAD:
         return Finding("clock", True, words)
     return Finding(
-        "clock", False, f"{words}; signatures hold from {AHEAD:.0f} s ahead to {BEHIND:.0f} s behind. Turn NTP on"
+        "clock",
+        False,
+        f"{words}; signatures hold from {AHEAD:.0f} s ahead to {BEHIND:.0f} s behind. Turn NTP on",
     )
 
 
@@ -177,7 +212,9 @@ def _synchronised() -> Finding:
     if answer not in ("yes", "no"):
         return Finding("clock", None, "timedatectl does not say; make sure that NTP is on")
     return Finding(
-        "clock", answer == "yes", "follows a time server" if answer == "yes" else "not synchronised: turn NTP on"
+        "clock",
+        answer == "yes",
+        "follows a time server" if answer == "yes" else "not synchronised: turn NTP on",
     )
 
 
@@ -193,13 +230,28 @@ def _nodes(folder: Path, settings: Settings) -> Iterator[Finding]:
         if status.get(company) == "online":
             yield Finding("company", True, f"{company} is online")
         elif company not in known:
-            yield Finding("company", False, f"{company} is not registered: `register {company}.pub --name '{company}'`")
+            yield Finding(
+                "company",
+                False,
+                f"{company} is not registered: `register {company}.pub --name '{company}'`",
+            )
         elif not status[company]:
-            yield Finding("company", False, f"{company} was unregistered, or the SuperLink has lost its database")
+            yield Finding(
+                "company",
+                False,
+                f"{company} was unregistered, or the SuperLink has lost its database",
+            )
         else:
-            yield Finding("company", False, f"{company} is registered and offline: its SuperNode must be (re)started")
+            yield Finding(
+                "company",
+                False,
+                f"{company} is registered and offline: its SuperNode must be (re)started",
+            )
     strangers = sorted(node for node in listing if node not in known.values())
     if strangers:
         yield Finding(
-            "company", False, f"nodes that `register` did not enter: {listed(strangers)}. `flwr supernode unregister`"
+            "company",
+            False,
+            f"nodes that `register` did not enter: {listed(strangers)}. `flwr supernode"
+            " unregister`",
         )

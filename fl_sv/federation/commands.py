@@ -15,10 +15,21 @@ def init(options: argparse.Namespace) -> int:
     from fl_sv.federation import folder
 
     config = load_config(options.config)
-    settings = folder.init(options.dir, options.address, config, options.port, options.superlink_port)
-    print(f"{options.dir}: the federation of {len(settings.companies)} companies at {settings.address}:{settings.port}")
-    print(f"Secret and for this machine alone: {options.dir}/*.key. Every company gets {options.dir}/{folder.KIT}.")
-    print(f"Start it: copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both units.")
+    settings = folder.init(
+        options.dir, options.address, config, options.port, options.superlink_port
+    )
+    print(
+        f"{options.dir}: the federation of {len(settings.companies)} companies at"
+        f" {settings.address}:{settings.port}"
+    )
+    print(
+        f"Secret and for this machine alone: {options.dir}/*.key. Every company gets"
+        f" {options.dir}/{folder.KIT}."
+    )
+    print(
+        f"Start it: copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both"
+        " units."
+    )
     return 0
 
 
@@ -42,8 +53,9 @@ def register(options: argparse.Namespace) -> int:
     before = folder.read_nodes(options.dir).get(options.name)
     if before and before in flower.list_nodes(options.dir):
         raise InputError(
-            f"{options.name} is registered already, as node {before}; a company has one key. For another one: "
-            f"FLWR_HOME={options.dir}/flower flwr supernode unregister {before} {flower.CONNECTION}"
+            f"{options.name} is registered already, as node {before}; a company has one key. For"
+            f" another one: FLWR_HOME={options.dir}/flower flwr supernode unregister {before}"
+            f" {flower.CONNECTION}"
         )
     node_id = flower.register_node(options.dir, options.key, options.name)
     folder.add_node(options.dir, options.name, node_id)
@@ -67,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     """The whole flow on the federation."""
     from fl_sv.config import load_config
     from fl_sv.federation import flower, folder
-    from fl_sv.rundir import check_destination
+    from fl_sv.runs.directory import check_destination
 
     settings = folder.read_settings(options.dir)
     config = load_config(options.config)
@@ -75,7 +87,10 @@ def run(options: argparse.Namespace) -> int:
         folder.require_company(settings, company)
     check_destination(options.out, config, resume=options.resume)
     done = flower.run_app(options.dir, options.config, options.out, resume=options.resume)
-    print(f"Run {done.run_id} completed in {done.seconds:,.0f} s, {done.n_bytes / MEGABYTE:,.1f} MB. {options.out}")
+    print(
+        f"Run {done.run_id} completed in {done.seconds:,.0f} s, {done.n_bytes / MEGABYTE:,.1f} MB."
+        f" {options.out}"
+    )
     return 0
 
 
@@ -108,29 +123,60 @@ def add_commands(verbs: Any) -> None:
         return made
 
     def here(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--dir", type=Path, default=Path(), help="the federation's folder or kit (here)")
+        made.add_argument(
+            "--dir", type=Path, default=Path(), help="the federation's folder or kit (here)"
+        )
 
-    made = add("init", init, "the operator: certificates, proxy, units, and the kit for the companies")
-    made.add_argument("dir", type=Path, metavar="DIR", help="folder of the federation, new or to be renewed")
-    made.add_argument("--address", required=True, metavar="HOST", help="name or IPv4 address that companies connect to")
-    made.add_argument("--config", type=Path, required=True, help="the run's config: its companies may register")
+    made = add(
+        "init", init, "the operator: certificates, proxy, units, and the kit for the companies"
+    )
+    made.add_argument(
+        "dir", type=Path, metavar="DIR", help="folder of the federation, new or to be renewed"
+    )
+    made.add_argument(
+        "--address",
+        required=True,
+        metavar="HOST",
+        help="name or IPv4 address that companies connect to",
+    )
+    made.add_argument(
+        "--config", type=Path, required=True, help="the run's config: its companies may register"
+    )
     made.add_argument("--port", type=int, help="of the proxy (443, or as before)")
-    made.add_argument("--superlink-port", type=int, metavar="PORT", help="on loopback (8000, or as before)")
+    made.add_argument(
+        "--superlink-port", type=int, metavar="PORT", help="on loopback (8000, or as before)"
+    )
 
-    made = add("join", join, "a company: make its key and the unit of its SuperNode, in the kit that it got")
+    made = add(
+        "join",
+        join,
+        "a company: make its key and the unit of its SuperNode, in the kit that it got",
+    )
     made.add_argument("--company", required=True, help="its name in the config")
-    made.add_argument("--data-path", type=Path, required=True, metavar="FILE", help="its own data file")
+    made.add_argument(
+        "--data-path", type=Path, required=True, metavar="FILE", help="its own data file"
+    )
     here(made)
 
     made = add("register", register, "the operator: let a company's key in, under its name")
-    made.add_argument("key", type=Path, metavar="KEY.pub", help="the public key that the company sent")
+    made.add_argument(
+        "key", type=Path, metavar="KEY.pub", help="the public key that the company sent"
+    )
     made.add_argument("--name", required=True, metavar="COMPANY", help="a company of the config")
     here(made)
 
-    here(add("check", check, "operator or company: what is wrong, in words; exit code 1 if anything is"))
+    here(
+        add(
+            "check",
+            check,
+            "operator or company: what is wrong, in words; exit code 1 if anything is",
+        )
+    )
     made = add("run", run, "the operator: the whole flow on the companies' machines")
     made.add_argument("config", type=Path, metavar="CONFIG")
-    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty")
+    made.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty"
+    )
     made.add_argument("--resume", action="store_true", help="go on with the run in it")
     here(made)
     here(add("status", status, "the operator: companies and runs"))

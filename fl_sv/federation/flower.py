@@ -30,7 +30,9 @@ OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run 
 
 @dataclass(frozen=True)
 class FlowerRun:
-    """A run as Flower lists it. `n_bytes` is what crossed the network, both ways; seconds are wall time."""
+    """A run as Flower lists it. `n_bytes` is what crossed the network, both ways; seconds are wall
+    time.
+    """
 
     run_id: str
     status: str
@@ -41,21 +43,28 @@ class FlowerRun:
 
 
 def register_node(folder: Path, public_key: Path, company: str) -> str:
-    """Registers a company's key under its name. Returns Flower's node id. Raises InputError when the key was used."""
+    """Registers a company's key under its name. Returns Flower's node id. Raises InputError when
+    the key was used.
+    """
     try:
-        answer = _json(folder, "supernode", "register", str(public_key), CONNECTION, "--name", company)
+        answer = _json(
+            folder, "supernode", "register", str(public_key), CONNECTION, "--name", company
+        )
     except RunError as error:
         if KEY_IS_USED not in str(error):
             raise
         raise InputError(
-            f"{public_key} was registered before, for another company or for a node that was unregistered since. A key "
-            f"is used once: let {company} make a new one (`join` in a new kit, or without company.key) and send it."
+            f"{public_key} was registered before, for another company or for a node that was"
+            f" unregistered since. A key is used once: let {company} make a new one (`join` in a"
+            " new kit, or without company.key) and send it."
         ) from None
     return str(answer["node-id"])
 
 
 def list_nodes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Flower's facts about each registered node, by node id. Flower goes on listing those that were unregistered."""
+    """Flower's facts about each registered node, by node id. Flower goes on listing those that were
+    unregistered.
+    """
     nodes = _json(folder, "supernode", "list", CONNECTION)["nodes"]
     return {node["node-id"]: node for node in nodes if node["status"] != "unregistered"}
 
@@ -77,20 +86,26 @@ def list_runs(folder: Path) -> list[FlowerRun]:
 
 
 def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun:
-    """Runs the Flower App on the federation and shows its log as it comes. Returns the run as Flower lists it.
+    """Runs the Flower App on the federation and shows its log as it comes. Returns the run as
+    Flower lists it.
 
-    `flwr run` returns 0 for a failed run, and on a busy server also when only the stream of its log broke: so Flower is
-    asked afterwards, until the run is finished. Ctrl-C stops the run, not its log alone. Raises RunError with the run's
-    own sentence when it did not complete.
-    """
+    `flwr run` returns 0 for a failed run, and on a busy server also when only the stream of its log
+    broke: so Flower is asked afterwards, until the run is finished. Ctrl-C stops the run, not its
+    log alone. Raises RunError with the run's own sentence when it did not complete."""
     run_id, sentence = "", ""
     with _bundle() as app:
         settings = app.parent / "settings.toml"  # a file: no shell, and no quoting of paths
         entries = {"config": str(config.absolute()), "out": str(out.absolute()), "resume": resume}
-        settings.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items()))
+        settings.write_text(
+            "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+        )
         command = _command("run", str(app), CONNECTION, "--stream", "-c", str(settings))
         with subprocess.Popen(
-            command, env=_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=_environment(folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         ) as process:
             assert process.stdout is not None
             try:
@@ -105,7 +120,9 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                 run = _finished(folder, run_id)
             except KeyboardInterrupt:
                 if run_id:
-                    subprocess.run(_command("stop", run_id, CONNECTION), env=_environment(folder), check=False)
+                    subprocess.run(
+                        _command("stop", run_id, CONNECTION), env=_environment(folder), check=False
+                    )
                 raise
     if run.status != COMPLETED:
         log = f"FLWR_HOME={folder}/flower flwr log {run_id} {CONNECTION} --show"
@@ -115,7 +132,9 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
 
 
 def _finished(folder: Path, run_id: str) -> FlowerRun:
-    """The run, once Flower lists it as finished. Raises RunError when it lists nothing for PATIENCE_SECONDS."""
+    """The run, once Flower lists it as finished. Raises RunError when it lists nothing for
+    PATIENCE_SECONDS.
+    """
     answered = time.monotonic()
     while True:
         try:
@@ -137,24 +156,31 @@ def _bundle() -> Iterator[Path]:
         bundle.mkdir()
         for name in BUNDLED:
             source = app_folder() / name
-            shutil.copytree(source, bundle / name) if source.is_dir() else shutil.copy(source, bundle)
+            (
+                shutil.copytree(source, bundle / name)
+                if source.is_dir()
+                else shutil.copy(source, bundle)
+            )
         yield bundle
 
 
 def _json(folder: Path, *arguments: str) -> dict[str, Any]:
     """The answer of a command of Flower's. Raises RunError with Flower's own words when it failed."""
     command = _command(*arguments, "--format", "json")
-    done = subprocess.run(command, env=_environment(folder), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=_environment(folder), capture_output=True, text=True, check=False
+    )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         answer = {}
     if done.returncode != 0 or not answer.get("success"):
-        words = str(answer.get("error-message") or done.stderr.strip() or done.stdout.strip()).splitlines() or [
-            "nothing"
-        ]
+        words = str(
+            answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
+        ).splitlines() or ["nothing"]
         raise RunError(
-            f"`flwr {' '.join(arguments[:2])}` failed: {words[-1]} Is the SuperLink up? Try `federation check`."
+            f"`flwr {' '.join(arguments[:2])}` failed: {words[-1]} Is the SuperLink up? Try"
+            " `federation check`."
         )
     return answer
 

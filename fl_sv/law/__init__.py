@@ -1,4 +1,6 @@
-"""The law: from small models' losses on all coalitions to the large model's, and what it leaves uncertain."""
+"""The law: from small models' losses on all coalitions to the large model's, and what it leaves
+uncertain.
+"""
 
 from fl_sv.law.families import Family, Game
 from fl_sv.law.fit import Law, fit_law

@@ -1,12 +1,13 @@
 """Diagnostics D1 to D9: what says that the law does not hold here.
 
-Every test on large runs compares them with what the law said before it saw them (D2, D4), or before it saw that one
-(D1, D9). Thresholds are shares of the family-wise error. They were chosen on 63 brute-forced games without a violation
-(the 45 of tests/data/law_digits.npz and 18 of benchmarks.truth): 2 of them show an alarm without further large runs, 4
-with the singletons, 6 with the leave-one-outs as well. What they find is in docs/benchmarks.md.
+Every test on large runs compares them with what the law said before it saw them (D2, D4), or before
+it saw that one (D1, D9). Thresholds are shares of the family-wise error. They were chosen on 63
+brute-forced games without a violation (the 45 of tests/data/law_digits.npz and 18 of
+benchmarks.truth): 2 of them show an alarm without further large runs, 4 with the singletons, 6 with
+the leave-one-outs as well. What they find is in docs/benchmarks.md.
 
-A test without the data it needs is listed as untested, never as held. Duplicated companies are no alarm: only
-deviations from the law are.
+A test without the data it needs is listed as untested, never as held. Duplicated companies are no
+alarm: only deviations from the law are.
 
 Shapes: N companies, C coalitions, M small sizes, A extra large runs.
 """
@@ -24,27 +25,32 @@ from fl_sv.law.inputs import LawData
 from fl_sv.law.posterior import covariance_of_runs, left_out
 from fl_sv.law.process import variance
 from fl_sv.law.selection import Selected
-from fl_sv.values.tables import spelled
+from fl_sv.values.inputs import spelled
 
 CODES = ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9")
 # Each test's share of the family's one in ten.
 ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
-# A singleton's deviation below this share of the large model's gain is ordinary: the run itself puts it right. In large
-# coalitions less is allowed, but never less than a third of it.
+# A singleton's deviation below this share of the large model's gain is ordinary: the run itself
+# puts it right. In large coalitions less is allowed, but never less than a third of it.
 MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
 DRAWS = 2000
 LEAST_RANK, LEAST_RANGE = 0.90, 10.0
 GROWING, FARTHEST = 1.5, 5.0
-# Share of the way from the grand coalition's loss down to zero at which the ladder may put another coalition, and share
-# of the coalitions on which the small model may be as good as with all companies. On 63 games without a defect the
-# largest were 0.58, and 0.60 but for one game of wild seeds.
+# Share of the way from the grand coalition's loss down to zero at which the ladder may put another
+# coalition, and share of the coalitions on which the small model may be as good as with all
+# companies. On 63 games without a defect the largest were 0.58, and 0.60 but for one game of wild
+# seeds.
 LOWEST, CEILING, CEILING_STDS = 0.8, 0.65, 2.0
-MISSED = 0.2  # share of the coalitions that teach the large model and may leave the small one worse than untrained
+# share of the coalitions that teach the large model and may leave the small one worse than
+# untrained
+MISSED = 0.2
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested: the codes."""
+    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested:
+    the codes.
+    """
 
     alarms: tuple[str, ...]
     diagnostics: dict[str, float]
@@ -59,7 +65,9 @@ def code_of(alarm: str) -> str:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The extra runs against the law: progress_A measured and expected_A, covariance_AA of their difference."""
+    """The extra runs against the law: progress_A measured and expected_A, covariance_AA of their
+    difference.
+    """
 
     game: Game
     data: LawData
@@ -77,21 +85,33 @@ class Finding:
     alarm: str | None
 
 
-def examine(game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]) -> Findings:
+def examine(
+    game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]
+) -> Findings:
     """All diagnostics of one fitted law."""
     evidence = _evidence(game, data, choice, progress_A)
     found = {code: test(evidence) for code, test in TESTS.items()}
     done = {code: finding for code, finding in found.items() if finding is not None}
     return Findings(
-        alarms=tuple(f"{code}: {finding.alarm}" for code, finding in done.items() if finding.alarm is not None),
-        diagnostics={f"{code} {name}": x for code, finding in done.items() for name, x in finding.figures.items()},
+        alarms=tuple(
+            f"{code}: {finding.alarm}"
+            for code, finding in done.items()
+            if finding.alarm is not None
+        ),
+        diagnostics={
+            f"{code} {name}": x
+            for code, finding in done.items()
+            for name, x in finding.figures.items()
+        },
         tested=tuple(code for code in CODES if code in done),
         untested=tuple(code for code in CODES if code not in done),
     )
 
 
 def bracket(evidence: Evidence) -> Finding | None:
-    """D1: a large run outside the interval that the law and all other runs gave it, and far enough to matter."""
+    """D1: a large run outside the interval that the law and all other runs gave it, and far enough
+    to matter.
+    """
     n_runs = len(evidence.progress_A)
     if not n_runs:
         return None
@@ -110,14 +130,17 @@ def bracket(evidence: Evidence) -> Finding | None:
     direction = "above" if error < 0 else "below"
     return Finding(
         figures,
-        f"the large model's loss of coalition {_coalition(evidence, worst)} lies {abs(error):.3g} {direction} what the "
-        f"law and the other large runs say, {abs(left.error_A[worst]):.0%} of the large model's gain "
-        f"(p = {p_value:.4f}, allowed {ERROR_SHARE}): the small model {'over' if error < 0 else 'under'}-values it",
+        f"the large model's loss of coalition {_coalition(evidence, worst)} lies {abs(error):.3g}"
+        f" {direction} what the law and the other large runs say, {abs(left.error_A[worst]):.0%} of"
+        f" the large model's gain (p = {p_value:.4f}, allowed {ERROR_SHARE}): the small model"
+        f" {'over' if error < 0 else 'under'}-values it",
     )
 
 
 def rank(evidence: Evidence) -> Finding | None:
-    """D2: the large runs rank differently from what the law said, beyond what its own spread explains."""
+    """D2: the large runs rank differently from what the law said, beyond what its own spread
+    explains.
+    """
     if len(evidence.progress_A) < evidence.data.n_companies:
         return None
     agreement = float(_spearman(evidence.expected_A, evidence.progress_A[None, :])[0])
@@ -130,13 +153,15 @@ def rank(evidence: Evidence) -> Finding | None:
         return Finding(figures, None)
     return Finding(
         figures,
-        f"the large runs rank differently from the law: Spearman {agreement:.2f}, required {LEAST_RANK:.2f} "
-        f"(p = {p_value:.4f} if the law held)",
+        f"the large runs rank differently from the law: Spearman {agreement:.2f}, required"
+        f" {LEAST_RANK:.2f} (p = {p_value:.4f} if the law held)",
     )
 
 
 def ladder(evidence: Evidence) -> Finding | None:
-    """D3: the small sizes do not go on in one direction, or the large runs put the law far from where they lead."""
+    """D3: the small sizes do not go on in one direction, or the large runs put the law far from
+    where they lead.
+    """
     retention, law = evidence.game.retention, evidence.choice.family
     figures = {}
     if retention is not None:
@@ -148,8 +173,8 @@ def ladder(evidence: Evidence) -> Finding | None:
         if abs(shift_P[worst]) > FARTHEST:
             return Finding(
                 figures,
-                f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f} standard deviations "
-                f"from where the small sizes lead (allowed {FARTHEST})",
+                f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f}"
+                f" standard deviations from where the small sizes lead (allowed {FARTHEST})",
             )
     if not figures:
         return None
@@ -158,17 +183,18 @@ def ladder(evidence: Evidence) -> Finding | None:
     if lowest > LOWEST:
         return Finding(
             figures,
-            f"the small sizes lead the large model's loss of coalition {coalition} {lowest:.0%} of the way from that "
-            f"of all companies to zero (allowed {LOWEST:.0%}): the small models over-value it",
+            f"the small sizes lead the large model's loss of coalition {coalition} {lowest:.0%} of"
+            f" the way from that of all companies to zero (allowed {LOWEST:.0%}): the small models"
+            " over-value it",
         )
     if retention is None or TURNING <= retention <= GROWING:
         return Finding(figures, None)
     what = "turn back" if evidence.game.turns_back else "grow"
     return Finding(
         figures,
-        f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step before "
-        f"(allowed {TURNING} to {GROWING}), so nothing can be said about the next"
-        f"{', and the law does not go on with them' if not law.ladder else ''}",
+        f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step"
+        f" before (allowed {TURNING} to {GROWING}), so nothing can be said about the"
+        f" next{', and the law does not go on with them' if not law.ladder else ''}",
     )
 
 
@@ -184,22 +210,28 @@ def residuals(evidence: Evidence) -> Finding | None:
     covariates = {name: x_A for name, x_A in covariates.items() if np.ptp(x_A) > 1e-9}
     if not covariates:
         return None
-    white_A = np.linalg.solve(np.linalg.cholesky(evidence.covariance_AA), evidence.progress_A - evidence.expected_A)
+    white_A = np.linalg.solve(
+        np.linalg.cholesky(evidence.covariance_AA), evidence.progress_A - evidence.expected_A
+    )
     generator = np.random.default_rng(0)
     shuffled_DA = np.stack([generator.permutation(white_A) for _ in range(DRAWS)])
     figures, alarm = {}, None
     error_A = left_out(evidence.choice.prior, data, evidence.progress_A).error_A
     for name, x_A in covariates.items():
         centred_A = x_A - x_A.mean()
-        # What a straight line through the left-out errors explains, from the smallest to the largest coalition.
+        # What a straight line through the left-out errors explains, from the smallest to the
+        # largest coalition.
         trend = abs(float(error_A @ centred_A) / float(centred_A @ centred_A)) * float(np.ptp(x_A))
-        p_value = float((1 + (np.abs(shuffled_DA @ centred_A) >= abs(white_A @ centred_A)).sum()) / (1 + DRAWS))
+        p_value = float(
+            (1 + (np.abs(shuffled_DA @ centred_A) >= abs(white_A @ centred_A)).sum()) / (1 + DRAWS)
+        )
         figures[f"p_value, {name}"] = p_value
         figures[f"trend, {name}"] = trend
         if p_value < PATTERN_SHARE / len(covariates) and trend >= MATERIAL and alarm is None:
             alarm = (
-                f"deviations from the law go with the {name} of the coalition, {trend:.0%} of the large model's gain "
-                f"from one end to the other (allowed {MATERIAL:.0%}; permutation p = {p_value:.4f})"
+                f"deviations from the law go with the {name} of the coalition, {trend:.0%} of the"
+                f" large model's gain from one end to the other (allowed {MATERIAL:.0%};"
+                f" permutation p = {p_value:.4f})"
             )
     return Finding(figures, alarm)
 
@@ -213,8 +245,8 @@ def floor(evidence: Evidence) -> Finding | None:
     if gain * game.unit < 0:
         return Finding(
             {"small_gain": gain, "large_gain": game.unit},
-            f"with all companies the small model's loss changes by {-gain:.4g} and the large model's by "
-            f"{-game.unit:.4g}: opposite directions",
+            f"with all companies the small model's loss changes by {-gain:.4g} and the large"
+            f" model's by {-game.unit:.4g}: opposite directions",
         )
     figures = {}
     alarm = None
@@ -222,8 +254,8 @@ def floor(evidence: Evidence) -> Finding | None:
         figures["range_over_seed_std"] = abs(gain) / max(float(data.seed_std_M[-1]), 1e-300)
         if figures["range_over_seed_std"] < LEAST_RANGE:
             alarm = (
-                f"the small model's whole range is {figures['range_over_seed_std']:.1f} standard deviations of a seed, "
-                f"required {LEAST_RANGE:.0f}"
+                f"the small model's whole range is {figures['range_over_seed_std']:.1f} standard"
+                f" deviations of a seed, required {LEAST_RANGE:.0f}"
             )
         proper_C = game.progress_CM[1:-1, -1]
         if len(proper_C):
@@ -231,22 +263,26 @@ def floor(evidence: Evidence) -> Finding | None:
             figures["share_at_ceiling"] = float((proper_C > reached).mean())
             if figures["share_at_ceiling"] > CEILING and alarm is None:
                 alarm = (
-                    f"on {figures['share_at_ceiling']:.0%} of the coalitions the small model is as good as with all "
-                    f"companies, within its seed noise (allowed {CEILING:.0%}): it is full, and more data do not show"
+                    f"on {figures['share_at_ceiling']:.0%} of the coalitions the small model is as"
+                    f" good as with all companies, within its seed noise (allowed {CEILING:.0%}):"
+                    " it is full, and more data do not show"
                 )
     useful_A = evidence.progress_A > MATERIAL
     if useful_A.sum() >= 5:
         figures["share_missed"] = float((game.progress_CM[data.extra, -1][useful_A] < 0).mean())
         if figures["share_missed"] > MISSED and alarm is None:
             alarm = (
-                f"the small model is worse than untrained on {figures['share_missed']:.0%} of the coalitions on which "
-                f"the large model makes more than {MATERIAL:.0%} of its gain (allowed {MISSED:.0%})"
+                f"the small model is worse than untrained on {figures['share_missed']:.0%} of the"
+                f" coalitions on which the large model makes more than {MATERIAL:.0%} of its gain"
+                f" (allowed {MISSED:.0%})"
             )
     return Finding(figures, alarm) if figures else None
 
 
 def value_added(evidence: Evidence) -> Finding | None:
-    """D9: the law predicts a left-out large run no better than the mean of the other runs of its size does."""
+    """D9: the law predicts a left-out large run no better than the mean of the other runs of its
+    size does.
+    """
     data = evidence.data
     left = evidence.choice.left_out.get(evidence.choice.family.name)
     if left is None:
@@ -260,14 +296,15 @@ def value_added(evidence: Evidence) -> Finding | None:
     mean_A = (same_AA @ evidence.progress_A)[usable_A] / same_AA.sum(axis=1)[usable_A]
     without = float(np.sqrt(np.mean((evidence.progress_A[usable_A] - mean_A) ** 2)))
     figures = {"error": error, "error_without_small_model": without}
-    # Companies that are all alike leave nothing to add: then both errors are small, and neither is a reason.
+    # Companies that are all alike leave nothing to add: then both errors are small, and neither is
+    # a reason.
     expected = float(np.sqrt(np.mean(np.diag(evidence.covariance_AA))))
     if error < without or error < 2 * expected:
         return Finding(figures, None)
     return Finding(
         figures,
-        f"the small model adds nothing: the law misses a left-out large run by {error:.3f} of the gain, the mean of "
-        f"the other runs of its size by {without:.3f}",
+        f"the small model adds nothing: the law misses a left-out large run by {error:.3f} of the"
+        f" gain, the mean of the other runs of its size by {without:.3f}",
     )
 
 
@@ -281,21 +318,29 @@ TESTS: dict[str, Callable[[Evidence], Finding | None]] = {
 }
 
 
-def _evidence(game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]) -> Evidence:
+def _evidence(
+    game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]
+) -> Evidence:
     prior = choice.prior
     covariance_AA = covariance_of_runs(prior, data, prior.amplitude)
     return Evidence(game, data, choice, progress_A, prior.mean_C[data.extra], covariance_AA)
 
 
 def _lowest(evidence: Evidence) -> tuple[float, str]:
-    """How far towards zero the ladder alone would carry the loss of the best coalition but the grand one, and its name.
+    """How far towards zero the ladder alone would carry the loss of the best coalition but the
+    grand one, and its name.
 
     The power of a law bends such a loss back, and would hide it.
     """
     game, law = evidence.game, evidence.choice.family
     slope = law.prior_P[0] if law.ladder else 0.0
     proper_C = game.progress_CM[1:-1]
-    if not len(proper_C) or min(game.loss_empty, game.loss_grand) <= 0 or game.fault is not None or game.unit < 0:
+    if (
+        not len(proper_C)
+        or min(game.loss_empty, game.loss_grand) <= 0
+        or game.fault is not None
+        or game.unit < 0
+    ):
         return 0.0, ""
     reached_C = proper_C[:, -1] + slope * (proper_C[:, -1] - proper_C[:, -2])
     best = int(np.argmax(reached_C))
@@ -307,13 +352,19 @@ def _coalition(evidence: Evidence, run: int) -> str:
     return spelled(evidence.data.coalition_C[evidence.data.extra[run]])
 
 
-def _spearman(expected_A: NDArray[np.float64], measured_DA: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spearman(
+    expected_A: NDArray[np.float64], measured_DA: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(D,) rank correlation of each row with the expectation, over the runs and the two ends."""
-    from scipy.stats import rankdata  # takes 0.6 s to import, which every company's process would pay
+    from scipy.stats import (
+        rankdata,  # takes 0.6 s to import, which every company's process would pay
+    )
 
     ends_D2 = np.tile([0.0, 1.0], (len(measured_DA), 1))
     rank_D = rankdata(np.concatenate([ends_D2, measured_DA], axis=1), axis=1)
     rank = rankdata(np.concatenate([[0.0, 1.0], expected_A]))
     rank_D, rank = rank_D - rank_D.mean(axis=1, keepdims=True), rank - rank.mean()
-    agreement_D: NDArray[np.float64] = rank_D @ rank / np.sqrt(np.sum(rank_D**2, axis=1) * (rank @ rank))
+    agreement_D: NDArray[np.float64] = (
+        rank_D @ rank / np.sqrt(np.sum(rank_D**2, axis=1) * (rank @ rank))
+    )
     return agreement_D

@@ -1,4 +1,5 @@
-"""How far the large game may lie from a law: learned from how far the largest small size lies from the ones below it.
+"""How far the large game may lie from a law: learned from how far the largest small size lies from
+the ones below it.
 
 Shapes: C coalitions, M small sizes.
 """
@@ -18,13 +19,15 @@ PER_STEP = 0.7
 LEAST_SEEDS = 2
 
 
-def amplitude_of(family: Family, game: Game, data: LawData, missed_C: NDArray[np.float64] | None = None) -> float:
-    """Standard deviation of a singleton's deviation from `family`, in progress, seed noise included.
+def amplitude_of(
+    family: Family, game: Game, data: LawData, missed_C: NDArray[np.float64] | None = None
+) -> float:
+    """Standard deviation of a singleton's deviation from `family`, in progress, seed noise
+    included.
 
-    missed_C: what the law missed of the largest small size, where that is known; otherwise it is what the law's form
-    leaves of the ladder's last step. That step carries the seed noise of two sizes, so there the noise given is only a
-    lower bound.
-    """
+    missed_C: what the law missed of the largest small size, where that is known; otherwise it is
+    what the law's form leaves of the ladder's last step. That step carries the seed noise of two
+    sizes, so there the noise given is only a lower bound."""
     share = float(variance(data.members_CN).sum())
     if share == 0:
         return SMALLEST
@@ -45,14 +48,18 @@ def amplitude_of(family: Family, game: Game, data: LawData, missed_C: NDArray[np
 
 
 def noise_of(game: Game, data: LawData) -> float:
-    """Standard deviation of the seed noise in a coalition's progress of the largest small size, 0 if unknown."""
+    """Standard deviation of the seed noise in a coalition's progress of the largest small size, 0
+    if unknown.
+    """
     if data.seed_std_M is None or game.fault is not None:
         return 0.0
     gain = abs(float(data.small_CM[0, -1] - data.small_CM[-1, -1]))
     return float(data.seed_std_M[-1] / np.sqrt(LEAST_SEEDS)) / gain
 
 
-def _residual(target_C: NDArray[np.float64], known: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _residual(
+    target_C: NDArray[np.float64], known: list[NDArray[np.float64]]
+) -> NDArray[np.float64]:
     """What a least-squares fit by the `known` columns leaves of the target."""
     if not known:
         return target_C

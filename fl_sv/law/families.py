@@ -1,7 +1,9 @@
-"""The candidate laws: how far each coalition of the large model has come, from the small models' losses.
+"""The candidate laws: how far each coalition of the large model has come, from the small models'
+losses.
 
-Progress P(S) = (L(empty) - L(S)) / (L(empty) - L(grand)) is 0 and 1 at the two ends at every size, so any law of
-progress passes through both free anchors. Large loss: L(S) = L(empty) - P(S) (L(empty) - L(grand)).
+Progress P(S) = (L(empty) - L(S)) / (L(empty) - L(grand)) is 0 and 1 at the two ends at every size,
+so any law of progress passes through both free anchors. Large loss: L(S) = L(empty) - P(S)
+(L(empty) - L(grand)).
 
   affine        P = p_M. Shares equal the small model's shares.
   power         the affine law's loss to the power kappa, anchored: y**kappa between y(empty)**kappa and
@@ -9,11 +11,12 @@ progress passes through both free anchors. Large loss: L(S) = L(empty) - P(S) (L
   ladder        P = p_M + k (p_M - p_(M-1)): every coalition goes on along its own line in log size.
   ladder+power  the power of the ladder's loss.
 
-affine and power increase strictly in the small loss; the ladders do not: two coalitions with equal loss at size M
-may have come from different losses at size M - 1.
+affine and power increase strictly in the small loss; the ladders do not: two coalitions with equal
+loss at size M may have come from different losses at size M - 1.
 
-A ladder goes on as far as its last step is one: as far as seeds agree on it, and not at all where the steps turn back.
-What the seeds of training make of a step would be carried on as well, several steps far.
+A ladder goes on as far as its last step is one: as far as seeds agree on it, and not at all where
+the steps turn back. What the seeds of training make of a step would be carried on as well, several
+steps far.
 
 Shapes: N companies, C coalitions, M small sizes, R seeds, P parameters of a law.
 """
@@ -26,16 +29,19 @@ from numpy.typing import NDArray
 
 from fl_sv.law.inputs import LawData
 
-# Priors, measured on the games of tests/data/law_digits.npz (two steps of the ladder to the large model) and on 18 of
-# benchmarks.truth (four steps). The large game goes on along the ladder's last step by about as much as if every
-# further step were seven tenths of the one before; what the retention of the ladder itself says adds nothing to that.
+# Priors, measured on the games of tests/data/law_digits.npz (two steps of the ladder to the large
+# model) and on 18 of benchmarks.truth (four steps). The large game goes on along the ladder's last
+# step by about as much as if every further step were seven tenths of the one before; what the
+# retention of the ladder itself says adds nothing to that.
 SHRINKING, SLOPE_STD = 0.7, 0.3
-# Retentions below this: two steps of pure noise have -0.5 where sizes are evenly apart, for they share the one between.
+# Retentions below this: two steps of pure noise have -0.5 where sizes are evenly apart, for they
+# share the one between.
 TURNING = -0.2
 CURVATURE, CURVATURE_STD = 0.1, 0.15
 # Beyond these bounds of log kappa a power is a step at one of its ends.
 STEEPEST = 1.5
-# A game whose two ends differ by less than this share of its largest loss has no progress to speak of.
+# A game whose two ends differ by less than this share of its largest loss has no progress to speak
+# of.
 FLAT = 1e-6
 
 
@@ -43,12 +49,12 @@ FLAT = 1e-6
 class Game:
     """Progress of the small games, and the large game's two ends.
 
-    progress_CM; unit: the loss that is one unit of the large game's progress, `end` its progress at the grand
-    coalition (1, but 0 when the large model learns nothing); reach: distance from the largest small size to the large
-    one in steps of the ladder (log size); retention: slope of progress over the last step relative to the step before
-    (None with fewer than three sizes); steadiness: share of the last step that is no seed noise (None if not known);
-    fault: why only the affine law can be fitted, None if all can.
-    """
+    progress_CM; unit: the loss that is one unit of the large game's progress, `end` its progress at
+    the grand coalition (1, but 0 when the large model learns nothing); reach: distance from the
+    largest small size to the large one in steps of the ladder (log size); retention: slope of
+    progress over the last step relative to the step before (None with fewer than three sizes);
+    steadiness: share of the last step that is no seed noise (None if not known); fault: why only
+    the affine law can be fitted, None if all can."""
 
     progress_CM: NDArray[np.float64]
     loss_empty: float
@@ -69,10 +75,10 @@ class Game:
 class Family:
     """One candidate law: `curve(theta_P)` is progress_C; theta_P has independent normal priors.
 
-    A law of one's own is a function from Game to Family. Its curve must be 0 and 1 at the first and the last coalition,
-    the empty and the grand one, whatever theta_P. increasing: strictly, in the progress of the largest small size, and
-    in nothing else. ladder: goes on along the ladder's last step, by the first parameter.
-    """
+    A law of one's own is a function from Game to Family. Its curve must be 0 and 1 at the first and
+    the last coalition, the empty and the grand one, whatever theta_P. increasing: strictly, in the
+    progress of the largest small size, and in nothing else. ladder: goes on along the ladder's last
+    step, by the first parameter."""
 
     name: str
     parameters: tuple[str, ...]
@@ -87,21 +93,31 @@ FamilyOf = Callable[[Game], Family]
 
 
 def game_of(data: LawData) -> Game:
-    """The data as progress. Where a game has no progress at all, a stand-in and the sentence that says so."""
+    """The data as progress. Where a game has no progress at all, a stand-in and the sentence that
+    says so.
+    """
     gain_M = data.small_CM[0] - data.small_CM[-1]
     gain = float(data.large_A[0] - data.large_A[-1])
     fault = None
     if (np.abs(gain_M) <= FLAT * np.abs(data.small_CM).max(axis=0)).any():
-        fault = "a small model gains practically nothing from all companies together; the law counts members instead"
+        fault = (
+            "a small model gains practically nothing from all companies together; the law counts"
+            " members instead"
+        )
         progress_CM = data.members_CN.mean(axis=1)[:, None]
     else:
         progress_CM = (data.small_CM[0] - data.small_CM) / gain_M
     unit, end = gain, 1.0
     if abs(gain) <= FLAT * float(np.abs(data.large_A).max()):
-        fault = "the large model gains practically nothing from all companies together; there is nothing to share"
+        fault = (
+            "the large model gains practically nothing from all companies together; there is"
+            " nothing to share"
+        )
         unit = max(float(np.abs(data.large_A).max()), 1.0)
         end = gain / unit
-    step_M = np.ones(data.small_CM.shape[1]) if data.log_size_M1 is None else np.diff(data.log_size_M1)
+    step_M = (
+        np.ones(data.small_CM.shape[1]) if data.log_size_M1 is None else np.diff(data.log_size_M1)
+    )
     n_sizes = progress_CM.shape[1]
     return Game(
         progress_CM=progress_CM,
@@ -111,7 +127,9 @@ def game_of(data: LawData) -> Game:
         end=end,
         reach=float(step_M[-1] / step_M[-2]) if n_sizes > 1 else 1.0,
         retention=_retention(progress_CM, step_M) if n_sizes > 2 else None,
-        steadiness=_steadiness(data.small_RCM) if n_sizes > 1 and data.small_RCM is not None else None,
+        steadiness=(
+            _steadiness(data.small_RCM) if n_sizes > 1 and data.small_RCM is not None else None
+        ),
         fault=fault,
     )
 
@@ -156,7 +174,9 @@ def families(game: Game) -> dict[str, Family]:
                 np.array([slope, CURVATURE]),
                 np.array([SLOPE_STD, CURVATURE_STD]),
                 False,
-                lambda theta_P: power(p_C + theta_P[0] * step_C, theta_P[1], game.loss_empty, game.loss_grand),
+                lambda theta_P: power(
+                    p_C + theta_P[0] * step_C, theta_P[1], game.loss_empty, game.loss_grand
+                ),
                 ladder=True,
             )
         )
@@ -169,10 +189,12 @@ def power(
     """Progress after raising the large loss to the power kappa between its two ends."""
     gain = loss_empty - loss_grand
     smaller = min(loss_empty, loss_grand)
-    # Losses are at least 0; a utility with negative losses is shifted, which makes the curve as weak as at E0 = 0.
+    # Losses are at least 0; a utility with negative losses is shifted, which makes the curve as
+    # weak as at E0 = 0.
     floor = 0.0 if smaller > 0 else smaller - max(abs(gain), abs(smaller), 1.0)
     kappa = float(np.exp(np.clip(log_kappa, -STEEPEST, STEEPEST)))
-    # Relative to the loss of the empty coalition, so that no power overflows; extrapolated progress may pass zero loss.
+    # Relative to the loss of the empty coalition, so that no power overflows; extrapolated progress
+    # may pass zero loss.
     relative_C = (loss_empty - floor - progress_C * gain) / (loss_empty - floor)
     end = (loss_grand - floor) / (loss_empty - floor)
     if abs(1 - end) < 1e-9:
@@ -183,7 +205,9 @@ def power(
 
 
 def _steadiness(small_RCM: NDArray[np.float64]) -> float:
-    """1 - (squared standard error of the mean step) / (its square), both summed over coalitions; at least 0."""
+    """1 - (squared standard error of the mean step) / (its square), both summed over coalitions; at
+    least 0.
+    """
     gain_RM = small_RCM[:, 0] - small_RCM[:, -1]
     if (np.abs(gain_RM[:, -2:]) <= FLAT * np.abs(small_RCM[:, :, -2:]).max(axis=1)).any():
         return 0.0
@@ -191,7 +215,10 @@ def _steadiness(small_RCM: NDArray[np.float64]) -> float:
     step_RC = progress_RCM[:, :, 1] - progress_RCM[:, :, 0]
     step_C = step_RC.mean(axis=0)
     seeds = len(step_RC)
-    moved, noise = float(step_C @ step_C), float(((step_RC - step_C) ** 2).sum()) / (seeds * (seeds - 1))
+    moved, noise = (
+        float(step_C @ step_C),
+        float(((step_RC - step_C) ** 2).sum()) / (seeds * (seeds - 1)),
+    )
     return max(0.0, 1 - noise / moved) if moved > 0 else 0.0
 
 

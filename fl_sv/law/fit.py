@@ -1,6 +1,7 @@
 """`fit_law`: the large model's loss for every coalition, from small models and a few large runs.
 
-    small tables -> progress -> law of progress -> condition on the large runs -> losses, values, intervals, alarms
+    small tables -> progress -> law of progress -> condition on the large runs -> losses, values,
+    intervals, alarms
 
 Shapes: N companies, C coalitions, M small sizes, A large runs.
 """
@@ -27,13 +28,12 @@ from fl_sv.values.exact import shapley
 class Law:
     """A fitted law between small and large losses.
 
-    name: affine, power, ladder, ladder+power (families.py) or a user's, "(fallback)" where no other could be fitted.
-    increasing: strictly, in the loss of the largest small size alone.
-    parameters: the law's own; of the ladders steadiness, the share of the last step that they go on with;
-    deviation_std, a singleton's standard deviation around the law in units of loss.
-    diagnostics: figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they need.
-    alarms: sentences, each beginning with its code; holds: no alarm fired.
-    """
+    name: affine, power, ladder, ladder+power (families.py) or a user's, "(fallback)" where no other
+    could be fitted. increasing: strictly, in the loss of the largest small size alone. parameters:
+    the law's own; of the ladders steadiness, the share of the last step that they go on with;
+    deviation_std, a singleton's standard deviation around the law in units of loss. diagnostics:
+    figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they
+    need. alarms: sentences, each beginning with its code; holds: no alarm fired."""
 
     name: str
     increasing: bool
@@ -83,20 +83,25 @@ class Law:
     def predict(self, coalitions: Iterable[int] | None = None) -> NDArray[np.float64]:
         """Mean loss of the large model: (2**N,), or one for each of `coalitions`.
 
-        Equals the measured loss at every large run. Without `coalitions` a sampled design predicts its own
-        coalitions, ascending. Raises InputError for a coalition out of range or without a small loss.
-        """
+        Equals the measured loss at every large run. Without `coalitions` a sampled design predicts
+        its own coalitions, ascending. Raises InputError for a coalition out of range or without a
+        small loss."""
         return self._loss(self._rows(coalitions))
 
-    def interval(self, coalitions: Iterable[int] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(low, high) around `predict`: pointwise, at `level`, for the expected loss over training seeds."""
+    def interval(
+        self, coalitions: Iterable[int] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(low, high) around `predict`: pointwise, at `level`, for the expected loss over training
+        seeds.
+        """
         rows = self._rows(coalitions)
         half = _quantile(self._data.level) * np.sqrt(self._loss_variance(rows))
         loss = self._loss(rows)
         return loss - half, loss + half
 
     def shapley(self) -> Estimate:
-        """Shapley values of the large model, utility = minus loss; they sum to large[0] - large[grand].
+        """Shapley values of the large model, utility = minus loss; they sum to large[0] -
+        large[grand].
 
         Raises InputError for a sampled design: there the estimator must be used on `predict`.
         """
@@ -104,18 +109,23 @@ class Law:
         value_N = shapley(-self._loss(slice(None)))
         half_N = _quantile(self._data.level) * np.sqrt(np.diag(self.value_covariance()))
         return Estimate(
-            values=value_N, low=value_N - half_N, high=value_N + half_N, n_evaluations=len(self._data.anchor_A)
+            values=value_N,
+            low=value_N - half_N,
+            high=value_N + half_N,
+            n_evaluations=len(self._data.anchor_A),
         )
 
     def value_covariance(self, weight_CN: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """(N, N) covariance of `shapley().values`: law parameters, deviation from the law, seed noise.
+        """(N, N) covariance of `shapley().values`: law parameters, deviation from the law, seed
+        noise.
 
-        weight_CN: of the values weight_CN.T @ utility_C instead, over the coalitions of a sampled design, ascending.
-        Raises InputError for a sampled design without them.
-        """
+        weight_CN: of the values weight_CN.T @ utility_C instead, over the coalitions of a sampled
+        design, ascending. Raises InputError for a sampled design without them."""
         if weight_CN is None:
             self._need_complete("value_covariance()")
-        return self._game.unit**2 * progress_value_covariance(self._prior, self._posterior, self._data, weight_CN)
+        return self._game.unit**2 * progress_value_covariance(
+            self._prior, self._posterior, self._data, weight_CN
+        )
 
     def next_runs(
         self,
@@ -124,13 +134,14 @@ class Law:
         given: Sequence[int] = (),
         weight_CN: NDArray[np.float64] | None = None,
     ) -> list[NextRun]:
-        """The `count` coalitions of `pool` whose large runs would narrow the values most for their price, in order.
+        """The `count` coalitions of `pool` whose large runs would narrow the values most for their
+        price, in order.
 
-        given: coalitions that will be measured anyway. weight_CN: of the values weight_CN.T @ utility_C, over the
-        coalitions of a sampled design, ascending, instead of Shapley values. Measured coalitions are passed over, and
-        of equally good ones the first in the pool is taken. Raises InputError for a sampled design without weights and
-        for a coalition without a small loss.
-        """
+        given: coalitions that will be measured anyway. weight_CN: of the values weight_CN.T @
+        utility_C, over the coalitions of a sampled design, ascending, instead of Shapley values.
+        Measured coalitions are passed over, and of equally good ones the first in the pool is
+        taken. Raises InputError for a sampled design without weights and for a coalition without a
+        small loss."""
         if weight_CN is None:
             self._need_complete("next_runs()")
         amplitude = self._posterior.amplitude(self._prior)
@@ -151,8 +162,9 @@ class Law:
     def _need_complete(self, what: str) -> None:
         if not self.complete:
             raise InputError(
-                f"{what} needs the small losses of all 2**N coalitions; this is a sampled design of "
-                f"{len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions), or give weight_CN."
+                f"{what} needs the small losses of all 2**N coalitions; this is a sampled design of"
+                f" {len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions),"
+                " or give weight_CN."
             )
 
 
@@ -167,17 +179,18 @@ def fit_law(
     family: str | FamilyOf = AUTO,
     level: float = 0.9,
 ) -> Law:
-    """Fit the law between the losses of small models on all coalitions and of the large model on few.
+    """Fit the law between the losses of small models on all coalitions and of the large model on
+    few.
 
-    small: mean loss over seeds, (2**N,) or (2**N, M) with sizes ascending, index = bitmask; or a sampled design
-    {bitmask: loss or (M,)} with at least 0 and the grand coalition. large: {bitmask: mean loss}, at least 0 and the
-    grand coalition. sizes: (M+1,) parameter counts, ascending, the large model's last; without them the large model is
-    taken to be one step of the ladder away. examples: (N,) data sizes. seed_std: standard deviation over seeds of one
-    small run, scalar or (M,). by_seed: (R, C, M), what `small` is the mean of, coalitions ascending; it tells how much
-    of the ladder's last step is noise, and seed_std where that is not given. family: "auto", or the law by name or as a
-    function from Game to Family. level: of all intervals. Raises InputError
-    naming what is wrong.
-    """
+    small: mean loss over seeds, (2**N,) or (2**N, M) with sizes ascending, index = bitmask; or a
+    sampled design {bitmask: loss or (M,)} with at least 0 and the grand coalition. large: {bitmask:
+    mean loss}, at least 0 and the grand coalition. sizes: (M+1,) parameter counts, ascending, the
+    large model's last; without them the large model is taken to be one step of the ladder away.
+    examples: (N,) data sizes. seed_std: standard deviation over seeds of one small run, scalar or
+    (M,). by_seed: (R, C, M), what `small` is the mean of, coalitions ascending; it tells how much
+    of the ladder's last step is noise, and seed_std where that is not given. family: "auto", or the
+    law by name or as a function from Game to Family. level: of all intervals. Raises InputError
+    naming what is wrong."""
     data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
     game = game_of(data)
     progress_A = (game.loss_empty - data.large_A[1:-1]) / game.unit

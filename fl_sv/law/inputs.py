@@ -1,7 +1,7 @@
 """Everything `fit_law` is given, checked once and frozen.
 
-Shapes: N companies, C coalitions with a small loss, M small sizes, R seeds, A anchors (coalitions with a large loss).
-"""
+Shapes: N companies, C coalitions with a small loss, M small sizes, R seeds, A anchors (coalitions
+with a large loss)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fl_sv.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
 from fl_sv.errors import InputError, listed
-from fl_sv.values.tables import as_numbers, spelled
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
+from fl_sv.values.inputs import as_numbers, spelled
 
 # Squares and ratios of losses must stay finite in float64.
 LARGEST_LOSS = 1e100
@@ -24,12 +24,12 @@ Table = ArrayLike | Mapping[int, ArrayLike]
 class LawData:
     """The measured losses of both games in one order of rows.
 
-    coalition_C: bitmasks ascending, row 0 the empty, the last row the grand coalition. complete: all 2**N are there.
-    small_CM: mean loss over seeds of every small size, ascending sizes. anchor_A: rows of the large runs, ascending;
-    large_A: their mean losses. log_size_M1: log parameter counts, the large model's last. examples_N: data sizes.
-    small_RCM: the same losses of every seed, None if only means are known. seed_std_M: standard deviation over seeds of
-    one small run. level: of the intervals.
-    """
+    coalition_C: bitmasks ascending, row 0 the empty, the last row the grand coalition. complete:
+    all 2**N are there. small_CM: mean loss over seeds of every small size, ascending sizes.
+    anchor_A: rows of the large runs, ascending; large_A: their mean losses. log_size_M1: log
+    parameter counts, the large model's last. examples_N: data sizes. small_RCM: the same losses of
+    every seed, None if only means are known. seed_std_M: standard deviation over seeds of one small
+    run. level: of the intervals."""
 
     n_companies: int
     coalition_C: tuple[int, ...]
@@ -54,8 +54,8 @@ class LawData:
         outside = [c for c in coalitions if not 0 <= c <= grand(self.n_companies)]
         if outside:
             raise InputError(
-                f"the bitmask {listed(outside)} is out of range; with {self.n_companies} companies coalitions are "
-                f"0 to {grand(self.n_companies)}"
+                f"the bitmask {listed(outside)} is out of range; with {self.n_companies} companies"
+                f" coalitions are 0 to {grand(self.n_companies)}"
             )
         if self.complete:
             return np.array(coalitions, dtype=np.intp)
@@ -63,8 +63,8 @@ class LawData:
         missing = [spelled(c) for c in coalitions if c not in row_of]
         if missing:
             raise InputError(
-                f"no small loss is given for the coalition {listed(missing)}; the law predicts only coalitions that "
-                "the small model has trained on"
+                f"no small loss is given for the coalition {listed(missing)}; the law predicts only"
+                " coalitions that the small model has trained on"
             )
         return np.array([row_of[c] for c in coalitions], dtype=np.intp)
 
@@ -78,23 +78,35 @@ def law_data(
     by_seed: ArrayLike | None,
     level: float,
 ) -> LawData:
-    """The arguments of `fit_law` as LawData. Raises InputError that names the first thing that is wrong."""
+    """The arguments of `fit_law` as LawData. Raises InputError that names the first thing that is
+    wrong.
+    """
     coalition_C, small_CM, n_companies = _small_table(small)
     n_sizes = small_CM.shape[1]
     _refuse_unusable(small_CM, coalition_C)
     if not 0.0 < level < 1.0:
         raise InputError(f"level is {level}; allowed are numbers between 0 and 1, for example 0.9")
-    log_size_M1 = None if sizes is None else np.log(_ascending(_vector(sizes, n_sizes + 1, "sizes", "(M+1,)")))
+    log_size_M1 = (
+        None
+        if sizes is None
+        else np.log(_ascending(_vector(sizes, n_sizes + 1, "sizes", "(M+1,)")))
+    )
     examples_N = None if examples is None else _vector(examples, n_companies, "examples", "(N,)")
     if examples_N is not None and examples_N.min() <= 0:
         raise InputError("examples must be positive: the number of examples of each company")
     small_RCM = None if by_seed is None else _by_seed(by_seed, small_CM)
-    seed_std_M = None if small_RCM is None else np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
+    seed_std_M = (
+        None if small_RCM is None else np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
+    )
     if seed_std is not None:
         given = as_numbers(seed_std, "seed_std")
-        seed_std_M = _vector(np.full(n_sizes, given) if given.ndim == 0 else given, n_sizes, "seed_std", "() or (M,)")
+        seed_std_M = _vector(
+            np.full(n_sizes, given) if given.ndim == 0 else given, n_sizes, "seed_std", "() or (M,)"
+        )
         if seed_std_M.min() < 0:
-            raise InputError("seed_std must not be negative: the standard deviation over seeds of one small run")
+            raise InputError(
+                "seed_std must not be negative: the standard deviation over seeds of one small run"
+            )
     data = LawData(
         n_companies=n_companies,
         coalition_C=coalition_C,
@@ -117,22 +129,32 @@ def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], in
     if isinstance(small, Mapping):
         keys = _bitmasks(small, "small")
         coalition_C = tuple(sorted(keys))
-        rows = [as_numbers(keys[c], f"the small loss of coalition {spelled(c)}") for c in coalition_C]
+        rows = [
+            as_numbers(keys[c], f"the small loss of coalition {spelled(c)}") for c in coalition_C
+        ]
         if not rows or coalition_C[-1] == EMPTY or coalition_C[0] != EMPTY:
-            raise InputError("small has no loss for the empty coalition 0 or for any other; the law needs both ends")
+            raise InputError(
+                "small has no loss for the empty coalition 0 or for any other; the law needs both"
+                " ends"
+            )
         if len({row.shape for row in rows}) != 1 or rows[0].ndim > 1:
-            raise InputError("small must hold for every coalition either one loss or one loss for each of M sizes")
+            raise InputError(
+                "small must hold for every coalition either one loss or one loss for each of M"
+                " sizes"
+            )
         n_companies = coalition_C[-1].bit_length()
         if coalition_C[-1] != grand(n_companies):
             raise InputError(
-                f"small has no loss for the grand coalition {grand(n_companies)} (the largest bitmask given is "
-                f"{coalition_C[-1]}, so there are {n_companies} companies)"
+                f"small has no loss for the grand coalition {grand(n_companies)} (the largest"
+                f" bitmask given is {coalition_C[-1]}, so there are {n_companies} companies)"
             )
         table = np.stack(rows)
     else:
         table = as_numbers(small, "small")
         if table.ndim not in (1, 2):
-            raise InputError(f"small has the shape {table.shape}; allowed are (2**N,) and (2**N, M)")
+            raise InputError(
+                f"small has the shape {table.shape}; allowed are (2**N,) and (2**N, M)"
+            )
         n_companies = n_companies_of_table(len(table), "small")
         coalition_C = tuple(range(1 << n_companies))
     small_CM = table.reshape(len(table), -1).astype(np.float64)
@@ -148,12 +170,14 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
     last = grand(data.n_companies)
     for needed, name in ((EMPTY, "empty"), (last, "grand")):
         if needed not in losses:
-            raise InputError(f"large has no loss for the {name} coalition {needed}; the law is anchored there")
+            raise InputError(
+                f"large has no loss for the {name} coalition {needed}; the law is anchored there"
+            )
     outside = sorted(c for c in losses if c > last)
     if outside:
         raise InputError(
-            f"large has the bitmask {listed(outside)}, out of range: small has {data.n_companies} companies, "
-            f"so coalitions are 0 to {last}"
+            f"large has the bitmask {listed(outside)}, out of range: small has {data.n_companies}"
+            f" companies, so coalitions are 0 to {last}"
         )
     coalitions = sorted(losses)
     large_A = np.zeros(len(coalitions))
@@ -161,8 +185,8 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
         loss = as_numbers(losses[c], f"the large loss of coalition {spelled(c)}")
         if loss.ndim != 0 or not abs(loss) <= LARGEST_LOSS:
             raise InputError(
-                f"the large loss of coalition {spelled(c)} is {losses[c]!r}; allowed is one finite number up to "
-                f"{LARGEST_LOSS:g}"
+                f"the large loss of coalition {spelled(c)} is {losses[c]!r}; allowed is one finite"
+                f" number up to {LARGEST_LOSS:g}"
             )
         large_A[a] = loss
     fields = {name: getattr(data, name) for name in data.__dataclass_fields__}
@@ -173,17 +197,23 @@ def _bitmasks(table: Mapping[int, ArrayLike], what: str) -> dict[int, ArrayLike]
     """`table` with Python integers as keys; numpy would otherwise overflow beyond 63 companies."""
     for key in table:
         if not isinstance(key, Integral) or isinstance(key, bool) or key < 0:
-            raise InputError(f"{what} has the key {key!r}; allowed are coalitions as bitmasks: integers from 0 up")
+            raise InputError(
+                f"{what} has the key {key!r}; allowed are coalitions as bitmasks: integers from"
+                " 0 up"
+            )
     return {int(key): loss for key, loss in table.items()}
 
 
 def _refuse_unusable(small_CM: NDArray[np.float64], coalition_C: tuple[int, ...]) -> None:
     bad = np.argwhere(~(np.abs(small_CM) <= LARGEST_LOSS))
     if len(bad):
-        shown = [f"coalition {spelled(coalition_C[c])}, size {m} is {small_CM[c, m]}" for c, m in bad.tolist()]
+        shown = [
+            f"coalition {spelled(coalition_C[c])}, size {m} is {small_CM[c, m]}"
+            for c, m in bad.tolist()
+        ]
         raise InputError(
-            f"small holds {len(bad)} unusable losses: {listed(shown)}. Allowed are finite numbers up to "
-            f"{LARGEST_LOSS:g}; a coalition that failed must be trained again, not guessed"
+            f"small holds {len(bad)} unusable losses: {listed(shown)}. Allowed are finite numbers"
+            f" up to {LARGEST_LOSS:g}; a coalition that failed must be trained again, not guessed"
         )
 
 
@@ -191,21 +221,29 @@ def _by_seed(given: ArrayLike, small_CM: NDArray[np.float64]) -> NDArray[np.floa
     small_RCM = as_numbers(given, "by_seed")
     if small_RCM.ndim < 2 or len(small_RCM) < 2 or small_RCM[0].size != small_CM.size:
         raise InputError(
-            f"by_seed has the shape {small_RCM.shape}; allowed is (R, C, M) with at least two seeds, "
-            f"here (R, {len(small_CM)}, {small_CM.shape[1]}), coalitions ascending"
+            f"by_seed has the shape {small_RCM.shape}; allowed is (R, C, M) with at least two"
+            f" seeds, here (R, {len(small_CM)}, {small_CM.shape[1]}), coalitions ascending"
         )
     small_RCM = small_RCM.reshape(len(small_RCM), *small_CM.shape).astype(np.float64)
     if not np.isfinite(small_RCM).all():
-        raise InputError("by_seed must be finite; a training that failed must be run again, not guessed")
-    if not np.allclose(small_RCM.mean(axis=0), small_CM, rtol=1e-6, atol=1e-9 * float(np.abs(small_CM).max())):
-        raise InputError("by_seed does not belong to small: its mean over seeds is not what small says")
+        raise InputError(
+            "by_seed must be finite; a training that failed must be run again, not guessed"
+        )
+    if not np.allclose(
+        small_RCM.mean(axis=0), small_CM, rtol=1e-6, atol=1e-9 * float(np.abs(small_CM).max())
+    ):
+        raise InputError(
+            "by_seed does not belong to small: its mean over seeds is not what small says"
+        )
     return small_RCM
 
 
 def _vector(given: ArrayLike, length: int, what: str, shape: str) -> NDArray[np.float64]:
     vector = as_numbers(given, what)
     if vector.shape != (length,):
-        raise InputError(f"{what} has the shape {vector.shape}; allowed is {shape}, here ({length},)")
+        raise InputError(
+            f"{what} has the shape {vector.shape}; allowed is {shape}, here ({length},)"
+        )
     if not np.isfinite(vector).all():
         raise InputError(f"{what} must be finite, but it is {vector.tolist()}")
     return vector
@@ -214,6 +252,7 @@ def _vector(given: ArrayLike, length: int, what: str, shape: str) -> NDArray[np.
 def _ascending(size_M1: NDArray[np.float64]) -> NDArray[np.float64]:
     if size_M1[0] <= 0 or (np.diff(size_M1) <= 0).any():
         raise InputError(
-            f"sizes must be positive and ascending, the large model's last, but they are {size_M1.tolist()}"
+            "sizes must be positive and ascending, the large model's last, but they are"
+            f" {size_M1.tolist()}"
         )
     return size_M1

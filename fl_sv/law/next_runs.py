@@ -1,8 +1,8 @@
 """Which further large run says most about the values for its price.
 
-A run at coalition S takes Cov(values, P(S)) Cov(values, P(S))' / Var(P(S)) off the covariance of the values. Greedy
-A-optimal design: the largest trace of that by price comes first. What a run will measure does not matter for it, so
-several runs are chosen before any of them is made.
+A run at coalition S takes Cov(values, P(S)) Cov(values, P(S))' / Var(P(S)) off the covariance of
+the values. Greedy A-optimal design: the largest trace of that by price comes first. What a run will
+measure does not matter for it, so several runs are chosen before any of them is made.
 
 Shapes: N companies, C coalitions, A large runs measured or chosen, P law parameters.
 """
@@ -18,7 +18,8 @@ from fl_sv.law.inputs import LawData
 from fl_sv.law.posterior import BLOCK, Prior, factored, shapley_columns
 from fl_sv.law.process import covariance, value_covariance, value_cross_covariance, variance
 
-# Runs whose worth differs by less than this share are equally good: rounding must not choose between them.
+# Runs whose worth differs by less than this share are equally good: rounding must not choose
+# between them.
 TIE = 1e-9
 # Below this share of the largest variance a coalition is known, and what is left of it is rounding.
 KNOWN = 1e-9
@@ -28,9 +29,9 @@ KNOWN = 1e-9
 class NextRun:
     """A large run that has not been made.
 
-    narrower: share by which it narrows the standard deviations of the values, mean over companies; price: its examples
-    as a share of the grand coalition's, so its cost in trainings of the teacher.
-    """
+    narrower: share by which it narrows the standard deviations of the values, mean over companies;
+    price: its examples as a share of the grand coalition's, so its cost in trainings of the
+    teacher."""
 
     coalition: int
     narrower: float
@@ -39,7 +40,9 @@ class NextRun:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """With some large runs known: covariance cross_NC of values and progress, and the variances of both."""
+    """With some large runs known: covariance cross_NC of values and progress, and the variances of
+    both.
+    """
 
     cross_NC: NDArray[np.float64]
     variance_C: NDArray[np.float64]
@@ -55,12 +58,13 @@ def best_runs(
     given: Sequence[int],
     weight_CN: NDArray[np.float64] | None,
 ) -> list[NextRun]:
-    """The `count` coalitions of `pool` to measure next, best first; of equally good ones the first in the pool.
+    """The `count` coalitions of `pool` to measure next, best first; of equally good ones the first
+    in the pool.
 
-    Fewer when the pool ends. amplitude: of the deviations, as the runs so far leave it; given: coalitions that will be
-    measured anyway; weight_CN: the values are weight_CN.T @ utility_C instead of Shapley values of a complete table.
-    Raises InputError when a coalition has no small loss.
-    """
+    Fewer when the pool ends. amplitude: of the deviations, as the runs so far leave it; given:
+    coalitions that will be measured anyway; weight_CN: the values are weight_CN.T @ utility_C
+    instead of Shapley values of a complete table. Raises InputError when a coalition has no small
+    loss."""
     price_C, before = _prices(data), _before_any_run(prior, data, amplitude, weight_CN)
     rows = np.union1d(data.extra, data.rows([*given])).astype(np.intp)
     passed = {*data.anchor_A.tolist(), *rows.tolist()}
@@ -87,11 +91,16 @@ def _before_any_run(
     members_CN, law_CP, square = data.members_CN, prior.sensitivity_CP, amplitude**2
     if weight_CN is None:
         law_NP = shapley_columns(law_CP)
-        unit_NC, unit_N = value_cross_covariance(members_CN), np.diag(value_covariance(data.n_companies))
+        unit_NC, unit_N = (
+            value_cross_covariance(members_CN),
+            np.diag(value_covariance(data.n_companies)),
+        )
     else:
         law_NP = weight_CN.T @ law_CP
         blocks = [members_CN[start : start + BLOCK] for start in range(0, len(members_CN), BLOCK)]
-        unit_NC = np.concatenate([weight_CN.T @ covariance(members_CN, block) for block in blocks], axis=1)
+        unit_NC = np.concatenate(
+            [weight_CN.T @ covariance(members_CN, block) for block in blocks], axis=1
+        )
         unit_N = np.sum(unit_NC * weight_CN.T, axis=1)
     return Uncertainty(
         law_NP @ law_CP.T + square * unit_NC,
@@ -100,7 +109,9 @@ def _before_any_run(
     )
 
 
-def _given(before: Uncertainty, prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]) -> Uncertainty:
+def _given(
+    before: Uncertainty, prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]
+) -> Uncertainty:
     """What the runs in `rows` leave uncertain."""
     if not len(rows):
         return before
@@ -110,12 +121,16 @@ def _given(before: Uncertainty, prior: Prior, data: LawData, amplitude: float, r
     return Uncertainty(
         before.cross_NC - cho_solve(factor, cross_NA.T).T @ cross_AC,
         before.variance_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0),
-        np.maximum(before.variance_N - np.sum(cross_NA.T * cho_solve(factor, cross_NA.T), axis=0), 0.0),
+        np.maximum(
+            before.variance_N - np.sum(cross_NA.T * cho_solve(factor, cross_NA.T), axis=0), 0.0
+        ),
     )
 
 
 def _prices(data: LawData) -> NDArray[np.float64]:
     """(C,) examples of each coalition as a share of all; members where examples are unknown."""
     examples_N = np.ones(data.n_companies) if data.examples_N is None else data.examples_N
-    price_C: NDArray[np.float64] = np.maximum(data.members_CN @ examples_N / examples_N.sum(), 1e-300)
+    price_C: NDArray[np.float64] = np.maximum(
+        data.members_CN @ examples_N / examples_N.sum(), 1e-300
+    )
     return price_C

@@ -1,10 +1,11 @@
 """What the large runs say: law parameters and deviations from the law as one Gaussian process.
 
-Progress of the large game = curve(theta) + amplitude * deviation, with theta ~ N(prior) and the deviation of
-process.py, which the training-seed noise of the small tables is part of. Conditioning on the large runs puts every
-prediction through the measured loss. Everything is linear in the runs, so that mean and covariance of the Shapley
-values follow without a covariance of 2**N coalitions. The amplitude is uncertain: a grid of amplitudes with log-normal
-prior weight is averaged by evidence.
+Progress of the large game = curve(theta) + amplitude * deviation, with theta ~ N(prior) and the
+deviation of process.py, which the training-seed noise of the small tables is part of. Conditioning
+on the large runs puts every prediction through the measured loss. Everything is linear in the runs,
+so that mean and covariance of the Shapley values follow without a covariance of 2**N coalitions.
+The amplitude is uncertain: a grid of amplitudes with log-normal prior weight is averaged by
+evidence.
 
 Shapes: N companies, C coalitions, A extra large runs, P law parameters, G amplitudes.
 """
@@ -22,11 +23,15 @@ from fl_sv.values.exact import shapley
 
 AMPLITUDE_LOG_STD = 0.5
 AMPLITUDE_GRID = np.exp(AMPLITUDE_LOG_STD * np.linspace(-2.5, 2.5, 11))
-AMPLITUDE_PRIOR = np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2) / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
+AMPLITUDE_PRIOR = (
+    np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2)
+    / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
+)
 PROGRESS_STEP = 1e-5
 JITTER = 1e-10
 BLOCK = 512  # coalitions whose covariance with all others is in memory at once
-# Amplitudes this much above the expected one are ordinary: the factor that keeps alarms below one game in ten.
+# Amplitudes this much above the expected one are ordinary: the factor that keeps alarms below one
+# game in ten.
 CAUTION = 1.2
 
 
@@ -57,8 +62,12 @@ class Posterior:
         return float(np.sqrt(self.weight_G @ (prior.amplitude * AMPLITUDE_GRID) ** 2))
 
 
-def linearised(family: Family, data: LawData, progress_A: NDArray[np.float64], amplitude: float) -> Prior:
-    """The law around its most probable parameters (three Gauss-Newton steps; the curves are nearly linear)."""
+def linearised(
+    family: Family, data: LawData, progress_A: NDArray[np.float64], amplitude: float
+) -> Prior:
+    """The law around its most probable parameters (three Gauss-Newton steps; the curves are nearly
+    linear).
+    """
     members_AN = data.members_CN[data.extra]
     deviation_AA = amplitude**2 * covariance(members_AN, members_AN)
     theta_P = family.prior_P
@@ -93,7 +102,9 @@ def condition(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> P
         factor = factored(cross_AC[:, rows])
         weight_A = cho_solve(factor, residual_A)
         means.append(prior.mean_C + weight_A @ cross_AC)
-        variances.append(law_C + amplitude**2 * own_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0))
+        variances.append(
+            law_C + amplitude**2 * own_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0)
+        )
         scores.append(-0.5 * float(residual_A @ weight_A) - float(np.log(np.diag(factor[0])).sum()))
     weight_G = _averaging(np.array(scores))
     progress_C = weight_G @ np.array(means)
@@ -106,8 +117,8 @@ def condition(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> P
 def progress_value_covariance(
     prior: Prior, posterior: Posterior, data: LawData, weight_CN: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """(N, N) covariance of the values of the large game's progress: Shapley values of a complete table, or the values
-    that weight_CN makes of a sample."""
+    """(N, N) covariance of the values of the large game's progress: Shapley values of a complete
+    table, or the values that weight_CN makes of a sample."""
 
     def read(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, K) values of the games in the columns."""
@@ -150,7 +161,9 @@ def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Each extra run predicted from all the others: measured minus predicted progress, and its standard deviation."""
+    """Each extra run predicted from all the others: measured minus predicted progress, and its
+    standard deviation.
+    """
 
     error_A: NDArray[np.float64]
     std_A: NDArray[np.float64]
@@ -159,23 +172,30 @@ class LeftOut:
 def left_out(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> LeftOut:
     """Leave-one-large-run-out without refitting (Sundararajan and Keerthi 2001).
 
-    The amplitude stays the ladder's: learned from the runs, it would grow with every run that breaks the law and so
-    excuse it.
-    """
+    The amplitude stays the ladder's: learned from the runs, it would grow with every run that
+    breaks the law and so excuse it."""
     total_AA = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
     inverse_AA = cho_solve(factored(total_AA), np.eye(len(progress_A)))
     precision_A = np.diag(inverse_AA)
-    return LeftOut(inverse_AA @ (progress_A - prior.mean_C[data.extra]) / precision_A, 1 / np.sqrt(precision_A))
+    return LeftOut(
+        inverse_AA @ (progress_A - prior.mean_C[data.extra]) / precision_A, 1 / np.sqrt(precision_A)
+    )
 
 
-def _with_sensitivity(family: Family, theta_P: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """curve_C at theta and its derivative by each parameter in units of the prior's standard deviation."""
+def _with_sensitivity(
+    family: Family, theta_P: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """curve_C at theta and its derivative by each parameter in units of the prior's standard
+    deviation.
+    """
     curve_C = family.curve(theta_P)
     columns = []
     for p in range(len(theta_P)):
         step_P = np.zeros(len(theta_P))
         step_P[p] = PROGRESS_STEP
-        slope_C = (family.curve(theta_P + step_P) - family.curve(theta_P - step_P)) / (2 * PROGRESS_STEP)
+        slope_C = (family.curve(theta_P + step_P) - family.curve(theta_P - step_P)) / (
+            2 * PROGRESS_STEP
+        )
         columns.append(slope_C * family.prior_std_P[p])
     return curve_C, np.stack(columns, axis=1) if columns else np.zeros((len(curve_C), 0))
 
@@ -195,8 +215,12 @@ def shapley_columns(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack(columns, axis=1) if columns else np.zeros((n_companies, 0))
 
 
-def _weighted_covariance(members_CN: NDArray[np.bool_], weight_CN: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, N) covariance of weight_CN.T @ deviation_C at unit amplitude, never C x C numbers in memory."""
+def _weighted_covariance(
+    members_CN: NDArray[np.bool_], weight_CN: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, N) covariance of weight_CN.T @ deviation_C at unit amplitude, never C x C numbers in
+    memory.
+    """
     total_NN = np.zeros((weight_CN.shape[1],) * 2)
     for start in range(0, len(members_CN), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -211,7 +235,9 @@ def factored(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
 
 
 def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positive definite in floating point too; what is added is far below any loss that is written down."""
+    """Positive definite in floating point too; what is added is far below any loss that is written
+    down.
+    """
     if not len(matrix):
         return matrix
     return matrix + (JITTER * float(np.trace(matrix)) / len(matrix) + 1e-300) * np.eye(len(matrix))

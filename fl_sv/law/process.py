@@ -1,18 +1,21 @@
-"""What no law explains: a random game of which only the sizes of coalitions matter, and its Shapley values.
+"""What no law explains: a random game of which only the sizes of coalitions matter, and its Shapley
+values.
 
-The deviation of the large game from the fitted law, as measured on 63 brute-forced games (families.py names them), is
-a sum of four parts that are independent of each other:
+The deviation of the large game from the fitted law, as measured on 63 brute-forced games
+(families.py names them), is a sum of four parts that are independent of each other:
 
-    alike     d(s) J(S, T) J(N - S, N - T): coalitions deviate alike as far as they agree in members *and* in absentees,
-    average   |S & T| N / (s t (N - 1)) - 1 / (N - 1): a mean over members,
-    level     d(s) min(s, t) / max(s, t): what all coalitions of a size have in common, and sizes near each other,
-    alone     a company alone deviates by as much again, in a manner that no other coalition shows,
+    alike     d(s) J(S, T) J(N - S, N - T): coalitions deviate alike as far as they agree in members
+    *and* in absentees, average   |S & T| N / (s t (N - 1)) - 1 / (N - 1): a mean over members,
+    level     d(s) min(s, t) / max(s, t): what all coalitions of a size have in common, and sizes
+    near each other, alone     a company alone deviates by as much again, in a manner that no other
+    coalition shows,
 
-with J Jaccard's similarity and d(s) = (N / s - 1) / (N - 1), the finite-population variance of a mean over s members
-(for two sizes the geometric mean). The shares were fitted to the products of deviations by least squares; two sets of
-games, learned by two programs, gave nearly the same. The sum is positive definite, 1 for a singleton, 0 at the empty
-and the grand coalition. Because it knows only sizes, the covariance of the N Shapley values is a multiple of I - 1/N,
-found by counting pairs of coalitions: no 2**N x 2**N matrix.
+with J Jaccard's similarity and d(s) = (N / s - 1) / (N - 1), the finite-population variance of a
+mean over s members (for two sizes the geometric mean). The shares were fitted to the products of
+deviations by least squares; two sets of games, learned by two programs, gave nearly the same. The
+sum is positive definite, 1 for a singleton, 0 at the empty and the grand coalition. Because it
+knows only sizes, the covariance of the N Shapley values is a multiple of I - 1/N, found by counting
+pairs of coalitions: no 2**N x 2**N matrix.
 
 Shapes: N companies, C and A coalitions.
 """
@@ -28,7 +31,10 @@ def covariance(members_AN: NDArray[np.bool_], members_CN: NDArray[np.bool_]) -> 
     """K_AC: covariance of the deviations at unit amplitude (the variance of a singleton)."""
     n_companies = members_AN.shape[1]
     both_AC = members_AN.astype(np.float64) @ members_CN.T.astype(np.float64)
-    size_A, size_C = members_AN.sum(axis=1).astype(np.float64), members_CN.sum(axis=1).astype(np.float64)
+    size_A, size_C = (
+        members_AN.sum(axis=1).astype(np.float64),
+        members_CN.sum(axis=1).astype(np.float64),
+    )
     return _by_counts(size_A[:, None], size_C[None, :], both_AC, n_companies)
 
 
@@ -51,7 +57,8 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
     s, t, both = s[possible], t[possible], both[possible]
     parts = np.stack([both, s - both, t - both, rest - s - t + both])
     log_pairs = gammaln(rest + 1) - gammaln(parts + 1).sum(axis=0)
-    # A company's value is a sum over coalitions of the rest, of size s, with weight s! (N - 1 - s)! / N!.
+    # A company's value is a sum over coalitions of the rest, of size s, with weight s! (N - 1 - s)!
+    # / N!.
     log_weight = gammaln(s + 1) + gammaln(rest - s + 1) + gammaln(t + 1) + gammaln(rest - t + 1)
     weight = np.exp(log_pairs + log_weight - 2 * gammaln(n_companies + 1))
     marginal = (
@@ -66,11 +73,12 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
 def value_cross_covariance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N, C) covariance of the Shapley values with the deviations at unit amplitude.
 
-    A member's depends on the coalition's size alone, an absentee's likewise, and their sum over companies is the
-    deviation of the grand coalition less that of the empty one: zero.
-    """
+    A member's depends on the coalition's size alone, an absentee's likewise, and their sum over
+    companies is the deviation of the grand coalition less that of the empty one: zero."""
     n_companies = members_CN.shape[1]
-    by_size = np.array([_member_cross_covariance(size, n_companies) for size in range(n_companies + 1)])
+    by_size = np.array(
+        [_member_cross_covariance(size, n_companies) for size in range(n_companies + 1)]
+    )
     size_C = members_CN.sum(axis=1)
     absent_C = -by_size[size_C] * size_C / np.maximum(n_companies - size_C, 1)
     cross_NC: NDArray[np.float64] = np.where(members_CN.T, by_size[size_C], absent_C)
@@ -78,7 +86,9 @@ def value_cross_covariance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]
 
 
 def _member_cross_covariance(size: int, n_companies: int) -> float:
-    """Covariance of a company's Shapley value with the deviation of a coalition of `size` that it belongs to."""
+    """Covariance of a company's Shapley value with the deviation of a coalition of `size` that it
+    belongs to.
+    """
     if size in (0, n_companies):
         return 0.0
     rest = n_companies - 1
@@ -91,7 +101,9 @@ def _member_cross_covariance(size: int, n_companies: int) -> float:
     log_ways += gammaln(n_companies - size + 1) - gammaln(others + 1).sum(axis=0)
     weight = np.exp(log_ways + gammaln(t + 1) + gammaln(rest - t + 1) - gammaln(n_companies + 1))
     s = np.full_like(t, size)
-    return float(weight @ (_by_counts(t + 1, s, both + 1, n_companies) - _by_counts(t, s, both, n_companies)))
+    return float(
+        weight @ (_by_counts(t + 1, s, both + 1, n_companies) - _by_counts(t, s, both, n_companies))
+    )
 
 
 def _by_counts(
@@ -106,7 +118,8 @@ def _by_counts(
     both = np.where(proper, both, 0)
     either = s + t - both
     depth = np.sqrt((n_companies / s - 1) * (n_companies / t - 1)) / rest
-    # Absent from both over absent from at least one; nobody is absent from at least one only at the grand coalition.
+    # Absent from both over absent from at least one; nobody is absent from at least one only at the
+    # grand coalition.
     alike = depth * both / either * (n_companies - either) / (n_companies - both)
     average = both * n_companies / (s * t * rest) - 1 / rest
     level = depth * np.minimum(s, t) / np.maximum(s, t)

@@ -1,10 +1,11 @@
 """Which law: the default until the large runs speak against it.
 
-Leave-one-large-run-out with the one-standard-error rule. The default is the law that won on the brute-forced games:
-ladder+power with two sizes or more; with one size power, or affine as long as no run can tell its curve. Another law
-replaces it only when its mean squared error over the left-out runs is smaller by more than one standard error of the
-difference. With fewer runs than companies such a standard error means little, and the default stands. Where the ladder
-turns back (D3), laws that go on with it are no candidates. Whoever asks for a law gets it.
+Leave-one-large-run-out with the one-standard-error rule. The default is the law that won on the
+brute-forced games: ladder+power with two sizes or more; with one size power, or affine as long as
+no run can tell its curve. Another law replaces it only when its mean squared error over the
+left-out runs is smaller by more than one standard error of the difference. With fewer runs than
+companies such a standard error means little, and the default stands. Where the ladder turns back
+(D3), laws that go on with it are no candidates. Whoever asks for a law gets it.
 
 Shapes: A extra large runs, C coalitions.
 """
@@ -16,15 +17,17 @@ from numpy.typing import NDArray
 
 from fl_sv.errors import InputError
 from fl_sv.law.amplitude import amplitude_of
+from fl_sv.law.custom import missed_below, own_law
 from fl_sv.law.families import Family, FamilyOf, Game, families
 from fl_sv.law.inputs import LawData
-from fl_sv.law.own import missed_below, own_law
 from fl_sv.law.posterior import LeftOut, Prior, left_out, linearised
 
 
 @dataclass(frozen=True)
 class Selected:
-    """The law, its linearised prior, and every law's errors on left-out runs (none with fewer runs than companies)."""
+    """The law, its linearised prior, and every law's errors on left-out runs (none with fewer runs
+    than companies).
+    """
 
     family: Family
     prior: Prior
@@ -34,18 +37,25 @@ class Selected:
 AUTO = "auto"
 
 
-def selected(game: Game, data: LawData, progress_A: NDArray[np.float64], asked: str | FamilyOf = AUTO) -> Selected:
-    """The law for these runs. asked: "auto", or the only candidate by name or as a function of the game."""
+def selected(
+    game: Game, data: LawData, progress_A: NDArray[np.float64], asked: str | FamilyOf = AUTO
+) -> Selected:
+    """The law for these runs. asked: "auto", or the only candidate by name or as a function of the
+    game.
+    """
     laws = _candidates(game, asked)
     missed_C = None if isinstance(asked, str) or game.fault else missed_below(asked, data)
     priors = {
-        name: linearised(law, data, progress_A, amplitude_of(law, game, data, missed_C)) for name, law in laws.items()
+        name: linearised(law, data, progress_A, amplitude_of(law, game, data, missed_C))
+        for name, law in laws.items()
     }
     default = _default(laws, len(progress_A))
     left_out_by_law = {}
     chosen = default
     if len(progress_A) >= max(2, data.n_companies):
-        left_out_by_law = {name: left_out(prior, data, progress_A) for name, prior in priors.items()}
+        left_out_by_law = {
+            name: left_out(prior, data, progress_A) for name, prior in priors.items()
+        }
         square_A = {name: left.error_A**2 for name, left in left_out_by_law.items()}
         best = min(square_A, key=lambda name: float(square_A[name].mean()))
         gain_A = square_A[default] - square_A[best]

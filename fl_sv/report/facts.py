@@ -1,10 +1,12 @@
-"""What every part of the page needs: units, places and the currency of a run, and the shape of a table."""
+"""What every part of the page needs: units, places and the currency of a run, and the shape of a
+table.
+"""
 
 from dataclasses import dataclass
 from typing import Self
 
-from fl_sv.payouts import money
-from fl_sv.report.tables import Tables
+from fl_sv.payment.payouts import money
+from fl_sv.report.source import Tables
 from fl_sv.report.wording import NBSP, decimal, percent, places_for
 
 
@@ -41,8 +43,8 @@ class Facts:
         return cls(
             unit="nats" if classification else "squared units",
             unit_explained=(
-                "the natural unit of cross-entropy: the mean of minus the logarithm of the probability that the model "
-                "gave to the right answer"
+                "the natural unit of cross-entropy: the mean of minus the logarithm of the"
+                " probability that the model gave to the right answer"
                 if classification
                 else "the squared error in units of the target's standard deviation"
             ),

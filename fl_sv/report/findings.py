@@ -1,17 +1,28 @@
-"""What the page finds: whether the run is payable and why, whose order is not certain, and what an auditor notes."""
+"""What the page finds: whether the run is payable and why, whose order is not certain, and what an
+auditor notes.
+"""
 
 from dataclasses import dataclass, replace
 
-from fl_sv.audit import twins
-from fl_sv.config.schema import Corruption, Duplicate, FeatureNoise, FreeRider, PerformancePot, WrongLabels
+from fl_sv.config.data import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.config.valuation import PerformancePot
 from fl_sv.law.alarms import code_of
-from fl_sv.payouts import pot_cents
-from fl_sv.pot_words import divides_another
-from fl_sv.reach import reach_remarks
+from fl_sv.payment.payouts import pot_cents
 from fl_sv.report.facts import Facts, Grid
-from fl_sv.report.tables import Tables
-from fl_sv.report.wording import CHECKS, NEEDS, counted, enumerated, large_runs_needed, percent, sentence_case
-from fl_sv.valuation import CompanyValue
+from fl_sv.report.pot import divides_another
+from fl_sv.report.source import Tables
+from fl_sv.report.underfit import reach_remarks
+from fl_sv.report.wording import (
+    CHECKS,
+    NEEDS,
+    counted,
+    enumerated,
+    large_runs_needed,
+    percent,
+    sentence_case,
+)
+from fl_sv.valuation.axioms import twins
+from fl_sv.valuation.records import CompanyValue
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,8 @@ def verdict(tables: Tables, facts: Facts) -> Verdict:
         objections=tuple(map(_finding, decision.objections)),
         accepted=tuple(map(_finding, decision.accepted_alarms)),
         untested=tuple(
-            replace(_finding(check), sentence=f"not tested: {_lacking(check, tables)}") for check in tables.law.untested
+            replace(_finding(check), sentence=f"not tested: {_lacking(check, tables)}")
+            for check in tables.law.untested
         ),
     )
 
@@ -55,23 +67,29 @@ def order_findings(tables: Tables, facts: Facts) -> tuple[str, ...]:
     companies = tables.valuation.companies
     groups = overlapping(companies)
     found = [
-        f"{enumerated(group)}: which of {'the two' if len(group) == 2 else 'these'} was worth more is not certain. "
-        f"Their {facts.level} intervals overlap."
+        f"{enumerated(group)}: which of {'the two' if len(group) == 2 else 'these'} was worth more"
+        f" is not certain. Their {facts.level} intervals overlap."
         for group in groups
     ]
     found.append(
         "The intervals of all other pairs of companies do not overlap."
         if groups
-        else f"No two {facts.level} intervals overlap: the order of the companies is not in doubt at this level."
+        else (
+            f"No two {facts.level} intervals overlap: the order of the companies is not in doubt at"
+            " this level."
+        )
     )
     for company in companies:
         if company.high < 0:
             found.append(
-                f"{company.name}: the whole interval lies below zero. By this measurement its data made the large "
-                "model worse."
+                f"{company.name}: the whole interval lies below zero. By this measurement its data"
+                " made the large model worse."
             )
         elif company.low <= 0:
-            found.append(f"{company.name}: the interval contains zero. It is not certain that its data helped at all.")
+            found.append(
+                f"{company.name}: the interval contains zero. It is not certain that its data"
+                " helped at all."
+            )
     return tuple(found)
 
 
@@ -80,13 +98,16 @@ def order_grid(tables: Tables) -> Grid:
     return Grid(
         caption="Neighbours in rank",
         head=("Worth more", "than", "With a probability of"),
-        rows=tuple((pair.first, pair.second, percent(pair.probability)) for pair in tables.valuation.order),
+        rows=tuple(
+            (pair.first, pair.second, percent(pair.probability)) for pair in tables.valuation.order
+        ),
         source="valuation.json",
     )
 
 
 def overlapping(companies: tuple[CompanyValue, ...]) -> list[tuple[str, ...]]:
-    """Largest sets of companies whose intervals all overlap, by value from the top; names within a set likewise.
+    """Largest sets of companies whose intervals all overlap, by value from the top; names within a
+    set likewise.
 
     Intervals that all overlap share a point, the highest of their lower ends.
     """
@@ -139,7 +160,9 @@ def _lacking(check: str, tables: Tables) -> str:
     code = code_of(check)
     if check != code:
         return check  # the law says it itself
-    more = large_runs_needed(code, tables.evidence.config.n_companies) - (len(tables.law.anchors) - 2)
+    more = large_runs_needed(code, tables.evidence.config.n_companies) - (
+        len(tables.law.anchors) - 2
+    )
     if more > 0:
         return f"{code} needs {counted(more, 'more large run')}."
     return f"{code} needs {NEEDS[code]}." if code in NEEDS else f"{code}."
@@ -151,12 +174,16 @@ def _summary(tables: Tables, facts: Facts) -> str:
     people = sentence_case(counted(evidence.config.n_companies, "company", "companies"))
     pot = facts.money(pot_cents(tables.decision.rules.pot, evidence.deployed_utility))
     learned = (
-        f"{people} trained one large model together. On the {facts.validation_examples:,} validation examples, which "
-        f"only the operator holds, its loss went from {facts.value(first.loss)} {facts.unit} untrained to "
-        f"{facts.value(last.loss)} {facts.unit}"
+        f"{people} trained one large model together. On the {facts.validation_examples:,}"
+        " validation examples, which only the operator holds, its loss went from"
+        f" {facts.value(first.loss)} {facts.unit} untrained to {facts.value(last.loss)}"
+        f" {facts.unit}"
     )
     if first.accuracy is not None and last.accuracy is not None:
-        learned += f", and the share it classifies rightly from {percent(first.accuracy)} to {percent(last.accuracy)}"
+        learned += (
+            f", and the share it classifies rightly from {percent(first.accuracy)} to"
+            f" {percent(last.accuracy)}"
+        )
     if evidence.student is not None:
         learned += f". Deployed is a student of it, {evidence.student.model}, whose loss is "
         learned += f"{facts.value(evidence.student.loss)} {facts.unit}"
@@ -164,7 +191,10 @@ def _summary(tables: Tables, facts: Facts) -> str:
         pot += ", another than the run's own,"
     elif evidence.student is not None and isinstance(evidence.config.payouts.pot, PerformancePot):
         pot += ", which follows the student's loss,"
-    return f"{learned}. A pot of {pot} is divided by what each company's data contributed to the large model."
+    return (
+        f"{learned}. A pot of {pot} is divided by what each company's data contributed to the large"
+        " model."
+    )
 
 
 def _decision(tables: Tables) -> str:
@@ -172,8 +202,9 @@ def _decision(tables: Tables) -> str:
     if not decision.payable:
         alarms = counted(len(decision.objections), "alarm")
         return (
-            f"These amounts may NOT be paid as they stand. {sentence_case(alarms)} fired and nobody has accepted "
-            f"{'it' if len(decision.objections) == 1 else 'them'}; until then every amount on this page is provisional."
+            f"These amounts may NOT be paid as they stand. {sentence_case(alarms)} fired and nobody"
+            f" has accepted {'it' if len(decision.objections) == 1 else 'them'}; until then every"
+            " amount on this page is provisional."
         )
     if decision.accepted:
         text = (
@@ -186,8 +217,8 @@ def _decision(tables: Tables) -> str:
         text += f" Tested: {enumerated([code_of(check) for check in law.tested])}."
     if law.untested:
         text += (
-            f" {sentence_case(counted(len(law.untested), 'check'))} could not be made with the runs at hand; nothing "
-            "is claimed about what was not tested."
+            f" {sentence_case(counted(len(law.untested), 'check'))} could not be made with the runs"
+            " at hand; nothing is claimed about what was not tested."
         )
     return text
 
@@ -195,12 +226,18 @@ def _decision(tables: Tables) -> str:
 def _defect(corruption: Corruption) -> str:
     match corruption:
         case WrongLabels():
-            return f"{percent(corruption.fraction, 0)} of the labels of {corruption.company} are wrong"
+            return (
+                f"{percent(corruption.fraction, 0)} of the labels of {corruption.company} are wrong"
+            )
         case FeatureNoise():
-            return f"noise of standard deviation {corruption.std:g} on the features of {corruption.company}"
+            return (
+                f"noise of standard deviation {corruption.std:g} on the features of"
+                f" {corruption.company}"
+            )
         case Duplicate():
             return (
-                f"{corruption.company} holds copies of {percent(corruption.fraction, 0)} of the rows of {corruption.of}"
+                f"{corruption.company} holds copies of {percent(corruption.fraction, 0)} of the"
+                f" rows of {corruption.of}"
             )
         case FreeRider():
             return f"the rows of {corruption.company} carry no information"

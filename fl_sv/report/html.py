@@ -1,4 +1,6 @@
-"""From the page to HTML. Everything that is not a picture of ours is escaped: names and titles are users' input."""
+"""From the page to HTML. Everything that is not a picture of ours is escaped: names and titles are
+users' input.
+"""
 
 from dataclasses import fields
 from pathlib import Path
@@ -20,4 +22,6 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(_TEMPLATE).render({f.name: getattr(page, f.name) for f in fields(page)})
+    return environment.get_template(_TEMPLATE).render(
+        {f.name: getattr(page, f.name) for f in fields(page)}
+    )

@@ -1,22 +1,40 @@
-"""The page as data: everything that is said, in the order in which it is said. The template only sets it."""
+"""The page as data: everything that is said, in the order in which it is said. The template only
+sets it.
+"""
 
 from dataclasses import dataclass
 
-from fl_sv.anchors import next_anchor_words
-from fl_sv.certainty import money_intervals
-from fl_sv.coalitions import coalition_name
-from fl_sv.config.schema import model_name
+from fl_sv.config.models import model_name
+from fl_sv.design.large_runs import next_anchor_words
+from fl_sv.game.coalitions import coalition_name
+from fl_sv.payment.intervals import money_intervals
+from fl_sv.payment.settlement import Evidence
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
 from fl_sv.report.money import splits
 from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
-from fl_sv.report.story import Step, cost_grid, cost_words, law_grid, ledger_grid, limits, steps, student_words
-from fl_sv.report.sums import interval_grid, interval_words, payout_grid, payout_words, pot_grid, pot_words
+from fl_sv.report.source import LedgerHead, Tables
+from fl_sv.report.story import (
+    Step,
+    cost_grid,
+    cost_words,
+    law_grid,
+    ledger_grid,
+    limits,
+    steps,
+    student_words,
+)
+from fl_sv.report.sums import (
+    interval_grid,
+    interval_words,
+    payout_grid,
+    payout_words,
+    pot_grid,
+    pot_words,
+)
 from fl_sv.report.svg import Picture
-from fl_sv.report.tables import LedgerHead, Tables
 from fl_sv.report.unions import WORDS, union_grid
 from fl_sv.report.wording import enumerated
-from fl_sv.settlement import Evidence
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,11 @@ def build_page(tables: Tables) -> Page:
     split = splits(tables.decision.amounts, evidence.examples)
     ends = money_intervals(tables.valuation, split.paid, rules)
     labels = {name: facts.amount(cents) for name, cents in split.paid.items()}
-    bars = payout_picture(split, ends, labels, rules.decimals, rules.currency) if any(split.paid.values()) else None
+    bars = (
+        payout_picture(split, ends, labels, rules.decimals, rules.currency)
+        if any(split.paid.values())
+        else None
+    )
     return Page(
         title=evidence.config.title or "What each company's data was worth",
         companies=enumerated(evidence.config.companies),
@@ -91,7 +113,10 @@ def build_page(tables: Tables) -> Page:
         cost_words=cost_words(tables),
         ledger=tables.ledger,
         sections=ledger_grid(tables),
-        software=", ".join(f"{name} {version}" for name, version in sorted(tables.ledger.sections[0].software.items())),
+        software=", ".join(
+            f"{name} {version}"
+            for name, version in sorted(tables.ledger.sections[0].software.items())
+        ),
         seed=evidence.config.seed,
         limits=limits(tables, facts),
     )
@@ -99,8 +124,14 @@ def build_page(tables: Tables) -> Page:
 
 def _law_points(tables: Tables) -> LawPoints:
     law, companies = tables.law, tables.evidence.config.companies
-    small = dict(zip(tables.evidence.table.coalitions(tables.valuation.small_model), law.small_C, strict=True))
-    anchors = tuple((coalition_name(c, companies), small[c], loss) for c, loss in sorted(law.anchors.items()))
+    small = dict(
+        zip(
+            tables.evidence.table.coalitions(tables.valuation.small_model), law.small_C, strict=True
+        )
+    )
+    anchors = tuple(
+        (coalition_name(c, companies), small[c], loss) for c, loss in sorted(law.anchors.items())
+    )
     return LawPoints(law.small_C, law.predicted_C, law.low_C, law.high_C, anchors)
 
 
@@ -115,11 +146,11 @@ def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     drawn = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
     large = model_name(tables.evidence.config.models.large)
     shown = (
-        f"Each point is a coalition ({drawn} are shown): to the right its loss with the small model "
-        f"{tables.valuation.small_model}, upwards its loss with the large model {large}. Diamonds were measured; dots "
-        f"are what the law predicts from the small models, with a faint line for the {facts.level} interval. Lower is "
-        "better. The closer all points lie to one rising curve, the more the small model alone tells about the large "
-        "one."
+        f"Each point is a coalition ({drawn} are shown): to the right its loss with the small model"
+        f" {tables.valuation.small_model}, upwards its loss with the large model {large}. Diamonds"
+        " were measured; dots are what the law predicts from the small models, with a faint line"
+        f" for the {facts.level} interval. Lower is better. The closer all points lie to one rising"
+        " curve, the more the small model alone tells about the large one."
     )
     if tables.law.next_run is None:
         return (shown,)

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.report.money import Splits
 from fl_sv.report.svg import BLUE, GRID, INK, MUTED, NARROW, ORANGE, PAPER, WIDE, Picture, picture
-from fl_sv.settlement import TeacherLoss
 
 MOST_POINTS = 512  # coalitions drawn; a thousand would only be a cloud, and a heavy page
 MOST_NAMED = 24  # anchors named beside the picture
@@ -30,11 +30,17 @@ class LawPoints:
     predicted_C: NDArray[np.float64]
     low_C: NDArray[np.float64]
     high_C: NDArray[np.float64]
-    anchors: tuple[tuple[str, float, float], ...]  # name, small model's loss, measured loss of the large model
+    anchors: tuple[
+        tuple[str, float, float], ...
+    ]  # name, small model's loss, measured loss of the large model
 
 
 def payout_picture(
-    split: Splits, intervals: Mapping[str, tuple[int, int]], labels: Mapping[str, str], decimals: int, currency: str
+    split: Splits,
+    intervals: Mapping[str, tuple[int, int]],
+    labels: Mapping[str, str],
+    decimals: int,
+    currency: str,
 ) -> Picture:
     """A bar for each company's payout with its interval, and marks for the two simple splits.
 
@@ -47,14 +53,36 @@ def payout_picture(
         for row, (name, cents) in enumerate(split.paid.items()):
             low, high = intervals[name]
             axes.barh(row, cents / unit, height=0.34, color=BLUE)
-            axes.plot([low / unit, high / unit], [row, row], color=INK, lw=1.6, marker="|", ms=8, mew=1.6)
-            axes.plot(split.equal[name] / unit, row, marker="D", ms=6, mfc=PAPER, mec=ORANGE, mew=1.6, ls="")
-            axes.plot(split.by_size[name] / unit, row, marker="s", ms=6, mfc=ORANGE, mec=PAPER, mew=0.8, ls="")
+            axes.plot(
+                [low / unit, high / unit], [row, row], color=INK, lw=1.6, marker="|", ms=8, mew=1.6
+            )
+            axes.plot(
+                split.equal[name] / unit,
+                row,
+                marker="D",
+                ms=6,
+                mfc=PAPER,
+                mec=ORANGE,
+                mew=1.6,
+                ls="",
+            )
+            axes.plot(
+                split.by_size[name] / unit,
+                row,
+                marker="s",
+                ms=6,
+                mfc=ORANGE,
+                mec=PAPER,
+                mew=0.8,
+                ls="",
+            )
             _write_above(axes, row, name, 0, weight="bold", ha="left")
             _write_above(axes, row, labels[name], 1, weight="normal", ha="right")
         axes.axvline(0, color=MUTED, lw=1)
         axes.set(ylim=(len(split.paid) - 0.5, -0.75), yticks=[], xlabel=f"payout, {currency}")
-        axes.xaxis.set_major_locator(MaxNLocator(6 if width == WIDE else 3, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(
+            MaxNLocator(6 if width == WIDE else 3, steps=[1, 2, 2.5, 5, 10])
+        )
         axes.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: f"{amount:,.10g}"))
 
     rows = len(split.paid)
@@ -63,22 +91,33 @@ def payout_picture(
         "payouts",
         {WIDE: 52 + _ROW * rows, NARROW: 52 + _ROW * rows},
         draw,
-        f"Bars of the payouts: {told}. The table below holds the same amounts and the ends of every line.",
+        f"Bars of the payouts: {told}. The table below holds the same amounts and the ends of every"
+        " line.",
     )
 
 
 def law_picture(points: LawPoints, unit: str) -> Picture:
-    """Small loss against large loss: predictions for the coalitions, and the measured anchors by name."""
+    """Small loss against large loss: predictions for the coalitions, and the measured anchors by
+    name.
+    """
     shown_P = drawn_coalitions(points.small_C)
-    named = sorted(points.anchors, key=lambda anchor: -anchor[2]) if len(points.anchors) <= MOST_NAMED else []
+    named = (
+        sorted(points.anchors, key=lambda anchor: -anchor[2])
+        if len(points.anchors) <= MOST_NAMED
+        else []
+    )
 
     def draw(figure: Figure, width: int) -> None:
         axes = figure.subplots()
         x_P = points.small_C[shown_P]
-        axes.vlines(x_P, points.low_C[shown_P], points.high_C[shown_P], color=BLUE, lw=1, alpha=0.22)
+        axes.vlines(
+            x_P, points.low_C[shown_P], points.high_C[shown_P], color=BLUE, lw=1, alpha=0.22
+        )
         axes.scatter(x_P, points.predicted_C[shown_P], s=11, color=BLUE, lw=0)
         _, anchor_x, anchor_y = zip(*points.anchors, strict=True)
-        axes.scatter(anchor_x, anchor_y, s=52, marker="D", color=ORANGE, edgecolor=PAPER, lw=1, zorder=3)
+        axes.scatter(
+            anchor_x, anchor_y, s=52, marker="D", color=ORANGE, edgecolor=PAPER, lw=1, zorder=3
+        )
         axes.set(xlabel=f"small model's loss, {unit}", ylabel=f"large model's loss, {unit}")
         axes.margins(0.05)
         _name_beside(axes, named, width)
@@ -88,8 +127,9 @@ def law_picture(points: LawPoints, unit: str) -> Picture:
         "law",
         {WIDE: 430, NARROW: 400},
         draw,
-        f"Points: the large model's loss against the small model's, {len(shown_P)} coalitions predicted and "
-        f"{len(points.anchors)} measured. Measured losses of the large model in {unit}: {ends}.",
+        f"Points: the large model's loss against the small model's, {len(shown_P)} coalitions"
+        f" predicted and {len(points.anchors)} measured. Measured losses of the large model in"
+        f" {unit}: {ends}.",
     )
 
 
@@ -103,7 +143,9 @@ def curve_picture(curve: Sequence[TeacherLoss], unit: str) -> Picture:
 
     def draw(figure: Figure, width: int) -> None:
         side_by_side = width == WIDE
-        grid = figure.subplots(1 if side_by_side else len(panels), len(panels) if side_by_side else 1, squeeze=False)
+        grid = figure.subplots(
+            1 if side_by_side else len(panels), len(panels) if side_by_side else 1, squeeze=False
+        )
         for axes, (label, heights, text) in zip(grid.flat, panels, strict=True):
             axes.plot(rounds, heights, color=BLUE, lw=2, marker="o", ms=3.5)
             axes.plot(rounds[-1], heights[-1], color=ORANGE, marker="D", ms=7, mec=PAPER)
@@ -116,7 +158,9 @@ def curve_picture(curve: Sequence[TeacherLoss], unit: str) -> Picture:
             axes.set_ylim(bottom=min(0.0, *heights))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    told = f"from {curve[0].loss:.4f} untrained to {curve[-1].loss:.4f} after round {curve[-1].number}"
+    told = (
+        f"from {curve[0].loss:.4f} untrained to {curve[-1].loss:.4f} after round {curve[-1].number}"
+    )
     return picture(
         "curve",
         {WIDE: 260, NARROW: 220 * len(panels)},
@@ -126,14 +170,18 @@ def curve_picture(curve: Sequence[TeacherLoss], unit: str) -> Picture:
 
 
 def drawn_coalitions(small_C: NDArray[np.float64]) -> NDArray[np.intp]:
-    """At most MOST_POINTS coalitions, evenly spread over the order of the small loss, both ends among them."""
+    """At most MOST_POINTS coalitions, evenly spread over the order of the small loss, both ends
+    among them.
+    """
     order_C = np.argsort(small_C, kind="stable")
     if len(order_C) <= MOST_POINTS:
         return order_C
     return order_C[np.linspace(0, len(order_C) - 1, MOST_POINTS).round().astype(np.intp)]
 
 
-def _write_above(axes: Axes, row: int, text: str, at: float, weight: str, ha: Literal["left", "right"]) -> None:
+def _write_above(
+    axes: Axes, row: int, text: str, at: float, weight: str, ha: Literal["left", "right"]
+) -> None:
     """Text above a bar, at the left (0) or right (1) end of the axes."""
     axes.annotate(
         text, (at, row), (0, 13), xycoords=("axes fraction", "data"), textcoords="offset points",
@@ -155,7 +203,9 @@ def _name_beside(axes: Axes, points: Sequence[tuple[str, float, float]], width: 
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Ascending positions in [0, 1], moved apart to at least `gap` (less when they are too many) and kept inside."""
+    """Ascending positions in [0, 1], moved apart to at least `gap` (less when they are too many)
+    and kept inside.
+    """
     gap = min(gap, 1 / max(1, len(positions) - 1))
     placed: list[float] = []
     for position in positions:

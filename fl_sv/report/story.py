@@ -1,26 +1,28 @@
-"""How the numbers came about: the run in steps, the law's parameters, the cost, the ledger, and all disclaimers."""
+"""How the numbers came about: the run in steps, the law's parameters, the cost, the ledger, and all
+disclaimers.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fl_sv.certainty import certainty, certainty_words
-from fl_sv.coalitions import EMPTY
-from fl_sv.config.schema import (
+from fl_sv.config.data import (
     ColumnPartition,
-    Config,
     DirichletPartition,
-    Distillation,
     IidPartition,
     Partition,
     SizesPartition,
-    model_name,
 )
+from fl_sv.config.models import model_name
+from fl_sv.config.schema import Config
+from fl_sv.config.students import Distillation
+from fl_sv.game.coalitions import EMPTY
+from fl_sv.payment.intervals import certainty, certainty_words
+from fl_sv.payment.settlement import StudentLoss
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.figures import FIGURES
-from fl_sv.report.tables import Tables
+from fl_sv.report.source import Tables
 from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, sentence_case, short
-from fl_sv.settlement import StudentLoss
 
 _STAGES = {
     "teacher": "Teacher (large model, all companies)",
@@ -30,7 +32,11 @@ _STAGES = {
     "rest": "Rest (joining, law, tables)",
 }
 
-_SEMIVALUES = {"shapley": "the Shapley value", "banzhaf": "the Banzhaf value", "loo": "what is lost without it"}
+_SEMIVALUES = {
+    "shapley": "the Shapley value",
+    "banzhaf": "the Banzhaf value",
+    "loo": "what is lost without it",
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ def steps(tables: Tables, facts: Facts) -> tuple[Step, ...]:
         _values(tables, facts),
         Step(
             "Money",
-            "The pot is divided by the values in exact arithmetic. All of the above is recorded in a chain of signed "
-            "lines, the ledger.",
+            "The pot is divided by the values in exact arithmetic. All of the above is recorded in"
+            " a chain of signed lines, the ledger.",
         ),
     )
 
@@ -65,7 +71,9 @@ def law_grid(tables: Tables) -> Grid:
     return Grid(
         caption="The law's own numbers",
         head=("Name", "Value", "What it says"),
-        rows=tuple((name, short(value), sentence_case(FIGURES.get(name, ""))) for name, value in named),
+        rows=tuple(
+            (name, short(value), sentence_case(FIGURES.get(name, ""))) for name, value in named
+        ),
         source="law.json",
         text_columns=True,
     )
@@ -96,14 +104,16 @@ def cost_grid(tables: Tables) -> Grid:
 
 def cost_words(tables: Tables) -> tuple[str, ...]:
     words = [
-        "Measured while the run went, over all resumptions. Seconds are time on the clock, companies' seconds what the "
-        "companies spent on training, added up. FLOP counts multiplications and additions. These numbers are hashed in "
-        "the ledger but cannot be computed again."
+        "Measured while the run went, over all resumptions. Seconds are time on the clock,"
+        " companies' seconds what the companies spent on training, added up. FLOP counts"
+        " multiplications and additions. These numbers are hashed in the ledger but cannot be"
+        " computed again."
     ]
     if tables.sweep_share is not None:
         words.append(
-            f"The sweep over the coalitions took {decimal(tables.sweep_share, 2 if tables.sweep_share < 10 else 0)} "
-            "times the arithmetic of training the teacher itself."
+            "The sweep over the coalitions took"
+            f" {decimal(tables.sweep_share, 2 if tables.sweep_share < 10 else 0)} times the"
+            " arithmetic of training the teacher itself."
         )
     return tuple(words)
 
@@ -112,7 +122,10 @@ def ledger_grid(tables: Tables) -> Grid:
     return Grid(
         caption="Sections of the ledger",
         head=("Section", "Command", "Time", "Signer's fingerprint"),
-        rows=tuple((str(s.number), f"fl-sv {s.command}", _time(s.time), s.signer) for s in tables.ledger.sections),
+        rows=tuple(
+            (str(s.number), f"fl-sv {s.command}", _time(s.time), s.signer)
+            for s in tables.ledger.sections
+        ),
         source="ledger.jsonl",
         text_columns=True,
     )
@@ -122,18 +135,29 @@ def limits(tables: Tables, facts: Facts) -> tuple[str, ...]:
     """What the report does not promise."""
     missed = percent(1 - tables.valuation.level, 1 if "." in facts.level else 0)
     return (
-        "It does not say that the law is true. It says which checks were made and which of them raised an alarm; a "
-        "check that was not made might have raised one.",
-        f"Each interval stands alone: about {missed} of such intervals miss, so among many companies some will. They "
-        "cover other training seeds, other validation examples and, where a sample was drawn, other coalitions; not "
-        "another partition of the data.",
-        "Values hold for this large model, this way of training and this validation set. They are no market price, and "
-        "they can change with the task or with another company joining.",
-        "Nobody has checked that a company may use its data, or that the rows it registered are true. Wrong data shows "
-        "in the value only as far as it changes the model.",
-        "The hash chain and the signatures show that nothing was changed after it was signed. They do not show that "
-        "what was signed is true, nor that the whole directory was not signed anew by somebody else: for that, compare "
-        "the signer's fingerprint.",
+        (
+            "It does not say that the law is true. It says which checks were made and which of them"
+            " raised an alarm; a check that was not made might have raised one."
+        ),
+        (
+            f"Each interval stands alone: about {missed} of such intervals miss, so among many"
+            " companies some will. They cover other training seeds, other validation examples and,"
+            " where a sample was drawn, other coalitions; not another partition of the data."
+        ),
+        (
+            "Values hold for this large model, this way of training and this validation set. They"
+            " are no market price, and they can change with the task or with another company"
+            " joining."
+        ),
+        (
+            "Nobody has checked that a company may use its data, or that the rows it registered are"
+            " true. Wrong data shows in the value only as far as it changes the model."
+        ),
+        (
+            "The hash chain and the signatures show that nothing was changed after it was signed."
+            " They do not show that what was signed is true, nor that the whole directory was not"
+            " signed anew by somebody else: for that, compare the signer's fingerprint."
+        ),
         "This page is not signed itself. What counts are the tables and the ledger that it quotes.",
         "This page is no legal advice; what is owed follows from the companies' contract.",
     )
@@ -144,10 +168,11 @@ def _companies(tables: Tables, facts: Facts) -> Step:
     divided = _partition(config.data.partition)
     return Step(
         "Companies and data",
-        f"{counted(config.n_companies, 'company', 'companies').capitalize()} registered {min(counts):,} to "
-        f"{max(counts):,} examples, {facts.examples:,} in all (data: {config.data.source}{divided}). Counts and "
-        "fingerprints were recorded before anything was trained. The operator keeps "
-        f"{facts.validation_examples:,} validation examples of its own; they score models and serve nothing else.",
+        f"{counted(config.n_companies, 'company', 'companies').capitalize()} registered"
+        f" {min(counts):,} to {max(counts):,} examples, {facts.examples:,} in all (data:"
+        f" {config.data.source}{divided}). Counts and fingerprints were recorded before anything"
+        f" was trained. The operator keeps {facts.validation_examples:,} validation examples of its"
+        " own; they score models and serve nothing else.",
     )
 
 
@@ -156,13 +181,15 @@ def _teacher(tables: Tables, facts: Facts) -> Step:
     large = model_name(evidence.config.models.large)
     return Step(
         "The large model",
-        f"The teacher, {large} with {evidence.sizes[large]:,} parameters, is trained on all companies' data in "
-        f"{counted(training.rounds, 'round')}. In each, every company makes "
-        f"{counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of {training.batch_size:,} "
-        f"(learning rate {_rate(evidence.config.models.large.learning_rate, training.learning_rate)}, "
-        f"{training.schedule}); its data never leave it. The results are combined by the strategy "
-        f"{evidence.config.teacher.strategy}. {'Deployed' if evidence.student is None else 'The teacher'} is the model "
-        f"of seed 0, with a loss of {facts.value(evidence.curve[-1].loss)} {facts.unit}.",
+        f"The teacher, {large} with {evidence.sizes[large]:,} parameters, is trained on all"
+        f" companies' data in {counted(training.rounds, 'round')}. In each, every company makes"
+        f" {counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of"
+        f" {training.batch_size:,} (learning rate"
+        f" {_rate(evidence.config.models.large.learning_rate, training.learning_rate)},"
+        f" {training.schedule}); its data never leave it. The results are combined by the strategy"
+        f" {evidence.config.teacher.strategy}."
+        f" {'Deployed' if evidence.student is None else 'The teacher'} is the model of seed 0, with"
+        f" a loss of {facts.value(evidence.curve[-1].loss)} {facts.unit}.",
     )
 
 
@@ -176,12 +203,17 @@ def _student(tables: Tables, facts: Facts) -> tuple[Step, ...]:
 
 def student_words(student: StudentLoss, distillation: Distillation, facts: Facts) -> str:
     """Who it is, how it learned and how good it is."""
-    hits = "" if student.accuracy is None else f", and it classifies {percent(student.accuracy)} rightly"
+    hits = (
+        ""
+        if student.accuracy is None
+        else f", and it classifies {percent(student.accuracy)} rightly"
+    )
     return (
-        f"Deployed in the teacher's place is a student, {student.model} with {student.parameters:,} parameters. The "
-        f"operator trained it to answer as the teacher does (loss {distillation.loss}) on {student.rows:,} rows of "
-        f"the kind {student.transfer_set}, none of them a company's or from the validation set. Its loss on the "
-        f"validation examples is {facts.value(student.loss)} {facts.unit}{hits}."
+        f"Deployed in the teacher's place is a student, {student.model} with {student.parameters:,}"
+        " parameters. The operator trained it to answer as the teacher does (loss"
+        f" {distillation.loss}) on {student.rows:,} rows of the kind {student.transfer_set}, none"
+        " of them a company's or from the validation set. Its loss on the validation examples is"
+        f" {facts.value(student.loss)} {facts.unit}{hits}."
     )
 
 
@@ -208,7 +240,9 @@ def _sweep(tables: Tables) -> Step:
     evidence = tables.evidence
     *small, _large = evidence.table.models
     trained = Counter(model for model, _, coalition in evidence.table.planned if coalition != EMPTY)
-    coalitions = len({coalition for model, _, coalition in evidence.table.planned if model == small[-1]})
+    coalitions = len(
+        {coalition for model, _, coalition in evidence.table.planned if model == small[-1]}
+    )
     total = sum(trained[model] for model in small)
     common = evidence.config.training.learning_rate
     rates = [_rate(model.learning_rate, common) for model in evidence.config.models.small]
@@ -225,16 +259,17 @@ def _sweep(tables: Tables) -> Step:
     else:
         title = "Small models on a sample of the coalitions"
         who = (
-            f"{n} companies form 2 to the power of {n}, of which {coalitions:,} were drawn: nobody, everybody, every "
-            "company alone, everybody but one, and further pairs of a coalition and all others, at random by the run's "
-            "seed. Each trains"
+            f"{n} companies form 2 to the power of {n}, of which {coalitions:,} were drawn: nobody,"
+            " everybody, every company alone, everybody but one, and further pairs of a coalition"
+            " and all others, at random by the run's seed. Each trains"
         )
     return Step(
         title,
-        f"A coalition is a group of companies; {who} the small {'model' if len(small) == 1 else 'models'} {sizes} by "
-        f"the same process with {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings. "
-        f"{_listening(evidence.config)}"
-        "A training that failed stops the run; it never becomes a number.",
+        f"A coalition is a group of companies; {who} the small"
+        f" {'model' if len(small) == 1 else 'models'} {sizes} by the same process with"
+        f" {counted(evidence.config.training.seeds, 'seed')}: {total:,} trainings."
+        f" {_listening(evidence.config)}A training that failed stops the run; it never becomes a"
+        " number.",
     )
 
 
@@ -243,9 +278,10 @@ def _listening(config: Config) -> str:
     if students is None:
         return ""
     return (
-        "They are students of the finished teacher: each company asked it once about its own rows, and every model "
-        f"minimises {percent(1 - students.weight, 0)} its own loss and {percent(students.weight, 0)} the loss "
-        f"{students.loss} between its answers and the teacher's. "
+        "They are students of the finished teacher: each company asked it once about its own rows,"
+        f" and every model minimises {percent(1 - students.weight, 0)} its own loss and"
+        f" {percent(students.weight, 0)} the loss {students.loss} between its answers and the"
+        " teacher's. "
     )
 
 
@@ -258,9 +294,10 @@ def _law(tables: Tables, facts: Facts) -> Step:
         reads = f"The config asks for {tables.evidence.config.law.family}. {reads}"
     return Step(
         "From small losses to large ones",
-        f"The law {law.name} predicts the large model's loss on these coalitions from the small models' losses, each "
-        f"with an interval at the level of {facts.level}. {reads}. Where the large model was measured, the measurement "
-        "itself is used, and what it tells about other coalitions.",
+        f"The law {law.name} predicts the large model's loss on these coalitions from the small"
+        f" models' losses, each with an interval at the level of {facts.level}. {reads}. Where the"
+        " large model was measured, the measurement itself is used, and what it tells about other"
+        " coalitions.",
     )
 
 
@@ -278,9 +315,10 @@ def _values(tables: Tables, facts: Facts) -> Step:
         )
     return Step(
         "Values",
-        f"The utility of a coalition is minus its loss. {follows} each company's value, "
-        f"{_SEMIVALUES.get(valuation.semivalue, 'the semivalue ' + valuation.semivalue)}, out of a total of "
-        f"{facts.value(valuation.utility_grand - valuation.utility_empty)} {facts.unit}.{chance}",
+        f"The utility of a coalition is minus its loss. {follows} each company's value,"
+        f" {_SEMIVALUES.get(valuation.semivalue, 'the semivalue ' + valuation.semivalue)}, out of a"
+        f" total of {facts.value(valuation.utility_grand - valuation.utility_empty)}"
+        f" {facts.unit}.{chance}",
     )
 
 
@@ -289,7 +327,9 @@ def _partition(partition: Partition | None) -> str:
         case IidPartition() | SizesPartition():
             return ", divided among the companies at random"
         case DirichletPartition():
-            return f", divided with label skew by a Dirichlet distribution, alpha {partition.alpha:g}"
+            return (
+                f", divided with label skew by a Dirichlet distribution, alpha {partition.alpha:g}"
+            )
         case ColumnPartition():
             return f", divided by the owner named in the column {partition.column}"
         case None:

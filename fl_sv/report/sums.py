@@ -1,13 +1,15 @@
-"""The sums of the page: the payouts beside other splits, what the intervals mean in money, and both kinds of pot."""
+"""The sums of the page: the payouts beside other splits, what the intervals mean in money, and both
+kinds of pot.
+"""
 
 import math
 from collections.abc import Mapping
 
-from fl_sv.config.schema import FixedPot
-from fl_sv.pot_words import payment_words
+from fl_sv.config.valuation import FixedPot
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.money import Pots, Splits, pots
-from fl_sv.report.tables import Tables
+from fl_sv.report.pot import payment_words
+from fl_sv.report.source import Tables
 from fl_sv.report.wording import counted, percent
 
 
@@ -30,7 +32,8 @@ def payout_grid(tables: Tables, split: Splits, facts: Facts) -> Grid:
     total = facts.amount(sum(split.paid.values()))
     return Grid(
         caption=(
-            f"{facts.money(sum(split.paid.values()))} for {counted(len(rows), 'company', 'companies')}"
+            f"{facts.money(sum(split.paid.values()))} for"
+            f" {counted(len(rows), 'company', 'companies')}"
             + ("" if tables.decision.payable else ": provisional, this run is NOT payable")
         ),
         head=(
@@ -64,21 +67,28 @@ def payout_words(tables: Tables, facts: Facts) -> tuple[tuple[str, str], ...]:
     gain = valuation.utility_grand - valuation.utility_empty
     if valuation.semivalue == "shapley":
         value = (
-            "By how much the company's data lowered the large model's loss: the mean over all orders in which the "
-            "companies could have joined, one after the other (the Shapley value). The values add up to the "
-            f"whole improvement of {facts.value(gain)} {facts.unit}."
+            "By how much the company's data lowered the large model's loss: the mean over all"
+            " orders in which the companies could have joined, one after the other (the Shapley"
+            f" value). The values add up to the whole improvement of {facts.value(gain)}"
+            f" {facts.unit}."
         )
     else:
         value = (
-            "A weighted mean of what the company's data added to the large model's utility, over all groups of other "
-            f"companies (the semivalue {valuation.semivalue}). These values need not add up to the whole improvement "
-            f"of {facts.value(gain)} {facts.unit}."
+            "A weighted mean of what the company's data added to the large model's utility, over"
+            f" all groups of other companies (the semivalue {valuation.semivalue}). These values"
+            f" need not add up to the whole improvement of {facts.value(gain)} {facts.unit}."
         )
     if tables.evidence.config.coalitions.design == "sampled":
         value += " It is estimated from a sample of the groups."
     rule = {
-        "clip": "A company of negative value is paid nothing; the others share the pot in proportion to their values.",
-        "charge": "The pot is divided in proportion to the values, so a company of negative value is charged.",
+        "clip": (
+            "A company of negative value is paid nothing; the others share the pot in proportion to"
+            " their values."
+        ),
+        "charge": (
+            "The pot is divided in proportion to the values, so a company of negative value is"
+            " charged."
+        ),
     }[rules.negative]
     paid = sum(tables.decision.amounts.values())
     return (
@@ -86,17 +96,31 @@ def payout_words(tables: Tables, facts: Facts) -> tuple[tuple[str, str], ...]:
         ("Value", f"{value} Unit: {facts.unit}, {facts.unit_explained}."),
         (
             "Interval",
-            f"Where the value is expected to lie, at a level of {facts.level}, over other training seeds, other draws "
-            "of validation examples (and of coalitions, where a sample was drawn), and the law's uncertainty.",
+            (
+                f"Where the value is expected to lie, at a level of {facts.level}, over other"
+                " training seeds, other draws of validation examples (and of coalitions, where a"
+                " sample was drawn), and the law's uncertainty."
+            ),
         ),
         ("Share", "The value over the whole improvement, before any rule of payment."),
         (
             "Payout",
-            f"{rule} Amounts are whole minor units; what rounding down leaves over goes by largest remainder. They "
-            f"add up to exactly {facts.money(paid)}.",
+            (
+                f"{rule} Amounts are whole minor units; what rounding down leaves over goes by"
+                f" largest remainder. They add up to exactly {facts.money(paid)}."
+            ),
         ),
-        ("Equal split, by size", "For comparison: the same sum in equal parts, and in proportion to the examples."),
-        ("Rounding", "Values and shares are rounded for reading and may seem to miss their sum by a last digit."),
+        (
+            "Equal split, by size",
+            "For comparison: the same sum in equal parts, and in proportion to the examples.",
+        ),
+        (
+            "Rounding",
+            (
+                "Values and shares are rounded for reading and may seem to miss their sum by a last"
+                " digit."
+            ),
+        ),
     )
 
 
@@ -107,7 +131,12 @@ def interval_grid(split: Splits, ends: Mapping[str, tuple[int, int]], facts: Fac
     )
     return Grid(
         caption="The intervals in money",
-        head=("Company", f"From, {facts.currency}", f"Payout, {facts.currency}", f"To, {facts.currency}"),
+        head=(
+            "Company",
+            f"From, {facts.currency}",
+            f"Payout, {facts.currency}",
+            f"To, {facts.currency}",
+        ),
         rows=rows,
         source="computed from valuation.json by the payout rule",
     )
@@ -117,15 +146,18 @@ def interval_words(tables: Tables) -> str:
     """What the line on a bar means."""
     if tables.valuation.semivalue == "shapley":
         others = (
-            "The sum of all values is fixed by two measurements, the untrained and the finished model. So when one "
-            "company's value is moved to an end of its interval, the others together move as far the other way, the "
-            "uncertain ones more than the certain ones"
+            "The sum of all values is fixed by two measurements, the untrained and the finished"
+            " model. So when one company's value is moved to an end of its interval, the others"
+            " together move as far the other way, the uncertain ones more than the certain ones"
         )
     else:
-        others = "One company's value is moved to an end of its interval while the others' stay where they are"
+        others = (
+            "One company's value is moved to an end of its interval while the others' stay where"
+            " they are"
+        )
     return (
-        f"{others}; then the pot is divided again by the same rule. Each line moves one company at a time: ends of "
-        "different lines do not belong together, and do not add up to the pot."
+        f"{others}; then the pot is divided again by the same rule. Each line moves one company at"
+        " a time: ends of different lines do not belong together, and do not add up to the pot."
     )
 
 
@@ -165,30 +197,35 @@ def pot_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     if found is None:
         return (
             *before,
-            f"This payment's pot is of the kind {pot.kind}. The deployed model is not better than the untrained one, "
-            "so no performance pot would match a fixed one.",
+            (
+                f"This payment's pot is of the kind {pot.kind}. The deployed model is not better"
+                " than the untrained one, so no performance pot would match a fixed one."
+            ),
         )
     rate = facts.money(round(found.performance.cents_per_utility))
     floor = found.performance.floor
     if isinstance(pot, FixedPot):
         kind = (
-            f"This payment's pot is fixed: {facts.money(pot.cents)} are divided, however good the model turned out. "
-            f"The table sets a performance pot beside it, whose rate was chosen to pay the same for the deployed model "
-            f"as measured: {rate} for each unit ({facts.unit}) by which its loss lies below the untrained model's "
-            f"{facts.value(-floor)}."
+            f"This payment's pot is fixed: {facts.money(pot.cents)} are divided, however good the"
+            " model turned out. The table sets a performance pot beside it, whose rate was chosen"
+            f" to pay the same for the deployed model as measured: {rate} for each unit"
+            f" ({facts.unit}) by which its loss lies below the untrained model's"
+            f" {facts.value(-floor)}."
         )
     else:
         kind = (
-            f"This payment's pot depends on performance: {rate} for each unit ({facts.unit}) by which the deployed "
-            f"model's loss, measured as {facts.value(-deployed)}, lies below {facts.value(-floor)}. The table sets a "
-            "fixed pot of the same sum beside it."
+            f"This payment's pot depends on performance: {rate} for each unit ({facts.unit}) by"
+            f" which the deployed model's loss, measured as {facts.value(-deployed)}, lies below"
+            f" {facts.value(-floor)}. The table sets a fixed pot of the same sum beside it."
         )
     return (
         *before,
         kind,
-        "The kind of pot changes what there is to divide, not how: each company's part of the pot is the same under "
-        "both. A fixed pot leaves the risk of a poor model with who pays; a performance pot shares it among the "
-        "companies.",
+        (
+            "The kind of pot changes what there is to divide, not how: each company's part of the"
+            " pot is the same under both. A fixed pot leaves the risk of a poor model with who"
+            " pays; a performance pot shares it among the companies."
+        ),
     )
 
 

@@ -1,8 +1,9 @@
-"""Matplotlib figures as SVG that lives inside the page: its colours and its typeface, no bytes that vary.
+"""Matplotlib figures as SVG that lives inside the page: its colours and its typeface, no bytes that
+vary.
 
-A picture is drawn twice, wide for paper and screens and narrow for phones; the style sheet shows one of them. Colours
-are placeholders that become variables of the style sheet, so that a picture follows the page into dark mode.
-"""
+A picture is drawn twice, wide for paper and screens and narrow for phones; the style sheet shows
+one of them. Colours are placeholders that become variables of the style sheet, so that a picture
+follows the page into dark mode."""
 
 import io
 import re
@@ -13,8 +14,22 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-INK, MUTED, GRID, PAPER, BLUE, ORANGE = "#0000a1", "#0000a2", "#0000a3", "#0000a4", "#0000a5", "#0000a6"
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", BLUE: "blue", ORANGE: "orange"}
+INK, MUTED, GRID, PAPER, BLUE, ORANGE = (
+    "#0000a1",
+    "#0000a2",
+    "#0000a3",
+    "#0000a4",
+    "#0000a5",
+    "#0000a6",
+)
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    BLUE: "blue",
+    ORANGE: "orange",
+}
 
 WIDE, NARROW = 720, 340  # CSS pixels; one unit of the SVG is one pixel at full width
 _UNITS_PER_INCH = 72
@@ -65,7 +80,9 @@ def _svg(key: str, width: int, height: int, draw: Draw) -> str:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
         matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": key})
-        figure = Figure(figsize=(width / _UNITS_PER_INCH, height / _UNITS_PER_INCH), layout="constrained")
+        figure = Figure(
+            figsize=(width / _UNITS_PER_INCH, height / _UNITS_PER_INCH), layout="constrained"
+        )
         draw(figure, width)
         text = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -82,8 +99,12 @@ def _embedded(svg: str, key: str) -> str:
     svg = re.sub(r"<svg[^>]*>", f'<svg {box[0]} aria-hidden="true">', svg, count=1)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", svg)
-    svg = re.sub(r"(url\(#|xlink:href=\"#)", lambda found: found[1].replace("xlink:", "") + key + "-", svg)
+    svg = re.sub(
+        r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", svg
+    )
+    svg = re.sub(
+        r"(url\(#|xlink:href=\"#)", lambda found: found[1].replace("xlink:", "") + key + "-", svg
+    )
     for placeholder, variable in _VARIABLES.items():
         svg = svg.replace(placeholder, f"var(--{variable})")
     return re.sub(r"\s*\n\s*", "\n", svg).strip()

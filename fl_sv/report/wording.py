@@ -7,15 +7,30 @@ NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
 # What each check asks. An alarm says that the answer was no; an untested one was never asked.
 CHECKS = {
-    "D1": "whether a run of the large model falls where the law and the other runs expect it, beyond chance",
+    "D1": (
+        "whether a run of the large model falls where the law and the other runs expect it, beyond"
+        " chance"
+    ),
     "D2": "whether the runs of the large model stand in the order in which the law puts them",
-    "D3": "whether the small sizes go on steadily in one direction, so that something can be said about the next size",
-    "D4": "whether what the law leaves unexplained is free of patterns, such as by number of companies or data size",
-    "D5": "whether the small model learns enough, beyond the chance of its seeds, to tell coalitions apart",
+    "D3": (
+        "whether the small sizes go on steadily in one direction, so that something can be said"
+        " about the next size"
+    ),
+    "D4": (
+        "whether what the law leaves unexplained is free of patterns, such as by number of"
+        " companies or data size"
+    ),
+    "D5": (
+        "whether the small model learns enough, beyond the chance of its seeds, to tell coalitions"
+        " apart"
+    ),
     "D6": "whether the small model's values stay the same at a lower learning rate",
     "D7": "whether the small and the large model learn along the same curve, round by round",
     "D8": "whether the same law comes out on synthetic data",
-    "D9": "whether the small model adds anything to what the runs of the large model say by themselves",
+    "D9": (
+        "whether the small model adds anything to what the runs of the large model say by"
+        " themselves"
+    ),
     "A1": "whether the values add up to what there is to be divided",
     "A2": "whether a company that changes nothing has the value nothing",
     "A3": "whether companies that can be exchanged for each other have the same value",
@@ -33,11 +48,27 @@ NEEDS = {
     "D8": "the same runs on synthetic data",
 }
 
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBERS = (
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 
 
 def large_runs_needed(code: str, n_companies: int) -> int:
-    """Measured coalitions of the large model, besides nobody and all, that a check compares (fl_sv.law.alarms)."""
+    """Measured coalitions of the large model, besides nobody and all, that a check compares
+    (fl_sv.law.alarms).
+    """
     return {"D1": 1, "D2": n_companies, "D4": 8, "D9": n_companies}.get(code, 0)
 
 
@@ -48,7 +79,9 @@ def decimal(number: float, places: int) -> str:
 
 
 def places_for(total: float) -> int:
-    """Decimals at which values that add up to `total` can be told apart: four, more when there is little."""
+    """Decimals at which values that add up to `total` can be told apart: four, more when there is
+    little.
+    """
     return 4 if total == 0 else min(12, max(4, 3 - math.floor(math.log10(abs(total)))))
 
 
@@ -72,7 +105,9 @@ def sentence_case(text: str) -> str:
 
 
 def scaled(number: float, unit: str) -> str:
-    """A large number with the metric prefix that leaves one to three digits before the point: 205.8 GFLOP."""
+    """A large number with the metric prefix that leaves one to three digits before the point: 205.8
+    GFLOP.
+    """
     power = 0 if number < 1 else min(6, int(math.log10(number)) // 3)
     return f"{decimal(number / 1000**power, 1 if power else 0)}{NBSP}{('', 'k', 'M', 'G', 'T', 'P', 'E')[power]}{unit}"
 

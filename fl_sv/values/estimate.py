@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from fl_sv.coalitions import members_matrix
 from fl_sv.errors import InputError
+from fl_sv.game.coalitions import members_matrix
 from fl_sv.values.corrected import corrected_surrogate
 from fl_sv.values.exact import shapley
+from fl_sv.values.inputs import LARGEST_UTILITY, as_numbers, spelled
 from fl_sv.values.pairs import Evaluate
 from fl_sv.values.permutations import antithetic, permutation
 from fl_sv.values.regression import kernelshap, leverage
 from fl_sv.values.shapiq_methods import SHAPIQ_METHODS, shapiq_method
-from fl_sv.values.tables import LARGEST_UTILITY, as_numbers, spelled
 
 Floats = NDArray[np.float64]
 Game = Callable[[NDArray[np.bool_]], Floats]
@@ -40,7 +40,9 @@ MOST_COMPANIES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Values and their pointwise interval, each (N,) in the unit of the utilities, with low <= values <= high."""
+    """Values and their pointwise interval, each (N,) in the unit of the utilities, with low <=
+    values <= high.
+    """
 
     values: Floats
     low: Floats
@@ -53,16 +55,17 @@ def estimate_shapley(
 ) -> Estimate:
     """Shapley values of `game` from at most `budget` coalitions, all evaluated in one call.
 
-    game: bool (C, N), row c the members of coalition c -> float (C,). budget: distinct coalitions, the empty and the
-    grand one included; at 2**N or more all are evaluated and the values are exact. method: "auto" (recommended; a
-    surrogate chosen by cross-validation, corrected on the sampled pairs), or "permutation", "antithetic",
-    "kernelshap", "leverage", or, where the package shapiq is installed, its own as "shapiq:SVARM" (these know no
-    interval). level: of the two-sided interval of each value, against the draw of coalitions alone (a
-    game that is itself random needs repeated runs). Equal seeds give equal values.
+    game: bool (C, N), row c the members of coalition c -> float (C,). budget: distinct coalitions,
+    the empty and the grand one included; at 2**N or more all are evaluated and the values are
+    exact. method: "auto" (recommended; a surrogate chosen by cross-validation, corrected on the
+    sampled pairs), or "permutation", "antithetic", "kernelshap", "leverage", or, where the package
+    shapiq is installed, its own as "shapiq:SVARM" (these know no interval). level: of the two-sided
+    interval of each value, against the draw of coalitions alone (a game that is itself random needs
+    repeated runs). Equal seeds give equal values.
 
-    The values sum to v(grand) - v(empty). Where the budget is too small to judge the error (for "auto": below 4), the
-    interval is infinite. Raises InputError for bad arguments and when the game returns anything but C finite numbers.
-    """
+    The values sum to v(grand) - v(empty). Where the budget is too small to judge the error (for
+    "auto": below 4), the interval is infinite. Raises InputError for bad arguments and when the
+    game returns anything but C finite numbers."""
     n_clients = _whole_number("n_clients", n_clients, 1, MOST_COMPANIES)
     budget = min(_whole_number("budget", budget, 2), 1 << n_clients)
     seed = _whole_number("seed", seed, 0)
@@ -72,14 +75,20 @@ def estimate_shapley(
     if not isinstance(method, str) or method not in methods:
         raise InputError(f"method is {method!r}; allowed are {', '.join(methods)}")
     if not isinstance(level, float | np.floating) or not 0.01 <= level <= 0.9999:
-        raise InputError(f"level is {level!r}; allowed is a number from 0.01 to 0.9999, for example 0.9")
+        raise InputError(
+            f"level is {level!r}; allowed is a number from 0.01 to 0.9999, for example 0.9"
+        )
     if budget > MOST_EVALUATIONS:
-        raise InputError(f"budget means {budget} evaluations; allowed are at most {MOST_EVALUATIONS}")
+        raise InputError(
+            f"budget means {budget} evaluations; allowed are at most {MOST_EVALUATIONS}"
+        )
     evaluated: list[int] = []
     scale = 1.0
 
     def evaluate(member_CN: NDArray[np.bool_]) -> Floats:
-        """Utilities in units of about their range, so that no square overflows; a power of two loses no bit."""
+        """Utilities in units of about their range, so that no square overflows; a power of two
+        loses no bit.
+        """
         nonlocal scale
         utility_C = _utilities(game, member_CN)
         evaluated.append(len(utility_C))
@@ -90,7 +99,9 @@ def estimate_shapley(
         value_N = shapley(evaluate(members_matrix(range(budget), n_clients)))
         half_width_N = np.zeros(n_clients)
     else:
-        value_N, stderr_N = methods[method](evaluate, n_clients, budget, np.random.default_rng(seed))
+        value_N, stderr_N = methods[method](
+            evaluate, n_clients, budget, np.random.default_rng(seed)
+        )
         half_width_N = ndtri((1 + level) / 2) * stderr_N
     return Estimate(
         values=value_N * scale,
@@ -101,7 +112,9 @@ def estimate_shapley(
 
 
 def _utilities(game: Game, member_CN: NDArray[np.bool_]) -> Floats:
-    """utility_C as the game gives them. Raises InputError unless they are one finite number a coalition."""
+    """utility_C as the game gives them. Raises InputError unless they are one finite number a
+    coalition.
+    """
     # A copy, for the game may write into what it is given.
     utility_C = as_numbers(game(member_CN.copy()), "what the game returned")
     if utility_C.shape != (len(member_CN),):
@@ -113,16 +126,22 @@ def _utilities(game: Game, member_CN: NDArray[np.bool_]) -> Floats:
     if len(unusable):
         coalition = sum(1 << i for i in np.flatnonzero(member_CN[unusable[0]]).tolist())
         raise InputError(
-            f"the game returned no usable utility for {len(unusable)} of {len(utility_C)} coalitions: the first is "
-            f"{utility_C[unusable[0]]} for coalition {spelled(coalition)}. "
-            f"Allowed are finite numbers from -{LARGEST_UTILITY:g} to {LARGEST_UTILITY:g}."
+            f"the game returned no usable utility for {len(unusable)} of {len(utility_C)}"
+            f" coalitions: the first is {utility_C[unusable[0]]} for coalition"
+            f" {spelled(coalition)}. Allowed are finite numbers from -{LARGEST_UTILITY:g} to"
+            f" {LARGEST_UTILITY:g}."
         )
     return utility_C
 
 
 def _whole_number(name: str, given: object, least: int, most: int | None = None) -> int:
     """`given` as int. Raises InputError when it is something else or out of range."""
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least or (most and given > most):
+    if (
+        isinstance(given, bool)
+        or not isinstance(given, int | np.integer)
+        or given < least
+        or (most and given > most)
+    ):
         allowed = f"from {least} to {most}" if most else f"of at least {least}"
         raise InputError(f"{name} is {given!r}; allowed is a whole number {allowed}")
     return int(given)

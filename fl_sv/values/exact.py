@@ -1,12 +1,12 @@
 """Semivalues and interactions from a complete utility table, exact up to rounding.
 
-A semivalue pays company i its marginal contributions v(S+i) - v(S), averaged with a weight that depends only on
-the size s of S. Seen as (high bits, bit i, low bits) the table gives all of i's marginal contributions by one
-subtraction, and dropping bit i leaves the other companies in the same order for every i: one vector of weights
-serves all companies.
+A semivalue pays company i its marginal contributions v(S+i) - v(S), averaged with a weight that
+depends only on the size s of S. Seen as (high bits, bit i, low bits) the table gives all of i's
+marginal contributions by one subtraction, and dropping bit i leaves the other companies in the same
+order for every i: one vector of weights serves all companies.
 
-Shapes: N companies, C = 2**N coalitions (index = bitmask), R = 2**(N-1) coalitions of the rest (bit i dropped).
-"""
+Shapes: N companies, C = 2**N coalitions (index = bitmask), R = 2**(N-1) coalitions of the rest (bit
+i dropped)."""
 
 import math
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
 from fl_sv.errors import InputError
-from fl_sv.values.tables import as_table
+from fl_sv.values.inputs import as_table
 
 SEMIVALUES = "shapley, banzhaf, loo or beta:A,B with 0 < A, B <= 1000000, for example beta:16,1"
 LARGEST_BETA = 1e6
@@ -24,9 +24,9 @@ LARGEST_BETA = 1e6
 def shapley(utilities: ArrayLike) -> NDArray[np.float64]:
     """Exact Shapley value of each company (Shapley 1953).
 
-    utilities: (2**N,) score of every coalition, index = bitmask. Returns value_N in the unit of the utilities;
-    it sums to v(grand) - v(empty). Raises InputError when a coalition is missing. For time and memory see
-    `semivalue`.
+    utilities: (2**N,) score of every coalition, index = bitmask. Returns value_N in the unit of the
+    utilities; it sums to v(grand) - v(empty). Raises InputError when a coalition is missing. For
+    time and memory see `semivalue`.
 
     >>> shapley([0, 1, 2, 6])
     array([2.5, 3.5])
@@ -35,7 +35,8 @@ def shapley(utilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def banzhaf(utilities: ArrayLike) -> NDArray[np.float64]:
-    """Exact raw Banzhaf value of each company: the mean of its 2**(N-1) marginal contributions (Banzhaf 1965).
+    """Exact raw Banzhaf value of each company: the mean of its 2**(N-1) marginal contributions
+    (Banzhaf 1965).
 
     utilities: (2**N,). Returns value_N, which in general does not sum to v(grand) - v(empty).
     """
@@ -43,33 +44,40 @@ def banzhaf(utilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def semivalue(utilities: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Exact semivalue of each company by name: shapley, banzhaf, beta:A,B (Kwon and Zou 2022) or loo (leave-one-out).
+    """Exact semivalue of each company by name: shapley, banzhaf, beta:A,B (Kwon and Zou 2022) or
+    loo (leave-one-out).
 
-    utilities: (2**N,). Returns value_N in the unit of the utilities. Raises InputError for a bad table or name.
+    utilities: (2**N,). Returns value_N in the unit of the utilities. Raises InputError for a bad
+    table or name.
 
-    Beside the table it needs one more time the table's memory (twice, when that is not float64 and has to be
-    converted): 2**20 coalitions are 8 MiB and take 0.1 s, 2**24 are 128 MiB and take 2 s
-    (2 cores, 2026-11).
-    """
+    Beside the table it needs one more time the table's memory (twice, when that is not float64 and
+    has to be converted): 2**20 coalitions are 8 MiB and take 0.1 s, 2**24 are 128 MiB and take 2 s
+    (2 cores, 2026-11)."""
     utility_C, n_companies = as_table(utilities)
     return _semivalue(utility_C, n_companies, semivalue_weights(n_companies, name))
 
 
 def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
-    """weight_N: weight of one marginal contribution to a coalition of size s = 0 .. N-1 without the company.
+    """weight_N: weight of one marginal contribution to a coalition of size s = 0 .. N-1 without the
+    company.
 
-    The semivalue of company i is the sum over S without i of weight[|S|] * (v(S+i) - v(S)), and
-    sum over s of C(N-1, s) * weight[s] = 1. With these, callers whose table does not fit into memory accumulate
-    the values piece by piece. Raises InputError for an unknown name.
+    The semivalue of company i is the sum over S without i of weight[|S|] * (v(S+i) - v(S)), and sum
+    over s of C(N-1, s) * weight[s] = 1. With these, callers whose table does not fit into memory
+    accumulate the values piece by piece. Raises InputError for an unknown name.
 
     >>> semivalue_weights(3, "shapley") * 6
     array([2., 1., 2.])
     """
-    if isinstance(n_companies, bool) or not isinstance(n_companies, int | np.integer) or n_companies < 1:
+    if (
+        isinstance(n_companies, bool)
+        or not isinstance(n_companies, int | np.integer)
+        or n_companies < 1
+    ):
         raise InputError(f"n_companies is {n_companies!r}; allowed is a whole number of at least 1")
     rest = int(n_companies) - 1
     if name == "shapley":
-        # Division of whole numbers: exact for any number of companies, where float factorials overflow at 171.
+        # Division of whole numbers: exact for any number of companies, where float factorials
+        # overflow at 171.
         return np.array([1 / (n_companies * math.comb(rest, s)) for s in range(n_companies)])
     if name == "banzhaf":
         return np.full(n_companies, 0.5**rest)
@@ -84,10 +92,9 @@ def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
 def interactions(utilities: ArrayLike) -> NDArray[np.float64]:
     """Pairwise Shapley interaction index (Grabisch and Roubens 1999).
 
-    utilities: (2**N,). Returns interaction_NN, symmetric with a zero diagonal, in the unit of the utilities;
-    negative where two companies replace each other. The interaction of i and j is the Shapley value of j in the
-    game of i's marginal contributions.
-    """
+    utilities: (2**N,). Returns interaction_NN, symmetric with a zero diagonal, in the unit of the
+    utilities; negative where two companies replace each other. The interaction of i and j is the
+    Shapley value of j in the game of i's marginal contributions."""
     utility_C, n_companies = as_table(utilities)
     interaction_NN = np.zeros((n_companies, n_companies))
     if n_companies == 1:
@@ -100,7 +107,8 @@ def interactions(utilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
-    """Moebius transform (Harsanyi dividends): dividend_C with v(S) = sum over T within S of dividend[T].
+    """Moebius transform (Harsanyi dividends): dividend_C with v(S) = sum over T within S of
+    dividend[T].
 
     utilities: (2**N,). The Shapley value of i is the sum over T with i of dividend[T] / |T|.
     """
@@ -112,23 +120,32 @@ def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
     return dividend_C
 
 
-def _semivalue(utility_C: NDArray[np.float64], n_companies: int, weight_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """value_N: every company's marginal contributions, weighted by the size of the coalition it joins."""
+def _semivalue(
+    utility_C: NDArray[np.float64], n_companies: int, weight_N: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """value_N: every company's marginal contributions, weighted by the size of the coalition it
+    joins.
+    """
     weight_R = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
     return np.array([_weighted_marginals(utility_C, i, weight_R) for i in range(n_companies)])
 
 
-def _weighted_marginals(utility_C: NDArray[np.float64], i: int, weight_R: NDArray[np.float64]) -> float:
-    """Weighted sum of the marginal contributions of company i. A function of its own, so that the marginals of one
-    company are forgotten before the next are made."""
+def _weighted_marginals(
+    utility_C: NDArray[np.float64], i: int, weight_R: NDArray[np.float64]
+) -> float:
+    """Weighted sum of the marginal contributions of company i. A function of its own, so that the
+    marginals of one company are forgotten before the next are made."""
     marginal_R = _marginals(utility_C, i)
     marginal_R *= weight_R
-    # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same bits always.
+    # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same
+    # bits always.
     return float(marginal_R.sum())
 
 
 def _marginals(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]:
-    """marginal_R: v(S+i) - v(S) for the coalitions S of the rest, in ascending order with bit i dropped."""
+    """marginal_R: v(S+i) - v(S) for the coalitions S of the rest, in ascending order with bit i
+    dropped.
+    """
     halves = utility_C.reshape(-1, 2, 1 << i)
     return (halves[:, 1] - halves[:, 0]).reshape(-1)
 

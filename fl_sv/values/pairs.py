@@ -1,12 +1,12 @@
-"""Which coalitions to evaluate: pairs of a coalition and its complement, stratified by size, without replacement.
+"""Which coalitions to evaluate: pairs of a coalition and its complement, stratified by size,
+without replacement.
 
-The Shapley value of i is the mean over sizes k of E[v(S) - v(complement of S) | i in S, |S| = k] (Zhang, Sun, Liu,
-Xiong, Pei and Ren 2023, "complementary contributions"): it depends on the utilities only through these differences,
-and one pair tells something about every company.
+The Shapley value of i is the mean over sizes k of E[v(S) - v(complement of S) | i in S, |S| = k]
+(Zhang, Sun, Liu, Xiong, Pei and Ren 2023, "complementary contributions"): it depends on the
+utilities only through these differences, and one pair tells something about every company.
 
-Shapes: N companies, P pairs, H = floor(N/2) strata. A pair is represented by its smaller member; where both have N/2
-members, by the one with company 0.
-"""
+Shapes: N companies, P pairs, H = floor(N/2) strata. A pair is represented by its smaller member;
+where both have N/2 members, by the one with company 0."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ Evaluate = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """The pairs drawn. `drawn_P` and `unseen_P` belong to a pair's stratum: how many of its pairs were drawn, and
-    which part of it was not."""
+    """The pairs drawn. `drawn_P` and `unseen_P` belong to a pair's stratum: how many of its pairs
+    were drawn, and which part of it was not."""
 
     member_PN: NDArray[np.bool_]
     size_P: NDArray[np.int64]
@@ -48,15 +48,25 @@ def pairs_of(member_PN: NDArray[np.bool_]) -> Pairs:
     size_P = member_PN.sum(axis=1)
     drawn_K = np.bincount(size_P, minlength=n_companies + 1)
     # Division of whole numbers: C(N, s) leaves the range of floats near N = 1030.
-    unseen_K = [1 - drawn / _existing(n_companies, size) for size, drawn in enumerate(drawn_K.tolist())]
-    return Pairs(member_PN=member_PN, size_P=size_P, drawn_P=drawn_K[size_P], unseen_P=np.array(unseen_K)[size_P])
+    unseen_K = [
+        1 - drawn / _existing(n_companies, size) for size, drawn in enumerate(drawn_K.tolist())
+    ]
+    return Pairs(
+        member_PN=member_PN,
+        size_P=size_P,
+        drawn_P=drawn_K[size_P],
+        unseen_P=np.array(unseen_K)[size_P],
+    )
 
 
-def draw_pairs(n_companies: int, n_pairs: int, exponent: float, generator: np.random.Generator) -> Pairs:
-    """`n_pairs` distinct pairs, spread over the sizes s in proportion to (s (N-s))**-exponent, as far as there are.
+def draw_pairs(
+    n_companies: int, n_pairs: int, exponent: float, generator: np.random.Generator
+) -> Pairs:
+    """`n_pairs` distinct pairs, spread over the sizes s in proportion to (s (N-s))**-exponent, as
+    far as there are.
 
-    0 spreads them evenly over the sizes (as leverage scores do), 1 as the Shapley kernel weighs the sizes.
-    """
+    0 spreads them evenly over the sizes (as leverage scores do), 1 as the Shapley kernel weighs the
+    sizes."""
     size_H = np.arange(1, n_companies // 2 + 1)
     drawn_H = _spread(n_pairs, size_H, n_companies, exponent)
     drawn = zip(size_H.tolist(), drawn_H.tolist(), strict=True)
@@ -65,18 +75,28 @@ def draw_pairs(n_companies: int, n_pairs: int, exponent: float, generator: np.ra
 
 
 def draw_nested(
-    n_companies: int, n_pairs_by_step: Sequence[int], exponent: float, generator: np.random.Generator
+    n_companies: int,
+    n_pairs_by_step: Sequence[int],
+    exponent: float,
+    generator: np.random.Generator,
 ) -> list[NDArray[np.bool_]]:
-    """The members (P, N) of the pairs that each step adds, so that every step with all before it is a draw as
-    `draw_pairs` makes it, but for the pairs of a single company and all others: the first step has all of them.
+    """The members (P, N) of the pairs that each step adds, so that every step with all before it is
+    a draw as `draw_pairs` makes it, but for the pairs of a single company and all others: the first
+    step has all of them.
 
     n_pairs_by_step: pairs after each step, ascending, at least N.
     """
     size_H = np.arange(2, n_companies // 2 + 1)
-    drawn_SH = np.array([_spread(total - n_companies, size_H, n_companies, exponent) for total in n_pairs_by_step])
-    drawn_SH = np.maximum.accumulate(drawn_SH, axis=0)  # rounding may favour a size at one step and not at the next
+    drawn_SH = np.array(
+        [_spread(total - n_companies, size_H, n_companies, exponent) for total in n_pairs_by_step]
+    )
+    drawn_SH = np.maximum.accumulate(
+        drawn_SH, axis=0
+    )  # rounding may favour a size at one step and not at the next
     strata = [
-        _distinct(n_companies, size, most, generator)  # in random order, so any first part is a draw of its own
+        _distinct(
+            n_companies, size, most, generator
+        )  # in random order, so any first part is a draw of its own
         for size, most in zip(size_H.tolist(), drawn_SH[-1].tolist(), strict=True)
     ]
     steps: list[NDArray[np.bool_]] = []
@@ -92,11 +112,17 @@ def _existing(n_companies: int, size: int) -> int:
     return math.comb(n_companies, size) // (2 if 2 * size == n_companies else 1)
 
 
-def _spread(total: int, size_H: NDArray[np.int64], n_companies: int, exponent: float) -> NDArray[np.int64]:
-    """drawn_H: whole numbers that sum to `total`, proportional to (s (N-s))**-exponent as far as there are pairs."""
+def _spread(
+    total: int, size_H: NDArray[np.int64], n_companies: int, exponent: float
+) -> NDArray[np.int64]:
+    """drawn_H: whole numbers that sum to `total`, proportional to (s (N-s))**-exponent as far as
+    there are pairs.
+    """
     weight_H = np.power(size_H * (n_companies - size_H), -exponent, dtype=np.float64)
     weight_H[2 * size_H == n_companies] /= 2  # every other stratum stands for two sizes, s and N-s
-    capacity_H = np.array([min(_existing(n_companies, size), total) for size in size_H.tolist()], dtype=np.float64)
+    capacity_H = np.array(
+        [min(_existing(n_companies, size), total) for size in size_H.tolist()], dtype=np.float64
+    )
     full_H = np.zeros(len(capacity_H), dtype=bool)
     share_H = np.zeros(len(capacity_H))
     while not full_H.all():
@@ -113,12 +139,24 @@ def _spread(total: int, size_H: NDArray[np.int64], n_companies: int, exponent: f
     return drawn_H
 
 
-def _distinct(n_companies: int, size: int, drawn: int, generator: np.random.Generator) -> NDArray[np.bool_]:
-    """`drawn` pairs whose smaller member has this size, distinct, each order of each choice equally likely."""
+def _distinct(
+    n_companies: int, size: int, drawn: int, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """`drawn` pairs whose smaller member has this size, distinct, each order of each choice equally
+    likely.
+    """
     existing = _existing(n_companies, size)
     if 2 * drawn > existing:
-        # In lexicographic order those with company 0 come first: at size N/2 they are the `existing` ones.
-        member_CK = np.array([c for c, _ in zip(combinations(range(n_companies), size), range(existing), strict=False)])
+        # In lexicographic order those with company 0 come first: at size N/2 they are the
+        # `existing` ones.
+        member_CK = np.array(
+            [
+                c
+                for c, _ in zip(
+                    combinations(range(n_companies), size), range(existing), strict=False
+                )
+            ]
+        )
         member_CN = np.zeros((existing, n_companies), dtype=bool)
         np.put_along_axis(member_CN, member_CK, True, axis=1)
         return member_CN[generator.choice(existing, drawn, replace=False)]

@@ -1,7 +1,8 @@
-"""Shapley values by permutation: mean marginal contribution of each company over random orders of arrival.
+"""Shapley values by permutation: mean marginal contribution of each company over random orders of
+arrival.
 
-The definition, sampled (Castro, Gomez and Tejada 2009). A second opinion that assumes nothing about the game, and
-needs far more coalitions than pairs do.
+The definition, sampled (Castro, Gomez and Tejada 2009). A second opinion that assumes nothing about
+the game, and needs far more coalitions than pairs do.
 
 Shapes: N companies, C distinct coalitions, O orders of arrival.
 """
@@ -9,7 +10,7 @@ Shapes: N companies, C distinct coalitions, O orders of arrival.
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.coalitions import EMPTY, grand, members_matrix
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.values.pairs import Evaluate
 
 Floats = NDArray[np.float64]
@@ -25,20 +26,26 @@ def permutation(
 def antithetic(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N and stderr_N from orders and their reversals (Mitchell, Cooper, Frank and Holmes 2022)."""
+    """value_N and stderr_N from orders and their reversals (Mitchell, Cooper, Frank and Holmes
+    2022).
+    """
     return _orders(evaluate, n_companies, budget, True, generator)
 
 
 def _orders(
     evaluate: Evaluate, n_companies: int, budget: int, reverse: bool, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """As many whole orders (with `reverse`: couples of orders) as `budget` distinct coalitions allow."""
+    """As many whole orders (with `reverse`: couples of orders) as `budget` distinct coalitions
+    allow.
+    """
     position = {EMPTY: 0, grand(n_companies): 1}
     draws: list[list[tuple[list[int], list[int]]]] = []
     # At most `budget` draws: near 2**N the last new coalition could be waited for very long.
     for _ in range(budget):
         order = generator.permutation(n_companies).tolist()
-        draw = [(o, _coalitions_on_the_way(o)) for o in ([order, order[::-1]] if reverse else [order])]
+        draw = [
+            (o, _coalitions_on_the_way(o)) for o in ([order, order[::-1]] if reverse else [order])
+        ]
         new = {c for _, path in draw for c in path} - position.keys()
         if len(position) + len(new) > budget:
             break
@@ -46,7 +53,9 @@ def _orders(
         draws.append(draw)
     utility_C = evaluate(members_matrix(position, n_companies))
     if not draws:
-        return np.full(n_companies, (utility_C[1] - utility_C[0]) / n_companies), np.full(n_companies, np.inf)
+        return np.full(n_companies, (utility_C[1] - utility_C[0]) / n_companies), np.full(
+            n_companies, np.inf
+        )
     marginal_ON = np.zeros((len(draws), n_companies))
     for marginal_N, draw in zip(marginal_ON, draws, strict=True):
         for order, path in draw:

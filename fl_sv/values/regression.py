@@ -1,8 +1,10 @@
-"""KernelSHAP and Leverage SHAP, paired: the additive game that fits the differences of the pairs best.
+"""KernelSHAP and Leverage SHAP, paired: the additive game that fits the differences of the pairs
+best.
 
-The additive game x has v(S) - v(complement) = sum of x over S - sum of x outside. Fitted to all pairs, each with the
-weight 1 / (C(N, s) s (N-s)), under the constraint that x sums to v(grand) - v(empty), it is the Shapley value
-(Charnes, Golany, Keane and Rousseau 1988). Fitted to a sample it is exact on 2-additive games.
+The additive game x has v(S) - v(complement) = sum of x over S - sum of x outside. Fitted to all
+pairs, each with the weight 1 / (C(N, s) s (N-s)), under the constraint that x sums to v(grand) -
+v(empty), it is the Shapley value (Charnes, Golany, Keane and Rousseau 1988). Fitted to a sample it
+is exact on 2-additive games.
 
 Shapes: N companies, P pairs, D = N-1 directions that keep the sum.
 """
@@ -19,19 +21,27 @@ Floats = NDArray[np.float64]
 def kernelshap(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N and stderr_N; sizes as the Shapley kernel weighs them (Lundberg and Lee 2017; Covert and Lee 2021)."""
+    """value_N and stderr_N; sizes as the Shapley kernel weighs them (Lundberg and Lee 2017; Covert
+    and Lee 2021).
+    """
     return _paired_regression(evaluate, n_companies, budget, 1.0, generator)
 
 
 def leverage(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N and stderr_N; sizes evenly, in proportion to the leverage scores (Musco and Witter 2025)."""
+    """value_N and stderr_N; sizes evenly, in proportion to the leverage scores (Musco and Witter
+    2025).
+    """
     return _paired_regression(evaluate, n_companies, budget, 0.0, generator)
 
 
 def _paired_regression(
-    evaluate: Evaluate, n_companies: int, budget: int, exponent: float, generator: np.random.Generator
+    evaluate: Evaluate,
+    n_companies: int,
+    budget: int,
+    exponent: float,
+    generator: np.random.Generator,
 ) -> tuple[Floats, Floats]:
     pairs = draw_pairs(n_companies, (budget - 2) // 2, exponent, generator)
     difference_P, total = pairs.differences(evaluate)

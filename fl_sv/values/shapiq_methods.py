@@ -1,8 +1,10 @@
-"""The estimators of the package shapiq by name, for comparison. The package is optional: `pip install 'fl-sv[shapiq]'`.
+"""The estimators of the package shapiq by name, for comparison. The package is optional: `pip
+install 'fl-sv[shapiq]'`.
 
-shapiq asks for coalitions a few at a time, often twice for the same. What it asks for does not depend on the answers,
-so a rehearsal with zeros lists the coalitions, they are evaluated in one call, and the performance reads them. The
-sequential ShaplEIG is missing for that reason: it fits a new model for each coalition and cannot work in one batch.
+shapiq asks for coalitions a few at a time, often twice for the same. What it asks for does not
+depend on the answers, so a rehearsal with zeros lists the coalitions, they are evaluated in one
+call, and the performance reads them. The sequential ShaplEIG is missing for that reason: it fits a
+new model for each coalition and cannot work in one batch.
 
 Shapes: N companies, C distinct coalitions.
 """
@@ -16,7 +18,8 @@ from fl_sv.errors import InputError
 from fl_sv.values.pairs import Evaluate
 
 Floats = NDArray[np.float64]
-# Pairing is on wherever it is an option: without it the regressions have twice the error (n = 12, 2026-11).
+# Pairing is on wherever it is an option: without it the regressions have twice the error (n = 12,
+# 2026-11).
 SHAPIQ_METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "shapiq:KernelSHAP": ("KernelSHAP", {"pairing_trick": True}),
     "shapiq:UnbiasedKernelSHAP": ("UnbiasedKernelSHAP", {"pairing_trick": True}),
@@ -41,15 +44,16 @@ def shapiq_method(
 ) -> tuple[Floats, Floats]:
     """value_N of the method and stderr_N, which is infinite: shapiq says nothing about its error.
 
-    Where the method's values do not sum to v(grand) - v(empty), all are moved alike until they do. Raises InputError
-    when the package, or in its installed version the method, is missing.
-    """
+    Where the method's values do not sum to v(grand) - v(empty), all are moved alike until they do.
+    Raises InputError when the package, or in its installed version the method, is missing."""
     kind, options = SHAPIQ_METHODS[method]
     approximator = _approximator(method, kind)
     options = options | {"n": n_companies, "random_state": int(generator.integers(1 << 31))}
     rehearsal = _Rehearsal(n_companies)
     approximator(**options).approximate(budget, rehearsal)
-    if len(rehearsal.position) > budget:  # Owen sampling never asks for the grand coalition: one is set aside for it
+    if (
+        len(rehearsal.position) > budget
+    ):  # Owen sampling never asks for the grand coalition: one is set aside for it
         budget, rehearsal = budget - 1, _Rehearsal(n_companies)
         approximator(**options).approximate(budget, rehearsal)
     position = rehearsal.position
@@ -86,10 +90,12 @@ def _approximator(method: str, kind: str) -> Any:
         from shapiq import approximator
     except ImportError as error:
         raise InputError(
-            f"method {method!r} needs the package shapiq, which is not installed: pip install 'fl-sv[shapiq]'"
+            f"method {method!r} needs the package shapiq, which is not installed: pip install"
+            " 'fl-sv[shapiq]'"
         ) from error
     if not hasattr(approximator, kind):
         raise InputError(
-            f"method {method!r} is not in the installed version of shapiq; 1.8, which needs Python 3.12, has it"
+            f"method {method!r} is not in the installed version of shapiq; 1.8, which needs Python"
+            " 3.12, has it"
         )
     return getattr(approximator, kind)

@@ -1,17 +1,17 @@
 """A smooth game fitted to the differences of the pairs, and its Shapley values in closed form.
 
-The surrogate is the posterior mean of a Gaussian process with one of the covariances of `fl_sv.values.covariances`.
-The rest follows from the covariance alone:
+The surrogate is the posterior mean of a Gaussian process with one of the covariances of
+`fl_sv.values.covariances`. The rest follows from the covariance alone:
 
 - the differences v(S) - v(complement) are again a Gaussian process, so one row a pair is fitted;
 - Shapley values are linear: those of the surrogate are sums over those of the covariance's columns;
 - the error of leaving one pair out costs nothing beside the fit, and chooses covariance, weights and ridge.
 
-Companies count alike at first, and then in proportion to the values found: a federation has large and small ones.
+Companies count alike at first, and then in proportion to the values found: a federation has large
+and small ones.
 
-Shapes: N companies, P pairs, R = P + 1 rows (the last is the pair grand and empty), L landmarks: rows whose
-covariances span the surrogate (Nystroem), D of their independent directions.
-"""
+Shapes: N companies, P pairs, R = P + 1 rows (the last is the pair grand and empty), L landmarks:
+rows whose covariances span the surrogate (Nystroem), D of their independent directions."""
 
 from dataclasses import dataclass, replace
 
@@ -34,12 +34,13 @@ LEAST_WEIGHT = 0.05  # of a company whose value is small or negative, where the 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surrogate:
-    """The fit as linear maps of the differences, so that it reads any other game on the same pairs alike.
+    """The fit as linear maps of the differences, so that it reads any other game on the same pairs
+    alike.
 
-    direction_RD: orthonormal. left_D: part of the game along a direction that the ridge leaves. value_DN: Shapley
-    values of the surrogate of a game of length 1 along a direction. alone_R: part of a row that no other row explains.
-    error: the variance that the left-out residuals mean for a value, up to a factor.
-    """
+    direction_RD: orthonormal. left_D: part of the game along a direction that the ridge leaves.
+    value_DN: Shapley values of the surrogate of a game of length 1 along a direction. alone_R: part
+    of a row that no other row explains. error: the variance that the left-out residuals mean for a
+    value, up to a factor."""
 
     direction_RD: Floats
     left_D: Floats
@@ -55,26 +56,35 @@ class Surrogate:
     def left_out(self, difference_R: Floats) -> Floats:
         """What each row would differ from the surrogate, had it not been fitted itself."""
         along_D = self.direction_RD.T @ difference_R
-        # The part that is left, not 1 minus the part that is fitted: small ridges would leave rounding alone.
-        residual_R = difference_R - self.direction_RD @ along_D + self.direction_RD @ (self.left_D * along_D)
+        # The part that is left, not 1 minus the part that is fitted: small ridges would leave
+        # rounding alone.
+        residual_R = (
+            difference_R - self.direction_RD @ along_D + self.direction_RD @ (self.left_D * along_D)
+        )
         left_out_R: Floats = residual_R / np.maximum(self.alone_R, INDEPENDENT)
         return left_out_R
 
 
 def fit_surrogate(pairs: Pairs, difference_R: Floats, generator: np.random.Generator) -> Surrogate:
-    """The surrogate with the smallest error on left-out pairs, over all covariances, weights of companies and RIDGES.
+    """The surrogate with the smallest error on left-out pairs, over all covariances, weights of
+    companies and RIDGES.
 
     difference_R: v(S) - v(complement) of each pair, then v(grand) - v(empty).
     """
     member_RN = np.vstack([pairs.member_PN, np.ones((1, pairs.n_companies), dtype=bool)])
     n_landmarks = min(len(member_RN), MOST_LANDMARKS, MOST_ENTRIES // len(member_RN))
     landmark_L = np.sort(generator.choice(len(member_RN), n_landmarks, replace=False))
-    # A residual of variance r in a stratum adds (1 - seen part) r / (drawn * s * (N-s)) to the error of the values.
-    importance_P = pairs.unseen_P / (pairs.drawn_P**2 * pairs.size_P * (pairs.n_companies - pairs.size_P))
+    # A residual of variance r in a stratum adds (1 - seen part) r / (drawn * s * (N-s)) to the
+    # error of the values.
+    importance_P = pairs.unseen_P / (
+        pairs.drawn_P**2 * pairs.size_P * (pairs.n_companies - pairs.size_P)
+    )
 
     def best(covariance: Covariance, weight_N: Floats) -> Surrogate:
         """Over the ridges."""
-        covariance_RL = _covariance_of_differences(covariance, member_RN, member_RN[landmark_L], weight_N)
+        covariance_RL = _covariance_of_differences(
+            covariance, member_RN, member_RN[landmark_L], weight_N
+        )
         value_LN = _shapley_of_columns(covariance, member_RN[landmark_L], weight_N)
         fits = _ridge_fits(covariance_RL, landmark_L, value_LN)
         errors = [float(importance_P @ fit.left_out(difference_R)[:-1] ** 2) for fit in fits]
@@ -82,7 +92,10 @@ def fit_surrogate(pairs: Pairs, difference_R: Floats, generator: np.random.Gener
 
     covariances = covariances_for(pairs.n_companies)
     equal_N = np.ones(pairs.n_companies)
-    chosen = min((best(covariance, equal_N) for covariance in covariances), key=lambda surrogate: surrogate.error)
+    chosen = min(
+        (best(covariance, equal_N) for covariance in covariances),
+        key=lambda surrogate: surrogate.error,
+    )
     for _ in range(REWEIGHTINGS):
         weight_N = _weights(chosen.values(difference_R))
         again = [best(covariance, weight_N) for covariance in covariances[1:]]
@@ -97,8 +110,12 @@ def _weights(value_N: Floats) -> Floats:
     return normalised_N
 
 
-def _ridge_fits(covariance_RL: Floats, landmark_L: NDArray[np.int64], value_LN: Floats) -> list[Surrogate]:
-    """A surrogate for each ridge, not yet judged. value_LN: Shapley values of the covariance's columns."""
+def _ridge_fits(
+    covariance_RL: Floats, landmark_L: NDArray[np.int64], value_LN: Floats
+) -> list[Surrogate]:
+    """A surrogate for each ridge, not yet judged. value_LN: Shapley values of the covariance's
+    columns.
+    """
     eigenvalue_D, basis_LD = _independent(covariance_RL[landmark_L])
     basis_LD /= np.sqrt(eigenvalue_D)
     feature_RD = covariance_RL @ basis_LD
@@ -124,14 +141,19 @@ def _ridge_fits(covariance_RL: Floats, landmark_L: NDArray[np.int64], value_LN: 
 
 
 def _independent(symmetric: Floats) -> tuple[Floats, Floats]:
-    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that are rounding."""
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that are
+    rounding.
+    """
     eigenvalue, eigenvector = np.linalg.eigh(symmetric)
     keep = eigenvalue > INDEPENDENT * eigenvalue[-1]
     return eigenvalue[keep], eigenvector[:, keep]
 
 
 def _covariance_of_differences(
-    covariance: Covariance, member_RN: NDArray[np.bool_], member_LN: NDArray[np.bool_], weight_N: Floats
+    covariance: Covariance,
+    member_RN: NDArray[np.bool_],
+    member_LN: NDArray[np.bool_],
+    weight_N: Floats,
 ) -> Floats:
     """covariance_RL of v(S) - v(complement of S) with v(T) - v(complement of T)."""
     covariance_RL = covariance.between(member_RN, member_LN, weight_N)
@@ -141,6 +163,10 @@ def _covariance_of_differences(
     return covariance_RL
 
 
-def _shapley_of_columns(covariance: Covariance, member_LN: NDArray[np.bool_], weight_N: Floats) -> Floats:
-    """value_LN: Shapley values of the games S -> k(S, T) - k(S, complement of T), one for each landmark T."""
+def _shapley_of_columns(
+    covariance: Covariance, member_LN: NDArray[np.bool_], weight_N: Floats
+) -> Floats:
+    """value_LN: Shapley values of the games S -> k(S, T) - k(S, complement of T), one for each
+    landmark T.
+    """
     return covariance.shapley(member_LN, weight_N) - covariance.shapley(~member_LN, weight_N)

@@ -1,8 +1,7 @@
 """Owen value: companies that belong together (subsidiaries, a hospital group) bargain as one union.
 
-Shapes: N companies, C = 2**N coalitions (index = bitmask); for one union of B companies: T = 2**B subsets of it,
-H = sets of other unions.
-"""
+Shapes: N companies, C = 2**N coalitions (index = bitmask); for one union of B companies: T = 2**B
+subsets of it, H = sets of other unions."""
 
 from collections.abc import Sequence
 
@@ -11,19 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from fl_sv.errors import InputError
 from fl_sv.values.exact import semivalue_weights, shapley
-from fl_sv.values.tables import as_table
+from fl_sv.values.inputs import as_table
 
 
 def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Owen value of each company (Owen 1977): Shapley between the unions, then Shapley inside each of them.
+    """Owen value of each company (Owen 1977): Shapley between the unions, then Shapley inside each
+    of them.
 
-    utilities: (2**N,), index = bitmask. unions: lists of company indices that name each of 0 .. N-1 exactly once.
-    Returns value_N; it sums to v(grand) - v(empty), a union's part is its Shapley value in the game between the
-    unions. Raises InputError for a bad table or unions that are no partition.
+    utilities: (2**N,), index = bitmask. unions: lists of company indices that name each of 0 .. N-1
+    exactly once. Returns value_N; it sums to v(grand) - v(empty), a union's part is its Shapley
+    value in the game between the unions. Raises InputError for a bad table or unions that are no
+    partition.
 
-    >>> owen([0, 0, 0, 6, 0, 6, 0, 6], [[0], [1, 2]])  # the union holds the whole supply of what 0 needs
-    array([3. , 1.5, 1.5])
-    """
+    >>> owen([0, 0, 0, 6, 0, 6, 0, 6], [[0], [1, 2]])  # the union holds the whole supply of what 0
+    needs array([3. , 1.5, 1.5])"""
     utility_C, n_companies = as_table(utilities)
     groups = _as_partition(unions, n_companies)
     value_N = np.empty(n_companies)
@@ -32,8 +32,8 @@ def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.fl
         others = [sum(1 << i for i in other) for other in groups if other is not group]
         coalition_H = _unions_of(others)
         weight = weight_H[np.bitwise_count(_unions_of([1 << k for k in range(len(others))]))]
-        # What each part T of the union adds to the other unions, averaged over which of them came before: a game
-        # among the union's own companies.
+        # What each part T of the union adds to the other unions, averaged over which of them came
+        # before: a game among the union's own companies.
         coalition_HT = coalition_H[:, None] | _unions_of([1 << i for i in group])
         added_HT = utility_C[coalition_HT] - utility_C[coalition_H][:, None]
         value_N[group] = shapley((weight[:, None] * added_HT).sum(axis=0))
@@ -49,8 +49,13 @@ def _unions_of(masks: list[int]) -> NDArray[np.int64]:
 
 
 def _as_partition(unions: Sequence[Sequence[int]], n_companies: int) -> list[list[int]]:
-    """`unions` as lists of int. Raises InputError unless each company stands in exactly one of them."""
-    allowed = f"allowed are lists of company indices that name each of 0 .. {n_companies - 1} exactly once"
+    """`unions` as lists of int. Raises InputError unless each company stands in exactly one of
+    them.
+    """
+    allowed = (
+        f"allowed are lists of company indices that name each of 0 .. {n_companies - 1} exactly"
+        " once"
+    )
     try:
         groups = [list(union) for union in unions]
     except TypeError as error:

@@ -1,7 +1,9 @@
-"""Values as weights of utilities: value_N = weight_CN.T @ utility_C, for a whole game and for a sample of it.
+"""Values as weights of utilities: value_N = weight_CN.T @ utility_C, for a whole game and for a
+sample of it.
 
-Everything that a value is made of, or made uncertain by, goes through the same weights: the predicted utilities, the
-small model's, those of every single validation example, and the law's errors.
+Everything that a value is made of, or made uncertain by, goes through the same weights: the
+predicted utilities, the small model's, those of every single validation example, and the law's
+errors.
 
 Shapes: N companies, C coalitions of the design (ascending), P pairs, R = P + 1 rows.
 """
@@ -14,13 +16,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.coalitions import EMPTY, grand, members_matrix
 from fl_sv.errors import InputError
+from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.streams import stream
 from fl_sv.values.corrected import Estimator, fit_estimator
 from fl_sv.values.exact import semivalue, semivalue_weights
+from fl_sv.values.inputs import spelled
 from fl_sv.values.pairs import pairs_of
-from fl_sv.values.tables import spelled
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +89,9 @@ class Sampled:
         return variance_N
 
 
-def sampled(coalitions: Sequence[int], utility_C: Floats, companies: Sequence[str], seed: int) -> Sampled:
+def sampled(
+    coalitions: Sequence[int], utility_C: Floats, companies: Sequence[str], seed: int
+) -> Sampled:
     """The weights that a game on a sample of coalitions (ascending) chooses.
 
     Companies are taken in the order of their names, so that the config's order changes no bit.
@@ -96,27 +100,37 @@ def sampled(coalitions: Sequence[int], utility_C: Floats, companies: Sequence[st
     return _sampled(tuple(coalitions), utility_C.tobytes(), tuple(companies), seed)
 
 
-@lru_cache(maxsize=2)  # validation values, law, stop and report ask about one table, the audit about it turned round
-def _sampled(coalitions: tuple[int, ...], utilities: bytes, companies: tuple[str, ...], seed: int) -> Sampled:
+@lru_cache(
+    maxsize=2
+)  # validation values, law, stop and report ask about one table, the audit about it turned round
+def _sampled(
+    coalitions: tuple[int, ...], utilities: bytes, companies: tuple[str, ...], seed: int
+) -> Sampled:
     utility_C = np.frombuffer(utilities)
     everybody = grand(len(companies))
     row_of = {coalition: row for row, coalition in enumerate(coalitions)}
     for coalition in coalitions:
         if everybody & ~coalition not in row_of:
             raise InputError(
-                f"the sample has no utility of coalition {spelled(everybody & ~coalition)}, the complement of "
-                f"coalition {spelled(coalition)}; values are estimated from pairs"
+                f"the sample has no utility of coalition {spelled(everybody & ~coalition)}, the"
+                f" complement of coalition {spelled(coalition)}; values are estimated from pairs"
             )
     by_name = np.array(sorted(range(len(companies)), key=companies.__getitem__))
     members_CN = members_matrix(coalitions, len(companies))[:, by_name]
     twice_size_C = 2 * members_CN.sum(axis=1)
-    represents_C = (twice_size_C < len(companies)) | ((twice_size_C == len(companies)) & members_CN[:, 0])
+    represents_C = (twice_size_C < len(companies)) | (
+        (twice_size_C == len(companies)) & members_CN[:, 0]
+    )
     represents_C[row_of[EMPTY]] = False
     smaller_P = np.flatnonzero(represents_C)
     smaller_P = smaller_P[np.lexsort([*members_CN[smaller_P].T, twice_size_C[smaller_P]])]
-    larger_P = np.array([row_of[everybody & ~coalitions[row]] for row in smaller_P.tolist()], dtype=np.intp)
+    larger_P = np.array(
+        [row_of[everybody & ~coalitions[row]] for row in smaller_P.tolist()], dtype=np.intp
+    )
     estimator = fit_estimator(
-        pairs_of(members_CN[smaller_P]), _differences(utility_C, smaller_P, larger_P), stream(seed, "landmarks")
+        pairs_of(members_CN[smaller_P]),
+        _differences(utility_C, smaller_P, larger_P),
+        stream(seed, "landmarks"),
     )
     weight_CN = np.zeros(members_CN.shape)
     weight_CN[np.append(smaller_P, row_of[everybody])[:, None], by_name] = estimator.weight_RN
@@ -124,6 +138,8 @@ def _sampled(coalitions: tuple[int, ...], utilities: bytes, companies: tuple[str
     return Sampled(weight_CN, row_of, smaller_P, larger_P, by_name, estimator)
 
 
-def _differences(utility_C: Floats, smaller_P: NDArray[np.intp], larger_P: NDArray[np.intp]) -> Floats:
+def _differences(
+    utility_C: Floats, smaller_P: NDArray[np.intp], larger_P: NDArray[np.intp]
+) -> Floats:
     """difference_R: v(S) - v(complement) of each pair, and v(grand) - v(empty)."""
     return np.append(utility_C[smaller_P] - utility_C[larger_P], utility_C[-1] - utility_C[0])

@@ -1,7 +1,8 @@
-"""FederatedHPLearning: values of its own federated trainings, which are replaced here by a look into the table.
+"""FederatedHPLearning: values of its own federated trainings, which are replaced here by a look
+into the table.
 
-Its utility is an AUC and v(empty) a fixed 0.5. Our tables begin at 0, so 0.5 is added to every utility.
-"""
+Its utility is an AUC and v(empty) a fixed 0.5. Our tables begin at 0, so 0.5 is added to every
+utility."""
 
 import math
 from importlib.metadata import version
@@ -29,7 +30,9 @@ def leave_one_out(table):
 
 def by_orders(table, n_permutations):
     orders.fedavg_train = looked_up(table)
-    found = orders.compute_federated_shapley_values(numbered(table.n), None, None, n_permutations=n_permutations)
+    found = orders.compute_federated_shapley_values(
+        numbered(table.n), None, None, n_permutations=n_permutations
+    )
     return found["shapley_value"]
 
 
@@ -42,7 +45,7 @@ def looked_up(table):
     return lambda hospitals, *_, **__: {"round_aucs": [table(y[0] for _, y in hospitals) + NOBODY]}
 
 
-# --- the same federated run ------------------------------------------------------------------------------------
+# --- the same federated run -----------------------------------------------------------------------
 
 
 def federated_by_default(data):
@@ -56,7 +59,9 @@ def federated_all_orders(data):
 def trained(data, n_permutations):
     orders.fedavg_train = federated.fedavg_train
     companies, validation, training = arrays(data)
-    found = orders.compute_federated_shapley_values(companies, *validation, **training, n_permutations=n_permutations)
+    found = orders.compute_federated_shapley_values(
+        companies, *validation, **training, n_permutations=n_permutations
+    )
     return found["shapley_value"]
 
 

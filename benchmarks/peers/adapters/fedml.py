@@ -1,8 +1,8 @@
 """FedML: its contribution assessors of one round, by callbacks, without the rest of the package.
 
-Clients are numbered from 1, as `get_final_contribution_assignment` wants them. Values are those of the round, before
-they are scaled to sum to 1. The empty coalition has the utility of the round before, the grand one that of this round.
-"""
+Clients are numbered from 1, as `get_final_contribution_assignment` wants them. Values are those of
+the round, before they are scaled to sum to 1. The empty coalition has the utility of the round
+before, the grand one that of this round."""
 
 import sys
 from importlib.metadata import distribution
@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 FEDML = distribution("fedml")
 VERSION = FEDML.version
-# `import fedml` needs the packages of the whole framework. The folder of the assessors stands alone.
+# `import fedml` needs the packages of the whole framework. The folder of the assessors stands
+# alone.
 sys.path.append(str(FEDML.locate_file("fedml/core")))
 
 from contribution.gtg_shapley_value import GTGShapleyValue  # noqa: E402

@@ -1,4 +1,6 @@
-"""rizemind: the calculator that its Flower strategies use, on a store of one round's coalitions, without the chain."""
+"""rizemind: the calculator that its Flower strategies use, on a store of one round's coalitions,
+without the chain.
+"""
 
 from importlib.metadata import version
 
@@ -6,7 +8,10 @@ from flwr.common import Code, EvaluateRes, Status
 from rizemind.strategies.contribution.calculators.shapley_value import ShapleyValueCalculator
 from rizemind.strategies.contribution.shapley.shapley_value_strategy import ShapleyValueStrategy
 from rizemind.strategies.contribution.shapley.trainer_mapping import ParticipantMapping
-from rizemind.strategies.contribution.shapley.trainer_set import TrainerSetAggregate, TrainerSetAggregateStore
+from rizemind.strategies.contribution.shapley.trainer_set import (
+    TrainerSetAggregate,
+    TrainerSetAggregateStore,
+)
 
 VERSION = version("rizemind")
 
@@ -17,7 +22,10 @@ def utility_as_score(table):
 
 def paid_by_default(table):
     """What its strategy pays by when no score function is given."""
-    return [player.score for player in ShapleyValueStrategy.normalize_contribution_scores(None, scored(table, None))]
+    return [
+        player.score
+        for player in ShapleyValueStrategy.normalize_contribution_scores(None, scored(table, None))
+    ]
 
 
 def scored(table, coalition_to_score_fn):
@@ -29,7 +37,9 @@ def scored(table, coalition_to_score_fn):
     for members in table.known():
         chosen = [addresses[i] for i in members]
         coalition = TrainerSetAggregate(mapping.get_participant_set_id(chosen), chosen, None, {})
-        coalition.insert_res(EvaluateRes(Status(Code.OK, ""), loss=-table(members), num_examples=0, metrics={}))
+        coalition.insert_res(
+            EvaluateRes(Status(Code.OK, ""), loss=-table(members), num_examples=0, metrics={})
+        )
         store.insert(coalition)
     found = ShapleyValueCalculator().get_scores(
         participant_mapping=mapping, store=store, coalition_to_score_fn=coalition_to_score_fn

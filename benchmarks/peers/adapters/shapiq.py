@@ -19,6 +19,9 @@ def kernelshap(table):
 
 def batched(table):
     def game(members_CN):
-        return np.array([table(np.flatnonzero(members_N)) for members_N in np.atleast_2d(members_CN)], dtype=float)
+        return np.array(
+            [table(np.flatnonzero(members_N)) for members_N in np.atleast_2d(members_CN)],
+            dtype=float,
+        )
 
     return game

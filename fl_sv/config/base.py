@@ -1,0 +1,28 @@
+"""What all sections of a configuration are made of: frozen pydantic models and the types of their
+fields.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+CompanyName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$", max_length=64, strip_whitespace=False
+    ),
+]
+REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
+Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
+Scalar = bool | int | float | str
+
+
+class Frozen(BaseModel):
+    """Immutable, no unknown keys, no silent conversion between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def many(description: str, **limits: Any) -> Any:
+    """A tuple that YAML writes as a list (strict mode would refuse the list)."""
+    return Field(description=description, strict=False, **limits)

@@ -1,0 +1,179 @@
+"""The section `data`: where the rows come from, who owns which, and the operator's validation set."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fl_sv.config.base import CompanyName, Frozen, Scalar, many
+
+BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
+    "digits": "classification",
+    "wine": "classification",
+    "breast_cancer": "classification",
+    "iris": "classification",
+    "diabetes": "regression",
+}
+DATA_FILES = (".npz", ".csv", ".parquet")
+
+
+class IidPartition(Frozen):
+    """Every company draws from the same distribution."""
+
+    kind: Literal["iid"]
+    sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] | None = Field(
+        None,
+        description="relative size of each company (any positive unit); equal sizes without it",
+    )
+
+
+class SizesPartition(Frozen):
+    """Companies differ in size alone."""
+
+    kind: Literal["sizes"]
+    sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] = Field(
+        description="relative size of each company (any positive unit)"
+    )
+
+
+class DirichletPartition(Frozen):
+    """Label skew: each company's label distribution is drawn from Dirichlet(alpha, ..., alpha) (Hsu
+    et al. 2019).
+    """
+
+    kind: Literal["dirichlet"]
+    alpha: float = Field(
+        gt=0, le=1e6, description="concentration (no unit): 0.1 strong skew, 100 nearly iid"
+    )
+    sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] | None = Field(
+        None,
+        description="relative size of each company (any positive unit); equal sizes without it",
+    )
+
+
+class ColumnPartition(Frozen):
+    """Natural owners: a column of the table says whose row it is. Rows of other owners are left
+    out.
+    """
+
+    kind: Literal["column"]
+    column: str = Field(
+        min_length=1, description="name of the column (or array of an .npz) that holds the owner"
+    )
+    owners: dict[CompanyName, str] | None = Field(
+        None, description="the column's value for each company; the company's own name without it"
+    )
+
+
+Partition = Annotated[
+    IidPartition | SizesPartition | DirichletPartition | ColumnPartition,
+    Field(discriminator="kind"),
+]
+
+
+class WrongLabels(Frozen):
+    """A share of the company's labels is replaced by other labels, chosen evenly (regression:
+    shuffled targets).
+    """
+
+    kind: Literal["wrong_labels"]
+    company: CompanyName = Field(description="whose data are corrupted")
+    fraction: float = Field(gt=0, le=1, description="share of the company's rows, 0 to 1")
+
+
+class FeatureNoise(Frozen):
+    """Normal noise is added to every feature of the company."""
+
+    kind: Literal["feature_noise"]
+    company: CompanyName = Field(description="whose data are corrupted")
+    std: float = Field(
+        gt=0, le=1e3, description="standard deviation of the noise, in units of the scaled features"
+    )
+
+
+class Duplicate(Frozen):
+    """The company holds copies of another company's rows instead of its own (fraction 1: twins)."""
+
+    kind: Literal["duplicate"]
+    company: CompanyName = Field(description="whose rows are replaced")
+    of: CompanyName = Field(description="whose rows are copied")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the other company's rows that is copied, 0 to 1"
+    )
+
+
+class FreeRider(Frozen):
+    """The company's rows carry no information: features and labels are shuffled independently."""
+
+    kind: Literal["free_rider"]
+    company: CompanyName = Field(description="whose data are replaced")
+
+
+Corruption = Annotated[
+    WrongLabels | FeatureNoise | Duplicate | FreeRider, Field(discriminator="kind")
+]
+
+
+class Validation(Frozen):
+    """The operator's validation set: it scores utilities and nothing else."""
+
+    fraction: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the source's rows held out, stratified by label, before partitioning",
+    )
+    file: str | None = Field(
+        None, description="a file of its own (.npz, .csv, .parquet) instead of a hold-out"
+    )
+
+
+class Data(Frozen):
+    """Where the rows come from, who owns which, and what the operator keeps for validation."""
+
+    source: str = Field(
+        min_length=1,
+        description=(
+            "digits, wine, breast_cancer, iris, diabetes (scikit-learn), a file (.npz, .csv,"
+            " .parquet), `own` (each company brings its own file) or `module:function`"
+        ),
+    )
+    options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")
+    task: Literal["classification", "regression"] | None = Field(
+        None,
+        description="kind of target; built-in sources know theirs, files default to classification",
+    )
+    target: str = Field(
+        "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
+    )
+    classes: int | None = Field(
+        None,
+        ge=2,
+        le=100_000,
+        description=(
+            "number of classes; without it the labels of a shared source are counted and must have"
+            " no gap"
+        ),
+    )
+    standardise: bool | None = Field(
+        None,
+        description=(
+            "scale features by the validation set's mean and standard deviation; default true for"
+            " tables (files included), false for images and functions"
+        ),
+    )
+    files: dict[CompanyName, str] | None = Field(
+        None,
+        description=(
+            "with `source: own`: each company's file; a node's own data path goes before it"
+        ),
+    )
+    validation: Validation = Field(Validation(), description="the operator's validation set")
+    partition: Partition | None = Field(
+        None, description="how the rows are divided among the companies"
+    )
+    corruptions: Annotated[
+        tuple[Corruption, ...],
+        many(
+            "defects put in on purpose, for studies, in this order; one of a kind for each company"
+        ),
+    ] = ()

@@ -1,0 +1,124 @@
+"""The sections `models`, `training` and `teacher`: what is trained, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from fl_sv.config.base import Frozen, Reference, Scalar, many
+
+
+class ModelBase(Frozen):
+    """What every model has: a name in the tables and, if it wants, a learning rate of its own."""
+
+    name: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
+        | None
+    ) = Field(None, description="name in the tables; made from kind and widths without it")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="this size's learning rate (per step), `training.learning_rate` without it",
+    )
+
+
+class Mlp(ModelBase):
+    """Fully connected layers with ReLU; the output layer starts at zero."""
+
+    kind: Literal["mlp"]
+    hidden: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=16_384)], ...],
+        many("widths of the hidden layers, in units", max_length=8),
+    ]
+
+
+class Cnn(ModelBase):
+    """3x3 convolutions with GroupNorm, ReLU and 2x2 mean pooling; the output layer starts at zero."""
+
+    kind: Literal["cnn"]
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1024)], ...],
+        many("output channels of each convolution", min_length=1, max_length=5),
+    ]
+
+
+class Module(ModelBase):
+    """Any torch module: `factory(input_shape, n_outputs, **options) -> torch.nn.Module`, without
+    BatchNorm.
+    """
+
+    kind: Literal["module"]
+    factory: Reference = Field(description="`package.module:function`")
+    options: dict[str, Scalar | list[Scalar]] = Field(
+        {}, description="keyword arguments of the factory"
+    )
+
+
+Model = Annotated[Mlp | Cnn | Module, Field(discriminator="kind")]
+
+
+class Models(Frozen):
+    """The ladder of small models that every coalition trains, and the large one."""
+
+    small: Annotated[
+        tuple[Model, ...], many("small models, ascending in parameters", min_length=1, max_length=8)
+    ]
+    large: Model = Field(description="the large model: the teacher, trained by the grand coalition")
+
+
+class Training(Frozen):
+    """One process for all: every coalition, seed and size trains by these numbers."""
+
+    rounds: int = Field(20, ge=1, le=100_000, description="communication rounds")
+    local_epochs: int = Field(
+        1, ge=1, le=1000, description="passes over a company's own data in one round"
+    )
+    batch_size: int = Field(
+        32, ge=1, le=1_000_000, description="rows in a batch; the short last batch is kept"
+    )
+    learning_rate: float = Field(
+        0.1, gt=0, le=100, description="client learning rate of SGD, per step"
+    )
+    momentum: float = Field(
+        0.0, ge=0, lt=1, description="momentum of SGD (no unit), fresh in every round"
+    )
+    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 penalty of SGD, per step")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant",
+        description="learning rate by round; `cosine` falls to zero after the last round",
+    )
+    seeds: int = Field(
+        3, ge=1, le=100, description="trainings of each small model and coalition, seeds 0, 1, ..."
+    )
+    large_seeds: int = Field(
+        1, ge=1, le=100, description="trainings of the large model at each anchor; 0 is deployed"
+    )
+
+
+class Teacher(Frozen):
+    """How the large model is aggregated. The game itself is always FedAvg (FedProx with `fedprox`)."""
+
+    strategy: str = Field(
+        "fedavg",
+        min_length=1,
+        description=(
+            "fedavg, fedprox, fedadam, fedyogi, fedadagrad, fedavgm, fedmedian, fedtrimmedavg,"
+            " krum, multikrum, bulyan, qfedavg, or `module:Class` of a Flower Strategy"
+        ),
+    )
+    options: dict[str, Scalar] = Field(
+        {}, description="arguments of the strategy's constructor, by Flower's names"
+    )
+
+
+def model_name(model: Model) -> str:
+    """The model's name in the tables: given, or made from kind and widths."""
+    if model.name is not None:
+        return model.name
+    match model:
+        case Mlp():
+            return "-".join(["mlp", *map(str, model.hidden)])
+        case Cnn():
+            return "-".join(["cnn", *map(str, model.channels)])
+        case Module():
+            return model.factory.partition(":")[2]

@@ -1,0 +1,156 @@
+"""The sections `coalitions`, `law`, `values` and `payouts`: from the game to the money."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from fl_sv.config.base import CompanyName, Frozen, Reference, many
+
+
+class Stop(Frozen):
+    """When a growing sample of coalitions is enough."""
+
+    widest_interval_cents: int | None = Field(
+        None,
+        ge=1,
+        le=10**15,
+        description=(
+            "stop when the widest payout's interval is at most so wide (minor units, from its low"
+            " to its high end); without it the sample grows to `max_evaluations`"
+        ),
+    )
+    max_evaluations: int = Field(
+        ge=10,
+        le=20_000,
+        description=(
+            "most coalitions whose utility is measured, the empty and the grand one included"
+        ),
+    )
+
+
+class Coalitions(Frozen):
+    """Which coalitions train the small models."""
+
+    design: Literal["all", "sampled"] = Field(
+        "all",
+        description=(
+            "`all`: every one of the 2**N coalitions, up to 20 companies; `sampled`: a sample that"
+            " grows until `stop` says that it is enough, for any number of companies"
+        ),
+    )
+    stop: Stop | None = Field(None, description="with `sampled`: when there are enough coalitions")
+    wave_megabytes: float = Field(
+        64.0,
+        gt=0,
+        le=1024,
+        description="upper bound on one message of a wave, in MB; a crash loses two waves at most",
+    )
+    waves: int = Field(
+        1,
+        ge=1,
+        le=100_000,
+        description="smallest number of waves (of a step of a sample), so that a crash loses less",
+    )
+
+
+class Law(Frozen):
+    """What the large model is measured on besides the empty and the grand coalition."""
+
+    anchors: (
+        Literal["none", "singletons", "singletons+loo"] | Annotated[int, Field(ge=0, le=10_000)]
+    ) = Field(
+        "singletons",
+        description=(
+            "extra large runs: `singletons` lets every company train the large model alone,"
+            " `singletons+loo` also all companies but one; a number makes that many runs:"
+            " singletons first, then all but one, then what narrows the values most for its price"
+        ),
+    )
+    family: Literal["auto", "affine", "power", "ladder", "ladder+power"] | Reference = Field(
+        "auto",
+        description=(
+            "the law: `auto` chooses; or one of the others by name, or a function of one's own, "
+            "`package.module:function`"
+        ),
+    )
+    accept: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^D[1-9]$")], ...],
+        many("alarms that do not block payment, by code (D1 ... D9)"),
+    ] = ()
+    untrained_loss: float | None = Field(
+        None,
+        ge=0,
+        le=1e9,
+        description=(
+            "loss of the empty coalition for a `module` model (nats or squared units); measured"
+            " without it"
+        ),
+    )
+
+
+class Values(Frozen):
+    """From utilities to values."""
+
+    semivalue: Annotated[
+        str, StringConstraints(pattern=r"^(shapley|banzhaf|loo|beta:\d+(\.\d+)?,\d+(\.\d+)?)$")
+    ] = Field("shapley", description="shapley, banzhaf, loo or beta:A,B")
+    level: float = Field(
+        0.9, ge=0.5, le=0.999, description="coverage of every interval (probability)"
+    )
+    unions: dict[
+        CompanyName, Annotated[tuple[str, ...], many("companies of the union", min_length=2)]
+    ] = Field(
+        {},
+        description=(
+            "companies that belong together, by the union's name; the report shows what acting as"
+            " one pays"
+        ),
+    )
+
+
+class FixedPot(Frozen):
+    """A fixed sum is divided."""
+
+    kind: Literal["fixed"]
+    cents: int = Field(ge=0, le=10**15, description="the pot in minor units (cents)")
+
+
+class PerformancePot(Frozen):
+    """The pot grows with the deployed model: round(max(0, u - floor) * rate), u its measured
+    utility.
+    """
+
+    kind: Literal["performance"]
+    cents_per_utility: float = Field(
+        gt=0, le=1e15, description="cents for each unit of utility above the floor"
+    )
+    floor: float = Field(
+        ge=-1e9, le=1e9, description="utility at which nothing is earned (minus the loss)"
+    )
+
+
+Pot = Annotated[FixedPot | PerformancePot, Field(discriminator="kind")]
+
+
+class Payouts(Frozen):
+    """From values to cents."""
+
+    pot: Pot = Field(description="what is divided")
+    negative: Literal["clip", "charge"] = Field(
+        "clip",
+        description=(
+            "companies of negative value: `clip` pays them nothing, `charge` makes them pay"
+        ),
+    )
+    max_charge: int | None = Field(
+        None,
+        ge=0,
+        le=10**15,
+        description="with `charge`: the most a company may be charged, in cents; default the pot",
+    )
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
+        "EUR", description="ISO 4217 code; amounts are whole minor units"
+    )
+    decimals: int = Field(
+        2, ge=0, le=4, description="minor units in one unit of the currency, as a power of ten"
+    )

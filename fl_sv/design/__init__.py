@@ -1,0 +1,1 @@
+"""Which coalitions train: the small models all or a sample, the large model a few."""

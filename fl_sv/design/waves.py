@@ -1,0 +1,49 @@
+"""Waves: bounded sets of coalitions that are trained from start to finish, so that memory, messages
+and what a crash loses are bounded by the wave and not by 2**N."""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from fl_sv.config import Config
+
+IN_FLIGHT = 2  # waves at the same time: one with the companies, one with the server
+MEGABYTE = 1_000_000
+
+
+def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
+    """Bytes of one coalition's models in a message: every small size (n_params of each) and every
+    replicate.
+    """
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    return sum(n_params) * config.training.seeds * itemsize
+
+
+def plan_waves(
+    config: Config, n_params: Sequence[int], coalitions: Iterable[int], known: Collection[int] = ()
+) -> list[list[int]]:
+    """The coalitions but the known ones, ascending, in waves of messages within the configured
+    size.
+    """
+    known = frozenset(known)
+    todo = sorted(coalition for coalition in coalitions if coalition not in known)
+    return _split(config, todo, bytes_per_coalition(config, n_params), config.coalitions.waves)
+
+
+def anchor_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
+    """The coalitions that train the large model together, in waves of messages within the
+    configured size.
+    """
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    return _split(config, sorted(coalitions), n_params * config.training.large_seeds * itemsize, 1)
+
+
+def _split(config: Config, coalitions: list[int], n_bytes: int, least: int) -> list[list[int]]:
+    """At least `least` waves of nearly equal length; n_bytes: of one coalition's models."""
+    per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / n_bytes))
+    n_waves = min(len(coalitions), max(least, math.ceil(len(coalitions) / per_wave)))
+    # Python's integers, not numpy's: there may be more companies than bits in a word.
+    bounds = [len(coalitions) * wave // n_waves for wave in range(n_waves + 1)] if n_waves else []
+    return [coalitions[start:end] for start, end in pairwise(bounds)]

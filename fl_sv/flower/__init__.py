@@ -1,0 +1,1 @@
+"""What server and companies say to each other, by name."""

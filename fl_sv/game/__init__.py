@@ -1,0 +1,1 @@
+"""The game: coalitions as bitmasks, their utilities, and both as CSV."""

@@ -1,0 +1,69 @@
+"""Coalitions as bitmasks: bit `i` set means that company `i` (order of the config) is a member.
+
+Shapes: N companies, C coalitions. A table over all coalitions is indexed by the bitmask itself.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError
+
+EMPTY = 0
+NAME_JOINER = "+"
+
+
+def grand(n_companies: int) -> int:
+    """The coalition of all `n_companies`."""
+    return (1 << n_companies) - 1
+
+
+def members_of(coalition: int) -> tuple[int, ...]:
+    """Indices of the members, ascending.
+
+    >>> members_of(0b1101)
+    (0, 2, 3)
+    """
+    return tuple(i for i in range(coalition.bit_length()) if coalition >> i & 1)
+
+
+def member_names(coalition: int, companies: Sequence[str]) -> str:
+    """The members' names as the utility table spells them, `A+C+D`."""
+    return NAME_JOINER.join(companies[i] for i in members_of(coalition))
+
+
+def coalition_name(coalition: int, companies: Sequence[str]) -> str:
+    """As it is spoken of: nobody, all companies, all but one, or the members."""
+    everybody = grand(len(companies))
+    if coalition in (EMPTY, everybody):
+        return "nobody" if coalition == EMPTY else "all companies"
+    absent = everybody & ~coalition
+    if absent.bit_count() == 1 and coalition.bit_count() > 1:
+        return f"all but {member_names(absent, companies)}"
+    return member_names(coalition, companies)
+
+
+def members_matrix(coalitions: Iterable[int], n_companies: int) -> NDArray[np.bool_]:
+    """members_CN: whether company n is a member of coalition c. Any number of companies."""
+    coalitions = list(coalitions)
+    n_bytes = (n_companies + 7) // 8
+    packed = np.frombuffer(
+        b"".join(c.to_bytes(n_bytes, "little") for c in coalitions), dtype=np.uint8
+    )
+    bits = np.unpackbits(packed.reshape(len(coalitions), n_bytes), axis=1, bitorder="little")
+    return bits[:, :n_companies].astype(bool)
+
+
+def n_companies_of_table(length: int, what: str = "the table") -> int:
+    """Number of companies N of a table over all 2**N coalitions.
+
+    Raises InputError when `length` is not a power of two of at least 2.
+    """
+    n_companies = length.bit_length() - 1
+    if length < 2 or length != 1 << n_companies:
+        raise InputError(
+            f"{what} has {length} entries; a table over all coalitions of N companies has 2**N (2,"
+            " 4, 8, ...). Give one utility for every coalition, the empty one included."
+        )
+    return n_companies

@@ -1,0 +1,103 @@
+"""Tables in CSV: how every one is read, and the utility table from anywhere, `coalition,utility`,
+2**N rows.
+"""
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError, listed
+
+COLUMNS = ("coalition", "utility")
+MAX_COMPANIES = 24
+
+
+def read_table(
+    path: Path, columns: tuple[str, ...], *, others: bool = False
+) -> Iterator[tuple[dict[str, str], str]]:
+    """Each row of a CSV file by column, with the words that say where it stands.
+
+    Raises InputError when the file cannot be read, has not exactly these columns (with `others`:
+    lacks one), or a row has more or fewer cells."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            found = tuple(reader.fieldnames or ())
+            if not (set(columns) <= set(found) if others else columns == found):
+                raise InputError(
+                    f"{path}: the columns are {','.join(found)[:100]!r}; expected"
+                    f" {','.join(columns)}."
+                )
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise InputError(
+                        f"{where}: the row has more or fewer cells than the {len(found)} columns."
+                    )
+                yield row, where
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Give a CSV table.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(
+            f"{path} is no CSV text. Give a table with the columns {','.join(columns)}."
+        ) from None
+
+
+def read_game(path: Path) -> NDArray[np.float64]:
+    """(2**N,) utilities by bitmask.
+
+    Raises InputError that names the line, or the coalitions that are missing.
+    """
+    utilities: dict[int, float] = {}
+    for row, where in read_table(path, COLUMNS, others=True):
+        coalition, utility = _read_row(row, where)
+        if coalition in utilities:
+            raise InputError(f"{where}: coalition {coalition} stands twice.")
+        utilities[coalition] = utility
+    return _complete(utilities, path)
+
+
+def _read_row(row: dict[str, str], where: str) -> tuple[int, float]:
+    try:
+        coalition = int(row["coalition"])
+    except ValueError:
+        raise InputError(
+            f"{where}: the coalition is {row['coalition']!r}; it must be a whole number (a"
+            " bitmask)."
+        ) from None
+    if not 0 <= coalition < 1 << MAX_COMPANIES:
+        raise InputError(
+            f"{where}: coalition {coalition} is out of range; a table has at most {MAX_COMPANIES}"
+            " companies."
+        )
+    try:
+        utility = float(row["utility"])
+    except ValueError:
+        raise InputError(
+            f"{where}: the utility of coalition {coalition} is {row['utility']!r}, not a number."
+        ) from None
+    if not math.isfinite(utility):
+        raise InputError(
+            f"{where}: the utility of coalition {coalition} is {utility}; it must be finite."
+        )
+    return coalition, utility
+
+
+def _complete(utilities: dict[int, float], path: Path) -> NDArray[np.float64]:
+    if len(utilities) < 2:
+        raise InputError(
+            f"{path} has {len(utilities)} rows; a table has 2**N, for N companies, the empty"
+            " coalition too."
+        )
+    n_companies = max(utilities).bit_length()
+    missing = [coalition for coalition in range(1 << n_companies) if coalition not in utilities]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} of {1 << n_companies} coalitions of {n_companies} companies"
+            f" are missing: {listed(missing)}. Values need all of them."
+        )
+    return np.array([utilities[coalition] for coalition in range(len(utilities))])

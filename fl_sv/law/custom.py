@@ -1,0 +1,142 @@
+"""A law of a user's own: checked wherever it is asked, and tried one step down the ladder.
+
+Shapes: C coalitions, M small sizes, P parameters of a law.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError
+from fl_sv.law.families import Family, FamilyOf, Game, game_of
+from fl_sv.law.inputs import LawData
+
+# How far from 0 and 1 the ends of a curve may lie, and how far apart two coalitions count as equal.
+ENDS, EQUAL = 1e-9, 1e-12
+RESERVED = ("deviation_std", "steadiness")  # parameters of every law, or of the ladders
+
+
+def own_law(make: FamilyOf, game: Game) -> Family:
+    """The law that `make` returns for a game; its curve raises InputError where it is none.
+
+    Raises InputError that says what is wrong with it at its prior or one standard deviation beside
+    it."""
+    said = f"the law {getattr(make, '__qualname__', repr(make))}"
+    n_sizes = game.progress_CM.shape[1]
+    sizes = "1 small size" if n_sizes == 1 else f"{n_sizes} small sizes"
+    given = replace(game, progress_CM=game.progress_CM.copy())
+    given.progress_CM.flags.writeable = False
+    try:
+        law = make(given)
+    except Exception as error:  # a user's function may raise anything
+        raise InputError(f"{said} raised {type(error).__name__} for {sizes}: {error}") from error
+    if not isinstance(law, Family):
+        raise InputError(f"{said} returned {law!r:.60}; it must return a fl_sv.law.Family")
+    names = tuple(law.parameters)
+    if (
+        len(set(names)) != len(names)
+        or set(names) & set(RESERVED)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise InputError(
+            f"{said} has the parameters {names}; names must differ, and not be"
+            f" {' or '.join(RESERVED)}"
+        )
+    prior_P, std_P = (
+        _numbers(said, values, len(names)) for values in (law.prior_P, law.prior_std_P)
+    )
+    if not (std_P > 0).all():
+        raise InputError(
+            f"{said} has the prior_std_P {std_P.tolist()}; standard deviations are above 0"
+        )
+
+    def curve(theta_P: NDArray[np.float64]) -> NDArray[np.float64]:
+        where = (
+            f"{said}, at {dict(zip(names, theta_P.tolist(), strict=True))}," if names else f"{said}"
+        )
+        try:
+            curve_C = np.array(law.curve(theta_P), dtype=np.float64)
+        except Exception as error:  # a user's function may raise anything
+            raise InputError(
+                f"{where} raised {type(error).__name__} for {sizes}: {error}"
+            ) from error
+        _require_progress(where, curve_C, len(game.progress_CM))
+        return curve_C
+
+    prior_C, _, _ = (curve(prior_P + step * std_P) for step in (0.0, 1.0, -1.0))
+    if law.increasing:
+        _require_rising(said, game.progress_CM[:, -1], prior_C)
+    return replace(
+        law, parameters=names, prior_P=prior_P, prior_std_P=std_P, curve=curve, ladder=False
+    )
+
+
+def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
+    """(C,) progress of the largest small size less what the law would have said of it, had it been
+    the large model.
+
+    None where that cannot be said: with one size, or with a law that needs more sizes than are
+    left."""
+    if data.small_CM.shape[1] < 2:
+        return None
+    below = replace(
+        data,
+        small_CM=data.small_CM[:, :-1],
+        small_RCM=None if data.small_RCM is None else data.small_RCM[:, :, :-1],
+        seed_std_M=None if data.seed_std_M is None else data.seed_std_M[:-1],
+        log_size_M1=None if data.log_size_M1 is None else data.log_size_M1[:-1],
+        anchor_A=np.array([0, len(data.small_CM) - 1]),
+        large_A=data.small_CM[[0, -1], -1],
+    )
+    game = game_of(below)
+    if game.fault is not None:
+        return None
+    try:
+        law = own_law(make, game)
+    except InputError:
+        return None
+    progress_C = (data.small_CM[0, -1] - data.small_CM[:, -1]) / game.unit
+    missed_C: NDArray[np.float64] = progress_C - law.curve(law.prior_P)
+    return missed_C
+
+
+def _numbers(said: str, values: object, count: int) -> NDArray[np.float64]:
+    try:
+        vector = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.full(0, np.nan)
+    if vector.shape != (count,) or not np.isfinite(vector).all():
+        raise InputError(
+            f"{said} has {count} parameters; prior_P and prior_std_P need one finite number for"
+            " each"
+        )
+    return vector
+
+
+def _require_progress(where: str, curve_C: NDArray[np.float64], n_coalitions: int) -> None:
+    if curve_C.shape != (n_coalitions,) or not np.isfinite(curve_C).all():
+        raise InputError(
+            f"{where} gives {curve_C.shape} numbers, or some that are not finite; needed is one"
+            f" finite number for each of the {n_coalitions} coalitions (progress may be below 0 or"
+            " above 1: worse than nobody, better than all)"
+        )
+    if max(abs(curve_C[0]), abs(curve_C[-1] - 1)) > ENDS:
+        raise InputError(
+            f"{where} is {curve_C[0]:g} with nobody and {curve_C[-1]:g} with all companies, not 0"
+            " and 1"
+        )
+
+
+def _require_rising(
+    said: str, progress_C: NDArray[np.float64], curve_C: NDArray[np.float64]
+) -> None:
+    order = np.argsort(progress_C, kind="stable")
+    further, rise = np.diff(progress_C[order]), np.diff(curve_C[order])
+    if ((further > EQUAL) & (rise <= 0)).any() or (
+        (further <= EQUAL) & (np.abs(rise) > ENDS)
+    ).any():
+        raise InputError(
+            f"{said} says that it is increasing, but it does not rise strictly with the progress of"
+            " the largest small size, or reads something else; say increasing=False"
+        )

@@ -1,0 +1,168 @@
+"""The money: law, values and amounts once every utility is known.
+
+These steps are pure, from the evidence on, and `fl-sv verify` takes exactly the same ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.config import Config
+from fl_sv.config.valuation import Payouts
+from fl_sv.design.large_runs import NextAnchor, next_anchor
+from fl_sv.errors import InputError
+from fl_sv.game.coalitions import members_of
+from fl_sv.game.utilities import UtilityTable
+from fl_sv.law import Law
+from fl_sv.law.alarms import code_of
+from fl_sv.payment.payouts import allocate, pot_cents
+from fl_sv.valuation.appraise import appraise
+from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
+from fl_sv.valuation.fit import fit_to_table
+from fl_sv.valuation.records import Valuation
+
+NOT_DIVIDED = "P1"  # the alarm that the pot could not be divided by the rule
+
+
+@dataclass(frozen=True)
+class TeacherLoss:
+    """The deployed teacher on the validation set after a round; round 0 is the untrained model."""
+
+    number: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class StudentLoss:
+    """The deployed student on the validation set: the content of student.csv."""
+
+    model: str
+    parameters: int
+    transfer_set: str
+    rows: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the payouts rest on. Shapes: N companies, V validation examples."""
+
+    config: Config
+    table: UtilityTable
+    sizes: dict[str, int]  # parameters of every model
+    examples: dict[str, int]  # rows of every company, as registered
+    fingerprints: dict[str, str]  # of every company's rows
+    validation_NV: NDArray[
+        np.float64
+    ]  # the small model's value of each company for each validation example
+    curve: tuple[TeacherLoss, ...]
+    student: StudentLoss | None = None  # deployed in the teacher's place
+
+    @property
+    def deployed_utility(self) -> float:
+        """Measured utility of the model that earns the money."""
+        return -(self.student or self.curve[-1]).loss
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Amounts by some rules, and the alarms that somebody must decide on before they are paid."""
+
+    rules: Payouts
+    accepted: tuple[str, ...]  # codes of the alarms that somebody decided on
+    amounts: dict[str, int]  # cents
+    alarms: tuple[str, ...]  # of the law, of the axioms and of the split, accepted or not
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """The alarms that block payment; none when payable. A pot that was not divided leaves
+        nothing to accept.
+        """
+        return tuple(
+            alarm
+            for alarm in self.alarms
+            if code_of(alarm) == NOT_DIVIDED or code_of(alarm) not in self.accepted
+        )
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """The law, the values and the payment by the config's rules."""
+
+    law: Law
+    valuation: Valuation
+    alarms: tuple[str, ...]  # of the law and of the axioms
+    payment: Payment
+    next_run: NextAnchor | None  # what one large run more would tell; None when none may be added
+
+
+def settle(evidence: Evidence) -> Settlement:
+    """Law, values and payment from the evidence."""
+    config = evidence.config
+    law, valuation = appraised(evidence)
+    _, again = appraised(_turned_round(evidence))
+    alarms = (
+        *law.alarms,
+        *axiom_alarms(valuation, -law.predict()),
+        *order_alarms(valuation, again),
+    )
+    payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
+    next_run = next_anchor(config, evidence.table, law, evidence.sizes, evidence.examples)
+    return Settlement(
+        law, replace(valuation, payable=not payment.objections), alarms, payment, next_run
+    )
+
+
+def divide(
+    evidence: Evidence,
+    valuation: Valuation,
+    alarms: Sequence[str],
+    rules: Payouts,
+    accepted: Sequence[str],
+) -> Payment:
+    """Cents by company; when there is nothing to split everyone gets 0, and an alarm says so."""
+    companies = evidence.config.companies
+    values = dict(zip(companies, valuation.values.tolist(), strict=True))
+    try:
+        pot = pot_cents(rules.pot, evidence.deployed_utility)
+        amount_N = allocate(
+            valuation.values, pot, rules.negative, max_charge=rules.max_charge, names=companies
+        )
+        amounts = dict(zip(companies, amount_N.tolist(), strict=True))
+        problems = rounding_alarms(values, amounts, pot)
+    except InputError as error:
+        amounts, problems = dict.fromkeys(companies, 0), [f"{NOT_DIVIDED} payout: {error}"]
+    return Payment(rules, tuple(accepted), amounts, (*alarms, *problems))
+
+
+def appraised(evidence: Evidence) -> tuple[Law, Valuation]:
+    """The law and the values; payable as far as the law can tell."""
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    return law, appraise(evidence.config, evidence.table, law, evidence.validation_NV)
+
+
+def _turned_round(evidence: Evidence) -> Evidence:
+    """The same evidence with the companies in reverse order."""
+    config, table = evidence.config, evidence.table
+    turned = {
+        c: sum(1 << (config.n_companies - 1 - i) for i in members_of(c))
+        for _, _, c in table.planned
+    }
+    return replace(
+        evidence,
+        config=config.model_copy(update={"companies": config.companies[::-1]}),
+        table=replace(
+            table,
+            companies=table.companies[::-1],
+            planned=tuple((model, seed, turned[c]) for model, seed, c in table.planned),
+            scores={
+                (model, seed, turned[c]): replace(score, coalition=turned[c])
+                for (model, seed, c), score in table.scores.items()
+            },
+        ),
+        validation_NV=evidence.validation_NV[::-1],
+    )

@@ -1,0 +1,1 @@
+"""What a run will cost, and what cannot be done, before anything trains."""

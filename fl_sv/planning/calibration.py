@@ -1,0 +1,55 @@
+"""How fast this machine trains: a few batches of a stack, timed."""
+
+import time
+
+import numpy as np
+import torch
+
+from fl_sv.config import Config
+from fl_sv.machine import use_threads
+from fl_sv.training.models import ModelSpec
+from fl_sv.training.sgd import Recipe
+from fl_sv.training.stack import train_stack
+from fl_sv.training.students import make_lesson
+
+BATCHES = 4
+SECONDS = 0.5
+
+
+def seconds_per_row(
+    config: Config, model: ModelSpec, *, stacked: int, students: bool = False
+) -> float:
+    """Seconds of training one model on one row, in a stack of `stacked` models; random rows, best
+    of a few tries.
+
+    `students`: the models listen to a teacher, as the config says.
+    """
+    use_threads(config.compute.threads)
+    size, task = config.training.batch_size, model.task
+    n_rows = min(size, 4096)  # larger batches cost in proportion
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n_rows, *task.input_shape, generator=generator, dtype=model.dtype)
+    if task.kind == "classification":
+        y = torch.randint(task.n_outputs, (n_rows,), generator=generator)
+    else:
+        y = torch.randn(n_rows, generator=generator, dtype=model.dtype)
+    params = model.initial_params(config.seed, 0).repeat(stacked, 1)
+    recipe = Recipe(
+        learning_rate=1e-3,
+        momentum=config.training.momentum,
+        weight_decay=config.training.weight_decay,
+        proximal_mu=0.0,
+        batches=(np.arange(n_rows),) * BATCHES,
+        torch_seed=0,
+    )
+    lesson = None
+    if students:
+        logits = torch.randn(n_rows, task.n_outputs, generator=generator, dtype=model.dtype)
+        lesson = make_lesson(config, task, logits, recipe, "calibration")
+    best, until = float("inf"), time.perf_counter() + SECONDS
+    while True:
+        started = time.perf_counter()
+        train_stack(model, params, x, y, recipe, config.compute.chunk, lesson)
+        best = min(best, time.perf_counter() - started)
+        if time.perf_counter() > until:
+            return best / (BATCHES * n_rows * stacked)

@@ -1,0 +1,1 @@
+"""The run directory: what is finished, what is signed, and what can be computed again."""

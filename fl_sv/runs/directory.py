@@ -1,0 +1,216 @@
+"""The run directory: who may write it, what it holds, and how files get into it whole or not at
+all.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fl_sv.config import Config, dump_config, parse_config
+from fl_sv.errors import InputError, RunError
+from fl_sv.runs.files import CONFIG, LEDGER
+from fl_sv.runs.keys import owner_key
+
+_LOCK = ".lock"
+
+# What may change between a run and its resumption, because no result depends on it.
+OF_THE_MACHINE: dict[str, Any] = {"compute": {"workers", "max_hours"}, "faults": True, "ray": True}
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def finished(self) -> bool:
+        """The ledger is written last, in one piece."""
+        return self.file(LEDGER).exists()
+
+    @property
+    def config(self) -> Config:
+        return parse_config(self.read_text(CONFIG), str(self.file(CONFIG)))
+
+    def read_text(self, name: str) -> str:
+        """A file of the run. Raises InputError when it is not there or not text."""
+        try:
+            return self.file(name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.path} holds no {name}; it is not a finished run. Give the folder that"
+                " `fl-sv run --out` wrote."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.file(name)} cannot be read: {error}.") from None
+
+    def write_text(self, name: str, text: str) -> None:
+        self.write_bytes(name, text.encode("utf-8"))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Replaces a file in one step: a reader, or a crash, finds the old one or the new one.
+
+        Raises RunError when it cannot be written, on a full disk say; no part of it is left.
+        """
+        temporary = self.file(f".{name}.part")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.file(name))
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise RunError(
+                f"{self.file(name)} cannot be written: {error.strerror}. Mend that and give the"
+                " command again, `run` with --resume: what was finished is kept."
+            ) from error
+
+
+def existing(path: Path) -> RunDirectory:
+    """The run directory at `path`. Raises InputError when there is no folder."""
+    if not _is_folder(path):
+        raise InputError(
+            f"There is no run directory {path}. Give the folder that `fl-sv run --out` wrote."
+        )
+    return RunDirectory(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[RunDirectory]:
+    """The finished run at `path`, locked against other writers for the duration of the block.
+
+    Raises InputError when there is none or somebody else writes it.
+    """
+    run = existing(path)
+    if not run.finished:
+        raise InputError(
+            f"{path} is not a finished run; finish it with `fl-sv run CONFIG --out DIR --resume`."
+        )
+    with _locked(run):
+        yield run
+
+
+@contextmanager
+def _locked(run: RunDirectory) -> Iterator[None]:
+    """The lock is the operating system's and dies with its holder."""
+    path = run.path
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"{path} is being written by another process; wait for it to end."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_destination(path: Path, config: Config, *, resume: bool) -> None:
+    """Raises InputError when a run cannot begin in `path`, or go on there with `resume`, or while
+    another one does.
+
+    A folder that is missing or empty is begun in; one with a run of the same config can be resumed.
+    """
+    _check_content(path, config, resume=resume)
+    if _occupied(path):
+        with _locked(RunDirectory(path)):
+            pass
+
+
+def _check_content(path: Path, config: Config, *, resume: bool) -> None:
+    try:
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    except OSError as error:
+        raise InputError(f"--out {path} cannot be made: {error.strerror}.") from None
+    if path == nearest and not path.is_dir():
+        raise InputError(f"--out {path} is a file; give a new or empty folder.")
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"--out {path} cannot be made: {nearest} is not a folder that you may write."
+        )
+    if not _occupied(path):
+        return
+    if not resume:
+        raise InputError(
+            f"--out {path} is not empty. Give a new folder, or go on with the run in it by"
+            " --resume."
+        )
+    run = RunDirectory(path)
+    if not run.file(CONFIG).exists():
+        raise InputError(
+            f"--out {path} is not empty and holds no run to resume. Give a new folder."
+        )
+    _require_same_config(run, config)
+
+
+@contextmanager
+def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[RunDirectory]:
+    """The run directory of a run that begins, or goes on with `resume`, locked against other
+    writers.
+
+    Raises what `check_destination` does, and InputError when the owner's key, which signs at the
+    very end, is unusable.
+    """
+    check_destination(path, config, resume=resume)
+    owner_key()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {path} cannot be made: {error.strerror}. Give a folder that you may write."
+        ) from None
+    run = RunDirectory(path)
+    with _locked(run):
+        _check_content(path, config, resume=resume)  # another process may have begun in between
+        if not run.finished:
+            run.write_text(CONFIG, dump_config(config))
+        yield run
+
+
+def _occupied(path: Path) -> bool:
+    """Whether there is anything but what a run leaves that was killed before it began."""
+    return path.is_dir() and any(
+        entry.name not in (_LOCK, f".{CONFIG}.part") for entry in path.iterdir()
+    )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _require_same_config(run: RunDirectory, config: Config) -> None:
+    before, now = (each.model_dump(exclude=OF_THE_MACHINE) for each in (run.config, config))
+    if before != now:
+        where, was, is_now = first_difference(before, now)
+        raise InputError(
+            f"{run.path} was begun with another config: {where} was {was!r} and is {is_now!r}. "
+            "Resume with the config it was begun with, or give a new folder."
+        )
+
+
+def first_difference(before: object, now: object, where: str = "") -> tuple[str, object, object]:
+    """Path of the first key in which two nested mappings differ, and both its values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            if before.get(key) != now.get(key):
+                return first_difference(
+                    before.get(key), now.get(key), f"{where}.{key}" if where else str(key)
+                )
+    return where, before, now

@@ -1,0 +1,278 @@
+"""The journal of a run: what has been finished, in one SQLite file, so that a killed run goes on
+where it was.
+
+A wave of coalitions, a round of the teacher or of other large runs, and a company's large run alone
+are each written in one transaction: `kill -9` at any moment loses at most what is in flight. Floats
+and arrays are stored exactly.
+"""
+
+import io
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError, RunError
+from fl_sv.game.utilities import Score
+
+REUSED = -1  # the wave that a run takes over from the one it extends
+OPERATOR = ""  # no company has this name
+OF_THE_DISK = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
+                                  PRIMARY KEY (model, seed, coalition));
+CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, coalitions TEXT, losses BLOB);
+CREATE TABLE IF NOT EXISTS teacher (run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
+                                    PRIMARY KEY (run, round));
+CREATE TABLE IF NOT EXISTS stack (run TEXT, name TEXT, round INTEGER, params BLOB, PRIMARY KEY (run, name));
+CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
+CREATE TABLE IF NOT EXISTS cost (stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRound:
+    """State of a federated run of the large model after one round; round 0 is the untrained model."""
+
+    number: int
+    params: NDArray[Any]  # (P,)
+    strategy: bytes  # the Flower strategy's own state
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Coalitions that were trained together, and what the largest small model lost on each
+    validation example.
+    """
+
+    coalitions: list[int]
+    losses_CV: NDArray[np.float64]  # mean over seeds, rows in the order of the coalitions
+
+
+class Journal:
+    """Reads and appends. One writer at a time; the run directory's lock sees to that."""
+
+    def __init__(self, path: Path) -> None:
+        # The server app runs in a thread of Flower's; the lock keeps its use and the command line's
+        # apart.
+        self._path = path
+        with self._explained():
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._database.executescript(_SCHEMA)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- scores and waves -------------------------------------------------------------------------
+
+    def scores(self) -> dict[tuple[str, int, int], Score]:
+        """Every score so far, by (model, seed, coalition)."""
+        rows = self._read("SELECT coalition, model, seed, loss, accuracy FROM score")
+        found = [
+            Score(int(coalition), model, seed, loss, accuracy)
+            for coalition, model, seed, loss, accuracy in rows
+        ]
+        return {score.key: score for score in found}
+
+    def has_score(self, key: tuple[str, int, int]) -> bool:
+        model, seed, coalition = key
+        query = "SELECT 1 FROM score WHERE model=? AND seed=? AND coalition=?"
+        return bool(self._read(query, model, seed, str(coalition)))
+
+    def add_scores(self, scores: Iterable[Score]) -> None:
+        self._write(_score_statements(scores))
+
+    def finished_waves(self) -> set[int]:
+        """Numbers of the waves that are finished; REUSED among them when the run extends another."""
+        return {number for (number,) in self._read("SELECT number FROM wave")}
+
+    def wave_coalitions(self, number: int) -> list[int]:
+        """The coalitions of a finished wave."""
+        ((coalitions,),) = self._read("SELECT coalitions FROM wave WHERE number=?", number)
+        return [int(coalition) for coalition in coalitions.split()]
+
+    def wave(self, number: int) -> Wave:
+        """What a finished wave left."""
+        ((losses,),) = self._read("SELECT losses FROM wave WHERE number=?", number)
+        return Wave(self.wave_coalitions(number), _array(losses))
+
+    def add_wave(self, number: int, scores: Iterable[Score], wave: Wave) -> None:
+        """Scores of every model, and the wave's losses by example."""
+        values = (number, " ".join(map(str, wave.coalitions)), _blob(wave.losses_CV))
+        self._write([*_score_statements(scores), ("INSERT INTO wave VALUES (?, ?, ?)", values)])
+
+    # --- the large model --------------------------------------------------------------------------
+
+    def teacher_rounds(self, run: str) -> list[TeacherRound]:
+        """Rounds so far of a federated run of the large model, in order; parameters and strategy
+        only of the last.
+        """
+        rows = self._read(
+            "SELECT round, params, strategy, loss, accuracy FROM teacher WHERE run=? ORDER BY"
+            " round",
+            run,
+        )
+        return [
+            TeacherRound(number, _array(params), state, loss, hit)
+            for number, params, state, loss, hit in rows
+        ]
+
+    def add_teacher_round(self, run: str, state: TeacherRound) -> None:
+        """Appends a round; earlier rounds keep their losses and give up their parameters."""
+        empty = _blob(np.empty(0))
+        values = (
+            run,
+            state.number,
+            _blob(state.params),
+            state.strategy,
+            state.loss,
+            state.accuracy,
+        )
+        self._write(
+            [
+                ("UPDATE teacher SET params=?, strategy=? WHERE run=?", (empty, b"", run)),
+                ("INSERT INTO teacher VALUES (?, ?, ?, ?, ?, ?)", values),
+            ]
+        )
+
+    def stacks(self, run: str) -> tuple[int, dict[str, NDArray[Any]]]:
+        """The last round of a wave of large runs and its stacks (C, P) by name; 0 and nothing
+        before the first.
+        """
+        rows = self._read("SELECT name, round, params FROM stack WHERE run=?", run)
+        return (rows[0][1] if rows else 0), {name: _array(params) for name, _, params in rows}
+
+    def keep_stacks(self, run: str, number: int, stacks: Mapping[str, NDArray[Any]]) -> None:
+        """Puts a round's stacks in the place of the round before."""
+        insert = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?, ?)"
+        self._write([(insert, (run, name, number, _blob(stack))) for name, stack in stacks.items()])
+
+    def finish_stacks(self, run: str, scores: Iterable[Score]) -> None:
+        """Scores of a wave of large runs, whose stacks are no longer needed."""
+        self._write([*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))])
+
+    # --- companies and cost -----------------------------------------------------------------------
+
+    def holders(self) -> dict[str, tuple[int, str]]:
+        """Number of examples and fingerprint of each company's rows, and of the validation set
+        under OPERATOR.
+        """
+        return {
+            name: (examples, digest)
+            for name, examples, digest in self._read("SELECT * FROM company")
+        }
+
+    def register(self, holders: dict[str, tuple[int, str]]) -> None:
+        """Enters examples and fingerprint of everybody's rows; what is there already must be the
+        same.
+
+        Raises InputError when data have changed in between.
+        """
+        before = self.holders()
+        for name in before.keys() & holders.keys():
+            if holders[name] != before[name]:
+                whose = f"The data of {name}" if name != OPERATOR else "The validation data"
+                raise InputError(
+                    f"{whose} changed since the run, or the one that it extends, began:"
+                    f" {before[name][0]} examples then, {holders[name][0]} now, or other rows."
+                    " Start a new run."
+                )
+        insert = "INSERT INTO company VALUES (?, ?, ?)"
+        self._write(
+            [(insert, (name, *entry)) for name, entry in holders.items() if name not in before]
+        )
+
+    def add_cost(
+        self,
+        stage: str,
+        *,
+        seconds: float = 0.0,
+        company_seconds: float = 0.0,
+        n_bytes: int = 0,
+        flops: float = 0.0,
+    ) -> None:
+        self._write(
+            [
+                (
+                    "INSERT INTO cost VALUES (?, ?, ?, ?, ?)",
+                    (stage, seconds, company_seconds, n_bytes, flops),
+                )
+            ]
+        )
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Sums by stage: wall seconds, seconds of the companies, bytes and floating-point
+        operations.
+        """
+        query = (
+            "SELECT stage, SUM(seconds), SUM(company_seconds), SUM(bytes), SUM(flops) FROM cost"
+            " GROUP BY stage"
+        )
+        keys = ("seconds", "company_seconds", "bytes", "flops")
+        return {stage: dict(zip(keys, sums, strict=True)) for stage, *sums in self._read(query)}
+
+    # --- SQLite -----------------------------------------------------------------------------------
+
+    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock, self._explained():
+            return self._database.execute(query, values).fetchall()
+
+    def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+        """All or nothing. Raises RunError when the disk is full or the entry is there already."""
+        with self._lock, self._explained():
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                for statement, values in statements:
+                    self._database.execute(statement, values)
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raises RunError for an error of SQLite's, with what to do about it."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            # an extended code holds the plain one
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            whole = (
+                "What it holds is whole: make sure that its disk has space and can be written, and"
+                " go on with --resume."
+            )
+            advice = whole if code in OF_THE_DISK else "Start a new run."
+            raise RunError(f"The journal {self._path} cannot be used: {error}. {advice}") from error
+
+
+def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...]]]:
+    # coalitions as text: SQLite's integers end at 64 bits
+    insert = "INSERT INTO score VALUES (?, ?, ?, ?, ?)"
+    return [(insert, (s.model, s.seed, str(s.coalition), s.loss, s.accuracy)) for s in scores]
+
+
+def _blob(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(blob: bytes) -> NDArray[Any]:
+    loaded: NDArray[Any] = np.load(io.BytesIO(blob), allow_pickle=False)
+    return loaded

@@ -1,0 +1,53 @@
+"""`fl-sv pay`: a fixed pot, divided by the values of a finished run."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from fl_sv.config.valuation import FixedPot
+from fl_sv.errors import InputError
+from fl_sv.law.alarms import code_of
+from fl_sv.machine import software
+from fl_sv.payment.payouts import payouts_csv
+from fl_sv.payment.settlement import NOT_DIVIDED, Payment, divide
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.keys import owner_key
+from fl_sv.runs.ledger import append_section
+from fl_sv.runs.tables import PAYOUTS, payment_body, sealed
+from fl_sv.runs.verify import verified
+
+
+def pay_run(
+    run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge"], accept: Sequence[str]
+) -> Payment:
+    """Writes payouts.csv and a ledger section; with objections left it writes nothing.
+
+    The tables are verified first: nobody signs anew what was changed. payouts.csv itself is
+    replaced in any case. Raises VerificationError, and InputError when an alarm is accepted that
+    never fired.
+    """
+    verification = verified(run, but=files.PAYOUTS)
+    evidence, settlement = verification.evidence, verification.settlement
+    pot = FixedPot(kind="fixed", cents=pot_cents)
+    rules = evidence.config.payouts.model_copy(update={"pot": pot, "negative": negative})
+    accepted = tuple(dict.fromkeys([*evidence.config.law.accept, *accept]))
+    payment = divide(evidence, settlement.valuation, settlement.alarms, rules, accepted)
+    fired = list(dict.fromkeys(map(code_of, payment.alarms)))
+    unknown = [code for code in accept if code not in fired]
+    if NOT_DIVIDED in accept and NOT_DIVIDED in fired:
+        raise InputError(
+            f"--accept {NOT_DIVIDED}: the pot could not be divided, so there are no amounts to"
+            " accept. Take the other rule (--negative) or another pot."
+        )
+    if unknown:
+        raise InputError(
+            f"--accept {unknown[0]}: that alarm did not fire. Alarms of this run:"
+            f" {', '.join(fired) or 'none'}."
+        )
+    if not payment.objections:
+        key = owner_key()
+        run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
+        append_section(
+            run, key, "pay", software(), [(PAYOUTS, payment_body(payment))], sealed(evidence.config)
+        )
+    return payment

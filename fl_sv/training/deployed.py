@@ -1,0 +1,147 @@
+"""The student that is deployed in the teacher's place: the rows that the operator may use, and its
+training.
+
+The operator has no company's rows, and its validation set only scores. So a student that it distils
+listens on public rows, or on rows that are invented.
+
+Shapes: n rows, D inputs (any axes), P parameters of a model.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fl_sv import distillation
+from fl_sv.config import Config
+from fl_sv.config.students import (
+    DensityRows,
+    Deployed,
+    GaussianRows,
+    GeneratorRows,
+    InversionRows,
+    PublicRows,
+    UniformRows,
+)
+from fl_sv.data import Scaling, public_rows
+from fl_sv.distillation.transfer import Function, TransferSet
+from fl_sv.errors import InputError, RunError
+from fl_sv.streams import stream_seed, torch_draws
+from fl_sv.training.models import ModelSpec, model_spec
+from fl_sv.training.students import distance
+
+LATENT, GENERATOR_WIDTH, GENERATOR_BATCH = 16, 64, 128
+
+
+def deployed_spec(config: Config, deployed: Deployed, scaling: Scaling) -> ModelSpec:
+    """The student's architecture and learning rate. Raises InputError when it does not fit the
+    task.
+    """
+    return model_spec(config, deployed.model, scaling.task)
+
+
+def distilled(
+    config: Config, deployed: Deployed, large: ModelSpec, teacher_P: Tensor, scaling: Scaling
+) -> Tensor:
+    """(P,) parameters of the student, on the CPU: a function of config, teacher and public rows.
+
+    Raises RunError when its training diverges.
+    """
+    assert config.distillation is not None, "a deployed student is part of the distillation"
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "deployed student"))
+    teacher, spec = large.loaded(teacher_P.cpu()), deployed_spec(config, deployed, scaling)
+    rows = transfer_rows(config, deployed, teacher, scaling, generator)
+    if config.distillation.loss == "dkd":  # the one that wants targets
+        rows = rows.labelled_by(teacher)
+    optimiser = partial(torch.optim.SGD, lr=spec.learning_rate, momentum=config.training.momentum)
+    schedule = distillation.Schedule(optimiser, deployed.epochs, config.training.batch_size)
+    student = spec.loaded(spec.initial_params(config.seed, 0)).train()
+    loss = distance(config.distillation, generator)
+    try:
+        student = distillation.distil(student, teacher, rows, loss, schedule, generator)
+    except InputError as error:
+        raise RunError(
+            f"The deployed student cannot be distilled: {error} If its training diverged, lower "
+            "distillation.deployed.model.learning_rate."
+        ) from error
+    return nn.utils.parameters_to_vector(student.parameters()).detach()
+
+
+def transfer_rows(
+    config: Config,
+    deployed: Deployed,
+    teacher: Function,
+    scaling: Scaling,
+    generator: torch.Generator,
+) -> TransferSet:
+    """The rows on which the student listens, unlabelled but for the inverted ones."""
+    dtype, shape = getattr(torch, config.compute.dtype), scaling.task.input_shape
+    wanted = deployed.transfer_set
+    if isinstance(wanted, PublicRows):
+        return distillation.public(torch.from_numpy(public_rows(config, scaling)).to(dtype))
+    low, high = (torch.full(shape, end, dtype=dtype) for end in (wanted.low, wanted.high))
+    match wanted:
+        case UniformRows():
+            return distillation.uniform(low, high, size=wanted.rows, generator=generator)
+        case GaussianRows():
+            z = torch.randn(wanted.rows, *shape, generator=generator, dtype=dtype)
+            return TransferSet("gaussian", (low + high) / 2 + (high - low) / 4 * z)
+        case InversionRows():
+            start = distillation.uniform(low, high, size=wanted.rows, generator=generator).x
+            targets = torch.arange(wanted.rows) % scaling.task.n_outputs
+            return distillation.inverted(teacher, start, targets, steps=wanted.steps)
+        case GeneratorRows():
+            net = _generator_net(low, high, stream_seed(config.seed, "generator"))
+            return distillation.generated(
+                teacher,
+                net,
+                size=wanted.rows,
+                latent=LATENT,
+                generator=generator,
+                steps=wanted.steps,
+                batch_size=GENERATOR_BATCH,
+            )
+        case DensityRows():
+            return distillation.implied(
+                teacher, low, high, size=wanted.rows, generator=generator, steps=wanted.steps
+            )
+
+
+def n_rows(config: Config, deployed: Deployed, scaling: Scaling) -> int:
+    """How many rows the transfer set has."""
+    wanted = deployed.transfer_set
+    return len(public_rows(config, scaling)) if isinstance(wanted, PublicRows) else wanted.rows
+
+
+def teacher_passes(deployed: Deployed, rows: int) -> float:
+    """How often a row goes through the teacher, in training steps of three passes: what inventing
+    rows costs.
+    """
+    match deployed.transfer_set:
+        case InversionRows(steps=steps) | DensityRows(steps=steps):
+            return float(steps)
+        case GeneratorRows(steps=steps):
+            return steps * GENERATOR_BATCH / rows
+        case _:
+            return 1 / 3
+
+
+class _Box(nn.Module):
+    """Any numbers, into the box from low to high (*D)."""
+
+    def __init__(self, low: Tensor, high: Tensor) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * torch.sigmoid(x).reshape(-1, *self.low.shape)
+
+
+def _generator_net(low: Tensor, high: Tensor, seed: int) -> nn.Module:
+    with torch_draws(seed):
+        layers = [
+            nn.Linear(LATENT, GENERATOR_WIDTH),
+            nn.ReLU(),
+            nn.Linear(GENERATOR_WIDTH, low.numel()),
+        ]
+    return nn.Sequential(*layers, _Box(low, high)).to(low.dtype)

@@ -1,0 +1,245 @@
+"""Models as flat parameter vectors: built-in architectures, the user's modules, and how both are
+laid out.
+
+Shapes: C models in a stack, P parameters of one model, B rows of a batch, K outputs.
+
+A model travels, is averaged and is journalled as one vector of P numbers. Built-in models start
+with a zero output layer, so that the untrained model predicts the uniform distribution (regression:
+the mean) at every size and seed: otherwise the noise of the initialisation would be paid out as an
+equal dole."""
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name
+from fl_sv.config.schema import Config
+from fl_sv.data import Dataset, Task
+from fl_sv.errors import InputError
+from fl_sv.plugins import resolve
+from fl_sv.streams import stream_seed, torch_draws
+
+RowLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model size: its architecture for the task at hand and its learning rate."""
+
+    name: str
+    config: Model
+    task: Task
+    learning_rate: float
+    dtype: torch.dtype
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """A module of this architecture. Its own parameters are placeholders; training passes them
+        in.
+        """
+        return build_module(self.config, self.task, seed=0).to(self.dtype)
+
+    @cached_property
+    def _skeleton(self) -> nn.Module:
+        """A module without memory behind its parameters, so that `plan` can refuse what would not
+        fit.
+        """
+        try:
+            with torch.device("meta"):
+                return build_module(self.config, self.task, seed=0)
+        except (NotImplementedError, RuntimeError):  # a user's module that looks at its own numbers
+            return self.module
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of each parameter, in the order in which the flat vector holds them."""
+        return {name: parameter.shape for name, parameter in self._skeleton.named_parameters()}
+
+    @cached_property
+    def n_params(self) -> int:
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    @cached_property
+    def forward_flops(self) -> int:
+        """Floating-point operations of one forward pass for one row; torch counts them, which takes
+        two seconds.
+        """
+        if isinstance(self.config, Mlp):
+            return sum(2 * shape.numel() for shape in self.shapes.values() if len(shape) == 2)
+        device = next(self._skeleton.parameters()).device
+        row = torch.zeros(1, *self.task.input_shape, device=device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self._skeleton(row)
+        return int(counter.get_total_flops())
+
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether the untrained model's outputs are exactly zero."""
+        return not isinstance(self.config, Module)
+
+    def views(self, params_CP: Tensor) -> dict[str, Tensor]:
+        """Each parameter of a stack of models as (C, *shape)."""
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        parts = torch.split(params_CP, sizes, dim=1)
+        return {
+            name: part.reshape(len(params_CP), *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def flatten(self, views: dict[str, Tensor]) -> Tensor:
+        """Inverse of `views`: (C, P)."""
+        return torch.cat([views[name].flatten(1) for name in self.shapes], dim=1)
+
+    def loaded(self, params_P: Tensor) -> nn.Module:
+        """A module of its own with these parameters, in evaluation mode."""
+        module = copy.deepcopy(self.module).eval()
+        nn.utils.vector_to_parameters(params_P.to(self.dtype).clone(), module.parameters())
+        return module.requires_grad_(True)
+
+    def drawing(self, seed: int) -> AbstractContextManager[None]:
+        """The block in which the module trains: a user's may draw (dropout), and has torch's
+        generator for itself.
+        """
+        return torch_draws(seed) if isinstance(self.config, Module) else nullcontext()
+
+    def initial_params(self, seed: int, replicate: int) -> Tensor:
+        """(P,) parameters of the untrained model, a function of seed, replicate and size alone."""
+        module = build_module(
+            self.config, self.task, stream_seed(seed, replicate, self.name, "initialisation")
+        )
+        return nn.utils.parameters_to_vector(module.parameters()).detach().to(self.dtype)
+
+
+def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], ModelSpec]:
+    """The small models, ascending in parameters, and the large one.
+
+    Raises InputError when the sizes do not ascend or a model does not fit the task.
+    """
+    small = tuple(model_spec(config, model, task) for model in config.models.small)
+    large = model_spec(config, config.models.large, task)
+    ladder = [*small, large]
+    for smaller, larger in pairwise(ladder):
+        if smaller.n_params >= larger.n_params:
+            raise InputError(
+                f"models: {larger.name} has {larger.n_params} parameters, no more than"
+                f" {smaller.name} with {smaller.n_params}. List the small models in ascending size;"
+                " the large one is larger than all."
+            )
+    return small, large
+
+
+def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
+    """A model of the config for the task, with the learning rate that it trains at."""
+    rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
+    return ModelSpec(model_name(model), model, task, rate, getattr(torch, config.compute.dtype))
+
+
+def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
+    """Rows and targets on the device and in the precision of the run."""
+    dtype = getattr(torch, config.compute.dtype)
+    y = torch.from_numpy(data.y)
+    x = torch.from_numpy(data.x).to(config.compute.device, dtype)
+    return x, y.to(config.compute.device, dtype if y.is_floating_point() else y.dtype)
+
+
+def row_loss(task: Task) -> RowLoss:
+    """Loss of each row from outputs (B, K) and targets (B,): cross-entropy in nats, or the squared
+    error.
+    """
+    if task.kind == "classification":
+        return lambda outputs, targets: nn.functional.cross_entropy(
+            outputs, targets, reduction="none"
+        )
+    return lambda outputs, targets: (outputs[:, 0] - targets) ** 2
+
+
+def build_module(model: Model, task: Task, seed: int) -> nn.Module:
+    """A freshly initialised module.
+
+    Raises InputError when the architecture does not fit the task.
+    """
+    with torch_draws(seed):
+        match model:
+            case Mlp():
+                return _zero_output(_mlp(model, task))
+            case Cnn():
+                return _zero_output(_cnn(model, task))
+            case Module():
+                return _users_module(model, task)
+
+
+def _mlp(model: Mlp, task: Task) -> nn.Sequential:
+    widths = [math.prod(task.input_shape), *model.hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], task.n_outputs))
+
+
+def _cnn(model: Cnn, task: Task) -> nn.Sequential:
+    if len(task.input_shape) != 3:
+        raise InputError(
+            "models: a cnn needs rows of shape (channels, height, width); these have shape"
+            f" {task.input_shape}. Use an mlp, or give the data source three-dimensional rows."
+        )
+    channels, height, width = task.input_shape
+    layers: list[nn.Module] = []
+    for outputs in model.channels:
+        if min(height, width) < 2:
+            raise InputError(
+                f"models: a cnn with {len(model.channels)} layers halves {task.input_shape[1:]}"
+                " pixels too often; use fewer channels."
+            )
+        layers += [
+            nn.Conv2d(channels, outputs, 3, padding=1),
+            nn.GroupNorm(math.gcd(4, outputs), outputs),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+        ]
+        channels, height, width = outputs, height // 2, width // 2
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(channels * height * width, task.n_outputs)
+    )
+
+
+def _zero_output(module: nn.Sequential) -> nn.Sequential:
+    for parameter in module[-1].parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def _users_module(model: Module, task: Task) -> nn.Module:
+    factory = resolve(model.factory, "models.factory")
+    where = f"models: {model.factory}"
+    try:
+        module = factory(task.input_shape, task.n_outputs, **model.options)
+    except Exception as error:
+        raise InputError(
+            f"{where}(input_shape={task.input_shape}, n_outputs={task.n_outputs}) raised "
+            f"{type(error).__name__}: {error}. A factory takes these two arguments and its options."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"{where} returned a {type(module).__name__}; it must return a torch.nn.Module."
+        )
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        raise InputError(
+            f"{where} uses BatchNorm, whose running statistics mix the coalitions. Use GroupNorm."
+        )
+    rows = torch.zeros(2, *task.input_shape)
+    with torch.no_grad():
+        outputs = module(rows)
+    if outputs.shape != (2, task.n_outputs):
+        raise InputError(
+            f"{where} turns rows of shape {tuple(rows.shape)} into {tuple(outputs.shape)}; "
+            f"it must return (rows, {task.n_outputs})."
+        )
+    return module

@@ -1,0 +1,1 @@
+"""From the utility table to every company's value with an interval."""

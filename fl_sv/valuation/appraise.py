@@ -1,0 +1,121 @@
+"""From the utility table to every company's value with an honest interval.
+
+Shapes: N companies, M small sizes, R seeds, C coalitions of the design, V validation examples.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.config import Config
+from fl_sv.game.utilities import UtilityTable
+from fl_sv.law import Law
+from fl_sv.valuation.records import CompanyValue, Order, Valuation
+from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
+
+
+def appraise(
+    config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]
+) -> Valuation:
+    """Values of the large model's game with their intervals.
+
+    validation_NV: the largest small model's Shapley value of each company for each validation
+    example."""
+    *_, small, _large = table.models
+    utility_C = -law.predict()
+    name = config.values.semivalue
+    weighting = weighting_of(config, table, name)
+    value_N = weighting.values(utility_C)
+    small_weighting = weighting if name == "shapley" else weighting_of(config, table, "shapley")
+    small_N = small_weighting.values(-_losses(table, small))
+    quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
+    sampling_N = weighting.sampling_variance(utility_C)
+    covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, quantile)
+    covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
+    variance_N = np.diag(covariance_NN)
+    half_N = quantile * np.sqrt(variance_N)
+    empty, total = (
+        float(utility_C[0]),
+        float(utility_C[-1]),
+    )  # the design's first and last coalition
+    companies = tuple(
+        CompanyValue(
+            name=company,
+            value=float(value),
+            low=float(value - half),
+            high=float(value + half),
+            share=float(value / (total - empty)) if total != empty else 0.0,
+            small_value=float(small_value),
+        )
+        for company, value, half, small_value in zip(
+            config.companies, value_N, half_N, small_N, strict=True
+        )
+    )
+    share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
+    order = _order(config.companies, value_N, covariance_NN)
+    return Valuation(
+        config.values.level, name, empty, total, law.holds, small, share, companies, order
+    )
+
+
+def weighting_of(config: Config, table: UtilityTable, semivalue: str) -> Weighting:
+    """How values follow from utilities: all coalitions by the semivalue's own weights, a sample
+    (for which only the Shapley value is estimated) by those that the largest small model's game
+    chooses."""
+    if config.coalitions.design == "all":
+        return Enumerated(config.n_companies, semivalue)
+    *_, small, _large = table.models
+    return sampled(table.coalitions(small), -_losses(table, small), config.companies, config.seed)
+
+
+def _losses(table: UtilityTable, model: str) -> NDArray[np.float64]:
+    return np.array(list(table.mean_losses(model).values()))
+
+
+def _order(
+    companies: Sequence[str], value_N: NDArray[np.float64], covariance_NN: NDArray[np.float64]
+) -> tuple[Order, ...]:
+    """Neighbours in rank, equal values by name, as if the errors were normal."""
+    ranked = sorted(range(len(companies)), key=lambda i: (-value_N[i], companies[i]))
+    pairs = []
+    for i, j in pairwise(ranked):
+        variance = covariance_NN[i, i] + covariance_NN[j, j] - 2 * covariance_NN[i, j]
+        difference, std = float(value_N[i] - value_N[j]), math.sqrt(max(float(variance), 0.0))
+        probability = NormalDist().cdf(difference / std) if std else (1.0 if difference else 0.5)
+        pairs.append(Order(companies[i], companies[j], probability))
+    return tuple(pairs)
+
+
+def _law_covariance(law: Law, weighting: Weighting, quantile: float) -> NDArray[np.float64]:
+    """(N, N) covariance of the values by the law and by training seeds.
+
+    The law knows the covariance of Shapley values. For any other semivalue the errors of the
+    coalitions are taken to be perfectly correlated, in the worst direction for each value: no
+    interval of a value can be wider. Those of two companies are then taken to be independent."""
+    match weighting:
+        case Sampled(weight_CN):
+            return law.value_covariance(weight_CN)
+        case Enumerated(_, "shapley"):
+            return law.value_covariance()
+    low_C, high_C = law.interval()
+    std_C = (high_C - low_C) / (2 * quantile)
+    return np.diag(np.square(np.abs(weighting.weights(range(len(std_C)))).T @ std_C))
+
+
+def _validation_covariance(
+    validation_NV: NDArray[np.float64], small_N: NDArray[np.float64], value_N: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, N) covariance of the values by the draw of the validation set.
+
+    Measured on the small model's Shapley values and carried to the values paid for by the ratio of
+    the sums."""
+    small_total, total = small_N.sum(), value_N.sum()
+    scale = total / small_total if small_total != 0 else 1.0
+    covariance_NN: NDArray[np.float64] = (
+        np.cov(validation_NV, ddof=1) / validation_NV.shape[1] * scale**2
+    )
+    return covariance_NN

@@ -1,0 +1,112 @@
+"""Checks at run time: the axioms on the values that are about to be paid, and remarks on the
+companies' data.
+
+Shapes: N companies, C coalitions of the design, all 2**N (index = bitmask) or a sample.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.valuation.records import Valuation
+
+TOLERANCE = 1e-9  # relative to the total, as everywhere in a recomputation
+
+
+def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[str]:
+    """A sentence for each axiom that the values break on the utilities (C,) they claim to come
+    from.
+
+    A sample shows efficiency alone: it holds no company's marginal contribution to every coalition,
+    and estimates of equal companies differ by chance, within their intervals."""
+    value_N = valuation.values
+    total = valuation.utility_grand - valuation.utility_empty
+    slack = TOLERANCE * max(1.0, float(np.abs(utility_C).max()))
+    names = [company.name for company in valuation.companies]
+    alarms: list[str] = []
+    if valuation.semivalue == "shapley" and abs(value_N.sum() - total) > slack:
+        alarms.append(
+            f"A1 efficiency: the values sum to {value_N.sum()!r}, but there is {total!r} to be"
+            " divided."
+        )
+    if len(utility_C) < 1 << len(names):
+        return alarms
+    for i, name in enumerate(names):
+        marginals = _without_with(utility_C, i)
+        if np.ptp(marginals, axis=1).max() <= slack and abs(value_N[i]) > slack:
+            alarms.append(
+                f"A2 null player: {name} changes no coalition's utility, but its value is"
+                f" {value_N[i]!r}."
+            )
+    for i, j in combinations(range(len(names)), 2):
+        if abs(value_N[i] - value_N[j]) > slack and _interchangeable(utility_C, i, j, slack):
+            alarms.append(
+                f"A3 symmetry: {names[i]} and {names[j]} are interchangeable, but their values"
+                " differ."
+            )
+    return alarms
+
+
+def order_alarms(valuation: Valuation, again: Valuation) -> list[str]:
+    """A sentence when the same evidence with the companies in another order (`again`) gives
+    somebody another value.
+    """
+    slack = TOLERANCE * max(1.0, float(np.abs(valuation.values).max()))
+    value_of = {company.name: company.value for company in again.companies}
+    moved = [c for c in valuation.companies if not abs(c.value - value_of[c.name]) <= slack]
+    return [
+        f"A4 order: with the companies listed the other way round {company.name} has the value "
+        f"{value_of[company.name]!r} instead of {company.value!r}."
+        for company in moved[:1]
+    ]
+
+
+def rounding_alarms(values: Mapping[str, float], amounts: Mapping[str, int], pot: int) -> list[str]:
+    """A sentence for each property of the values that their division into cents has lost."""
+    alarms: list[str] = []
+    slack = TOLERANCE * max(1.0, max(map(abs, values.values())))
+    if sum(amounts.values()) != pot:
+        alarms.append(
+            f"A5 rounding: the amounts sum to {sum(amounts.values())} cents; the pot is {pot}."
+        )
+    for pair in combinations(values, 2):
+        less, more = sorted(pair, key=values.__getitem__)
+        difference = amounts[more] - amounts[less]
+        if values[more] - values[less] <= slack:
+            if abs(difference) > 1 + 2 * pot * slack:
+                alarms.append(
+                    f"A5 rounding: {less} and {more} have the same value, but are paid"
+                    f" {abs(difference)} cents apart."
+                )
+        elif difference < -1:
+            alarms.append(
+                f"A5 rounding: {more} has a larger value than {less}, but is paid {-difference}"
+                " cents less."
+            )
+    return alarms
+
+
+def twins(fingerprints: Mapping[str, str]) -> tuple[str, ...]:
+    """A remark for every set of companies that registered exactly the same rows."""
+    holders: dict[str, list[str]] = {}
+    for company, fingerprint in fingerprints.items():
+        holders.setdefault(fingerprint, []).append(company)
+    return tuple(
+        f"{' and '.join(companies)} hold exactly the same rows. Neither adds what the other has"
+        " brought; the value of these rows is divided between them."
+        for companies in holders.values()
+        if len(companies) > 1
+    )
+
+
+def _without_with(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]:
+    """(C/2, 2) utilities without and with company i."""
+    return utility_C.reshape(-1, 2, 1 << i).swapaxes(1, 2).reshape(-1, 2)
+
+
+def _interchangeable(utility_C: NDArray[np.float64], i: int, j: int, slack: float) -> bool:
+    """Whether i alone and j alone add the same to every coalition of the others; i < j."""
+    cube = utility_C.reshape(-1, 2, 1 << (j - i - 1), 2, 1 << i)
+    return bool(np.abs(cube[:, 0, :, 1, :] - cube[:, 1, :, 0, :]).max() <= slack)

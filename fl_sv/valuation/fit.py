@@ -1,0 +1,82 @@
+"""The law fitted to a utility table, by the family that the config asks for.
+
+Shapes: N companies, M small sizes, R seeds, C coalitions of the design.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fl_sv.config import Config
+from fl_sv.game.utilities import UtilityTable
+from fl_sv.law import Law, fit_law
+from fl_sv.law.families import FamilyOf
+from fl_sv.plugins import resolve
+from fl_sv.valuation.students import with_student_alarm
+
+
+def fit_to_table(
+    config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]
+) -> Law:
+    """The law from the small models' losses to the large one's; its alarms name companies instead
+    of numbers.
+
+    sizes: parameters of every model; examples: rows of every company. Raises InputError when a
+    training is missing."""
+    *small, large = table.models
+    losses_RCM = np.stack([table.loss_by_seed(model) for model in small], axis=2)
+    losses_CM = losses_RCM.mean(axis=0)
+    coalitions = table.coalitions(small[-1])
+    law = fit_law(
+        losses_CM
+        if len(coalitions) == 1 << config.n_companies
+        else dict(zip(coalitions, losses_CM, strict=True)),
+        table.mean_losses(large),
+        sizes=[sizes[model] for model in table.models],
+        examples=[examples[company] for company in config.companies],
+        by_seed=losses_RCM if len(losses_RCM) > 1 else None,
+        family=law_family(config),
+        level=config.values.level,
+    )
+    alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
+    return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
+
+
+def law_family(config: Config) -> str | FamilyOf:
+    """`family` of fit_law as the config asks for it. Raises InputError when a user's function
+    cannot be imported.
+    """
+    name = config.law.family
+    if ":" not in name:
+        return name
+    family: FamilyOf = resolve(name, "law.family")
+    return family
+
+
+def try_law(config: Config) -> None:
+    """Fits a user's law to an invented game, for afterwards it is too late: the trainings are done.
+
+    Raises InputError when it cannot be imported or is none.
+    """
+    family = law_family(config)
+    if isinstance(family, str):
+        return
+    # Wild on purpose: sizes that rank coalitions differently, some worse than nobody, some better
+    # than all.
+    loss_CM = np.random.default_rng(0).uniform(0.2, 2.5, (1 << 4, len(config.models.small) + 1))
+    loss_CM[[0, -1]] = [[2.0], [0.5]]
+    large = {c: float(loss_CM[c, -1]) for c in (0, 1, 2, 4, 8, 15)}
+    fit_law(loss_CM[:, :-1], large, sizes=2.0 ** np.arange(loss_CM.shape[1]), family=family)
+
+
+def _with_names(alarm: str, companies: Sequence[str]) -> str:
+    """`coalition 5 = {0, 2}` as `coalition {Ash, Chestnut}`."""
+    return re.sub(
+        r"coalition \d+ = \{([\d, ]*)\}",
+        lambda found: (
+            f"coalition {{{', '.join(companies[int(i)] for i in found[1].split(', ') if i)}}}"
+        ),
+        alarm,
+    )

@@ -1,0 +1,178 @@
+"""Which coalitions train the large model: what the config asks for, and what tells most for its
+price.
+"""
+
+import numpy as np
+import pytest
+from config_of import config_of
+
+from fl_sv.config import Config
+from fl_sv.config.valuation import Coalitions, Stop
+from fl_sv.design import large_runs
+from fl_sv.errors import VerificationError
+from fl_sv.law import Law, fit_law
+from fl_sv.law.process import covariance, value_cross_covariance
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.tables import read_evidence
+from fl_sv.valuation.fit import fit_to_table
+from fl_sv.values import shapley
+from tests.runs import with_sections
+from tests.test_law import smooth_game
+
+EXAMPLES = (10, 20, 30, 40)
+
+
+def asking(
+    wanted: object, companies: tuple[str, ...] = ("Ash", "Beech", "Chestnut", "Damson")
+) -> Config:
+    return config_of({"source": "iris"}, companies, law={"anchors": wanted})
+
+
+def law_of(runs: list[int], examples: tuple[int, ...] = EXAMPLES) -> Law:
+    small_CM, large_C = smooth_game()
+    return fit_law(
+        small_CM,
+        {c: float(large_C[c]) for c in [0, *runs, 15]},
+        sizes=[1, 2, 4, 8],
+        examples=examples,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "counts"),
+    [
+        ("none", (0, 0, 0)),
+        (3, (3, 0, 0)),
+        ("singletons", (4, 0, 0)),
+        (6, (4, 2, 0)),
+        ("singletons+loo", (4, 4, 0)),
+        (14, (4, 4, 6)),
+    ],
+)
+def test_a_number_asks_for_singletons_then_all_but_one_then_others(
+    asked: object, counts: tuple[int, int, int]
+) -> None:
+    wanted = large_runs.wanted(asking(asked))
+    assert (wanted.alone, wanted.all_but_one, wanted.further) == counts
+    chosen = large_runs.together(asking(asked), law_of([1, 2, 4, 8]))
+    assert [c.bit_count() for c in chosen] == [3] * counts[1] + [2] * counts[2]
+    assert len(set(chosen)) == len(chosen)
+
+
+def test_of_two_companies_all_but_one_is_one_alone() -> None:
+    wanted = large_runs.wanted(asking("singletons+loo", ("Ash", "Beech")))
+    assert (wanted.alone, wanted.together) == (2, 0)
+
+
+def test_few_singletons_are_those_whose_small_losses_lie_farthest_apart() -> None:
+    small_loss = {0: 2.0, 1: 1.9, 2: 1.3, 4: 1.25, 8: 0.6, 15: 0.5}
+    assert large_runs.alone(asking(1), small_loss) == [4]
+    assert set(large_runs.alone(asking(3), small_loss)) == {4, 1, 8}
+    assert set(large_runs.alone(asking("singletons"), small_loss)) == {1, 2, 4, 8}
+
+
+def test_names_and_not_their_order_decide_between_equally_good_coalitions() -> None:
+    small_C = 2 - 1.5 * np.array([c.bit_count() for c in range(16)]) / 4
+    law = fit_law(small_C, {0: 2.0, 15: 0.5} | {1 << i: 1.6 for i in range(4)})
+    names = ("Damson", "Ash", "Chestnut", "Beech")
+    config = asking(6, names)
+    assert [
+        names[anchor.bit_length() - 1] for anchor in large_runs.in_order(config, (1, 2, 4, 8))
+    ] == sorted(names)
+    first, second = large_runs.together(config, law)
+    absent = [names[(15 ^ coalition).bit_length() - 1] for coalition in (first, second)]
+    assert absent == ["Damson", "Chestnut"]
+
+
+def test_the_next_run_narrows_as_much_as_it_says() -> None:
+    law = law_of([1, 2, 4, 8])
+    (found,) = law.next_runs(range(16))
+    members_CN = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(bool)
+    sensitivity_CP, amplitude = law._prior.sensitivity_CP, law._posterior.amplitude(law._prior)
+    prior_CC = amplitude**2 * covariance(members_CN, members_CN) + sensitivity_CP @ sensitivity_CP.T
+    weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(16)], axis=1)
+
+    def spread(runs: list[int]) -> np.ndarray:
+        gain_CA = prior_CC[:, runs] @ np.linalg.inv(prior_CC[np.ix_(runs, runs)])
+        return np.sqrt(np.diag(weight_NC @ (prior_CC - gain_CA @ prior_CC[runs]) @ weight_NC.T))
+
+    singletons = [1, 2, 4, 8]
+    narrower = 1 - spread([*singletons, found.coalition]).sum() / spread(singletons).sum()
+    assert found.narrower == pytest.approx(narrower, rel=1e-4)
+    assert found.price == sum(EXAMPLES[i] for i in range(4) if found.coalition >> i & 1) / 100
+    trace = {
+        c: (spread(singletons) ** 2).sum() - (spread([*singletons, c]) ** 2).sum()
+        for c in (3, 5, 6, 9, 10, 12, 7)
+    }
+    price = {c: sum(EXAMPLES[i] for i in range(4) if c >> i & 1) for c in trace}
+    assert (
+        trace[found.coalition] / price[found.coalition]
+        >= max(trace[c] / price[c] for c in trace) * 0.999
+    )
+
+
+def test_runs_that_will_be_made_anyway_are_known_to_the_choice() -> None:
+    law = law_of([1, 2, 4, 8])
+    first, second = law.next_runs(range(16), 2)
+    (found,) = law.next_runs(range(16), 1, given=[first.coalition])
+    assert found.coalition == second.coalition
+    assert found.narrower == pytest.approx(second.narrower)
+    assert law_of(list(range(1, 15))).next_runs(range(16)) == []
+
+
+def test_values_by_weights_of_a_sample_choose_as_shapley_values_of_the_whole_table_do() -> None:
+    law, weight_CN = law_of([1, 2, 4, 8]), np.array([shapley(unit_C) for unit_C in np.eye(16)])
+    for found, weighed in zip(
+        law.next_runs(range(16), 3), law.next_runs(range(16), 3, weight_CN=weight_CN), strict=True
+    ):
+        assert (weighed.coalition, weighed.price) == (found.coalition, found.price)
+        assert weighed.narrower == pytest.approx(found.narrower)
+
+
+@pytest.mark.parametrize("anchors_of_config", ["none", 3, "singletons+loo", 5])
+def test_large_runs_that_the_config_did_not_ask_for_are_found(
+    run: RunDirectory, anchors_of_config: object
+) -> None:
+    """The run has measured the singletons."""
+    evidence = read_evidence(run)
+    large_runs.require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    config = with_sections(evidence.config, law={"anchors": anchors_of_config})
+    with pytest.raises(VerificationError, match=r"not those that law\.anchors asks for"):
+        large_runs.require_anchors(config, evidence.table, evidence.sizes, evidence.examples)
+
+
+@pytest.mark.parametrize("design", ["all", "sampled"])
+def test_the_number_that_is_named_buys_the_run_that_is_named(
+    run: RunDirectory, design: str
+) -> None:
+    """A sample that has grown to all coalitions names the same one as all coalitions do."""
+    evidence = read_evidence(run)
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    expected = large_runs.next_anchor(
+        evidence.config, evidence.table, law, evidence.sizes, evidence.examples
+    )
+    coalitions = Coalitions.model_construct(
+        design=design, stop=Stop(max_evaluations=16) if design == "sampled" else None
+    )
+    config = evidence.config.model_copy(update={"coalitions": coalitions})
+    found = large_runs.next_anchor(config, evidence.table, law, evidence.sizes, evidence.examples)
+    assert found is not None and expected is not None
+    assert (found.anchors, found.coalition, found.price) == (5, expected.coalition, expected.price)
+    assert found.narrower == pytest.approx(expected.narrower) and 0 < found.narrower < 1
+    asking = config.model_copy(
+        update={"law": config.law.model_copy(update={"anchors": found.anchors})}
+    )
+    asked = large_runs.asked_for(asking, evidence.table, evidence.sizes, evidence.examples)
+    assert set(asked) == {*law.anchors, found.coalition}
+
+
+def test_covariance_of_values_and_deviations_by_counting_equals_the_one_through_all_coalitions() -> (
+    None
+):
+    for n_companies in (1, 2, 3, 5):
+        members_CN = (np.arange(1 << n_companies)[:, None] >> np.arange(n_companies) & 1).astype(
+            bool
+        )
+        weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(1 << n_companies)], axis=1)
+        through_all_NC = weight_NC @ covariance(members_CN, members_CN)
+        assert np.allclose(value_cross_covariance(members_CN), through_all_NC, atol=1e-12)
