@@ -27,7 +27,7 @@ from benchmarks._students import (
 )
 from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
-from fl_sv.law.alarms import code_of
+from fl_sv.law.alarms import codes_of
 from fl_sv.values import shapley
 
 WIDTHS, SEEDS = (8, 16, 32), 2
@@ -84,7 +84,7 @@ def _judged(
     told, truth_N = law.shapley(), shapley(-large_C)
     return {
         "r2": leave_one_out_r2(np.log(small_CM[1:, -1]), np.log(large_C[1:])),
-        "alarms": list(map(code_of, law.alarms)),
+        "alarms": codes_of(law.alarms),
         "law_error": relative_l2(told.values, truth_N),
         "coverage": float(((told.low <= truth_N) & (truth_N <= told.high)).mean()),
         "width": float((told.high - told.low).mean() / truth_N.sum()),

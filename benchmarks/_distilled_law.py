@@ -30,7 +30,7 @@ from benchmarks._students import (
 )
 from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
-from fl_sv.law.alarms import code_of
+from fl_sv.law.alarms import codes_of
 from fl_sv.values import shapley
 
 WEIGHTS = (0.3, 0.7, 1.0)
@@ -114,7 +114,7 @@ def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]
         "spearman": float(np.nan_to_num(spearmanr(small_C[1:], large_C[1:]).statistic)),
         "share_error": float(np.abs(small_N / small_N.sum() - truth_N / truth_N.sum()).sum()),
         "law_error": relative_l2(law_N, truth_N),
-        "alarms": list(map(code_of, law.alarms)),
+        "alarms": codes_of(law.alarms),
         "loss_grand": float(small_C[-1]),
     }
 

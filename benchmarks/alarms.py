@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from benchmarks._baselines import leave_one_outs, singletons
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.law import Law, fit_law
-from fl_sv.law.alarms import code_of
 from fl_sv.values import shapley
 
 GAMES = Path(__file__).resolve().parent.parent / "tests" / "data" / "law_digits.npz"
@@ -137,7 +136,7 @@ def measure(case: str) -> dict[str, Any]:
                 errors.append(
                     float(np.linalg.norm(law.shapley().values - true_N) / np.linalg.norm(true_N))
                 )
-                codes.update(map(code_of, law.alarms))
+                codes.update(alarm.code for alarm in law.alarms)
     return {
         "case": case,
         "alarmed": {name: alarmed[name] / len(errors) for name in RUNS},

@@ -107,7 +107,7 @@ def judged(law: Law, truth_N: Floats) -> dict[str, Any]:
         "law": law.name,
         "coverage": float(np.mean((found.low <= truth_N) & (truth_N <= found.high))),
         "spearman": float(spearmanr(found.values, truth_N).statistic),
-        "alarms": [alarm.split(maxsplit=1)[0] for alarm in law.alarms],
+        "alarms": [alarm.code for alarm in law.alarms],
         "values": [found.low.tolist(), found.values.tolist(), found.high.tolist()],
     }
 

@@ -120,7 +120,7 @@ def value(options: argparse.Namespace) -> int:
 
 def pay(options: argparse.Namespace) -> int:
     """Payouts of a fixed pot from a finished run."""
-    from fl_sv.law.alarms import code_of
+    from fl_sv.law.alarms import codes_of
     from fl_sv.payment.settlement import NOT_DIVIDED
     from fl_sv.report import write_report
     from fl_sv.report.screen import print_summary
@@ -130,9 +130,7 @@ def pay(options: argparse.Namespace) -> int:
     with writing(options.dir) as directory:
         objections = pay_run(directory, options.pot, options.negative, options.accept).objections
         if objections:
-            codes = [
-                code for code in dict.fromkeys(map(code_of, objections)) if code != NOT_DIVIDED
-            ]
+            codes = [code for code in codes_of(objections) if code != NOT_DIVIDED]
             decide = "Decide on each alarm and accept it by name: " + " ".join(
                 f"--accept {code}" for code in codes
             )

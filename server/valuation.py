@@ -24,7 +24,7 @@ from fl_sv.runs.cost import cost_json
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import COST, JOURNAL
 from fl_sv.runs.journal import Journal
-from fl_sv.runs.tables import publish
+from fl_sv.runs.publish import publish
 from fl_sv.valuation.appraise import weighting_of
 from server.job import Job, open_job
 from server.large_runs import measure_anchors

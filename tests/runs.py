@@ -12,7 +12,7 @@ from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, settle
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.tables import publish
+from fl_sv.runs.publish import publish
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SMOKE = REPOSITORY / "configs" / "smoke.yaml"

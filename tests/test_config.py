@@ -320,7 +320,7 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
             r"law\.family: .*'ladder\+power', or package\.module:attribute; given 'cubic'",
         ),
         ("law.family", "ladder", r"law\.family: ladder needs at least two models in models\.small"),
-        ("law.accept", ["D10"], r"law\.accept\[0\]: .*given 'D10'"),
+        ("law.accept", ["D11"], r"law\.accept\[0\]: .*given 'D11'"),
         ("values.semivalue", "shapely", r"values\.semivalue: .*given 'shapely'"),
         ("payouts.pot", 100, r"payouts\.pot: .*given 100"),
         ("payouts.pot.cents", 10.5, r"payouts\.pot\.cents: .*given 10\.5"),

@@ -26,6 +26,7 @@ from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import coalition_name
 from fl_sv.game.utilities import Score, UtilityTable, planned_rows
 from fl_sv.law import fit_law
+from fl_sv.law.alarms import Alarm
 from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.payouts import allocate, money, payouts_csv, read_payouts
 from fl_sv.payment.settlement import Evidence, Settlement, TeacherLoss, divide
@@ -44,7 +45,7 @@ from fl_sv.runs.cost import cost_json
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section, read_ledger
-from fl_sv.runs.tables import PAYOUTS, SEALED, payment_body, publish
+from fl_sv.runs.publish import PAYOUTS, SEALED, payment_record, publish
 from fl_sv.valuation.records import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
 from tests.test_law import ends as both_ends
@@ -55,8 +56,10 @@ QUALITY = (0.8, 0.5, 0.5, -0.03)  # Damson does harm
 SIZES = {"mlp-4": 310, "mlp-8": 610, "mlp-64": 4810}
 UNTRAINED = math.log(10)
 ALARMS = (
-    "D1: the large model's loss of coalition {Ash, Damson} lies 0.2 above the law.",
-    "D5 range: the small model spans 4 sigma, below 10.",
+    Alarm(
+        "D1", "the large model's loss of coalition {coalition} lies 0.2 above the law", 0b1001
+    ).named(COMPANIES),
+    Alarm("D5", "the small model spans 4 sigma, below 10", figures={"range_over_seed_std": 4.0}),
 )
 CONFIG = """
 title: Who <b>taught</b> the model & how much
@@ -131,7 +134,7 @@ def make_valuation(config: Config) -> Valuation:
 
 def make_run(
     path: Path,
-    alarms: tuple[str, ...] = (),
+    alarms: tuple[Alarm, ...] = (),
     config_text: str = CONFIG,
     accepted: tuple[str, ...] = (),
 ) -> RunDirectory:
@@ -147,10 +150,10 @@ def make_run(
         holds=not alarms,
         alarms=alarms,
         tested=("D1", "D2", "D5"),
-        untested=("D3: needs a ladder", "D4", "D8"),
+        untested=("D3", "D4", "D9"),
         parameters={"kappa": 0.9123456789},
         anchors={c: loss("mlp-64", 0, c) for c in (0, 1, 2, 4, 8, 15)},
-        diagnostics={"D2": {"spearman": 0.61}},
+        diagnostics={"D2 spearman": 0.61},
         findings=None,  # of interest for students only
     )
     valuation = make_valuation(config)
@@ -255,12 +258,9 @@ def test_a_payable_run_says_so_and_claims_nothing_untested(page: str) -> None:
     words = Grids(page).words
     assert "These amounts may be paid: no alarm fired." in words
     assert "NOT" not in words.replace("NOTE", "")
-    assert "not tested: D3: needs a ladder" in words
+    assert "not tested: D3 needs a third small size." in words
     assert "not tested: D4 needs four more large runs." in words
-    assert (
-        "not tested: D8 needs the same runs on synthetic data." in words
-        and "D8 asks whether" in words
-    )
+    assert "D9 asks whether" in words
     assert "law holds" not in words
 
 
@@ -289,7 +289,7 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     rules = tables.decision.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
     payment = divide(tables.evidence, tables.valuation, ALARMS, rules, ("D1", "D5"))
     run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
-    append_section(run, owner_key(), "pay", {}, [(PAYOUTS, payment_body(payment))], SEALED)
+    append_section(run, owner_key(), "pay", {}, [(PAYOUTS, payment_record(payment).body())], SEALED)
     write_report(run)
     page = run.read_text(files.REPORT)
     table = Grids(page).tables[0]
@@ -306,7 +306,7 @@ def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
     )
     assert {row[0]: row[2] for row in table[1:]} == {
         "D1": "alarm, accepted by name", "D2": "no alarm", "D5": "ALARM",
-        "D3": "not tested", "D4": "not tested", "D8": "not tested",
+        "D3": "not tested", "D4": "not tested", "D9": "not tested",
     }  # fmt: skip
 
 
@@ -348,7 +348,7 @@ def renamed(tables: Tables, old: str, new: str) -> Tables:
             fingerprints=by_name(evidence.fingerprints),
         ),
         valuation=replace(valuation, companies=companies),
-        decision=replace(tables.decision, amounts=by_name(tables.decision.amounts)),
+        decision=tables.decision.model_copy(update={"amounts": by_name(tables.decision.amounts)}),
     )
 
 
@@ -380,7 +380,7 @@ def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
 def test_cost_and_law_are_listed(page: str) -> None:
     words = Grids(page).words
     assert "The sweep over the coalitions took 1.00 times the arithmetic" in words
-    assert "0.9123" in words and "spearman: 0.61" in words
+    assert "0.9123" in words and "0.61" in words
     assert "8.0\N{NO-BREAK SPACE}GFLOP" in words
 
 
@@ -516,7 +516,7 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
         assert cents(together[column]) == sum(cents(row[column]) for row in members)
     # The union's part is the Shapley value of the game between Ash, the union and Damson.
     tables = read_tables(run)
-    between = [-tables.law.predicted_C[c] for c in (0, 1, 6, 7, 8, 9, 14, 15)]
+    between = [-tables.predictions.predicted_C[c] for c in (0, 1, 6, 7, 8, 9, 14, 15)]
     assert float(together[2]) == pytest.approx(shapley(between)[1], abs=1e-3)
     assert cents(together[3]) - cents(together[4]) == cents(together[5].lstrip("+"))
     assert head[5].startswith("Difference")

@@ -419,10 +419,10 @@ def test_students_that_no_large_run_is_compared_with_are_an_alarm(
     )
     (alarm,) = settle(unchecked).payment.objections
     assert (
-        alarm.startswith("D9: the small models are students")
+        alarm.startswith("D10: the small models are students")
         and "4 (law.anchors: singletons)" in alarm
     )
-    accepted = with_sections(unchecked.config, law={"accept": ("D9",)})
+    accepted = with_sections(unchecked.config, law={"accept": ("D10",)})
     assert not settle(replace(unchecked, config=accepted)).payment.objections
     plain = unchecked.config.model_copy(update={"distillation": None})
     assert not settle(replace(unchecked, config=plain)).payment.objections

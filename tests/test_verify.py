@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from fl_sv.config.valuation import FixedPot
-from fl_sv.law.alarms import code_of
 from fl_sv.machine import software
 from fl_sv.payment.payouts import allocate, read_payouts
 from fl_sv.payment.settlement import settle
@@ -21,7 +20,8 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw
 from fl_sv.runs.ledger import CLOSE, append_section, newest, read_ledger
-from fl_sv.runs.tables import PAYOUTS, SEALED, publish, read_evidence, save_validation
+from fl_sv.runs.publish import PAYOUTS, SEALED, publish
+from fl_sv.runs.tables import read_evidence, read_law, save_validation
 from fl_sv.valuation.records import Valuation
 from tests.runs import Command, published, with_sections
 
@@ -347,7 +347,7 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
     ):
         answer = command("pay", harmful.path, "--pot", 1000, "--negative", negative)
         assert answer.code == 1
-        assert f"P1 payout: There is nothing to split: {reason}" in answer.err
+        assert f"P1: There is nothing to split: {reason}" in answer.err
         assert "Take the other rule (--negative) or another pot." in answer.err
     accepted = command("pay", harmful.path, "--pot", 1000, "--accept", "P1")
     assert (accepted.code, accepted.out) == (2, "")
@@ -372,13 +372,14 @@ def test_unpayable_run_says_its_alarms_and_writes_nothing(
 def test_unpayable_run_is_paid_once_each_alarm_is_accepted_by_name(
     command: Command, unpayable: RunDirectory
 ) -> None:
-    codes = [code_of(alarm) for alarm in json.loads(unpayable.read_text(files.LAW))["alarms"]]
+    codes = [alarm.code for alarm in read_law(unpayable).fired]
     accepting = [word for code in codes for word in ("--accept", code)]
     assert command("pay", unpayable.path, "--pot", 100, *accepting[:-2]).code == 1
     answer = command("pay", unpayable.path, "--pot", 100, *accepting)
     assert (answer.code, answer.err) == (0, "")
     paid = newest(read_ledger(unpayable), PAYOUTS).body
-    assert (paid["accepted"], paid["payable"], paid["objections"]) == (codes, True, [])
+    assert (paid["accepted"], paid["payable"]) == (codes, True)
+    assert [alarm["code"] for alarm in paid["alarms"]] == codes
     assert sum(paid["amounts"].values()) == 100
     assert command("verify", unpayable.path).code == 0
 

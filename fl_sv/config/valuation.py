@@ -74,8 +74,8 @@ class Law(Frozen):
         ),
     )
     accept: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^D[1-9]$")], ...],
-        many("alarms that do not block payment, by code (D1 ... D9)"),
+        tuple[Annotated[str, StringConstraints(pattern=r"^D([1-9]|10)$")], ...],
+        many("alarms that do not block payment, by code (D1 ... D10)"),
     ] = ()
     untrained_loss: float | None = Field(
         None,

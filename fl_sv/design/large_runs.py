@@ -6,9 +6,8 @@ its price. The single companies are chosen by the small losses alone, all others
 knows once the single ones are measured. Equally good choices go by size and names, so that the
 config's order decides nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from fl_sv.config.checks import most_large_runs
 from fl_sv.design.sample import design_steps
 from fl_sv.design.waves import anchor_waves
 from fl_sv.errors import VerificationError, listed
-from fl_sv.game.coalitions import EMPTY, coalition_name, grand, member_names, members_of
+from fl_sv.game.coalitions import EMPTY, grand, member_names, members_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law, NextRun
 from fl_sv.valuation.appraise import weighting_of
@@ -201,16 +200,6 @@ def in_order(config: Config, coalitions: Iterable[int]) -> list[int]:
     return sorted(
         coalitions,
         key=lambda c: (c.bit_count(), sorted(config.companies[i] for i in members_of(c))),
-    )
-
-
-def next_anchor_words(next_run: Mapping[str, Any], companies: Sequence[str]) -> str:
-    """What the `next_run` of law.json would buy, and how to ask for it, as a sentence."""
-    return (
-        f"One large run more (law.anchors: {next_run['anchors']}) would be of"
-        f" {coalition_name(next_run['coalition'], companies)}: it would narrow what the law leaves"
-        f" uncertain of the values by {next_run['narrower']:.1%}, for {next_run['price']:.0%} of a"
-        " training of the teacher."
     )
 
 

@@ -2,8 +2,9 @@
 uncertain.
 """
 
+from fl_sv.law.alarms import Alarm
 from fl_sv.law.families import Family, Game
 from fl_sv.law.fit import Law, fit_law
 from fl_sv.law.next_runs import NextRun
 
-__all__ = ["Family", "Game", "Law", "NextRun", "fit_law"]
+__all__ = ["Alarm", "Family", "Game", "Law", "NextRun", "fit_law"]

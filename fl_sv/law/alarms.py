@@ -1,370 +1,63 @@
-"""Diagnostics D1 to D9: what says that the law does not hold here.
+"""Alarms: what a check found, as a record that reads as a sentence."""
 
-Every test on large runs compares them with what the law said before it saw them (D2, D4), or before
-it saw that one (D1, D9). Thresholds are shares of the family-wise error. They were chosen on 63
-brute-forced games without a violation (the 45 of tests/data/law_digits.npz and 18 of
-benchmarks.truth): 2 of them show an alarm without further large runs, 4 with the singletons, 6 with
-the leave-one-outs as well. What they find is in docs/benchmarks.md.
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
-A test without the data it needs is listed as untested, never as held. Duplicated companies are no
-alarm: only deviations from the law are.
-
-Shapes: N companies, C coalitions, M small sizes, A extra large runs.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtr
-
-from fl_sv.law.amplitude import noise_of
-from fl_sv.law.families import TURNING, Game
-from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import covariance_of_runs, left_out
-from fl_sv.law.process import variance
-from fl_sv.law.selection import Selected
+from fl_sv.game.coalitions import members_of
 from fl_sv.values.inputs import spelled
 
-CODES = ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9")
-# Each test's share of the family's one in ten.
-ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
-# A singleton's deviation below this share of the large model's gain is ordinary: the run itself
-# puts it right. In large coalitions less is allowed, but never less than a third of it.
-MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
-DRAWS = 2000
-LEAST_RANK, LEAST_RANGE = 0.90, 10.0
-GROWING, FARTHEST = 1.5, 5.0
-# Share of the way from the grand coalition's loss down to zero at which the ladder may put another
-# coalition, and share of the coalitions on which the small model may be as good as with all
-# companies. On 63 games without a defect the largest were 0.58, and 0.60 but for one game of wild
-# seeds.
-LOWEST, CEILING, CEILING_STDS = 0.8, 0.65, 2.0
-# share of the coalitions that teach the large model and may leave the small one worse than
-# untrained
-MISSED = 0.2
+PLACE = "{coalition}"  # where a sentence names the coalition that the alarm is about
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Alarms as sentences; diagnostics: figures by code and name ("D1 p_value"); tested, untested:
-    the codes.
+class Alarm(str):
+    """A check that fired. It is the sentence that a person reads, which starts with the code.
+
+    code: D1, A2, P1, ...: which check. coalition: the one that it is about, as a bitmask, or None.
+    figures: the numbers that decided, by name. A sentence names its coalition by `{coalition}`; the
+    library knows it as a bitmask, `named` puts the companies' names there.
+
+    >>> alarm = Alarm("D1", "the loss of coalition {coalition} is too high", 5, {"p_value": 0.01})
+    >>> alarm
+    'D1: the loss of coalition 5 = {0, 2} is too high'
+    >>> alarm.named(["Ash", "Beech", "Chestnut"])
+    'D1: the loss of coalition {Ash, Chestnut} is too high'
     """
 
-    alarms: tuple[str, ...]
-    diagnostics: dict[str, float]
-    tested: tuple[str, ...]
-    untested: tuple[str, ...]
-
-
-def code_of(alarm: str) -> str:
-    """D1, A2, P1, ...: the code with which an alarm's sentence starts."""
-    return alarm.split(maxsplit=1)[0].rstrip(":")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The extra runs against the law: progress_A measured and expected_A, covariance_AA of their
-    difference.
-    """
-
-    game: Game
-    data: LawData
-    choice: Selected
-    progress_A: NDArray[np.float64]
-    expected_A: NDArray[np.float64]
-    covariance_AA: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One diagnostic: its figures, and the alarm's sentence without the code if it fired."""
-
+    code: str
+    sentence: str
+    coalition: int | None
     figures: dict[str, float]
-    alarm: str | None
+    _name: str | None
+
+    def __new__(
+        cls,
+        code: str,
+        sentence: str,
+        coalition: int | None = None,
+        figures: Mapping[str, float] | None = None,
+        *,
+        name: str | None = None,
+    ) -> Self:
+        """name: how the sentence names the coalition, in place of its bitmask."""
+        if name is None and coalition is not None:
+            name = spelled(coalition)
+        alarm = super().__new__(cls, f"{code}: {sentence.replace(PLACE, name or '')}")
+        alarm.code, alarm.sentence, alarm.coalition = code, sentence, coalition
+        alarm.figures, alarm._name = dict(figures or {}), name
+        return alarm
+
+    def __getnewargs_ex__(self) -> Any:
+        """For pickle and copy, which would make a `str` from its text alone."""
+        return (self.code, self.sentence, self.coalition, self.figures), {"name": self._name}
+
+    def named(self, companies: Sequence[str]) -> "Alarm":
+        """The same alarm, its coalition by the names of its members."""
+        if self.coalition is None:
+            return self
+        names = f"{{{', '.join(companies[i] for i in members_of(self.coalition))}}}"
+        return Alarm(self.code, self.sentence, self.coalition, self.figures, name=names)
 
 
-def examine(
-    game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]
-) -> Findings:
-    """All diagnostics of one fitted law."""
-    evidence = _evidence(game, data, choice, progress_A)
-    found = {code: test(evidence) for code, test in TESTS.items()}
-    done = {code: finding for code, finding in found.items() if finding is not None}
-    return Findings(
-        alarms=tuple(
-            f"{code}: {finding.alarm}"
-            for code, finding in done.items()
-            if finding.alarm is not None
-        ),
-        diagnostics={
-            f"{code} {name}": x
-            for code, finding in done.items()
-            for name, x in finding.figures.items()
-        },
-        tested=tuple(code for code in CODES if code in done),
-        untested=tuple(code for code in CODES if code not in done),
-    )
-
-
-def bracket(evidence: Evidence) -> Finding | None:
-    """D1: a large run outside the interval that the law and all other runs gave it, and far enough
-    to matter.
-    """
-    n_runs = len(evidence.progress_A)
-    if not n_runs:
-        return None
-    left = left_out(evidence.choice.prior, evidence.data, evidence.progress_A)
-    # Bonferroni: the smallest of n_runs probabilities.
-    p_value_A = np.minimum(1.0, 2 * n_runs * ndtr(-np.abs(left.error_A) / left.std_A))
-    # Large coalitions deviate less, in the measure of process.py.
-    depth_A = np.sqrt(variance(evidence.data.members_CN[evidence.data.extra]))
-    material_A = np.abs(left.error_A) >= MATERIAL * np.maximum(depth_A, LEAST_DEPTH)
-    worst = int(np.argmin(np.where(material_A, p_value_A, 1 + p_value_A)))
-    error = float(left.error_A[worst] * evidence.game.unit)
-    p_value = float(p_value_A[worst])
-    figures = {"p_value": p_value, "share_of_gain": float(left.error_A[worst])}
-    if p_value >= ERROR_SHARE or not material_A[worst]:
-        return Finding(figures, None)
-    direction = "above" if error < 0 else "below"
-    return Finding(
-        figures,
-        f"the large model's loss of coalition {_coalition(evidence, worst)} lies {abs(error):.3g}"
-        f" {direction} what the law and the other large runs say, {abs(left.error_A[worst]):.0%} of"
-        f" the large model's gain (p = {p_value:.4f}, allowed {ERROR_SHARE}): the small model"
-        f" {'over' if error < 0 else 'under'}-values it",
-    )
-
-
-def rank(evidence: Evidence) -> Finding | None:
-    """D2: the large runs rank differently from what the law said, beyond what its own spread
-    explains.
-    """
-    if len(evidence.progress_A) < evidence.data.n_companies:
-        return None
-    agreement = float(_spearman(evidence.expected_A, evidence.progress_A[None, :])[0])
-    root_AA = np.linalg.cholesky(evidence.covariance_AA)
-    noise_DA = np.random.default_rng(0).standard_normal((DRAWS, len(root_AA))) @ root_AA.T
-    drawn_D = _spearman(evidence.expected_A, evidence.expected_A + noise_DA)
-    p_value = float((1 + (drawn_D <= agreement).sum()) / (1 + DRAWS))
-    figures = {"spearman": agreement, "p_value": p_value}
-    if agreement >= LEAST_RANK or p_value >= ERROR_SHARE:
-        return Finding(figures, None)
-    return Finding(
-        figures,
-        f"the large runs rank differently from the law: Spearman {agreement:.2f}, required"
-        f" {LEAST_RANK:.2f} (p = {p_value:.4f} if the law held)",
-    )
-
-
-def ladder(evidence: Evidence) -> Finding | None:
-    """D3: the small sizes do not go on in one direction, or the large runs put the law far from
-    where they lead.
-    """
-    retention, law = evidence.game.retention, evidence.choice.family
-    figures = {}
-    if retention is not None:
-        figures["retention"] = retention
-    if len(evidence.progress_A) >= evidence.data.n_companies and law.ladder:
-        shift_P = (evidence.choice.prior.theta_P - law.prior_P) / law.prior_std_P
-        worst = int(np.argmax(np.abs(shift_P)))
-        figures["shift"] = float(shift_P[worst])
-        if abs(shift_P[worst]) > FARTHEST:
-            return Finding(
-                figures,
-                f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f}"
-                f" standard deviations from where the small sizes lead (allowed {FARTHEST})",
-            )
-    if not figures:
-        return None
-    lowest, coalition = _lowest(evidence)
-    figures["share_of_way_to_zero"] = lowest
-    if lowest > LOWEST:
-        return Finding(
-            figures,
-            f"the small sizes lead the large model's loss of coalition {coalition} {lowest:.0%} of"
-            f" the way from that of all companies to zero (allowed {LOWEST:.0%}): the small models"
-            " over-value it",
-        )
-    if retention is None or TURNING <= retention <= GROWING:
-        return Finding(figures, None)
-    what = "turn back" if evidence.game.turns_back else "grow"
-    return Finding(
-        figures,
-        f"the steps of the size ladder {what}: the last step is {retention:.2f} times the step"
-        f" before (allowed {TURNING} to {GROWING}), so nothing can be said about the"
-        f" next{', and the law does not go on with them' if not law.ladder else ''}",
-    )
-
-
-def residuals(evidence: Evidence) -> Finding | None:
-    """D4: deviations of the large runs go with the coalition's size or amount of data."""
-    data = evidence.data
-    members_AN = data.members_CN[data.extra]
-    if len(members_AN) < 8:
-        return None
-    covariates = {"number of members": members_AN.sum(axis=1).astype(np.float64)}
-    if data.examples_N is not None:
-        covariates["log data size"] = np.log(members_AN @ data.examples_N)
-    covariates = {name: x_A for name, x_A in covariates.items() if np.ptp(x_A) > 1e-9}
-    if not covariates:
-        return None
-    white_A = np.linalg.solve(
-        np.linalg.cholesky(evidence.covariance_AA), evidence.progress_A - evidence.expected_A
-    )
-    generator = np.random.default_rng(0)
-    shuffled_DA = np.stack([generator.permutation(white_A) for _ in range(DRAWS)])
-    figures, alarm = {}, None
-    error_A = left_out(evidence.choice.prior, data, evidence.progress_A).error_A
-    for name, x_A in covariates.items():
-        centred_A = x_A - x_A.mean()
-        # What a straight line through the left-out errors explains, from the smallest to the
-        # largest coalition.
-        trend = abs(float(error_A @ centred_A) / float(centred_A @ centred_A)) * float(np.ptp(x_A))
-        p_value = float(
-            (1 + (np.abs(shuffled_DA @ centred_A) >= abs(white_A @ centred_A)).sum()) / (1 + DRAWS)
-        )
-        figures[f"p_value, {name}"] = p_value
-        figures[f"trend, {name}"] = trend
-        if p_value < PATTERN_SHARE / len(covariates) and trend >= MATERIAL and alarm is None:
-            alarm = (
-                f"deviations from the law go with the {name} of the coalition, {trend:.0%} of the"
-                f" large model's gain from one end to the other (allowed {MATERIAL:.0%};"
-                f" permutation p = {p_value:.4f})"
-            )
-    return Finding(figures, alarm)
-
-
-def floor(evidence: Evidence) -> Finding | None:
-    """D5: the small model has no room to tell coalitions apart."""
-    game, data = evidence.game, evidence.data
-    gain = float(data.small_CM[0, -1] - data.small_CM[-1, -1])
-    if game.fault is not None:
-        return Finding({"small_gain": gain}, game.fault)
-    if gain * game.unit < 0:
-        return Finding(
-            {"small_gain": gain, "large_gain": game.unit},
-            f"with all companies the small model's loss changes by {-gain:.4g} and the large"
-            f" model's by {-game.unit:.4g}: opposite directions",
-        )
-    figures = {}
-    alarm = None
-    if data.seed_std_M is not None:
-        figures["range_over_seed_std"] = abs(gain) / max(float(data.seed_std_M[-1]), 1e-300)
-        if figures["range_over_seed_std"] < LEAST_RANGE:
-            alarm = (
-                f"the small model's whole range is {figures['range_over_seed_std']:.1f} standard"
-                f" deviations of a seed, required {LEAST_RANGE:.0f}"
-            )
-        proper_C = game.progress_CM[1:-1, -1]
-        if len(proper_C):
-            reached = 1 - CEILING_STDS * noise_of(game, data)
-            figures["share_at_ceiling"] = float((proper_C > reached).mean())
-            if figures["share_at_ceiling"] > CEILING and alarm is None:
-                alarm = (
-                    f"on {figures['share_at_ceiling']:.0%} of the coalitions the small model is as"
-                    f" good as with all companies, within its seed noise (allowed {CEILING:.0%}):"
-                    " it is full, and more data do not show"
-                )
-    useful_A = evidence.progress_A > MATERIAL
-    if useful_A.sum() >= 5:
-        figures["share_missed"] = float((game.progress_CM[data.extra, -1][useful_A] < 0).mean())
-        if figures["share_missed"] > MISSED and alarm is None:
-            alarm = (
-                f"the small model is worse than untrained on {figures['share_missed']:.0%} of the"
-                f" coalitions on which the large model makes more than {MATERIAL:.0%} of its gain"
-                f" (allowed {MISSED:.0%})"
-            )
-    return Finding(figures, alarm) if figures else None
-
-
-def value_added(evidence: Evidence) -> Finding | None:
-    """D9: the law predicts a left-out large run no better than the mean of the other runs of its
-    size does.
-    """
-    data = evidence.data
-    left = evidence.choice.left_out.get(evidence.choice.family.name)
-    if left is None:
-        return None
-    size_A = data.members_CN[data.extra].sum(axis=1)
-    error = float(np.sqrt(np.mean(left.error_A**2)))
-    same_AA = (size_A[:, None] == size_A[None, :]) & ~np.eye(len(size_A), dtype=bool)
-    usable_A = same_AA.any(axis=1)
-    if usable_A.sum() < data.n_companies:
-        return None
-    mean_A = (same_AA @ evidence.progress_A)[usable_A] / same_AA.sum(axis=1)[usable_A]
-    without = float(np.sqrt(np.mean((evidence.progress_A[usable_A] - mean_A) ** 2)))
-    figures = {"error": error, "error_without_small_model": without}
-    # Companies that are all alike leave nothing to add: then both errors are small, and neither is
-    # a reason.
-    expected = float(np.sqrt(np.mean(np.diag(evidence.covariance_AA))))
-    if error < without or error < 2 * expected:
-        return Finding(figures, None)
-    return Finding(
-        figures,
-        f"the small model adds nothing: the law misses a left-out large run by {error:.3f} of the"
-        f" gain, the mean of the other runs of its size by {without:.3f}",
-    )
-
-
-TESTS: dict[str, Callable[[Evidence], Finding | None]] = {
-    "D1": bracket,
-    "D2": rank,
-    "D3": ladder,
-    "D4": residuals,
-    "D5": floor,
-    "D9": value_added,
-}
-
-
-def _evidence(
-    game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]
-) -> Evidence:
-    prior = choice.prior
-    covariance_AA = covariance_of_runs(prior, data, prior.amplitude)
-    return Evidence(game, data, choice, progress_A, prior.mean_C[data.extra], covariance_AA)
-
-
-def _lowest(evidence: Evidence) -> tuple[float, str]:
-    """How far towards zero the ladder alone would carry the loss of the best coalition but the
-    grand one, and its name.
-
-    The power of a law bends such a loss back, and would hide it.
-    """
-    game, law = evidence.game, evidence.choice.family
-    slope = law.prior_P[0] if law.ladder else 0.0
-    proper_C = game.progress_CM[1:-1]
-    if (
-        not len(proper_C)
-        or min(game.loss_empty, game.loss_grand) <= 0
-        or game.fault is not None
-        or game.unit < 0
-    ):
-        return 0.0, ""
-    reached_C = proper_C[:, -1] + slope * (proper_C[:, -1] - proper_C[:, -2])
-    best = int(np.argmax(reached_C))
-    share = (float(reached_C[best]) - 1) * game.unit / game.loss_grand
-    return share, spelled(evidence.data.coalition_C[1 + best])
-
-
-def _coalition(evidence: Evidence, run: int) -> str:
-    return spelled(evidence.data.coalition_C[evidence.data.extra[run]])
-
-
-def _spearman(
-    expected_A: NDArray[np.float64], measured_DA: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(D,) rank correlation of each row with the expectation, over the runs and the two ends."""
-    from scipy.stats import (
-        rankdata,  # takes 0.6 s to import, which every company's process would pay
-    )
-
-    ends_D2 = np.tile([0.0, 1.0], (len(measured_DA), 1))
-    rank_D = rankdata(np.concatenate([ends_D2, measured_DA], axis=1), axis=1)
-    rank = rankdata(np.concatenate([[0.0, 1.0], expected_A]))
-    rank_D, rank = rank_D - rank_D.mean(axis=1, keepdims=True), rank - rank.mean()
-    agreement_D: NDArray[np.float64] = (
-        rank_D @ rank / np.sqrt(np.sum(rank_D**2, axis=1) * (rank @ rank))
-    )
-    return agreement_D
+def codes_of(alarms: Sequence[Alarm]) -> list[str]:
+    """The codes of the alarms, each once, in order."""
+    return list(dict.fromkeys(alarm.code for alarm in alarms))

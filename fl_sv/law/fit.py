@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from fl_sv.errors import InputError
-from fl_sv.law.alarms import Findings, examine
+from fl_sv.law.alarms import Alarm
+from fl_sv.law.diagnostics import Findings, examine
 from fl_sv.law.families import FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
@@ -61,7 +62,7 @@ class Law:
         return dict(zip(runs, self._data.large_A.tolist(), strict=True))
 
     @property
-    def alarms(self) -> list[str]:
+    def alarms(self) -> list[Alarm]:
         return list(self.findings.alarms)
 
     @property

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from fl_sv.config.valuation import Payouts
 from fl_sv.design.sample import design_steps
 from fl_sv.errors import VerificationError
-from fl_sv.law.alarms import code_of
 from fl_sv.payment.payouts import money
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, appraised, divide
 from fl_sv.progress import Progress
@@ -43,7 +42,7 @@ def certainty(evidence: Evidence) -> Certainty:
     measured = len(evidence.table.coalitions(valuation.small_model))
     payment = divide(evidence, valuation, (), config.payouts, ())
     last = measured >= len(design_steps(config)[-1].coalitions)
-    if any(code_of(alarm) == NOT_DIVIDED for alarm in payment.alarms):
+    if any(alarm.code == NOT_DIVIDED for alarm in payment.alarms):
         return Certainty(measured, None, "", "the most that the config allows" if last else None)
     intervals = money_intervals(valuation, payment.amounts, config.payouts)
     width, company = max((high - low, name) for name, (low, high) in intervals.items())

@@ -16,7 +16,7 @@ from fl_sv.errors import InputError
 from fl_sv.game.coalitions import members_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
-from fl_sv.law.alarms import code_of
+from fl_sv.law.alarms import Alarm
 from fl_sv.payment.payouts import allocate, pot_cents
 from fl_sv.valuation.appraise import appraise
 from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
@@ -75,17 +75,17 @@ class Payment:
     rules: Payouts
     accepted: tuple[str, ...]  # codes of the alarms that somebody decided on
     amounts: dict[str, int]  # cents
-    alarms: tuple[str, ...]  # of the law, of the axioms and of the split, accepted or not
+    alarms: tuple[Alarm, ...]  # of the law, of the axioms and of the split, accepted or not
 
     @property
-    def objections(self) -> tuple[str, ...]:
+    def objections(self) -> tuple[Alarm, ...]:
         """The alarms that block payment; none when payable. A pot that was not divided leaves
         nothing to accept.
         """
         return tuple(
             alarm
             for alarm in self.alarms
-            if code_of(alarm) == NOT_DIVIDED or code_of(alarm) not in self.accepted
+            if alarm.code == NOT_DIVIDED or alarm.code not in self.accepted
         )
 
 
@@ -95,7 +95,7 @@ class Settlement:
 
     law: Law
     valuation: Valuation
-    alarms: tuple[str, ...]  # of the law and of the axioms
+    alarms: tuple[Alarm, ...]  # of the law and of the axioms
     payment: Payment
     next_run: NextAnchor | None  # what one large run more would tell; None when none may be added
 
@@ -120,7 +120,7 @@ def settle(evidence: Evidence) -> Settlement:
 def divide(
     evidence: Evidence,
     valuation: Valuation,
-    alarms: Sequence[str],
+    alarms: Sequence[Alarm],
     rules: Payouts,
     accepted: Sequence[str],
 ) -> Payment:
@@ -135,7 +135,7 @@ def divide(
         amounts = dict(zip(companies, amount_N.tolist(), strict=True))
         problems = rounding_alarms(values, amounts, pot)
     except InputError as error:
-        amounts, problems = dict.fromkeys(companies, 0), [f"{NOT_DIVIDED} payout: {error}"]
+        amounts, problems = dict.fromkeys(companies, 0), [Alarm(NOT_DIVIDED, str(error))]
     return Payment(rules, tuple(accepted), amounts, (*alarms, *problems))
 
 

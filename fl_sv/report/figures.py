@@ -2,7 +2,7 @@
 its checks.
 """
 
-from fl_sv.law.alarms import (
+from fl_sv.law.diagnostics import (
     CEILING,
     ERROR_SHARE,
     FARTHEST,

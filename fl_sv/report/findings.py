@@ -2,11 +2,11 @@
 auditor notes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fl_sv.config.data import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
 from fl_sv.config.valuation import PerformancePot
-from fl_sv.law.alarms import code_of
+from fl_sv.law.diagnostics import large_runs_needed
 from fl_sv.payment.payouts import pot_cents
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.pot import divides_another
@@ -17,7 +17,6 @@ from fl_sv.report.wording import (
     NEEDS,
     counted,
     enumerated,
-    large_runs_needed,
     percent,
     sentence_case,
 )
@@ -53,11 +52,10 @@ def verdict(tables: Tables, facts: Facts) -> Verdict:
         headline="Payable" if decision.payable else "NOT payable",
         summary=_summary(tables, facts),
         decision=_decision(tables),
-        objections=tuple(map(_finding, decision.objections)),
-        accepted=tuple(map(_finding, decision.accepted_alarms)),
+        objections=tuple(_finding(a.code, a.sentence) for a in decision.objections),
+        accepted=tuple(_finding(a.code, a.sentence) for a in decision.accepted_alarms),
         untested=tuple(
-            replace(_finding(check), sentence=f"not tested: {_lacking(check, tables)}")
-            for check in tables.law.untested
+            _finding(code, f"not tested: {_lacking(code, tables)}") for code in tables.law.untested
         ),
     )
 
@@ -135,10 +133,11 @@ def remarks(tables: Tables) -> tuple[str, ...]:
 
 def check_grid(tables: Tables) -> Grid:
     """Every check of the law with its result."""
-    law, accepted = tables.law, tables.decision.accepted
-    fired = set(map(code_of, law.alarms))
-    results = {code_of(check): "not tested" for check in law.untested}
-    for code in (*map(code_of, law.tested), *fired):
+    law = tables.law
+    accepted = {alarm.code for alarm in tables.decision.accepted_alarms}
+    fired = {alarm.code for alarm in law.fired}
+    results = dict.fromkeys(law.untested, "not tested")
+    for code in (*law.tested, *fired):
         alarm = "alarm, accepted by name" if code in accepted else "ALARM"
         results[code] = alarm if code in fired else "no alarm"
     return Grid(
@@ -150,19 +149,15 @@ def check_grid(tables: Tables) -> Grid:
     )
 
 
-def _finding(text: str) -> Finding:
-    question = CHECKS.get(code_of(text), "")
-    return Finding(text, f"{code_of(text)} asks {question}." if question else "")
+def _finding(code: str, sentence: str) -> Finding:
+    question = CHECKS.get(code, "")
+    return Finding(sentence, f"{code} asks {question}." if question else "")
 
 
-def _lacking(check: str, tables: Tables) -> str:
-    """A check that was not made, with what it needs."""
-    code = code_of(check)
-    if check != code:
-        return check  # the law says it itself
-    more = large_runs_needed(code, tables.evidence.config.n_companies) - (
-        len(tables.law.anchors) - 2
-    )
+def _lacking(code: str, tables: Tables) -> str:
+    """What a check that was not made needs."""
+    measured = len(tables.law.anchors) - 2  # besides nobody and all
+    more = large_runs_needed(code, tables.evidence.config.n_companies) - measured
     if more > 0:
         return f"{code} needs {counted(more, 'more large run')}."
     return f"{code} needs {NEEDS[code]}." if code in NEEDS else f"{code}."
@@ -206,15 +201,16 @@ def _decision(tables: Tables) -> str:
             f" has accepted {'it' if len(decision.objections) == 1 else 'them'}; until then every"
             " amount on this page is provisional."
         )
-    if decision.accepted:
+    accepted = list(dict.fromkeys(alarm.code for alarm in decision.accepted_alarms))
+    if accepted:
         text = (
-            f"These amounts may be paid, by decision: {enumerated(decision.accepted)} fired and "
-            f"{'was' if len(decision.accepted) == 1 else 'were'} accepted by name."
+            f"These amounts may be paid, by decision: {enumerated(accepted)} fired and"
+            f" {'was' if len(accepted) == 1 else 'were'} accepted by name."
         )
     else:
         text = "These amounts may be paid: no alarm fired."
     if law.tested:
-        text += f" Tested: {enumerated([code_of(check) for check in law.tested])}."
+        text += f" Tested: {enumerated(law.tested)}."
     if law.untested:
         text += (
             f" {sentence_case(counted(len(law.untested), 'check'))} could not be made with the runs"

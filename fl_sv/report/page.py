@@ -5,13 +5,13 @@ sets it.
 from dataclasses import dataclass
 
 from fl_sv.config.models import model_name
-from fl_sv.design.large_runs import next_anchor_words
 from fl_sv.game.coalitions import coalition_name
 from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.settlement import Evidence
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
 from fl_sv.report.money import splits
+from fl_sv.report.next_run import next_run_sentence
 from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
 from fl_sv.report.source import LedgerHead, Tables
 from fl_sv.report.story import (
@@ -123,16 +123,18 @@ def build_page(tables: Tables) -> Page:
 
 
 def _law_points(tables: Tables) -> LawPoints:
-    law, companies = tables.law, tables.evidence.config.companies
-    small = dict(
-        zip(
-            tables.evidence.table.coalitions(tables.valuation.small_model), law.small_C, strict=True
-        )
+    predictions, companies = tables.predictions, tables.evidence.config.companies
+    coalitions = tables.evidence.table.coalitions(tables.valuation.small_model)
+    small = dict(zip(coalitions, predictions.small_C, strict=True))
+    measured = sorted(tables.law.anchors.items())
+    anchors = tuple((coalition_name(c, companies), small[c], loss) for c, loss in measured)
+    return LawPoints(
+        predictions.small_C,
+        predictions.predicted_C,
+        predictions.low_C,
+        predictions.high_C,
+        anchors,
     )
-    anchors = tuple(
-        (coalition_name(c, companies), small[c], loss) for c, loss in sorted(law.anchors.items())
-    )
-    return LawPoints(law.small_C, law.predicted_C, law.low_C, law.high_C, anchors)
 
 
 def _student_words(evidence: Evidence, facts: Facts) -> str:
@@ -142,7 +144,7 @@ def _student_words(evidence: Evidence, facts: Facts) -> str:
 
 
 def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
-    trained = len(tables.law.small_C)
+    trained = len(tables.predictions.small_C)
     drawn = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
     large = model_name(tables.evidence.config.models.large)
     shown = (
@@ -154,4 +156,4 @@ def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
     )
     if tables.law.next_run is None:
         return (shown,)
-    return shown, next_anchor_words(tables.law.next_run, tables.evidence.config.companies)
+    return shown, next_run_sentence(tables.law.next_run, tables.evidence.config.companies)

@@ -9,14 +9,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fl_sv.design.large_runs import next_anchor_words
 from fl_sv.payment.payouts import allocate, money
+from fl_sv.report.next_run import next_run_sentence
 from fl_sv.report.pot import payment_words
 from fl_sv.report.underfit import reach_remarks
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
-from fl_sv.runs.tables import PAYOUTS, read_companies, rules_of
+from fl_sv.runs.publish import PAYOUTS
+from fl_sv.runs.records import ModelsRecord, PaymentRecord
+from fl_sv.runs.tables import read_companies, read_law
 from fl_sv.valuation.records import Valuation
 
 WIDTH = 110
@@ -49,8 +51,8 @@ def _console(**options: Any) -> Console:
 def _render(run: RunDirectory, console: Console) -> None:
     config = run.config
     valuation = Valuation.from_json(run.read_text(files.VALUATION))
-    paid = newest(read_ledger(run), PAYOUTS).body
-    amounts, examples = paid["amounts"], read_companies(run)[0]
+    paid = PaymentRecord.read(newest(read_ledger(run), PAYOUTS).body, files.LEDGER)
+    amounts, examples = paid.amounts, read_companies(run)[0]
     pot = sum(amounts.values())
     names = config.companies
     equal = dict(zip(names, allocate([1.0] * len(names), pot, names=names).tolist(), strict=True))
@@ -97,24 +99,27 @@ def _render(run: RunDirectory, console: Console) -> None:
 
 
 def _print_state(
-    run: RunDirectory, console: Console, paid: dict[str, Any], valuation: Valuation
+    run: RunDirectory, console: Console, paid: PaymentRecord, valuation: Valuation
 ) -> None:
-    law = json.loads(run.read_text(files.LAW))
-    if paid["payable"]:
-        console.print(f"Payable. Law: {law['name']}.")
+    law = read_law(run)
+    if paid.payable:
+        console.print(f"Payable. Law: {law.name}.")
     else:
         console.print("NOT payable; the amounts are provisional:")
-        for objection in paid["objections"]:
-            console.print(f"  {objection}")
-    records = read_ledger(run)
-    utility = newest(records, "models").body["deployed_utility"]
-    reach = reach_remarks(valuation, [*law["sizes"]][-1], law["anchors"])
-    for words in (*payment_words(run.config, rules_of(paid), utility), *law["remarks"], *reach):
-        console.print(words)
-    if law["untested"]:
-        console.print(f"Not tested: {', '.join(law['untested'])} (see the report).")
-    if law["next_run"]:
-        console.print(next_anchor_words(law["next_run"], run.config.companies))
+        for objection in paid.objections:
+            console.print(f"  {objection.sentence}")
+    models = ModelsRecord.read(newest(read_ledger(run), "models").body, files.LEDGER)
+    sentences = (
+        *payment_words(run.config, paid.rules, models.deployed_utility),
+        *law.remarks,
+        *reach_remarks(valuation, [*law.sizes][-1], law.anchors),
+    )
+    for sentence in sentences:
+        console.print(sentence)
+    if law.untested:
+        console.print(f"Not tested: {', '.join(law.untested)} (see the report).")
+    if law.next_run:
+        console.print(next_run_sentence(law.next_run, run.config.companies))
     cost = json.loads(run.read_text(files.COST))
     if (share := cost["sweep_share_of_teacher_flops"]) is not None:
         seconds = {name: f"{stage['seconds']:.0f} s" for name, stage in cost["stages"].items()}

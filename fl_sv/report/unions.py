@@ -35,7 +35,7 @@ def union_grid(tables: Tables, facts: Facts) -> Grid | None:
     groups: dict[str, list[int]] = {}
     for i, company in enumerate(companies):
         groups.setdefault(union_of.get(company, company), []).append(i)
-    value_N = owen(-tables.law.predicted_C, list(groups.values()))
+    value_N = owen(-tables.predictions.predicted_C, list(groups.values()))
     paid_N = np.array([tables.decision.amounts[company] for company in companies])
     try:
         as_one_N = allocate(

@@ -24,13 +24,11 @@ CHECKS = {
         "whether the small model learns enough, beyond the chance of its seeds, to tell coalitions"
         " apart"
     ),
-    "D6": "whether the small model's values stay the same at a lower learning rate",
-    "D7": "whether the small and the large model learn along the same curve, round by round",
-    "D8": "whether the same law comes out on synthetic data",
     "D9": (
         "whether the small model adds anything to what the runs of the large model say by"
         " themselves"
     ),
+    "D10": "whether enough large runs say what small models that are students tell of the large one",
     "A1": "whether the values add up to what there is to be divided",
     "A2": "whether a company that changes nothing has the value nothing",
     "A3": "whether companies that can be exchanged for each other have the same value",
@@ -43,9 +41,6 @@ CHECKS = {
 NEEDS = {
     "D3": "a third small size",
     "D5": "a second seed of the small models",
-    "D6": "small models trained at a lower learning rate",
-    "D7": "the losses of both models round by round",
-    "D8": "the same runs on synthetic data",
 }
 
 _NUMBERS = (
@@ -63,13 +58,6 @@ _NUMBERS = (
     "eleven",
     "twelve",
 )
-
-
-def large_runs_needed(code: str, n_companies: int) -> int:
-    """Measured coalitions of the large model, besides nobody and all, that a check compares
-    (fl_sv.law.alarms).
-    """
-    return {"D1": 1, "D2": n_companies, "D4": 8, "D9": n_companies}.get(code, 0)
 
 
 def decimal(number: float, places: int) -> str:

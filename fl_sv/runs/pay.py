@@ -5,7 +5,7 @@ from typing import Literal
 
 from fl_sv.config.valuation import FixedPot
 from fl_sv.errors import InputError
-from fl_sv.law.alarms import code_of
+from fl_sv.law.alarms import codes_of
 from fl_sv.machine import software
 from fl_sv.payment.payouts import payouts_csv
 from fl_sv.payment.settlement import NOT_DIVIDED, Payment, divide
@@ -13,7 +13,7 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section
-from fl_sv.runs.tables import PAYOUTS, payment_body, sealed
+from fl_sv.runs.publish import PAYOUTS, payment_record, sealed
 from fl_sv.runs.verify import verified
 
 
@@ -32,7 +32,7 @@ def pay_run(
     rules = evidence.config.payouts.model_copy(update={"pot": pot, "negative": negative})
     accepted = tuple(dict.fromkeys([*evidence.config.law.accept, *accept]))
     payment = divide(evidence, settlement.valuation, settlement.alarms, rules, accepted)
-    fired = list(dict.fromkeys(map(code_of, payment.alarms)))
+    fired = codes_of(payment.alarms)
     unknown = [code for code in accept if code not in fired]
     if NOT_DIVIDED in accept and NOT_DIVIDED in fired:
         raise InputError(
@@ -48,6 +48,11 @@ def pay_run(
         key = owner_key()
         run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
         append_section(
-            run, key, "pay", software(), [(PAYOUTS, payment_body(payment))], sealed(evidence.config)
+            run,
+            key,
+            "pay",
+            software(),
+            [(PAYOUTS, payment_record(payment).body())],
+            sealed(evidence.config),
         )
     return payment

@@ -22,15 +22,9 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import LEDGER
 from fl_sv.runs.keys import fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import CLOSE, OPEN, Record, file_hash, read_ledger, signers
-from fl_sv.runs.tables import (
-    PAYOUTS,
-    SEALED,
-    law_text,
-    payment_body,
-    read_evidence,
-    rules_of,
-    run_records,
-)
+from fl_sv.runs.publish import PAYOUTS, SEALED, law_record, payment_record, run_records
+from fl_sv.runs.records import PaymentRecord
+from fl_sv.runs.tables import read_evidence
 from fl_sv.valuation.fit import try_law
 
 TOLERANCE = 1e-9
@@ -157,7 +151,7 @@ def _value_differences(
     recorded = json.loads(run.read_text(files.VALUATION))
     yield from _compare("valuation.json", recorded, json.loads(settlement.valuation.to_json()))
     law = json.loads(run.read_text(files.LAW))
-    yield from _compare("law.json", law, json.loads(law_text(evidence, settlement)))
+    yield from _compare("law.json", law, json.loads(law_record(evidence, settlement).to_json()))
     means = evidence.validation_NV.mean(axis=1).tolist()
     small = [company.small_value for company in settlement.valuation.companies]
     yield from _compare("validation.npz: mean of row ", means, small)
@@ -179,9 +173,11 @@ def _record_differences(
 
 
 def _paid_again(evidence: Evidence, settlement: Settlement, record: Record) -> dict[str, Any]:
-    rules = rules_of(record.body)
-    accepted = record.body["accepted"]
-    return payment_body(divide(evidence, settlement.valuation, settlement.alarms, rules, accepted))
+    """The payment of a later section, computed again by the rules that it names."""
+    paid = PaymentRecord.read(record.body, f"{LEDGER}, line {record.number}")
+    alarms = settlement.alarms
+    again = divide(evidence, settlement.valuation, alarms, paid.rules, paid.accepted)
+    return payment_record(again).body()
 
 
 def _amount_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[str]:

@@ -10,12 +10,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.law.alarms import Alarm
 from fl_sv.valuation.records import Valuation
 
 TOLERANCE = 1e-9  # relative to the total, as everywhere in a recomputation
 
 
-def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[str]:
+def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[Alarm]:
     """A sentence for each axiom that the values break on the utilities (C,) they claim to come
     from.
 
@@ -25,11 +26,14 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[s
     total = valuation.utility_grand - valuation.utility_empty
     slack = TOLERANCE * max(1.0, float(np.abs(utility_C).max()))
     names = [company.name for company in valuation.companies]
-    alarms: list[str] = []
+    alarms: list[Alarm] = []
     if valuation.semivalue == "shapley" and abs(value_N.sum() - total) > slack:
         alarms.append(
-            f"A1 efficiency: the values sum to {value_N.sum()!r}, but there is {total!r} to be"
-            " divided."
+            Alarm(
+                "A1",
+                f"the values sum to {value_N.sum()!r}, but there is {total!r} to be"
+                " divided (efficiency).",
+            )
         )
     if len(utility_C) < 1 << len(names):
         return alarms
@@ -37,19 +41,25 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[s
         marginals = _without_with(utility_C, i)
         if np.ptp(marginals, axis=1).max() <= slack and abs(value_N[i]) > slack:
             alarms.append(
-                f"A2 null player: {name} changes no coalition's utility, but its value is"
-                f" {value_N[i]!r}."
+                Alarm(
+                    "A2",
+                    f"{name} changes no coalition's utility, but its value is"
+                    f" {value_N[i]!r} (null player).",
+                )
             )
     for i, j in combinations(range(len(names)), 2):
         if abs(value_N[i] - value_N[j]) > slack and _interchangeable(utility_C, i, j, slack):
             alarms.append(
-                f"A3 symmetry: {names[i]} and {names[j]} are interchangeable, but their values"
-                " differ."
+                Alarm(
+                    "A3",
+                    f"{names[i]} and {names[j]} are interchangeable, but their values"
+                    " differ (symmetry).",
+                )
             )
     return alarms
 
 
-def order_alarms(valuation: Valuation, again: Valuation) -> list[str]:
+def order_alarms(valuation: Valuation, again: Valuation) -> list[Alarm]:
     """A sentence when the same evidence with the companies in another order (`again`) gives
     somebody another value.
     """
@@ -57,19 +67,27 @@ def order_alarms(valuation: Valuation, again: Valuation) -> list[str]:
     value_of = {company.name: company.value for company in again.companies}
     moved = [c for c in valuation.companies if not abs(c.value - value_of[c.name]) <= slack]
     return [
-        f"A4 order: with the companies listed the other way round {company.name} has the value "
-        f"{value_of[company.name]!r} instead of {company.value!r}."
+        Alarm(
+            "A4",
+            f"with the companies listed the other way round {company.name} has the value "
+            f"{value_of[company.name]!r} instead of {company.value!r} (order).",
+        )
         for company in moved[:1]
     ]
 
 
-def rounding_alarms(values: Mapping[str, float], amounts: Mapping[str, int], pot: int) -> list[str]:
+def rounding_alarms(
+    values: Mapping[str, float], amounts: Mapping[str, int], pot: int
+) -> list[Alarm]:
     """A sentence for each property of the values that their division into cents has lost."""
-    alarms: list[str] = []
+    alarms: list[Alarm] = []
     slack = TOLERANCE * max(1.0, max(map(abs, values.values())))
     if sum(amounts.values()) != pot:
         alarms.append(
-            f"A5 rounding: the amounts sum to {sum(amounts.values())} cents; the pot is {pot}."
+            Alarm(
+                "A5",
+                f"the amounts sum to {sum(amounts.values())} cents; the pot is {pot} (rounding).",
+            )
         )
     for pair in combinations(values, 2):
         less, more = sorted(pair, key=values.__getitem__)
@@ -77,13 +95,19 @@ def rounding_alarms(values: Mapping[str, float], amounts: Mapping[str, int], pot
         if values[more] - values[less] <= slack:
             if abs(difference) > 1 + 2 * pot * slack:
                 alarms.append(
-                    f"A5 rounding: {less} and {more} have the same value, but are paid"
-                    f" {abs(difference)} cents apart."
+                    Alarm(
+                        "A5",
+                        f"{less} and {more} have the same value, but are paid"
+                        f" {abs(difference)} cents apart (rounding).",
+                    )
                 )
         elif difference < -1:
             alarms.append(
-                f"A5 rounding: {more} has a larger value than {less}, but is paid {-difference}"
-                " cents less."
+                Alarm(
+                    "A5",
+                    f"{more} has a larger value than {less}, but is paid {-difference}"
+                    " cents less (rounding).",
+                )
             )
     return alarms
 

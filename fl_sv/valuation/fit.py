@@ -3,8 +3,7 @@
 Shapes: N companies, M small sizes, R seeds, C coalitions of the design.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +39,7 @@ def fit_to_table(
         family=law_family(config),
         level=config.values.level,
     )
-    alarms = tuple(_with_names(alarm, config.companies) for alarm in law.alarms)
+    alarms = tuple(alarm.named(config.companies) for alarm in law.alarms)
     return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
 
 
@@ -69,14 +68,3 @@ def try_law(config: Config) -> None:
     loss_CM[[0, -1]] = [[2.0], [0.5]]
     large = {c: float(loss_CM[c, -1]) for c in (0, 1, 2, 4, 8, 15)}
     fit_law(loss_CM[:, :-1], large, sizes=2.0 ** np.arange(loss_CM.shape[1]), family=family)
-
-
-def _with_names(alarm: str, companies: Sequence[str]) -> str:
-    """`coalition 5 = {0, 2}` as `coalition {Ash, Chestnut}`."""
-    return re.sub(
-        r"coalition \d+ = \{([\d, ]*)\}",
-        lambda found: (
-            f"coalition {{{', '.join(companies[int(i)] for i in found[1].split(', ') if i)}}}"
-        ),
-        alarm,
-    )
