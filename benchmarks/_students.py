@@ -22,10 +22,10 @@ from fl_sv.distillation.transfer import TransferSet
 from fl_sv.game.coalitions import members_matrix
 from fl_sv.streams import stream_seed
 from fl_sv.training.models import ModelSpec, model_specs, tensors
-from fl_sv.training.scoring import Validation
-from fl_sv.training.sgd import Lesson, Recipe, make_recipe
+from fl_sv.training.scoring import ValidationSet
+from fl_sv.training.sgd import Recipe, SoftTargets, make_recipe
 from fl_sv.training.stack import train_stack
-from fl_sv.training.students import make_lesson
+from fl_sv.training.students import make_soft_targets
 
 Floats = NDArray[np.float64]
 Rows = tuple[Tensor, Tensor]
@@ -81,7 +81,7 @@ class Federation:
     companies: tuple[str, ...]
     rows: dict[str, Rows]
     public: Rows
-    validation: Validation
+    validation: ValidationSet
     small: ModelSpec
     large: ModelSpec
 
@@ -105,7 +105,7 @@ def federation(config: Config, n_companies: int = len(COMPANIES)) -> Federation:
     operator = operator_data(config)
     (small,), large = model_specs(config, operator.task)
     rows = {c: tensors(company_data(config, c, operator.scaling), config) for c in config.companies}
-    validation = Validation(config, *tensors(operator.validation, config))
+    validation = ValidationSet(config, *tensors(operator.validation, config))
     return Federation(config, COMPANIES[:n_companies], rows, rows[PUBLIC], validation, small, large)
 
 
@@ -180,11 +180,13 @@ def listening(
         key = (replicate, company, server_round)
         with torch.no_grad():
             if transfer is None:
-                lesson = make_lesson(config, model.task, teacher(x), recipe, *key)
+                soft_targets = make_soft_targets(config, model.task, teacher(x), recipe, *key)
             else:
                 generator = np.random.default_rng(stream_seed(config.seed, *key, "transfer"))
-                x, y, recipe, lesson = _mixed(teacher, x, y, transfer.x, recipe, weight, generator)
-        return train_stack(model, stack_CP, x, y, recipe, len(stack_CP), lesson)
+                x, y, recipe, soft_targets = _mixed(
+                    teacher, x, y, transfer.x, recipe, weight, generator
+                )
+        return train_stack(model, stack_CP, x, y, recipe, len(stack_CP), soft_targets)
 
     return train
 
@@ -197,7 +199,7 @@ def _mixed(
     recipe: Recipe,
     weight: float,
     generator: np.random.Generator,
-) -> tuple[Tensor, Tensor, Recipe, Lesson]:
+) -> tuple[Tensor, Tensor, Recipe, SoftTargets]:
     """Batches of which the first half are own rows with their targets, the second transfer rows
     with the teacher's.
 
@@ -222,7 +224,7 @@ def _mixed(
         all_x,
         all_y,
         replace(recipe, batches=batches),
-        Lesson(loss_of, tuple(said[rows] for rows in batches)),
+        SoftTargets(loss_of, tuple(said[rows] for rows in batches)),
     )
 
 

@@ -16,7 +16,7 @@ from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
 from fl_sv.game.coalitions import members_matrix
 from fl_sv.training.models import ModelSpec, model_specs, tensors
-from fl_sv.training.scoring import Validation
+from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import train_stack
 
@@ -38,7 +38,7 @@ def reconstruct(config: Config, replicate: int) -> Reconstructed:
     """One training of the teacher, with every coalition's model made from the members' updates."""
     operator = operator_data(config)
     model = model_specs(config, operator.task)[1]
-    validation = Validation(config, *tensors(operator.validation, config))
+    validation = ValidationSet(config, *tensors(operator.validation, config))
     weight_CN = _weights(config)
 
     def utilities(start_P: Tensor, update_NP: Tensor) -> Floats:

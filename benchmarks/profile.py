@@ -22,7 +22,7 @@ from fl_sv.machine import keep_freed_memory, use_threads
 STAGES = {
     "batches": ("training.py", "make_recipe", ()),
     "forward": ("mlp.py", "_forward", ()),
-    "loss": ("mlp.py", "plain_delta", ()),
+    "loss": ("mlp.py", "loss_gradient", ()),
     "backward": ("mlp.py", "_signals", ("forward", "loss")),
     "gradient products and update": ("mlp.py", "mlp_descend", ("forward", "loss", "backward")),
     "stacks in and out of work": (

@@ -47,7 +47,7 @@ from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import Journal
 from fl_sv.training.models import ModelSpec, model_specs, tensors
-from fl_sv.training.scoring import Validation
+from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.sgd import make_recipe, train
 from server.inline import InlineGrid
 from server.job import Job, open_job
@@ -300,7 +300,7 @@ def _model(config: Config) -> ModelSpec:
 
 
 def _losses(config: Config, models: Sequence[torch.Tensor]) -> np.ndarray:
-    validation = Validation(config, *tensors(operator_data(config).validation, config))
+    validation = ValidationSet(config, *tensors(operator_data(config).validation, config))
     return np.array(
         [
             loss

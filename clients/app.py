@@ -83,18 +83,18 @@ def train_teacher(message: Message, context: Context) -> Message:
     return _reply(message, company, {key: trained[key][0]}, started, {wire.TRAIN_LOSS: loss})
 
 
-@app.train("alone")
-def train_alone(message: Message, context: Context) -> Message:
+@app.train("singleton")
+def train_singleton(message: Message, context: Context) -> Message:
     """All rounds of the large model by this company alone, in one message."""
     company, started = _company(message, context), time.perf_counter()
-    return _reply(message, company, company.train_alone(_arrays(message)), started, {})
+    return _reply(message, company, company.train_singleton(_arrays(message)), started, {})
 
 
 @app.train("coalitions")
 def train_coalitions(message: Message, context: Context) -> Message:
     """One round of the small models of every coalition of the wave that this company belongs to."""
     company, started = _company(message, context), time.perf_counter()
-    logits = _heard(company, context) if company.config.students else None
+    logits = _teacher_logits(company, context) if company.config.students else None
     return _reply(
         message,
         company,
@@ -104,14 +104,16 @@ def train_coalitions(message: Message, context: Context) -> Message:
     )
 
 
-@app.query("listen")
-def listen(message: Message, context: Context) -> Message:
+@app.query("teacher_logits")
+def compute_teacher_logits(message: Message, context: Context) -> Message:
     """Asks the finished teacher about every row, once. The answers stay in this node's state, for
     its students.
     """
     company, started = _company(message, context), time.perf_counter()
     ((key, params_P),) = _arrays(message).items()
-    context.state[wire.LOGITS] = ArrayRecord({wire.LOGITS: Array(company.answers(key, params_P))})
+    context.state[wire.LOGITS] = ArrayRecord(
+        {wire.LOGITS: Array(company.teacher_logits(key, params_P))}
+    )
     metrics = {
         wire.NUM_EXAMPLES: company.n_examples,
         wire.SECONDS: time.perf_counter() - started,
@@ -150,7 +152,7 @@ def _company(message: Message, context: Context) -> Company:
     )
 
 
-def _heard(company: Company, context: Context) -> Answers:
+def _teacher_logits(company: Company, context: Context) -> Answers:
     """The teacher's logits (n, K). Raises RunError when the node lost its state, as by a restart."""
     if wire.LOGITS not in context.state.array_records:
         raise RunError(

@@ -18,7 +18,7 @@ from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import score_stack, stack_outputs, train_stack
-from fl_sv.training.students import make_lesson
+from fl_sv.training.students import make_soft_targets
 
 Stacks = dict[str, NDArray[np.floating]]
 Answers = NDArray[np.floating]
@@ -57,7 +57,7 @@ class Company:
             for key, stack in stacks.items()
         }
 
-    def train_alone(self, params: Stacks) -> Stacks:
+    def train_singleton(self, params: Stacks) -> Stacks:
         """All rounds of training by this company alone: FedAvg with one member. Each array is one
         model, (P,).
         """
@@ -75,7 +75,7 @@ class Company:
         losses, _ = score_stack(model, stack, self.x, self.y, chunk=1)
         return float(losses.mean())
 
-    def answers(self, key: str, params_P: NDArray[np.floating]) -> Answers:
+    def teacher_logits(self, key: str, params_P: NDArray[np.floating]) -> Answers:
         """(n, K) logits of the teacher on the company's own rows."""
         model, _ = self._model(key)
         with torch.no_grad():
@@ -90,9 +90,9 @@ class Company:
         recipe = make_recipe(
             self.config, model, self.name, self.n_examples, replicate, server_round
         )
-        lesson = None
+        soft_targets = None
         if said_nK is not None:
-            lesson = make_lesson(
+            soft_targets = make_soft_targets(
                 self.config, model.task, said_nK, recipe, replicate, self.name, server_round
             )
         trained = train_stack(
@@ -102,7 +102,7 @@ class Company:
             self.y,
             recipe,
             self.config.compute.chunk,
-            lesson,
+            soft_targets,
         )
         array: NDArray[np.floating] = trained.cpu().numpy()
         return array

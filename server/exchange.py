@@ -19,7 +19,7 @@ from fl_sv.data import OperatorData
 from fl_sv.errors import CompanyFailed, InputError, Interrupted, WorkerDied, listed
 from fl_sv.flower import wire
 from fl_sv.machine import library_hash
-from server.interleave import Work, alone
+from server.interleave import Work, run_to_end
 from strategies.roster import Roster, check_metrics
 
 Check = Callable[[str, RecordDict], None]
@@ -221,7 +221,7 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
         for company, node_id in named.items()
     ]
     # The first message waits until Ray's actors, or a company's process, have started.
-    replies = alone(
+    replies = run_to_end(
         federation.exchange(
             requests, _check_registration, "registration", least_seconds=JOIN_SECONDS
         )

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 Work = Generator[None, None, Result]
 
 
-def in_turns(works: Iterable[Work[Result]]) -> list[Result]:
+def interleave(works: Iterable[Work[Result]]) -> list[Result]:
     """The results, in the order of the works; each goes on to its next yield in turn."""
     works = list(works)
     results: dict[int, Result] = {}
@@ -32,6 +32,6 @@ def in_turns(works: Iterable[Work[Result]]) -> list[Result]:
     return [results[number] for number in range(len(works))]
 
 
-def alone(work: Work[Result]) -> Result:
+def run_to_end(work: Work[Result]) -> Result:
     """The result of one work."""
-    return in_turns([work])[0]
+    return interleave([work])[0]

@@ -15,7 +15,7 @@ from fl_sv.game.utilities import Score, UtilityTable, planned_rows
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import OPERATOR, Journal
 from fl_sv.training.models import ModelSpec, model_specs, tensors
-from fl_sv.training.scoring import Validation
+from fl_sv.training.scoring import ValidationSet
 from server.exchange import Federation, join
 from server.interleave import Work
 from strategies.coalitions import CoalitionStrategy
@@ -34,7 +34,7 @@ class Job:
     federation: Federation
     small: tuple[ModelSpec, ...]
     large: ModelSpec
-    validation: Validation
+    validation: ValidationSet
     journal: Journal
     progress: Progress
 
@@ -135,5 +135,5 @@ def open_job(
         {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
         | {OPERATOR: (len(operator.validation.y), fingerprint(operator.validation))}
     )
-    validation = Validation(config, *tensors(operator.validation, config))
+    validation = ValidationSet(config, *tensors(operator.validation, config))
     return Job(config, federation, small, large, validation, journal, progress)

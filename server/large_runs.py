@@ -18,13 +18,13 @@ from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY, grand, member_names, members_matrix
 from fl_sv.game.utilities import Score
 from fl_sv.progress import Bar
-from server.interleave import alone
+from server.interleave import run_to_end
 from server.job import Job
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import check_arrays, to_numpy, to_record
 
 
-def measure_anchors(job: Job) -> list[int]:
+def measure_large_runs(job: Job) -> list[int]:
     """The coalitions at which the large model is measured; their scores go into the journal, once.
 
     What is measured further is chosen by the first step of the design, so that a growing sample
@@ -35,7 +35,7 @@ def measure_anchors(job: Job) -> list[int]:
     first = design_steps(job.config)[0].coalitions
     singles = large_runs.alone(job.config, job.table(first, ends).mean_losses(job.small[-1].name))
     if singles:
-        _train_alone(job, singles)
+        _train_singletons(job, singles)
     together = large_runs.chosen_together(
         job.config, job.table(first, ends + singles), job.sizes, job.examples
     )
@@ -44,7 +44,7 @@ def measure_anchors(job: Job) -> list[int]:
     return ends + singles + together
 
 
-def _train_alone(job: Job, coalitions: list[int]) -> None:
+def _train_singletons(job: Job, coalitions: list[int]) -> None:
     """Every company in question trains the large model alone: all rounds and replicates in one
     message.
     """
@@ -62,8 +62,8 @@ def _train_alone(job: Job, coalitions: list[int]) -> None:
         job.costed("anchors", job.training_flops(job.large, rows, config.training.rounds)),
     ):
         bar.advance(len(coalitions) - len(missing))
-        requests = [roster.message(company, wire.ALONE, 0, initial) for company in missing]
-        replies = alone(
+        requests = [roster.message(company, wire.SINGLETON, 0, initial) for company in missing]
+        replies = run_to_end(
             job.federation.exchange(
                 requests,
                 lambda _, content: check_arrays(content, shapes, config.compute.dtype),
@@ -112,7 +112,9 @@ def _train_wave(job: Job, run: str, coalitions: list[int], bar: Bar) -> None:
         stacks
     )
     with job.costed("anchors", job.training_flops(job.large, rows, rounds - done)):
-        trained = alone(job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round))
+        trained = run_to_end(
+            job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round)
+        )
         scores = [
             score
             for key, stack_CP in to_numpy(trained).items()

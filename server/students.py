@@ -14,7 +14,7 @@ from fl_sv.payment.settlement import StudentLoss
 from fl_sv.runs.journal import TeacherRound
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
 from fl_sv.training.models import ModelSpec
-from server.interleave import alone
+from server.interleave import run_to_end
 from server.job import BACKWARD_AND_FORWARD, Job
 from server.teacher import DEPLOYED
 from strategies.roster import check_metrics
@@ -42,19 +42,19 @@ def send_teacher(job: Job) -> None:
     company.
     """
     with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
-        let_listen(job, job.federation.roster.by_name)
+        compute_teacher_logits(job, job.federation.roster.by_name)
 
 
-def let_listen(job: Job, companies: Iterable[str]) -> None:
+def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
     """These companies ask the finished teacher. Nodes keep what they heard no longer than they
     live, so one that has to be asked anything again is given the teacher again first."""
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]
     arrays = {wire.stack_key(job.large.name, 0): finished.params}
     roster = job.federation.roster
-    alone(
+    run_to_end(
         job.federation.exchange(
             [
-                roster.message(company, wire.LISTEN, finished.number, arrays)
+                roster.message(company, wire.TEACHER_LOGITS, finished.number, arrays)
                 for company in companies
             ],
             lambda _, content: check_metrics(content.metric_records[wire.METRICS]),

@@ -20,9 +20,9 @@ from fl_sv.progress import Bar
 from fl_sv.runs.journal import REUSED, Wave
 from fl_sv.training.scoring import mean_scores
 from fl_sv.values.weighting import Weighting
-from server.interleave import Work, in_turns
+from server.interleave import Work, interleave
 from server.job import Job
-from server.students import let_listen, send_teacher
+from server.students import compute_teacher_logits, send_teacher
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
@@ -56,7 +56,7 @@ def sweep_coalitions(job: Job, step: Step) -> None:
         for start in range(0, len(numbered), IN_FLIGHT):
             together = numbered[start : start + IN_FLIGHT]
             with job.costed("sweep"):
-                in_turns(
+                interleave(
                     _run_wave(
                         job,
                         number,
@@ -122,7 +122,7 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
 
     def before_retry(companies: Collection[str]) -> None:
         if job.config.students:
-            let_listen(job, companies)
+            compute_teacher_logits(job, companies)
 
     trained = yield from job.run_rounds(
         strategy, to_record(initial), 1, what, advance, before_retry

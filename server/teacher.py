@@ -13,7 +13,7 @@ from fl_sv.game.utilities import Score
 from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import TeacherRound
-from server.interleave import alone
+from server.interleave import run_to_end
 from server.job import Job
 from strategies.flower import everyone, make_strategy
 from strategies.roster import to_numpy, to_record
@@ -97,7 +97,7 @@ def _train(job: Job, run: LargeRun, bar: Bar) -> TeacherRound:
         job.large, sum(job.examples.values()), job.config.training.rounds - done
     )
     with job.costed("teacher", flops):
-        alone(
+        run_to_end(
             job.run_rounds(
                 strategy, to_record({key: rounds[-1].params}), done + 1, what, after_round
             )

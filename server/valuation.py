@@ -27,7 +27,7 @@ from fl_sv.runs.journal import Journal
 from fl_sv.runs.publish import publish
 from fl_sv.valuation.appraise import weighting_of
 from server.job import Job, open_job
-from server.large_runs import measure_anchors
+from server.large_runs import measure_large_runs
 from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
 from server.teacher import train_teacher
@@ -54,7 +54,7 @@ def value_companies(
             config
         ):  #                      all coalitions, or a sample that grows
             sweep_coalitions(job, step)  #                        the small models on its coalitions
-            anchors = measure_anchors(
+            anchors = measure_large_runs(
                 job
             )  #                     the large model untrained, and on few of them
             table = job.table(step.coalitions, anchors)  #        every utility so far

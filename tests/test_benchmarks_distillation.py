@@ -16,7 +16,7 @@ from benchmarks._distilled_law import leave_one_out_r2
 from benchmarks._students import Federation, fedavg, federation, game, honestly, listening
 from benchmarks.distillation import SMALLEST, measure
 from fl_sv.training.sgd import train
-from fl_sv.training.students import make_lesson
+from fl_sv.training.students import make_soft_targets
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_students_of_the_study_are_those_of_the_product(played: Federation) -> N
         update={"distillation": students.model_copy(update={"weight": 0.7})}
     )
     logits = played.large.loaded(teacher_P)(x).detach()
-    lesson = make_lesson(config, played.small.task, logits, recipe, 0, "Beech", 1)
-    alone = train(played.small, stack[0], x, y, recipe, lesson)
+    soft_targets = make_soft_targets(config, played.small.task, logits, recipe, 0, "Beech", 1)
+    alone = train(played.small, stack[0], x, y, recipe, soft_targets)
     assert (train_stack("Beech", stack, 1)[0] - alone).abs().max() < 1e-5
 
 

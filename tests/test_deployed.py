@@ -29,7 +29,7 @@ from fl_sv.runs.ledger import read_ledger
 from fl_sv.runs.tables import read_evidence
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, transfer_rows
 from fl_sv.training.models import model_specs, tensors
-from fl_sv.training.scoring import Validation
+from fl_sv.training.scoring import ValidationSet
 from server.simulation import simulate
 from server.students import STUDENT
 from server.teacher import DEPLOYED
@@ -106,7 +106,7 @@ def student_loss(config: Config, teacher: torch.Tensor) -> float:
     again_P = distilled(config, config.deployed, large, teacher, operator.scaling)
     assert torch.equal(params_P, again_P)
     spec = deployed_spec(config, config.deployed, operator.scaling)
-    validation = Validation(config, *tensors(operator.validation, config))
+    validation = ValidationSet(config, *tensors(operator.validation, config))
     ((loss, _),) = validation.means(spec, params_P[None], "the student")
     return loss
 

@@ -139,7 +139,7 @@ def test_company_that_fails_once_in_every_way_is_asked_again_and_nothing_changes
     for folder in folders:
         folder.mkdir()
     companies = Company(raises, wire.TEACHER, 1, folders[0])
-    companies = Company(sends_nan, wire.ALONE, 1, folders[1], companies)
+    companies = Company(sends_nan, wire.SINGLETON, 1, folders[1], companies)
     companies = Company(sends_another_shape, wire.COALITIONS, 1, folders[2], companies)
     assert run(config, tmp_path / "run", companies) == undisturbed
     assert all(list(folder.iterdir()) for folder in folders)
@@ -160,7 +160,7 @@ def test_company_that_fails_once_in_every_way_is_asked_again_and_nothing_changes
         ),
         (
             sends_another_shape,
-            wire.ALONE,
+            wire.SINGLETON,
             r"Beech failed in training the large model alone, 2 times: .*shape",
         ),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.interleave import Work, alone, in_turns
+from server.interleave import Work, interleave, run_to_end
 
 
 def work(name: str, rounds: int, seen: list[str]) -> Work[str]:
@@ -19,7 +19,7 @@ def work(name: str, rounds: int, seen: list[str]) -> Work[str]:
 
 def test_one_is_averaged_while_the_messages_of_the_other_are_on_their_way() -> None:
     seen: list[str] = []
-    assert in_turns([work("a", 2, seen), work("b", 2, seen)]) == ["a", "b"]
+    assert interleave([work("a", 2, seen), work("b", 2, seen)]) == ["a", "b"]
     assert seen == [
         "a0 sent",
         "b0 sent",
@@ -33,8 +33,8 @@ def test_one_is_averaged_while_the_messages_of_the_other_are_on_their_way() -> N
 
 
 def test_results_come_in_the_order_of_the_works_whoever_is_done_first() -> None:
-    assert in_turns([work("a", 3, []), work("b", 0, []), work("c", 1, [])]) == ["a", "b", "c"]
-    assert alone(work("a", 2, [])) == "a"
+    assert interleave([work("a", 3, []), work("b", 0, []), work("c", 1, [])]) == ["a", "b", "c"]
+    assert run_to_end(work("a", 2, [])) == "a"
 
 
 def test_what_one_raises_ends_the_others() -> None:
@@ -44,5 +44,5 @@ def test_what_one_raises_ends_the_others() -> None:
 
     seen: list[str] = []
     with pytest.raises(ValueError, match="a company failed"):
-        in_turns([fails(), work("b", 9, seen)])
+        interleave([fails(), work("b", 9, seen)])
     assert seen == ["b0 sent", "b ended"]

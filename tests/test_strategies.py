@@ -24,7 +24,7 @@ from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.files import TEACHER, UTILITIES
 from fl_sv.runs.journal import Journal
 from fl_sv.training.models import model_specs, tensors
-from fl_sv.training.scoring import Validation
+from fl_sv.training.scoring import ValidationSet
 from server.exchange import Federation, join
 from server.inline import InlineGrid
 from server.job import Job
@@ -66,7 +66,7 @@ def teach(config: Config, out: Path) -> tuple[list[TeacherLoss], float]:
     """The deployed teacher's curve, and the large model's loss for the grand coalition."""
     operator = operator_data(config)
     small, large = model_specs(config, operator.task)
-    validation = Validation(config, *tensors(operator.validation, config))
+    validation = ValidationSet(config, *tensors(operator.validation, config))
     job = Job(
         config, federation_of(config), small, large, validation, Journal(out), Progress("quiet")
     )

@@ -48,7 +48,7 @@ from fl_sv.streams import stream_seed
 from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.sgd import Recipe, make_recipe, train
 from fl_sv.training.stack import stack_outputs, train_stack
-from fl_sv.training.students import TEMPERATURE, distance, make_lesson, student_loss
+from fl_sv.training.students import TEMPERATURE, distance, make_soft_targets, student_loss
 from server.inline import InlineGrid
 from server.job import Job, open_job
 from server.simulation import simulate
@@ -138,10 +138,10 @@ def test_stack_of_students_equals_one_student_after_the_other(
             tuple(np.array_split(np.arange(20), 3)),
             torch_seed=5,
         )
-        lesson = make_lesson(config, model.task, logits, recipe, 0, "Ash", 1)
-        together = train_stack(model, stack, x, y, recipe, 2, lesson)
+        soft_targets = make_soft_targets(config, model.task, logits, recipe, 0, "Ash", 1)
+        together = train_stack(model, stack, x, y, recipe, 2, soft_targets)
         for row, params in zip(together, stack, strict=True):
-            assert (row - train(model, params, x, y, recipe, lesson)).abs().max() <= 1e-9
+            assert (row - train(model, params, x, y, recipe, soft_targets)).abs().max() <= 1e-9
         assert (together - train_stack(model, stack, x, y, recipe, 2)).abs().max() > 1e-4
 
 
@@ -150,7 +150,7 @@ def test_all_coalitions_hear_the_same_noise_and_no_two_rounds_do() -> None:
     task, logits = Task(kind="classification", input_shape=(4,), n_outputs=3), torch.ones(9, 3)
     recipe = Recipe(0.1, 0, 0, 0, (np.arange(9),), 0)
     first, again, later = (
-        make_lesson(config, task, logits, recipe, 0, "Ash", r).logits[0] for r in (1, 1, 2)
+        make_soft_targets(config, task, logits, recipe, 0, "Ash", r).logits[0] for r in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
@@ -194,8 +194,10 @@ def one_coalition_of_students(
         for name, (x, y) in data.items():
             recipe = make_recipe(config, model, name, len(y), replicate, server_round)
             logits = stack_outputs(job.large, teacher[None], x)[0].detach()
-            lesson = make_lesson(config, model.task, logits, recipe, replicate, name, server_round)
-            mean += train(model, params, x, y, recipe, lesson) * (len(y) / total)
+            soft_targets = make_soft_targets(
+                config, model.task, logits, recipe, replicate, name, server_round
+            )
+            mean += train(model, params, x, y, recipe, soft_targets) * (len(y) / total)
         params = mean
     return params
 
@@ -256,7 +258,7 @@ class SuperNodes:
             if self.left == 0 and self.restarted:
                 self.kept.pop(context.node_id)
                 self.restarted = ""
-        self.lessons += message.metadata.message_type == wire.LISTEN
+        self.lessons += message.metadata.message_type == wire.TEACHER_LOGITS
         if (state := self.kept.get(context.node_id)) is not None:
             context = context_from_proto(ProtoContext.FromString(state))
         else:
@@ -334,16 +336,16 @@ def test_run_of_students_that_stopped_in_the_sweep_ends_in_the_same_bytes(
     def register(message: Message, context: Context) -> Message:
         return client_app(message, context)
 
-    @failing.query("listen")
-    def listen(message: Message, context: Context) -> Message:
+    @failing.query("teacher_logits")
+    def compute_teacher_logits(message: Message, context: Context) -> Message:
         return client_app(message, context)
 
     @failing.train()
     def train_teacher(message: Message, context: Context) -> Message:
         return client_app(message, context)
 
-    @failing.train("alone")
-    def alone(message: Message, context: Context) -> Message:
+    @failing.train("singleton")
+    def singleton(message: Message, context: Context) -> Message:
         return client_app(message, context)
 
     @failing.train("coalitions")

@@ -22,9 +22,9 @@ from fl_sv.training.models import ModelSpec, model_specs, row_loss, tensors
 from fl_sv.training.sgd import Recipe, make_recipe, train
 from fl_sv.training.stack import score_stack, train_stack
 from server.inline import InlineGrid
-from server.interleave import alone
+from server.interleave import run_to_end
 from server.job import Job, open_job
-from server.large_runs import measure_anchors
+from server.large_runs import measure_large_runs
 from server.sweep import sweep_coalitions
 from server.teacher import train_teacher
 from strategies import coalitions
@@ -74,7 +74,9 @@ def swept(job: Job) -> dict[str, np.ndarray]:
         for r in range(2)
     }
     return to_numpy(
-        alone(job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None))
+        run_to_end(
+            job.run_rounds(strategy, to_record(initial), 1, "the test's wave", lambda *_: None)
+        )
     )
 
 
@@ -152,7 +154,9 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
     key = wire.stack_key(job.small[1].name, 0)
     initial = {key: job.small[1].initial_params(config.seed, 0)[None].numpy()}
     stacks = to_numpy(
-        alone(job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None))
+        run_to_end(
+            job.run_rounds(strategy, to_record(initial), 1, "a smaller wave", lambda *_: None)
+        )
     )
     assert np.array_equal(stacks[key], swept[key][4:7])
 
@@ -170,7 +174,7 @@ def test_blocks_of_the_average_change_no_bit(
     key = wire.stack_key(job.small[1].name, 1)
     initial = {key: job.small[1].initial_params(config.seed, 1)[None].numpy()}
     stacks = to_numpy(
-        alone(job.run_rounds(strategy, to_record(initial), 1, "other blocks", lambda *_: None))
+        run_to_end(job.run_rounds(strategy, to_record(initial), 1, "other blocks", lambda *_: None))
     )
     assert np.array_equal(stacks[key], swept[key])
 
@@ -178,7 +182,7 @@ def test_blocks_of_the_average_change_no_bit(
 def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
     train_teacher(job)
     sweep_coalitions(job, design_steps(job.config)[0])
-    anchors = measure_anchors(job)
+    anchors = measure_large_runs(job)
     assert sorted(map(int.bit_count, anchors)) == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4]
     for coalition in set(anchors) - {0, 15}:
         params = one_coalition_in_plain_torch(job.config, job.large, 0, coalition)

@@ -13,10 +13,10 @@ REGISTER = "query.register"  # who are you, how many examples do you hold, which
 TEACHER = (
     "train"  # one round of the large model (the default action: what any Flower Strategy sends)
 )
-ALONE = "train.alone"  # all rounds of the large model by one company alone
+SINGLETON = "train.singleton"  # all rounds of the large model on one company's rows
 COALITIONS = "train.coalitions"  # one round of every small model of a wave
-# ask the finished teacher about your rows, and keep the answers for your students
-LISTEN = "query.listen"
+# the finished teacher's logits on the company's rows; they stay in its node's state
+TEACHER_LOGITS = "query.teacher_logits"
 EVALUATE = "evaluate"  # loss of a model on the company's own data
 
 ARRAYS = "arrays"  # ArrayRecord: parameters, keyed by model and replicate

@@ -10,7 +10,7 @@ from fl_sv.machine import use_threads
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.sgd import Recipe
 from fl_sv.training.stack import train_stack
-from fl_sv.training.students import make_lesson
+from fl_sv.training.students import make_soft_targets
 
 BATCHES = 4
 SECONDS = 0.5
@@ -42,14 +42,14 @@ def seconds_per_row(
         batches=(np.arange(n_rows),) * BATCHES,
         torch_seed=0,
     )
-    lesson = None
+    soft_targets = None
     if students:
         logits = torch.randn(n_rows, task.n_outputs, generator=generator, dtype=model.dtype)
-        lesson = make_lesson(config, task, logits, recipe, "calibration")
+        soft_targets = make_soft_targets(config, task, logits, recipe, "calibration")
     best, until = float("inf"), time.perf_counter() + SECONDS
     while True:
         started = time.perf_counter()
-        train_stack(model, params, x, y, recipe, config.compute.chunk, lesson)
+        train_stack(model, params, x, y, recipe, config.compute.chunk, soft_targets)
         best = min(best, time.perf_counter() - started)
         if time.perf_counter() > until:
             return best / (BATCHES * n_rows * stacked)

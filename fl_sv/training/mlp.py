@@ -16,7 +16,7 @@ from torch.nn import functional
 
 Kind = Literal["classification", "regression"]
 RowLoss = Callable[..., Tensor]  # outputs (B, K) and what is said of the rows -> (B,)
-Delta = Callable[
+OutputGradient = Callable[
     ..., Tensor
 ]  # outputs (C, K, B) and what is said of the rows -> gradient of the mean losses, alike
 Layer = tuple[Tensor, Tensor]  # weight (C, O, I), bias (C, O)
@@ -35,15 +35,15 @@ def mlp_targets(y_B: Tensor, kind: Kind, n_outputs: int, dtype: torch.dtype) -> 
     return y_B[:, None] if kind == "regression" else functional.one_hot(y_B, n_outputs).to(dtype)
 
 
-def plain_delta(outputs_CKB: Tensor, target_BK: Tensor, *, kind: Kind) -> Tensor:
-    """Delta of the cross-entropy of softmax outputs, or of the squared error of the single output."""
+def loss_gradient(outputs_CKB: Tensor, target_BK: Tensor, *, kind: Kind) -> Tensor:
+    """Gradient of the mean cross-entropy of softmax outputs, or of the mean squared error."""
     if kind == "regression":
         return (outputs_CKB - target_BK.T).mul_(2 / len(target_BK))
     return torch.softmax(outputs_CKB, dim=1).sub_(target_BK.T).div_(len(target_BK))
 
 
-def delta_of_rows(outputs_CKB: Tensor, *said: Tensor, loss_of: RowLoss) -> Tensor:
-    """Delta of any other loss of rows, by torch: all models' rows are so many rows of one batch."""
+def autograd_gradient(outputs_CKB: Tensor, *said: Tensor, loss_of: RowLoss) -> Tensor:
+    """Gradient of any other mean loss, by torch: the rows of all models form one batch."""
     n_models, n_outputs, n_rows = outputs_CKB.shape
     rows = outputs_CKB.transpose(1, 2).reshape(-1, n_outputs).requires_grad_(True)
     with torch.enable_grad():
@@ -53,11 +53,11 @@ def delta_of_rows(outputs_CKB: Tensor, *said: Tensor, loss_of: RowLoss) -> Tenso
 
 
 def mlp_gradients(
-    views: dict[str, Tensor], x_BF: Tensor, *said: Tensor, delta_of: Delta
+    views: dict[str, Tensor], x_BF: Tensor, *said: Tensor, gradient_of: OutputGradient
 ) -> dict[str, Tensor]:
     """Gradient of each model's mean loss over the batch, under the names of `views`."""
     gradients: list[Tensor] = []
-    for delta, inputs in _signals(_layers(views), x_BF, said, delta_of):
+    for delta, inputs in _signals(_layers(views), x_BF, said, gradient_of):
         if inputs.dim() == 2:  # shared by all models: one wide product
             weight = (delta.flatten(0, 1) @ inputs.T).reshape(*delta.shape[:2], -1)
         else:
@@ -67,14 +67,14 @@ def mlp_gradients(
 
 
 def mlp_descend(
-    views: dict[str, Tensor], x_BF: Tensor, *said: Tensor, delta_of: Delta, rate: float
+    views: dict[str, Tensor], x_BF: Tensor, *said: Tensor, gradient_of: OutputGradient, rate: float
 ) -> None:
     """A step of plain gradient descent, in place: `mlp_gradients` and the update in one pass over
     the weights.
     """
     layers = _layers(views)
     for (weight, bias), (delta, inputs) in zip(
-        layers, _signals(layers, x_BF, said, delta_of), strict=True
+        layers, _signals(layers, x_BF, said, gradient_of), strict=True
     ):
         if inputs.dim() == 2:
             weight.view(-1, len(inputs)).addmm_(delta.flatten(0, 1), inputs.T, alpha=-rate)
@@ -84,11 +84,11 @@ def mlp_descend(
 
 
 def _signals(
-    layers: list[Layer], x_BF: Tensor, said: tuple[Tensor, ...], delta_of: Delta
+    layers: list[Layer], x_BF: Tensor, said: tuple[Tensor, ...], gradient_of: OutputGradient
 ) -> list[Signal]:
     """What each layer's gradient is made of, first layer first."""
     *hidden, outputs_CKB = _forward(layers, x_BF)
-    delta = delta_of(outputs_CKB, *said)
+    delta = gradient_of(outputs_CKB, *said)
     signals: list[Signal] = []
     for (weight, _), below in zip(layers[:0:-1], hidden[::-1], strict=True):
         signals.append((delta, below))

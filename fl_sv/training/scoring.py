@@ -18,7 +18,7 @@ from fl_sv.training.stack import score_stack
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationSet:
     """The operator's validation set on the device of the run: rows x (V, *input_shape) and targets
     y (V,).
     """

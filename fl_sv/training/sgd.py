@@ -34,17 +34,17 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SoftTargets:
     """What a company's students hear in one round besides their targets (`fl_sv.training.students`
     makes it).
 
     loss_of: each row's loss (B,) from outputs (B, K), targets (B,) and the teacher's logits (B, K).
-    delta_of: the gradient of its mean for outputs (C, K, B) of a stack, where somebody has written
+    gradient_of: the gradient of its mean for outputs (C, K, B) of a stack, where somebody has written
     it out."""
 
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor]
     logits: tuple[Tensor, ...]  # the teacher's (B, K) to the rows of each step
-    delta_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    gradient_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 def make_recipe(
@@ -80,13 +80,13 @@ def proximal_mu(config: Config) -> float:
 
 
 def batches_of(
-    x: Tensor, y: Tensor, recipe: Recipe, lesson: Lesson | None
+    x: Tensor, y: Tensor, recipe: Recipe, soft_targets: SoftTargets | None
 ) -> list[tuple[Tensor, ...]]:
     """Rows and targets of each step, and what the teacher says to them where students listen."""
     batches: list[tuple[Tensor, ...]] = [(x[rows], y[rows]) for rows in recipe.batches]
-    if lesson is None:
+    if soft_targets is None:
         return batches
-    return [(*batch, said) for batch, said in zip(batches, lesson.logits, strict=True)]
+    return [(*batch, said) for batch, said in zip(batches, soft_targets.logits, strict=True)]
 
 
 def train(
@@ -95,13 +95,16 @@ def train(
     x: Tensor,
     y: Tensor,
     recipe: Recipe,
-    lesson: Lesson | None = None,
+    soft_targets: SoftTargets | None = None,
 ) -> Tensor:
     """(P,) parameters after one round of local training that started from `params_P`.
 
     x (n, *input_shape), y (n,). FedProx adds mu/2 * ||w - w_received||^2 to the loss (Li et al.
     2020)."""
-    module, loss_of = model.module.train(), lesson.loss_of if lesson else row_loss(model.task)
+    module, loss_of = (
+        model.module.train(),
+        soft_targets.loss_of if soft_targets else row_loss(model.task),
+    )
     parameters = list(module.parameters())
     torch.nn.utils.vector_to_parameters(
         params_P.clone(), parameters
@@ -116,7 +119,7 @@ def train(
         weight_decay=recipe.weight_decay,
     )
     with model.drawing(recipe.torch_seed):
-        for x_B, *said in batches_of(x, y, recipe, lesson):
+        for x_B, *said in batches_of(x, y, recipe, soft_targets):
             optimiser.zero_grad()
             loss = loss_of(module(x_B), *said).mean()
             if recipe.proximal_mu:

@@ -18,16 +18,16 @@ from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.models import Mlp
 from fl_sv.training.mlp import (
-    Delta,
-    delta_of_rows,
+    OutputGradient,
+    autograd_gradient,
+    loss_gradient,
     mlp_descend,
     mlp_gradients,
     mlp_outputs,
     mlp_targets,
-    plain_delta,
 )
 from fl_sv.training.models import ModelSpec, row_loss
-from fl_sv.training.sgd import Lesson, Recipe, batches_of, train
+from fl_sv.training.sgd import Recipe, SoftTargets, batches_of, train
 
 Views = dict[str, Tensor]
 Batches = list[
@@ -48,23 +48,25 @@ def train_stack(
     y: Tensor,
     recipe: Recipe,
     chunk: int,
-    lesson: Lesson | None = None,
+    soft_targets: SoftTargets | None = None,
 ) -> Tensor:
     """(C, P) parameters after one round of local training of every model of the stack.
 
     x (n, *input_shape) and y (n,) are the company's rows; `chunk` models are in work at a time.
-    With a lesson all of them are students of one teacher."""
+    With soft targets all of them are students of one teacher."""
     if isinstance(model.config, Mlp):
         train_chunk, x = _train_mlps, x.flatten(1)
-        y = y if lesson else mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
+        y = y if soft_targets else mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
     elif 3 * model.forward_flops * len(recipe.batches[0]) <= VMAP_MAX_FLOPS:
         train_chunk = _train_modules
     else:
-        return torch.stack([train(model, params_P, x, y, recipe, lesson) for params_P in params_CP])
-    batches = batches_of(x, y, recipe, lesson)
+        return torch.stack(
+            [train(model, params_P, x, y, recipe, soft_targets) for params_P in params_CP]
+        )
+    batches = batches_of(x, y, recipe, soft_targets)
     return torch.cat(
         [
-            train_chunk(model, part, batches, recipe, lesson)
+            train_chunk(model, part, batches, recipe, soft_targets)
             for part in torch.split(params_CP, chunk)
         ]
     )
@@ -108,26 +110,36 @@ def stack_outputs(model: ModelSpec, params_CP: Tensor, x: Tensor) -> Tensor:
 
 
 def _train_mlps(
-    model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe, lesson: Lesson | None
+    model: ModelSpec,
+    params_CP: Tensor,
+    batches: Batches,
+    recipe: Recipe,
+    soft_targets: SoftTargets | None,
 ) -> Tensor:
     views = _own_views(model, params_CP)
-    delta_of: Delta = partial(plain_delta, kind=model.task.kind)
-    if lesson:
-        delta_of = lesson.delta_of or partial(delta_of_rows, loss_of=lesson.loss_of)
+    gradient_of: OutputGradient = partial(loss_gradient, kind=model.task.kind)
+    if soft_targets:
+        gradient_of = soft_targets.gradient_of or partial(
+            autograd_gradient, loss_of=soft_targets.loss_of
+        )
     if recipe.momentum or recipe.weight_decay or recipe.proximal_mu:
-        descend = _sgd(views, partial(mlp_gradients, views, delta_of=delta_of), recipe)
+        descend = _sgd(views, partial(mlp_gradients, views, gradient_of=gradient_of), recipe)
     else:
-        descend = partial(mlp_descend, views, delta_of=delta_of, rate=recipe.learning_rate)
+        descend = partial(mlp_descend, views, gradient_of=gradient_of, rate=recipe.learning_rate)
     for batch in batches:
         descend(*batch)
     return model.flatten(views)
 
 
 def _train_modules(
-    model: ModelSpec, params_CP: Tensor, batches: Batches, recipe: Recipe, lesson: Lesson | None
+    model: ModelSpec,
+    params_CP: Tensor,
+    batches: Batches,
+    recipe: Recipe,
+    soft_targets: SoftTargets | None,
 ) -> Tensor:
     views, module = _own_views(model, params_CP), model.module.train()
-    loss_of = lesson.loss_of if lesson else row_loss(model.task)
+    loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
 
     def mean_loss(views: Views, x: Tensor, *said: Tensor) -> Tensor:
         return loss_of(functional_call(module, views, (x,)), *said).mean()

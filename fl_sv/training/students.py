@@ -19,20 +19,20 @@ from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, Distillation
 from fl_sv.data import Task
 from fl_sv.streams import stream_seed
 from fl_sv.training.models import row_loss
-from fl_sv.training.sgd import Lesson, Recipe
+from fl_sv.training.sgd import Recipe, SoftTargets
 
 TEMPERATURE = 4.0  # of the soft losses, unless the config says otherwise
 
 
-def make_lesson(
+def make_soft_targets(
     config: Config, task: Task, logits_nK: Tensor, recipe: Recipe, *key: int | str
-) -> Lesson:
-    """The lesson of one round from the teacher's logits to all of a company's rows.
+) -> SoftTargets:
+    """The soft targets of one round from the teacher's logits to all of a company's rows.
 
     `key` names the round: replicate, company, server_round. The noisy teacher is disturbed here, by
     the company's own stream, so that all coalitions hear the same noise."""
     students = config.students
-    assert students is not None, "plain models have no lesson"
+    assert students is not None, "plain models have no soft targets"
     said = [logits_nK[rows] for rows in recipe.batches]
     if students.loss == "noisy_teacher":
         generator = torch.Generator().manual_seed(stream_seed(config.seed, *key, "noisy teacher"))
@@ -40,7 +40,7 @@ def make_lesson(
             distillation.perturb(s_BK.cpu(), generator=generator, **_options(students)).to(s_BK)
             for s_BK in said
         ]
-    return Lesson(student_loss(students, task), tuple(said), student_delta(students, task))
+    return SoftTargets(student_loss(students, task), tuple(said), student_gradient(students, task))
 
 
 def student_loss(students: Distillation, task: Task) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -59,7 +59,7 @@ def student_loss(students: Distillation, task: Task) -> Callable[[Tensor, Tensor
     return rows
 
 
-def student_delta(
+def student_gradient(
     students: Distillation, task: Task
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
     """The gradient of the mean `student_loss` with respect to outputs (C, K, B), written out where
