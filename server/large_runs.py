@@ -11,9 +11,9 @@ Shapes: C coalitions of a wave, P parameters of the large model.
 import torch
 from flwr.app import ArrayRecord
 
-from fl_sv.design import large_runs
+from fl_sv.design.large_runs import planned_large_runs
 from fl_sv.design.sample import design_steps
-from fl_sv.design.waves import anchor_waves
+from fl_sv.design.waves import large_run_waves
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY, grand, member_names, members_matrix
 from fl_sv.game.utilities import Score
@@ -25,23 +25,20 @@ from strategies.roster import check_arrays, to_numpy, to_record
 
 
 def measure_large_runs(job: Job) -> list[int]:
-    """The coalitions at which the large model is measured; their scores go into the journal, once.
+    """The coalitions on which the large model is measured; their scores go into the journal, once.
 
-    What is measured further is chosen by the first step of the design, so that a growing sample
-    changes no choice."""
+    Which they are says `planned_large_runs`: first the singletons, then, once these are measured,
+    the larger coalitions."""
     for replicate in range(job.config.training.large_seeds):
         job.keep(job.validation.untrained(job.large, replicate)[1])
-    ends = [EMPTY, grand(job.config.n_companies)]
-    first = design_steps(job.config)[0].coalitions
-    singles = large_runs.alone(job.config, job.table(first, ends).mean_losses(job.small[-1].name))
-    if singles:
-        _train_singletons(job, singles)
-    together = large_runs.chosen_together(
-        job.config, job.table(first, ends + singles), job.sizes, job.examples
-    )
-    if together:
-        _train_together(job, together)
-    return ends + singles + together
+    measured = [EMPTY, grand(job.config.n_companies)]
+    first_step = design_steps(job.config)[0].coalitions
+    for train in (_train_singletons, _train_together):
+        table = job.table(first_step, measured)
+        planned = planned_large_runs(job.config, table, job.sizes, job.examples)
+        train(job, [coalition for coalition in planned if coalition not in measured])
+        measured = planned
+    return measured
 
 
 def _train_singletons(job: Job, coalitions: list[int]) -> None:
@@ -83,7 +80,7 @@ def _train_together(job: Job, coalitions: list[int]) -> None:
     rounds, todo = job.config.training.rounds, set(_without_score(job, coalitions))
     if not todo:
         return
-    waves = anchor_waves(job.config, job.large.n_params, coalitions)
+    waves = large_run_waves(job.config, job.large.n_params, coalitions)
     with job.progress.stage("anchors", len(waves) * rounds, "rounds") as bar:
         for number, wave in enumerate(waves):
             missing = [coalition for coalition in wave if coalition in todo]

@@ -25,7 +25,7 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import COST, JOURNAL
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.publish import publish
-from fl_sv.valuation.appraise import weighting_of
+from fl_sv.valuation.appraise import shapley_weighting
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
 from server.students import deploy_student
@@ -79,15 +79,15 @@ def _gather(
     """The evidence on which everything after it rests."""
     config, roster = job.config, job.federation.roster
     small = table.models[-2]
+    weighting = shapley_weighting(config, table)
     return Evidence(
         config=config,
         table=table,
         sizes=job.sizes,
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
-        validation_NV=validation_values(
-            job, table.coalitions(small), weighting_of(config, table, "shapley")
-        ),
+        weighting=weighting,
+        validation_NV=validation_values(job, table.coalitions(small), weighting),
         curve=tuple(curve),
         student=student,
     )

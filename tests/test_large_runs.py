@@ -14,6 +14,7 @@ from fl_sv.law import Law, fit_law
 from fl_sv.law.process import covariance, value_cross_covariance
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
+from fl_sv.valuation.appraise import shapley_weighting
 from fl_sv.valuation.fit import fit_to_table
 from fl_sv.values import shapley
 from tests.runs import with_sections
@@ -22,10 +23,10 @@ from tests.test_law import smooth_game
 EXAMPLES = (10, 20, 30, 40)
 
 
-def asking(
-    wanted: object, companies: tuple[str, ...] = ("Ash", "Beech", "Chestnut", "Damson")
+def planning(
+    anchors: object, companies: tuple[str, ...] = ("Ash", "Beech", "Chestnut", "Damson")
 ) -> Config:
-    return config_of({"source": "iris"}, companies, law={"anchors": wanted})
+    return config_of({"source": "iris"}, companies, law={"anchors": anchors})
 
 
 def law_of(runs: list[int], examples: tuple[int, ...] = EXAMPLES) -> Law:
@@ -39,7 +40,7 @@ def law_of(runs: list[int], examples: tuple[int, ...] = EXAMPLES) -> Law:
 
 
 @pytest.mark.parametrize(
-    ("asked", "counts"),
+    ("anchors", "counts"),
     [
         ("none", (0, 0, 0)),
         (3, (3, 0, 0)),
@@ -49,37 +50,38 @@ def law_of(runs: list[int], examples: tuple[int, ...] = EXAMPLES) -> Law:
         (14, (4, 4, 6)),
     ],
 )
-def test_a_number_asks_for_singletons_then_all_but_one_then_others(
-    asked: object, counts: tuple[int, int, int]
+def test_a_number_plans_singletons_then_leave_one_out_coalitions_then_others(
+    anchors: object, counts: tuple[int, int, int]
 ) -> None:
-    wanted = large_runs.wanted(asking(asked))
-    assert (wanted.alone, wanted.all_but_one, wanted.further) == counts
-    chosen = large_runs.together(asking(asked), law_of([1, 2, 4, 8]))
+    planned = large_runs.large_run_counts(planning(anchors))
+    assert (planned.singletons, planned.leave_one_out, planned.others) == counts
+    chosen = large_runs.choose_larger_coalitions(planning(anchors), law_of([1, 2, 4, 8]))
     assert [c.bit_count() for c in chosen] == [3] * counts[1] + [2] * counts[2]
     assert len(set(chosen)) == len(chosen)
 
 
-def test_of_two_companies_all_but_one_is_one_alone() -> None:
-    wanted = large_runs.wanted(asking("singletons+loo", ("Ash", "Beech")))
-    assert (wanted.alone, wanted.together) == (2, 0)
+def test_of_two_companies_leave_one_out_coalitions_are_the_singletons() -> None:
+    planned = large_runs.large_run_counts(planning("singletons+loo", ("Ash", "Beech")))
+    assert (planned.singletons, planned.larger) == (2, 0)
 
 
 def test_few_singletons_are_those_whose_small_losses_lie_farthest_apart() -> None:
     small_loss = {0: 2.0, 1: 1.9, 2: 1.3, 4: 1.25, 8: 0.6, 15: 0.5}
-    assert large_runs.alone(asking(1), small_loss) == [4]
-    assert set(large_runs.alone(asking(3), small_loss)) == {4, 1, 8}
-    assert set(large_runs.alone(asking("singletons"), small_loss)) == {1, 2, 4, 8}
+    assert large_runs.choose_singletons(planning(1), small_loss) == [4]
+    assert set(large_runs.choose_singletons(planning(3), small_loss)) == {4, 1, 8}
+    assert set(large_runs.choose_singletons(planning("singletons"), small_loss)) == {1, 2, 4, 8}
 
 
 def test_names_and_not_their_order_decide_between_equally_good_coalitions() -> None:
     small_C = 2 - 1.5 * np.array([c.bit_count() for c in range(16)]) / 4
     law = fit_law(small_C, {0: 2.0, 15: 0.5} | {1 << i: 1.6 for i in range(4)})
     names = ("Damson", "Ash", "Chestnut", "Beech")
-    config = asking(6, names)
+    config = planning(6, names)
     assert [
-        names[anchor.bit_length() - 1] for anchor in large_runs.in_order(config, (1, 2, 4, 8))
+        names[anchor.bit_length() - 1]
+        for anchor in large_runs.by_size_and_names(config, (1, 2, 4, 8))
     ] == sorted(names)
-    first, second = large_runs.together(config, law)
+    first, second = large_runs.choose_larger_coalitions(config, law)
     absent = [names[(15 ^ coalition).bit_length() - 1] for coalition in (first, second)]
     assert absent == ["Damson", "Chestnut"]
 
@@ -130,15 +132,19 @@ def test_values_by_weights_of_a_sample_choose_as_shapley_values_of_the_whole_tab
 
 
 @pytest.mark.parametrize("anchors_of_config", ["none", 3, "singletons+loo", 5])
-def test_large_runs_that_the_config_did_not_ask_for_are_found(
+def test_large_runs_that_the_config_does_not_plan_are_found(
     run: RunDirectory, anchors_of_config: object
 ) -> None:
     """The run has measured the singletons."""
     evidence = read_evidence(run)
-    large_runs.require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    large_runs.require_planned_large_runs(
+        evidence.config, evidence.table, evidence.sizes, evidence.examples
+    )
     config = with_sections(evidence.config, law={"anchors": anchors_of_config})
-    with pytest.raises(VerificationError, match=r"not those that law\.anchors asks for"):
-        large_runs.require_anchors(config, evidence.table, evidence.sizes, evidence.examples)
+    with pytest.raises(VerificationError, match=r"not those that law\.anchors plans"):
+        large_runs.require_planned_large_runs(
+            config, evidence.table, evidence.sizes, evidence.examples
+        )
 
 
 @pytest.mark.parametrize("design", ["all", "sampled"])
@@ -148,22 +154,36 @@ def test_the_number_that_is_named_buys_the_run_that_is_named(
     """A sample that has grown to all coalitions names the same one as all coalitions do."""
     evidence = read_evidence(run)
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
-    expected = large_runs.next_anchor(
-        evidence.config, evidence.table, law, evidence.sizes, evidence.examples
+    expected = large_runs.next_large_run(
+        evidence.config,
+        evidence.table,
+        law,
+        evidence.weighting,
+        evidence.sizes,
+        evidence.examples,
     )
     coalitions = Coalitions.model_construct(
         design=design, stop=Stop(max_evaluations=16) if design == "sampled" else None
     )
     config = evidence.config.model_copy(update={"coalitions": coalitions})
-    found = large_runs.next_anchor(config, evidence.table, law, evidence.sizes, evidence.examples)
+    found = large_runs.next_large_run(
+        config,
+        evidence.table,
+        law,
+        shapley_weighting(config, evidence.table),
+        evidence.sizes,
+        evidence.examples,
+    )
     assert found is not None and expected is not None
     assert (found.anchors, found.coalition, found.price) == (5, expected.coalition, expected.price)
     assert found.narrower == pytest.approx(expected.narrower) and 0 < found.narrower < 1
-    asking = config.model_copy(
+    one_more = config.model_copy(
         update={"law": config.law.model_copy(update={"anchors": found.anchors})}
     )
-    asked = large_runs.asked_for(asking, evidence.table, evidence.sizes, evidence.examples)
-    assert set(asked) == {*law.anchors, found.coalition}
+    planned = large_runs.planned_large_runs(
+        one_more, evidence.table, evidence.sizes, evidence.examples
+    )
+    assert set(planned) == {*law.anchors, found.coalition}
 
 
 def test_covariance_of_values_and_deviations_by_counting_equals_the_one_through_all_coalitions() -> (

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.config.valuation import FixedPot, Payouts, PerformancePot
-from fl_sv.design.large_runs import NextAnchor
+from fl_sv.design.large_runs import NextLargeRun
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import coalition_name
 from fl_sv.game.utilities import Score, UtilityTable, planned_rows
@@ -48,6 +48,7 @@ from fl_sv.runs.ledger import append_section, read_ledger
 from fl_sv.runs.publish import PAYOUTS, SEALED, payment_record, publish
 from fl_sv.valuation.records import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
+from fl_sv.values.weighting import Enumerated
 from tests.test_law import ends as both_ends
 from tests.test_law import fitted, smooth_game
 
@@ -101,6 +102,7 @@ def make_evidence(config: Config) -> Evidence:
         sizes=SIZES,
         examples=dict(zip(COMPANIES, (400, 300, 300, 37), strict=True)),
         fingerprints=dict(zip(COMPANIES, ("a" * 64, "b" * 64, "b" * 64, "d" * 64), strict=True)),
+        weighting=Enumerated(4, "shapley"),
         validation_NV=np.outer(QUALITY, np.linspace(0.5, 1.5, 40)),
         curve=tuple(
             TeacherLoss(r, UNTRAINED + (end - UNTRAINED) * r / 3, 0.1 + 0.25 * r) for r in range(4)
@@ -165,7 +167,7 @@ def make_run(
         for stage in ("teacher", "sweep")
     }
     run.write_text(files.COST, cost_json(stages, 5.0))
-    next_run = NextAnchor(14, narrower=0.1234, price=0.7, anchors=5)
+    next_run = NextLargeRun(14, narrower=0.1234, price=0.7, anchors=5)
     settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})
     return run

@@ -32,7 +32,7 @@ def plan_waves(
     return _split(config, todo, bytes_per_coalition(config, n_params), config.coalitions.waves)
 
 
-def anchor_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
+def large_run_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
     """The coalitions that train the large model together, in waves of messages within the
     configured size.
     """

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from fl_sv.config import Config
 from fl_sv.config.valuation import Payouts
-from fl_sv.design.large_runs import NextAnchor, next_anchor
+from fl_sv.design.large_runs import NextLargeRun, next_large_run
 from fl_sv.errors import InputError
 from fl_sv.game.coalitions import members_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
 from fl_sv.law.alarms import Alarm
 from fl_sv.payment.payouts import allocate, pot_cents
-from fl_sv.valuation.appraise import appraise
+from fl_sv.valuation.appraise import appraise, shapley_weighting
 from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
 from fl_sv.valuation.fit import fit_to_table
 from fl_sv.valuation.records import Valuation
+from fl_sv.values.weighting import Weighting
 
 NOT_DIVIDED = "P1"  # the alarm that the pot could not be divided by the rule
 
@@ -56,9 +57,10 @@ class Evidence:
     sizes: dict[str, int]  # parameters of every model
     examples: dict[str, int]  # rows of every company, as registered
     fingerprints: dict[str, str]  # of every company's rows
-    validation_NV: NDArray[
-        np.float64
-    ]  # the small model's value of each company for each validation example
+    # How Shapley values follow from the table's utilities; of a sample, chosen by the table itself.
+    weighting: Weighting
+    # The small model's value of each company for each validation example.
+    validation_NV: NDArray[np.float64]
     curve: tuple[TeacherLoss, ...]
     student: StudentLoss | None = None  # deployed in the teacher's place
 
@@ -97,21 +99,23 @@ class Settlement:
     valuation: Valuation
     alarms: tuple[Alarm, ...]  # of the law and of the axioms
     payment: Payment
-    next_run: NextAnchor | None  # what one large run more would tell; None when none may be added
+    next_run: NextLargeRun | None  # None when no large run may be added
 
 
 def settle(evidence: Evidence) -> Settlement:
     """Law, values and payment from the evidence."""
     config = evidence.config
     law, valuation = appraised(evidence)
-    _, again = appraised(_turned_round(evidence))
+    _, again = appraised(_in_reverse_order(evidence))
     alarms = (
         *law.alarms,
         *axiom_alarms(valuation, -law.predict()),
         *order_alarms(valuation, again),
     )
     payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
-    next_run = next_anchor(config, evidence.table, law, evidence.sizes, evidence.examples)
+    next_run = next_large_run(
+        config, evidence.table, law, evidence.weighting, evidence.sizes, evidence.examples
+    )
     return Settlement(
         law, replace(valuation, payable=not payment.objections), alarms, payment, next_run
     )
@@ -142,27 +146,33 @@ def divide(
 def appraised(evidence: Evidence) -> tuple[Law, Valuation]:
     """The law and the values; payable as far as the law can tell."""
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
-    return law, appraise(evidence.config, evidence.table, law, evidence.validation_NV)
+    return law, appraise(
+        evidence.config, evidence.table, law, evidence.weighting, evidence.validation_NV
+    )
 
 
-def _turned_round(evidence: Evidence) -> Evidence:
+def _in_reverse_order(evidence: Evidence) -> Evidence:
     """The same evidence with the companies in reverse order."""
-    config, table = evidence.config, evidence.table
-    turned = {
-        c: sum(1 << (config.n_companies - 1 - i) for i in members_of(c))
-        for _, _, c in table.planned
-    }
+    last = evidence.config.n_companies - 1
+    config = evidence.config.model_copy(update={"companies": evidence.config.companies[::-1]})
+
+    def reverse(coalition: int) -> int:
+        return sum(1 << (last - i) for i in members_of(coalition))
+
+    before = evidence.table
+    table = replace(
+        before,
+        companies=before.companies[::-1],
+        planned=tuple((model, seed, reverse(c)) for model, seed, c in before.planned),
+        scores={
+            (model, seed, reverse(c)): replace(score, coalition=reverse(c))
+            for (model, seed, c), score in before.scores.items()
+        },
+    )
     return replace(
         evidence,
-        config=config.model_copy(update={"companies": config.companies[::-1]}),
-        table=replace(
-            table,
-            companies=table.companies[::-1],
-            planned=tuple((model, seed, turned[c]) for model, seed, c in table.planned),
-            scores={
-                (model, seed, turned[c]): replace(score, coalition=turned[c])
-                for (model, seed, c), score in table.scores.items()
-            },
-        ),
+        config=config,
+        table=table,
+        weighting=shapley_weighting(config, table),
         validation_NV=evidence.validation_NV[::-1],
     )

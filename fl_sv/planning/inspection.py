@@ -110,7 +110,7 @@ def _counts(task: Task, rows: Dataset) -> str:
 def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
     """What leaves the company, message by message. `rows` is None where they could not be prepared."""
     from fl_sv.config.strategies import is_the_game
-    from fl_sv.design.large_runs import wanted
+    from fl_sv.design.large_runs import large_run_counts
     from fl_sv.design.sample import check_design, design_steps
     from fl_sv.design.waves import MEGABYTE, bytes_per_coalition
     from fl_sv.training.models import model_specs  # torch from here on
@@ -150,14 +150,14 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
             "the number of examples and the seconds of training; of an error, its kind alone",
         ),
     ]
-    counts = wanted(config)
-    if counts.together:
+    counts = large_run_counts(config)
+    if counts.larger:
         what = (
-            f"{large.name} of up to {counts.together} coalitions with {company}, trained on these"
+            f"{large.name} of up to {counts.larger} coalitions with {company}, trained on these"
             " rows"
         )
         departures.insert(5, (f"{training.rounds} rounds", what))
-    if counts.alone:
+    if counts.singletons:
         departures.insert(
             5, ("1 message", f"{large.name}, trained on these rows alone, once a seed")
         )

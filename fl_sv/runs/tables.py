@@ -21,6 +21,7 @@ from fl_sv.payment.settlement import Evidence, StudentLoss, TeacherLoss
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.records import LawRecord
+from fl_sv.valuation.appraise import shapley_weighting
 
 COMPANY_COLUMNS = ("company", "examples", "fingerprint")
 TEACHER_COLUMNS = ("round", "loss", "accuracy")
@@ -38,12 +39,14 @@ def read_evidence(run: RunDirectory) -> Evidence:
         raise InputError(
             f"{run.file(files.COMPANIES)}: the companies are not those of {files.CONFIG}."
         )
+    table = read_utilities(run.file(files.UTILITIES), config.companies)
     return Evidence(
         config=config,
-        table=read_utilities(run.file(files.UTILITIES), config.companies),
+        table=table,
         sizes=read_law(run).sizes,
         examples=examples,
         fingerprints=fingerprints,
+        weighting=shapley_weighting(config, table),
         validation_NV=load_validation(run.file(files.VALIDATION).read_bytes()),
         curve=_read_teacher(run),
         student=None if config.deployed is None else _read_student(run),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_sv.design.large_runs import require_anchors
+from fl_sv.design.large_runs import require_planned_large_runs
 from fl_sv.design.sample import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError, listed
 from fl_sv.payment.intervals import require_stop
@@ -95,7 +95,9 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         _import_nothing_unsigned(run, differences)
         evidence = read_evidence(run)
         require_design(evidence.config, evidence.table.coalitions(evidence.table.models[-2]))
-        require_anchors(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+        require_planned_large_runs(
+            evidence.config, evidence.table, evidence.sizes, evidence.examples
+        )
         require_stop(evidence)
         settlement = settle(evidence)
         differences += _value_differences(run, evidence, settlement)

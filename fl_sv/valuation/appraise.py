@@ -19,19 +19,24 @@ from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
 
 
 def appraise(
-    config: Config, table: UtilityTable, law: Law, validation_NV: NDArray[np.float64]
+    config: Config,
+    table: UtilityTable,
+    law: Law,
+    shapley: Weighting,
+    validation_NV: NDArray[np.float64],
 ) -> Valuation:
     """Values of the large model's game with their intervals.
 
-    validation_NV: the largest small model's Shapley value of each company for each validation
-    example."""
+    law: fitted to the table. shapley: how Shapley values follow from the table
+    (`shapley_weighting`). validation_NV: the largest small model's Shapley value of each company
+    for each validation example.
+    """
     *_, small, _large = table.models
     utility_C = -law.predict()
     name = config.values.semivalue
-    weighting = weighting_of(config, table, name)
+    weighting = shapley if name == "shapley" else Enumerated(config.n_companies, name)
     value_N = weighting.values(utility_C)
-    small_weighting = weighting if name == "shapley" else weighting_of(config, table, "shapley")
-    small_N = small_weighting.values(-_losses(table, small))
+    small_N = shapley.values(-_losses(table, small))
     quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
     sampling_N = weighting.sampling_variance(utility_C)
     covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, quantile)
@@ -62,12 +67,14 @@ def appraise(
     )
 
 
-def weighting_of(config: Config, table: UtilityTable, semivalue: str) -> Weighting:
-    """How values follow from utilities: all coalitions by the semivalue's own weights, a sample
-    (for which only the Shapley value is estimated) by those that the largest small model's game
-    chooses."""
+def shapley_weighting(config: Config, table: UtilityTable) -> Weighting:
+    """How Shapley values follow from the utilities of the table's coalitions.
+
+    All coalitions have Shapley's own weights. A sample has the weights of an estimator that is
+    fitted to the game of the largest small model, which takes seconds: make them once a table.
+    """
     if config.coalitions.design == "all":
-        return Enumerated(config.n_companies, semivalue)
+        return Enumerated(config.n_companies, "shapley")
     *_, small, _large = table.models
     return sampled(table.coalitions(small), -_losses(table, small), config.companies, config.seed)
 
