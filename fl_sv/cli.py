@@ -168,7 +168,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def data_check(options: argparse.Namespace) -> int:
     """A company's look at its own file before it joins."""
-    from fl_sv.config.data import DATA_FILES
+    from fl_sv.config.base import DATA_FILES
     from fl_sv.planning.inspection import inspect_company, inspect_source
 
     if options.source.suffix in DATA_FILES:

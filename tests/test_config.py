@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from fl_sv.config import Config, config_hash, dump_config, load_config, model_name, parse_config
+from fl_sv.config.keys import all_keys
 from fl_sv.config.reference import reference
 from fl_sv.data import operator_data
 from fl_sv.errors import InputError
@@ -398,27 +399,64 @@ def test_a_data_path_with_a_nul_is_no_traceback(tmp_path: Path) -> None:
         operator_data(load_config(tmp_path / "run.yaml"))
 
 
+# --- what holds for a key besides its type ---------------------------------------------------------
+
+
+def test_these_keys_are_paths() -> None:
+    assert {place: key.path for place, key in all_keys(Config) if key.path != "never"} == {
+        "data.source": "with the suffix of a data file",
+        "data.files": "always",
+        "data.validation.file": "always",
+        "distillation.deployed.transfer_set.file": "always",
+    }
+
+
+def test_these_keys_do_not_travel_to_companies_as_they_are() -> None:
+    sent = {place: key.to_companies for place, key in all_keys(Config)}
+    assert {place: what for place, what in sent.items() if what != "the value"} == {
+        "data.source": "the suffix",
+        "data.files": "nothing",
+        "data.validation.file": "a placeholder",
+        "distillation.deployed": "nothing",
+    }
+
+
+def test_no_key_that_is_a_path_travels() -> None:
+    """Its own field says so, or that of a section around it."""
+    withheld = [place for place, key in all_keys(Config) if key.to_companies != "the value"]
+    for place, key in all_keys(Config):
+        if key.path != "never":
+            assert any(f"{place}.".startswith(f"{section}.") for section in withheld), place
+
+
+def test_these_keys_may_change_when_a_run_is_resumed_or_extended() -> None:
+    on_resume = ["compute.workers", "compute.max_hours", "faults", "ray"]
+    assert [place for place, key in all_keys(Config) if key.may_change_on("resume")] == on_resume
+    assert [place for place, key in all_keys(Config) if key.may_change_on("extension")] == [
+        "title",
+        "companies",
+        "data.source",
+        "data.files",
+        "data.validation.file",
+        "data.partition.owners",
+        "data.corruptions",
+        "distillation",
+        "coalitions",
+        "law",
+        "values",
+        "payouts",
+        *on_resume,
+    ]
+
+
 # --- the public list of keys, and its reference ---------------------------------------------------
-
-
-def keys_of(model: type[BaseModel], place: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield f"{place}{name}"
-        for inner in models_in(field.annotation):
-            yield from keys_of(inner, f"{place}{name}.")
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in models_in(argument)]
 
 
 def test_the_keys_of_the_config_are_frozen() -> None:
     """Configs of users hold these names: adding one is news for CHANGELOG.md, renaming one breaks
     runs.
     """
-    assert sorted(set(keys_of(Config))) == FROZEN_KEYS
+    assert sorted({place for place, _ in all_keys(Config)}) == FROZEN_KEYS
 
 
 def test_every_key_has_a_description_and_every_number_a_lower_and_an_upper_bound() -> None:

@@ -15,6 +15,7 @@ CompanyName = Annotated[
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Scalar = bool | int | float | str
+DATA_FILES = (".npz", ".csv", ".parquet")  # suffixes
 
 
 class Frozen(BaseModel):

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from fl_sv.config.base import REFERENCE
-from fl_sv.config.data import BUILT_IN_SOURCES, DATA_FILES, Data, Duplicate
+from fl_sv.config.base import DATA_FILES, REFERENCE
+from fl_sv.config.data import BUILT_IN_SOURCES, Data, Duplicate
 from fl_sv.config.models import Models, model_name
 from fl_sv.config.students import (
     LOSS_OPTIONS,

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fl_sv.config.base import CompanyName, Frozen, Scalar, many
+from fl_sv.config.base import DATA_FILES, CompanyName, Frozen, Scalar, many
+from fl_sv.config.keys import Key
 
 BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
     "digits": "classification",
@@ -13,7 +14,7 @@ BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
     "iris": "classification",
     "diabetes": "regression",
 }
-DATA_FILES = (".npz", ".csv", ".parquet")
+FILES = ", ".join(DATA_FILES)
 
 
 class IidPartition(Frozen):
@@ -59,7 +60,7 @@ class ColumnPartition(Frozen):
     column: str = Field(
         min_length=1, description="name of the column (or array of an .npz) that holds the owner"
     )
-    owners: dict[CompanyName, str] | None = Field(
+    owners: Annotated[dict[CompanyName, str] | None, Key(may_change="on extension")] = Field(
         None, description="the column's value for each company; the company's own name without it"
     )
 
@@ -122,19 +123,27 @@ class Validation(Frozen):
         lt=1,
         description="share of the source's rows held out, stratified by label, before partitioning",
     )
-    file: str | None = Field(
-        None, description="a file of its own (.npz, .csv, .parquet) instead of a hold-out"
-    )
+    file: Annotated[
+        str | None,
+        Key(path="always", to_companies="a placeholder", may_change="on extension"),
+    ] = Field(None, description=f"a file of its own ({FILES}) instead of a hold-out")
 
 
 class Data(Frozen):
     """Where the rows come from, who owns which, and what the operator keeps for validation."""
 
-    source: str = Field(
+    source: Annotated[
+        str,
+        Key(
+            path="with the suffix of a data file",
+            to_companies="the suffix",
+            may_change="on extension",
+        ),
+    ] = Field(
         min_length=1,
         description=(
-            "digits, wine, breast_cancer, iris, diabetes (scikit-learn), a file (.npz, .csv,"
-            " .parquet), `own` (each company brings its own file) or `module:function`"
+            f"{', '.join(BUILT_IN_SOURCES)} (scikit-learn), a file ({FILES}), `own` (each company"
+            " brings its own file) or `module:function`"
         ),
     )
     options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")
@@ -161,7 +170,10 @@ class Data(Frozen):
             " tables (files included), false for images and functions"
         ),
     )
-    files: dict[CompanyName, str] | None = Field(
+    files: Annotated[
+        dict[CompanyName, str] | None,
+        Key(path="always", to_companies="nothing", may_change="on extension"),
+    ] = Field(
         None,
         description=(
             "with `source: own`: each company's file; a node's own data path goes before it"
@@ -173,6 +185,7 @@ class Data(Frozen):
     )
     corruptions: Annotated[
         tuple[Corruption, ...],
+        Key(may_change="on extension"),
         many(
             "defects put in on purpose, for studies, in this order; one of a kind for each company"
         ),

@@ -11,9 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fl_sv.config.base import REFERENCE
-from fl_sv.config.data import DATA_FILES
+from fl_sv.config.keys import Key, replaced, sections_in
 from fl_sv.config.schema import Config
-from fl_sv.config.students import PublicRows
 from fl_sv.errors import InputError, suggestion
 
 MAX_PROBLEMS = 5
@@ -235,7 +234,7 @@ def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
                 inner
                 for model in models
                 if part in model.model_fields
-                for inner in _models_in(model.model_fields[part].annotation)
+                for inner in sections_in(model.model_fields[part].annotation)
             ]
     return models
 
@@ -246,31 +245,10 @@ def _tag(model: type[BaseModel]) -> str | None:
     return get_args(kind.annotation)[0] if kind else None
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
-
-
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
-    def absolute(name: str) -> str:
-        return str(folder / name)
+    def absolute(key: Key, value: Any) -> Any:
+        if key.path != "never" and isinstance(value, dict):  # a file for each company
+            return {name: absolute(key, path) for name, path in value.items()}
+        return str(folder / value) if key.names_file(value) else value
 
-    data = config.data
-    changes: dict[str, Any] = {}
-    if data.source.endswith(DATA_FILES):
-        changes["source"] = absolute(data.source)
-    if data.files is not None:
-        changes["files"] = {company: absolute(name) for company, name in data.files.items()}
-    if data.validation.file is not None:
-        changes["validation"] = data.validation.model_copy(
-            update={"file": absolute(data.validation.file)}
-        )
-    if changes:
-        config = config.model_copy(update={"data": data.model_copy(update=changes)})
-    if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
-        public = PublicRows(kind="public", file=absolute(config.deployed.transfer_set.file))
-        deployed = config.deployed.model_copy(update={"transfer_set": public})
-        distillation = config.distillation.model_copy(update={"deployed": deployed})  # type: ignore[union-attr]
-        config = config.model_copy(update={"distillation": distillation})
-    return config
+    return replaced(config, absolute)

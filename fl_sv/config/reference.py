@@ -6,9 +6,10 @@ It is read off the JSON schema that pydantic makes of `Config`: one section for 
 row for each key."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from fl_sv.config.keys import Key, all_keys
 from fl_sv.config.schema import Config
 
 Schema = dict[str, Any]
@@ -33,7 +34,28 @@ def reference() -> str:
     titles = {name: _title(schema["$defs"][name], where) for name, where in places.items()}
     sections = [_section("The whole file", schema, titles)]
     sections += [_section(titles[name], schema["$defs"][name], titles) for name in places]
-    return "\n".join([HEAD, *sections])
+    return "\n".join([HEAD, *sections, _rules()])
+
+
+def _rules() -> str:
+    """The keys for which more holds than their type says; a section stands for all keys in it."""
+
+    def places(holds: Callable[[Key], bool]) -> str:
+        found = dict.fromkeys(place for place, key in all_keys(Config) if holds(key))
+        return ", ".join(f"`{place}`" for place in found)
+
+    rules = {
+        "the path of a file; a relative path starts at the config's folder": places(
+            lambda key: key.path != "never"
+        ),
+        "not sent to companies (of a path that the operator names, its suffix at most)": places(
+            lambda key: key.to_companies == "nothing"
+        ),
+        "may change with `run --resume`": places(lambda key: key.may_change_on("resume")),
+        "may change with `run --from`": places(lambda key: key.may_change_on("extension")),
+    }
+    rows = [f"| {rule} | {keys} |" for rule, keys in rules.items()]
+    return "\n".join(["## Rules", "", "| rule | keys |", "|---|---|", *rows, ""])
 
 
 def _mappings(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from fl_sv.config.base import Frozen
+from fl_sv.config.keys import Key
 
 
 class Compute(Frozen):
@@ -15,7 +16,7 @@ class Compute(Frozen):
     their last digits.
     """
 
-    workers: int | None = Field(
+    workers: Annotated[int | None, Key(may_change="on resume")] = Field(
         None,
         ge=1,
         le=4096,
@@ -34,7 +35,7 @@ class Compute(Frozen):
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         "cpu", description="where companies train: cpu, cuda or cuda:INDEX"
     )
-    max_hours: float = Field(
+    max_hours: Annotated[float, Key(may_change="on resume")] = Field(
         24.0, gt=0, le=10_000, description="`run` refuses what `plan` expects to take longer, hours"
     )
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from fl_sv.config import checks
 from fl_sv.config.base import CompanyName, Frozen, many
 from fl_sv.config.data import Data
+from fl_sv.config.keys import Key
 from fl_sv.config.models import Models, Teacher, Training
 from fl_sv.config.runtime import Compute, Faults, RayCluster
 from fl_sv.config.students import Deployed, Distillation
@@ -21,7 +22,9 @@ from fl_sv.config.valuation import Coalitions, Law, Payouts, Values
 class Config(Frozen):
     """One run: who, on what data, with which models, valued and paid by which rules."""
 
-    title: str = Field("", max_length=200, description="headline of the report")
+    title: Annotated[str, Key(may_change="on extension")] = Field(
+        "", max_length=200, description="headline of the report"
+    )
     seed: int = Field(
         0,
         ge=0,
@@ -30,6 +33,7 @@ class Config(Frozen):
     )
     companies: Annotated[
         tuple[CompanyName, ...],
+        Key(may_change="on extension"),
         many(
             "names of the companies; bit i of a coalition is the i-th",
             min_length=2,
@@ -40,18 +44,29 @@ class Config(Frozen):
     models: Models = Field(description="the small models and the large one")
     training: Training = Field(Training(), description="federated training, the same for all")
     teacher: Teacher = Field(Teacher(), description="strategy of the large model")
-    distillation: Distillation | None = Field(
+    # as long as the small models of neither run learn from a teacher
+    distillation: Annotated[Distillation | None, Key(may_change="on extension")] = Field(
         None, description="students of the teacher; none without it"
     )
-    coalitions: Coalitions = Field(
+    coalitions: Annotated[Coalitions, Key(may_change="on extension")] = Field(
         Coalitions(), description="which coalitions train, and in which waves"
     )
-    law: Law = Field(Law(), description="from small losses to large ones")
-    values: Values = Field(Values(), description="semivalue and level of the intervals")
-    payouts: Payouts = Field(description="pot and rules of payment")
+    law: Annotated[Law, Key(may_change="on extension")] = Field(
+        Law(), description="from small losses to large ones"
+    )
+    values: Annotated[Values, Key(may_change="on extension")] = Field(
+        Values(), description="semivalue and level of the intervals"
+    )
+    payouts: Annotated[Payouts, Key(may_change="on extension")] = Field(
+        description="pot and rules of payment"
+    )
     compute: Compute = Field(Compute(), description="how the work is spread")
-    faults: Faults = Field(Faults(), description="retries and restarts")
-    ray: RayCluster = Field(RayCluster(), description="an existing Ray cluster")
+    faults: Annotated[Faults, Key(may_change="on resume")] = Field(
+        Faults(), description="retries and restarts"
+    )
+    ray: Annotated[RayCluster, Key(may_change="on resume")] = Field(
+        RayCluster(), description="an existing Ray cluster"
+    )
 
     @property
     def n_companies(self) -> int:

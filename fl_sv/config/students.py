@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fl_sv.config.base import Frozen, Scalar
+from fl_sv.config.keys import Key
 from fl_sv.config.models import Model
 
 
@@ -54,7 +55,7 @@ class PublicRows(Frozen):
     """
 
     kind: Literal["public"]
-    file: str = Field(
+    file: Annotated[str, Key(path="always")] = Field(
         min_length=1, description="a data file (.npz, .csv, .parquet); zeros will do as targets"
     )
 
@@ -157,7 +158,8 @@ class Distillation(Frozen):
             " make the models of all coalitions alike"
         ),
     )
-    deployed: Deployed | None = Field(
+    # the operator's own affair
+    deployed: Annotated[Deployed | None, Key(to_companies="nothing")] = Field(
         None,
         description=(
             "a student that is deployed instead of the teacher; a performance pot then pays by it"

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.data import DATA_FILES, Data
+from fl_sv.config.base import DATA_FILES
+from fl_sv.config.data import Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage

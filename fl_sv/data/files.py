@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fl_sv.config.data import DATA_FILES
+from fl_sv.config.base import DATA_FILES
 from fl_sv.data.raw import Table, table_of_arrays
 from fl_sv.errors import InputError, suggestion
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fl_sv.config.data import BUILT_IN_SOURCES, DATA_FILES, ColumnPartition, Data
+from fl_sv.config.base import DATA_FILES
+from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
 from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_table
 from fl_sv.data.raw import Table, table_of_arrays

@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from fl_sv.config import Config, dump_config, parse_config
+from fl_sv.config.keys import unchangeable
 from fl_sv.errors import InputError, RunError
 from fl_sv.runs.files import CONFIG, LEDGER
 from fl_sv.runs.keys import owner_key
 
 _LOCK = ".lock"
-
-# What may change between a run and its resumption, because no result depends on it.
-OF_THE_MACHINE: dict[str, Any] = {"compute": {"workers", "max_hours"}, "faults": True, "ray": True}
 
 
 @dataclass(frozen=True)
@@ -196,7 +193,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _require_same_config(run: RunDirectory, config: Config) -> None:
-    before, now = (each.model_dump(exclude=OF_THE_MACHINE) for each in (run.config, config))
+    before, now = (unchangeable(each, "resume") for each in (run.config, config))
     if before != now:
         where, was, is_now = first_difference(before, now)
         raise InputError(

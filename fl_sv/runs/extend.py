@@ -13,34 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config import Config
+from fl_sv.config.keys import unchangeable
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import EMPTY, grand, members_of
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs import files
-from fl_sv.runs.directory import OF_THE_MACHINE, RunDirectory, existing, first_difference
+from fl_sv.runs.directory import RunDirectory, existing, first_difference
 from fl_sv.runs.journal import OPERATOR, REUSED, Journal, Wave
 from fl_sv.runs.verify import verified
-
-# What may differ between a run and one that extends it. Where the rows come from may, too: that a
-# company's rows and the validation set are the same is checked by their fingerprints, once
-# everybody has joined.
-FREE = {
-    **OF_THE_MACHINE,
-    "title": True,
-    "companies": True,
-    "data": {
-        "source": True,
-        "files": True,
-        "validation": {"file"},
-        "partition": {"owners"},
-        "corruptions": True,
-    },
-    "distillation": True,  # as long as neither run's small models listen to a teacher
-    "law": True,
-    "values": True,
-    "payouts": True,
-    "coalitions": True,
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +63,9 @@ def read_origin(path: Path, config: Config) -> Origin:
             "--from: the small models are students (distillation.weight > 0) of a teacher that"
             " changes with the companies, so nothing can be reused."
         )
-    was, now = (each.model_dump(exclude=FREE) for each in (before, config))
+    # Where the rows come from may change. That a company's rows and the validation set are the same
+    # is checked by their fingerprints, once everybody has joined.
+    was, now = (unchangeable(each, "extension") for each in (before, config))
     if was != now:
         where, old, new = first_difference(was, now)
         raise InputError(

@@ -1,0 +1,96 @@
+"""What holds for a key besides the type of its value: whether it names a file, how it travels to
+companies, and when it may change.
+
+A field states these facts beside its type: `file: Annotated[str, Key(path="always")]`. Everything
+that follows from them is derived here and in `load` and `redact`, and listed in docs/config.md.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from fl_sv.config.base import DATA_FILES
+
+Section = TypeVar("Section", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """Facts about one key of the configuration. A field without a `Key` has the defaults.
+
+    path: whether the value is a file's path. A relative path starts at the config's folder.
+    to_companies: what a company gets: the value, the path's suffix, a placeholder, or nothing.
+    may_change: whether the value may differ when a run is resumed, or when another run extends it.
+        A key that may change on resume may also change on extension.
+    """
+
+    path: Literal["never", "with the suffix of a data file", "always"] = "never"
+    to_companies: Literal["the value", "the suffix", "a placeholder", "nothing"] = "the value"
+    may_change: Literal["never", "on extension", "on resume"] = "never"
+
+    def names_file(self, value: object) -> bool:
+        """Whether this value of the key is the path of a file."""
+        if not isinstance(value, str):
+            return False
+        by_suffix = self.path == "with the suffix of a data file"
+        return self.path == "always" or (by_suffix and value.endswith(DATA_FILES))
+
+    def may_change_on(self, occasion: Literal["resume", "extension"]) -> bool:
+        """Whether the value may differ on that occasion."""
+        return self.may_change == "on resume" or self.may_change == f"on {occasion}"
+
+
+def key_of(field: FieldInfo) -> Key:
+    """The facts that a field states about its key."""
+    return next((fact for fact in field.metadata if isinstance(fact, Key)), Key())
+
+
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models in a field's type, those inside unions, lists and mappings included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in sections_in(argument)]
+
+
+def all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, Key]]:
+    """Every key below `model` with its facts, in the order of the file: `data.validation.file`."""
+    for name, field in model.model_fields.items():
+        yield f"{place}{name}", key_of(field)
+        for section in sections_in(field.annotation):
+            yield from all_keys(section, f"{place}{name}.")
+
+
+def replaced(section: Section, change: Callable[[Key, Any], Any]) -> Section:
+    """A copy of `section` in which `change(key, value)` stands for every value, at every level.
+
+    `change` returns the value itself where nothing is to change; only then the levels below are
+    visited.
+    """
+    changes = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        new = change(key_of(field), value)
+        if new is value:
+            new = _inside(value, change)
+        if new is not value:
+            changes[name] = new
+    return section.model_copy(update=changes) if changes else section
+
+
+def _inside(value: Any, change: Callable[[Key, Any], Any]) -> Any:
+    if isinstance(value, BaseModel):
+        return replaced(value, change)
+    if isinstance(value, tuple) and any(isinstance(entry, BaseModel) for entry in value):
+        return tuple(_inside(entry, change) for entry in value)
+    return value
+
+
+def unchangeable(config: BaseModel, occasion: Literal["resume", "extension"]) -> dict[str, Any]:
+    """The values of `config` that must be the same on that occasion, None in place of the others."""
+    kept = replaced(
+        config, lambda key, value: None if key.may_change_on(occasion) else value
+    )  # a None where the type knows none: for comparisons alone
+    return kept.model_dump(warnings=False)
