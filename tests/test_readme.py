@@ -9,7 +9,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,11 @@ from fl_sv.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROOMS = ("fl_sv", "clients", "server", "strategies", "configs")
+# folders whose files a document names by their path from the root
+FOLDERS = (*ROOMS, "benchmarks", "tests", "docs", "deploy")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")])
+# The log tells what was so on its day, with the names of that day.
+PRESENT = [page for page in PAGES if page.name != "log.md"]
 SHOWN = [
     *PAGES,
     ROOT / "Makefile",
@@ -30,7 +37,10 @@ SHOWN = [
         if path.is_file()
     ),
 ]
-REGISTRIES = r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org|registry\.npmjs\.org|index-url=?\s*http"
+REGISTRIES = (
+    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org"
+    r"|registry\.npmjs\.org|index-url=?\s*http"
+)
 THIS_MACHINE = r"(?<![\w.])/(?:work|tmp|root|home|Users)\b"
 
 
@@ -168,6 +178,31 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
         if section:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             assert section in map(anchor, headings), f"{relative(page)}: {link}"
+
+
+def resolve(name: str) -> Any:
+    """The module or the attribute of a module that a dotted name stands for."""
+    found: Any = import_module(name.split(".")[0])
+    known = found.__name__
+    for part in name.split(".")[1:]:
+        known = f"{known}.{part}"
+        is_module = hasattr(found, "__path__") and find_spec(known) is not None
+        found = import_module(known) if is_module else getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=relative)
+def test_files_and_names_of_the_library_that_a_document_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})(?:/[\w.-]*\w)+", text):
+        assert (ROOT / path).exists(), f"{relative(page)}: {path}"
+    for name in re.findall(r"(?<![\w/])fl_sv(?:\.[A-Za-z_]\w*)+", text):
+        try:
+            resolve(name)
+        except AttributeError as error:
+            pytest.fail(f"{relative(page)}: {name}: {error}")
+    for name in re.findall(r"-m (benchmarks\.[a-z]\w*)", text):
+        assert find_spec(name), f"{relative(page)}: {name}"
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=relative)
