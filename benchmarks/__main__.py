@@ -1,9 +1,17 @@
 """Lists the benchmarks, one name a line; `make bench` runs them all."""
 
-import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
 
-import benchmarks
 
-for module in pkgutil.iter_modules(benchmarks.__path__):
-    if not module.name.startswith("_"):
-        print(module.name)
+def names() -> Iterator[str]:
+    """Everything that `python -m benchmarks.NAME` runs: modules, and packages with a `__main__`."""
+    for path in sorted(Path(__file__).parent.iterdir()):
+        if path.suffix == ".py" and not path.name.startswith("_"):
+            yield path.stem
+        elif (path / "__main__.py").exists():
+            yield path.name
+
+
+if __name__ == "__main__":
+    print(*names(), sep="\n")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from benchmarks.common.command_line import SMOKE, Answer, shell
 from fl_sv.cli import main
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import HOME_VARIABLE
-from tests.runs import SMOKE, Answer, Command, shell
+from tests.runs import Command
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
 settings.load_profile("no deadline")

@@ -1,12 +1,10 @@
 """The command line as a test calls it, and finished runs on evidence of a test's own."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+from benchmarks.common.command_line import Answer
 from fl_sv.config import Config, dump_config
 from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, settle
@@ -14,26 +12,7 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.publish import publish
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SMOKE = REPOSITORY / "configs" / "smoke.yaml"
-
-
-class Answer(NamedTuple):
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
 Command = Callable[..., Answer]
-
-
-def shell(*arguments: object) -> Answer:
-    """`fl-sv ARGUMENTS` in a process of its own."""
-    command = [sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDirectory:

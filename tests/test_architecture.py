@@ -36,6 +36,7 @@ OUTSIDE = {
     "clients": {"server", "strategies", "ray", "benchmarks"},
     "strategies": {"server", "clients", "ray", "benchmarks"},
     "server": {"benchmarks"},
+    "benchmarks": {"tests"},
 }
 
 

@@ -13,18 +13,19 @@ from config_of import config_of
 from torch import nn
 
 import fl_sv
-from benchmarks import _baselines as baselines
-from benchmarks import _brute_force, _deployed, alarms
-from benchmarks._brute_force import brute_force, sweep_large
-from benchmarks._deployed import disturbed
-from benchmarks._distance import relative_l2
-from benchmarks._networks import cnn, transformer
-from benchmarks._updates import reconstruct
-from benchmarks.truth import noise_floor
+from benchmarks.common.command_line import Answer
+from benchmarks.common.distance import relative_l2
+from benchmarks.federation import bench
+from benchmarks.federation.bench import disturbed
+from benchmarks.law import alarms, baselines
+from benchmarks.law import brute_force as brute_forcing
+from benchmarks.law.brute_force import brute_force, sweep_large
+from benchmarks.law.networks import cnn, transformer
+from benchmarks.law.truth import noise_floor
+from benchmarks.law.updates import reconstruct
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.runs.journal import Journal
 from fl_sv.values import shapley
-from tests.runs import Answer
 
 ADDITIVE = np.array([0.5, 0.2, 0.4, -0.1])
 MEMBERS = members_matrix(range(16), 4)
@@ -125,7 +126,7 @@ def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_
     assert (again.sizes, again.examples) == (trained.sizes, trained.examples)
     assert again.shown([EMPTY, grand(4)]).mean_losses("mlp-64").keys() == {EMPTY, grand(4)}
     assert len(again.shown([EMPTY, grand(4)]).mean_losses("mlp-4")) == 16
-    monkeypatch.setattr(_brute_force, "DECISIVE", ("tests/config_of.py",))  # other code
+    monkeypatch.setattr(brute_forcing, "DECISIVE", ("tests/config_of.py",))  # other code
     assert brute_force(config, "iris", tmp_path).table.scores == trained.table.scores
     assert [path.suffix for path in tmp_path.iterdir()] == [".csv", ".csv"]
 
@@ -133,7 +134,7 @@ def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_
 def test_a_fault_that_fails_or_never_comes_is_not_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_deployed, "UNDER_WAY_SECONDS", 0.01)
+    monkeypatch.setattr(bench, "UNDER_WAY_SECONDS", 0.01)
     assert disturbed(lambda: ENDED, tmp_path, lambda: None) == (ENDED, True)
     Journal(tmp_path / "journal.sqlite").add_cost(
         "teacher", seconds=1, company_seconds=1, n_bytes=1, flops=1

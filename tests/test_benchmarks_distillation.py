@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import _incentive, _students
-from benchmarks._distillation_pictures import draw
-from benchmarks._distillation_tables import as_text, interval
-from benchmarks._distilled_law import leave_one_out_r2
-from benchmarks._students import Federation, fedavg, federation, game, honestly, listening
-from benchmarks.distillation import SMALLEST, measure
+from benchmarks.distillation import incentive, students
+from benchmarks.distillation.law import leave_one_out_r2
+from benchmarks.distillation.pictures import draw
+from benchmarks.distillation.students import (
+    Federation,
+    fedavg,
+    federation,
+    game,
+    honestly,
+    listening,
+)
+from benchmarks.distillation.study import SMALLEST, measure
+from benchmarks.distillation.tables import as_text, interval
 from fl_sv.training.sgd import train
 from fl_sv.training.students import make_soft_targets
 
@@ -40,7 +47,7 @@ def test_smallest_form_runs_prints_and_draws(tmp_path: Path) -> None:
         "own",
         "uniform",
     }
-    assert len(found["incentive"]) == 3 * len(_incentive.KINDS)
+    assert len(found["incentive"]) == 3 * len(incentive.KINDS)
     assert {(row["weight"], row["runs"]) for row in found["alarms"]} == {
         (weight, runs) for weight in (0, 1) for runs in ("law_0", "law_n", "law_2n")
     }
@@ -74,7 +81,7 @@ def test_students_of_the_study_are_those_of_the_product(played: Federation) -> N
 
 def test_transfer_rows_of_no_weight_teach_nothing(played: Federation) -> None:
     teacher_P = played.large.initial_params(0, 1)
-    rows = _students.transfer_set("uniform", played, teacher_P, 50)
+    rows = students.transfer_set("uniform", played, teacher_P, 50)
     plain = fedavg(played, played.small, 0, honestly(played, played.small, 0), range(8))[-1]
     mixed = fedavg(played, played.small, 0, listening(played, teacher_P, rows, 0.0, 0), range(8))[
         -1
@@ -93,7 +100,7 @@ def test_coalition_of_one_is_that_company_alone(played: Federation) -> None:
 
 
 def test_honest_teacher_is_the_grand_coalition_of_the_brute_force(played: Federation) -> None:
-    found = _incentive.train_teacher(played, honestly(played, played.large, 0))
+    found = incentive.train_teacher(played, honestly(played, played.large, 0))
     (loss,) = played.losses(
         played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), [7])[-1]
     )

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer, shell
+from benchmarks.federation.deployment import own_files_config
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError
@@ -21,8 +23,7 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, start_or_resume
 from fl_sv.runs.keys import HOME_VARIABLE
 from fl_sv.runs.tables import read_evidence
-from tests.deployment import own_files_config
-from tests.runs import REPOSITORY, SMOKE, Answer, Command, published, shell, with_sections
+from tests.runs import Command, published, with_sections
 
 MAX_LINES = 12
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import REPOSITORY
+from benchmarks.common.command_line import REPOSITORY
 
 pytest.importorskip("pip_audit", reason="pip-audit is not installed")
 

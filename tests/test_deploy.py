@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.common.command_line import REPOSITORY, SMOKE
+from benchmarks.federation.deployment import NGINX, free_port, listens, unit_command
+from benchmarks.federation.proxy import Proxy, Server
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError, RunError
@@ -33,9 +36,7 @@ from fl_sv.federation.certificates import (
 )
 from fl_sv.federation.check import _clock, _post, _reach
 from fl_sv.federation.flower import FlowerRun
-from tests.deployment import NGINX, free_port, listens, unit_command
-from tests.proxy import Proxy, Server
-from tests.runs import REPOSITORY, SMOKE, Command
+from tests.runs import Command
 
 DEPLOY = REPOSITORY / "deploy"
 FLOWERS_OWN = {

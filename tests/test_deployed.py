@@ -16,6 +16,7 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
+from benchmarks.common.command_line import SMOKE
 from fl_sv.config import Config, load_config, parse_config
 from fl_sv.data import operator_data
 from fl_sv.errors import InputError, RunError
@@ -33,7 +34,7 @@ from fl_sv.training.scoring import ValidationSet
 from server.simulation import simulate
 from server.students import STUDENT
 from server.teacher import DEPLOYED
-from tests.runs import SMOKE, Command
+from tests.runs import Command
 
 RATE, FLOOR = 500_000, -2.5
 BOX: dict[str, Any] = {"low": 0, "high": 1, "rows": 300}

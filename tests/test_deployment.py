@@ -1,7 +1,7 @@
 """A federation of real processes: four companies, TLS, node authentication, the proxy, and the
 command line of README.
 
-One deployment serves all tests of this file; see tests/deployment.py.
+One deployment serves all tests of this file; see benchmarks/federation/deployment.py.
 """
 
 import shutil
@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.common.command_line import Answer, shell
+from benchmarks.federation.deployment import NGINX, Deployment, own_files_config, unit_command
 from clients.probe import ask_about_key
 from fl_sv.federation.certificates import make_authority, make_company_key, read_company_key
-from tests.deployment import NGINX, Deployment, own_files_config, unit_command
-from tests.runs import Answer, shell
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 pytestmark = pytest.mark.timeout(900)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.common.command_line import shell
 from fl_sv.config import Config
 from fl_sv.config.valuation import Stop
 from fl_sv.design.sample import design_steps, require_design
@@ -24,7 +25,6 @@ from fl_sv.runs.tables import read_evidence
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated, sampled
 from tests.config_of import config_of
-from tests.runs import shell
 
 MANY = tuple(f"Company {letter}{digit}" for letter in "ZYX" for digit in range(10))
 SIX = ("Fir", "Elm", "Damson", "Chestnut", "Beech", "Ash")

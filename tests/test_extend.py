@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_digits
 
+from benchmarks.common.command_line import Answer, shell
 from fl_sv.game.utilities import read_utilities
 from fl_sv.payment.payouts import read_payouts
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.journal import REUSED, Journal
-from tests.runs import Answer, shell
 
 OWNERS = ("Ash", "Beech", "Chestnut", "Damson")
 CONFIG = """

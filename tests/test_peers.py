@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from benchmarks.peers import _games as games
-from benchmarks.peers.__main__ import MISTAKES, PEERS, compared
-from benchmarks.peers._environments import NotCompared, Peer, ask
-from benchmarks.peers._federation import TRAINING, federation
-from benchmarks.peers._judge import judged, ours_with_as_many, outcome
-from benchmarks.sweep import in_one_process
+from benchmarks.peers import games
+from benchmarks.peers.compare import MISTAKES, PEERS, compared
+from benchmarks.peers.environments import NotCompared, Peer, ask
+from benchmarks.peers.federation import TRAINING, federation
+from benchmarks.peers.judge import judged, ours_with_as_many, outcome
+from benchmarks.sweep.measure import in_one_process
 from fl_sv.data import company_data, operator_data
 from fl_sv.values import semivalue, shapley
 

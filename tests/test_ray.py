@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from flwr.app import Context, Message
 
+from benchmarks.common.command_line import SMOKE, shell
 from clients.app import app as honest_app
 from fl_sv.config import Config, load_config
 from fl_sv.errors import InputError
@@ -22,7 +23,7 @@ from fl_sv.progress import Progress
 from fl_sv.runs.directory import start_or_resume
 from server.ray import join_cluster
 from server.simulation import simulate
-from tests.runs import SMOKE, shell, with_sections
+from tests.runs import with_sections
 
 RAY = Path(sys.executable).parent / "ray"
 TABLES = ("utilities.csv", "valuation.json", "payouts.csv")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.disk import fill, small_disk
+from benchmarks.federation.disk import fill, small_disk
 from tests.runs import Command
 
 GAME = """

@@ -27,6 +27,7 @@ from flwr.common.serde import (
 from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
+from benchmarks.common.command_line import SMOKE
 from clients.app import app as client_app
 from fl_sv import distillation as kd
 from fl_sv.config import Config, dump_config, load_config, parse_config
@@ -54,7 +55,7 @@ from server.job import Job, open_job
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
 from server.teacher import DEPLOYED, train_teacher
-from tests.runs import SMOKE, Command, with_sections
+from tests.runs import Command, with_sections
 from tests.test_twins import MODELS, drawn, game_with
 
 LOSSES: dict[str, dict[str, Any]] = {

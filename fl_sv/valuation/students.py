@@ -8,7 +8,7 @@ from fl_sv.config import Config
 from fl_sv.law.alarms import Alarm, codes_of
 from fl_sv.law.diagnostics import Findings
 
-# What benchmarks/_distilled_alarms.py found with the singletons as large runs, plain small models
+# What benchmarks/distillation/alarms.py found with the singletons as large runs, plain small models
 # first, then students: weight of the teacher's word, R2 between small and large losses, error of
 # the values in %, games with an alarm of ten.
 STUDIED = (

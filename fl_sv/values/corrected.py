@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 # The surrogate chosen is the one whose left-out residuals came out smallest, and they are too
 # small, above all for few pairs. Measured on six families of games with N = 12
-# (benchmarks/_games.py, 2026-11-21), nine of ten errors were below 2.0 to 3.8 times what they
+# (benchmarks/estimators/games.py, 2026-11-21), nine of ten errors were below 2.0 to 3.8 times what they
 # announce at 12 pairs, 1.6 to 2.5 at 15, 1.2 to 1.8 at 19, and 0.9 to 1.2 from 24 to 127. Below N
 # pairs not even the slopes of a linear game are determined; there the factor is a guess.
 CHOICE = 1.2

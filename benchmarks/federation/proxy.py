@@ -1,7 +1,7 @@
 """What nginx.conf says, in a few lines of the standard library: for machines without nginx, and for
 tests alone.
 
-python -m tests.proxy FOLDER PORT SUPERLINK_PORT
+python -m benchmarks.federation.proxy FOLDER PORT SUPERLINK_PORT
 """
 
 import http.client

@@ -14,9 +14,9 @@ import numpy as np
 from torch import nn
 
 import fl_sv
-from benchmarks._distance import relative_l2
-from benchmarks.peers._environments import NotCompared, Peer, ask
-from benchmarks.sweep import in_one_process
+from benchmarks.common.distance import relative_l2
+from benchmarks.peers.environments import NotCompared, Peer, ask
+from benchmarks.sweep.measure import in_one_process
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
 

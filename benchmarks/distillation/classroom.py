@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._students import CLASSES, federation, game
+from benchmarks.distillation.students import CLASSES, federation, game
 from fl_sv import distillation as kd
 from fl_sv.distillation.transfer import TransferSet
 from fl_sv.streams import stream_seed

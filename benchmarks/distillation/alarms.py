@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._baselines import leave_one_outs, singletons
-from benchmarks._distance import relative_l2
-from benchmarks._distilled_law import brute_force, leave_one_out_r2
-from benchmarks._students import (
+from benchmarks.common.distance import relative_l2
+from benchmarks.distillation.law import brute_force, leave_one_out_r2
+from benchmarks.distillation.students import (
     Federation,
     Floats,
     federation,
@@ -25,6 +24,7 @@ from benchmarks._students import (
     listening,
     swept_by_seed,
 )
+from benchmarks.law.baselines import leave_one_outs, singletons
 from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
 from fl_sv.law.alarms import codes_of

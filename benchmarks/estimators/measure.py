@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks._games import FEDERATED, LARGE, N_COMPANIES, OTHER, KnownGame
+from benchmarks.estimators.games import FEDERATED, LARGE, N_COMPANIES, OTHER, KnownGame
 from fl_sv.values import estimate_shapley, interactions, least_core, semivalue
 from fl_sv.values.estimate import METHODS
 from fl_sv.values.shapiq_methods import SHAPIQ_METHODS
@@ -314,7 +314,3 @@ def main() -> None:
         print(json.dumps(result))
     else:
         show(result)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks._distilled_law import HOLDS
+from benchmarks.distillation.law import HOLDS
 
 Summary = Mapping[str, Any]
 

@@ -1,7 +1,7 @@
 """Runs one adapter in the environment of its peer. Standard library only: nothing of fl-sv is
 installed there.
 
-    python _worker.py ADAPTER < request > answer        both JSON
+    python worker.py ADAPTER < request > answer        both JSON
 
 request: {"patience": seconds, "jobs": [{"method": name, "utilities": [v(S) by bitmask, null where
 missing]}, ...]}, or "data" instead of "utilities". A method is a function of the adapter, from a

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.sweep import swept_job
+from benchmarks.sweep.measure import swept_job
 from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
 from fl_sv.config.models import Mlp, Models
@@ -19,10 +19,10 @@ from fl_sv.machine import library_hash
 from fl_sv.training.models import model_specs
 from server.inline import InlineGrid
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 DECISIVE = (
-    "benchmarks/_networks.py",
-    "benchmarks/_sources.py",
+    "benchmarks/law/networks.py",
+    "benchmarks/law/sources.py",
     "clients/*.py",
     "server/*.py",
     "strategies/*.py",

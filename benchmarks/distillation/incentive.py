@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks._students import (
+from benchmarks.distillation.students import (
     CLASSES,
     Federation,
     Floats,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks._deployed import STOPPED_AND_RESUMED, WHOLE, Bench
-from tests.disk import fill, small_disk
+from benchmarks.federation.bench import STOPPED_AND_RESUMED, WHOLE, Bench
+from benchmarks.federation.disk import fill, small_disk
 
 CULPRIT = "Beech"
 RESTART_SECONDS = 20.0  # as in deploy/fl-sv-supernode.service.j2

@@ -37,7 +37,7 @@ import torch
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from benchmarks import _flower
+from benchmarks.sweep import flower
 from clients.app import app as client_app
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
@@ -264,8 +264,8 @@ def measure(companies: int, rounds: int, width: int) -> dict[str, Any]:
     ray, inline = on_ray_whole(config), in_one_process(config)
     flops, peak = training_flops(config), matrix_peak()
     torch_seconds, torch_models = plain_torch(config, sample)
-    runs_seconds, runs_models = _flower.one_simulation_each(config, sample)
-    start, loop_seconds, loop_models = _flower.one_simulation_for_all(config, sample)
+    runs_seconds, runs_models = flower.one_simulation_each(config, sample)
+    start, loop_seconds, loop_models = flower.one_simulation_for_all(config, sample)
     everyone = {
         "torch_loop": extrapolated(sample, torch_seconds, companies),
         "flower_runs": extrapolated(sample, runs_seconds, companies),
@@ -333,7 +333,3 @@ def main() -> None:
         return
     found = measure(options.companies, options.rounds, options.width)
     print(json.dumps(found, indent=None if options.json else 2))
-
-
-if __name__ == "__main__":
-    main()

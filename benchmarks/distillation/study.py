@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _classroom, _distilled_alarms, _distilled_law, _incentive
-from benchmarks._distillation_pictures import draw
-from benchmarks._distillation_tables import as_text, summary
+from benchmarks.distillation import alarms, classroom, incentive, law
+from benchmarks.distillation.pictures import draw
+from benchmarks.distillation.tables import as_text, summary
 from fl_sv.machine import keep_freed_memory, use_threads
 
 Options = Mapping[str, Any]
@@ -102,11 +102,11 @@ def measure(form: Form, processes: int) -> dict[str, Any]:
             (name, pool.submit(_timed, study, seed, options))
             for seed in form.seeds
             for name, study, options in (
-                ("law", _distilled_law.measure, form.law),
-                *(("alarms", _distilled_alarms.measure, options) for options in form.alarms),
-                ("transfer", _classroom.transfer, form.transfer),
-                ("classics", _classroom.classics, form.classics),
-                *(("incentive", _incentive.measure, options) for options in form.incentive),
+                ("law", law.measure, form.law),
+                *(("alarms", alarms.measure, options) for options in form.alarms),
+                ("transfer", classroom.transfer, form.transfer),
+                ("classics", classroom.classics, form.classics),
+                *(("incentive", incentive.measure, options) for options in form.incentive),
             )
         ]
         for name, job in jobs:
@@ -149,7 +149,3 @@ def main() -> None:
     if options.pictures:
         draw(found["summary"], options.pictures)
     print(json.dumps(found) if options.json else as_text(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student_t
 
-from benchmarks._distilled_law import HOLDS
+from benchmarks.distillation.law import HOLDS
 
 LEVEL = 0.9
 PLACES = ("own", "shifted", "moved")  # distributions of the test rows

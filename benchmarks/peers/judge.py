@@ -1,4 +1,4 @@
-"""What a peer's answer is worth: rows of the result, from answers in the words of _worker.py.
+"""What a peer's answer is worth: rows of the result, from answers in the words of worker.py.
 
 Shapes: N companies.
 """
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._distance import relative_l2
-from benchmarks.peers._games import Game
+from benchmarks.common.distance import relative_l2
+from benchmarks.peers.games import Game
 from fl_sv import estimate_shapley
 
 EQUAL = 1e-6  # of the game's gain

@@ -42,7 +42,7 @@ class Peer:
 
 
 def ask(peer: Peer, jobs: list[dict[str, Any]], patience: float) -> dict[str, Any]:
-    """The peer's answers, in the words of _worker.py. Raises NotCompared when it cannot be
+    """The peer's answers, in the words of worker.py. Raises NotCompared when it cannot be
     installed or started.
     """
     python, own = _environment(peer)
@@ -53,7 +53,7 @@ def ask(peer: Peer, jobs: list[dict[str, Any]], patience: float) -> dict[str, An
     } | path
     try:
         done = subprocess.run(
-            [str(python), "-P", str(HERE / "_worker.py"), str(peer.adapter)],
+            [str(python), "-P", str(HERE / "worker.py"), str(peer.adapter)],
             input=json.dumps({"patience": patience, "jobs": jobs}),
             capture_output=True,
             text=True,

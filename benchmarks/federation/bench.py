@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer, shell
+from benchmarks.federation.deployment import Deployment, own_files_config
 from fl_sv.federation import flower
-from tests.deployment import Deployment, own_files_config
-from tests.runs import REPOSITORY, SMOKE, Answer, shell
 
 WHOLE, STOPPED_AND_RESUMED = [0], [1, 0]  # exit codes of the tries
 UNDER_WAY_SECONDS = (

@@ -3,8 +3,8 @@
     python -m benchmarks.federation [--json] [--companies 4] [--rounds 3] [--only undisturbed
     node_killed ...]
 
-Companies with files of their own, TLS, node authentication and the proxy (see tests/deployment.py):
-the four of configs/smoke.yaml with every fault of benchmarks/_faults.py; or undisturbed the eight
+Companies with files of their own, TLS, node authentication and the proxy (see benchmarks/federation/deployment.py):
+the four of configs/smoke.yaml with every fault of benchmarks/federation/faults.py; or undisturbed the eight
 of configs/demo.yaml, or ten with all 1,024 coalitions of one small size. Every case must give the
 tables of the same config in one process, to the byte.
 
@@ -24,10 +24,10 @@ from typing import Any
 
 import psutil
 
-from benchmarks._deployed import WHOLE, Bench, bench
-from benchmarks._faults import FAULTS
+from benchmarks.federation.bench import WHOLE, Bench, bench
+from benchmarks.federation.deployment import NGINX
+from benchmarks.federation.faults import FAULTS
 from fl_sv.config import load_config
-from tests.deployment import NGINX
 
 
 def undisturbed(bench: Bench) -> dict[str, Any]:
@@ -83,7 +83,3 @@ def main() -> None:
             measure(options.companies, options.rounds, names), indent=None if options.json else 2
         )
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from benchmarks._distance import relative_l2
-from benchmarks._students import (
+from benchmarks.common.distance import relative_l2
+from benchmarks.distillation.students import (
     SETS,
     Federation,
     Floats,

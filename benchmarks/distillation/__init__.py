@@ -1,0 +1,1 @@
+"""What distillation does to the law, to students and to payouts."""

@@ -1,0 +1,1 @@
+"""How near estimated values come to the exact ones, for few coalitions."""

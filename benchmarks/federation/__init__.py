@@ -1,0 +1,1 @@
+"""What a federation of real processes costs, and which faults it survives."""

@@ -1,0 +1,1 @@
+"""How fast the sweep of all coalitions is, beside Flower and plain torch."""

@@ -1,0 +1,87 @@
+"""Where the time of a sweep goes: seconds by what is done, in one process, and what Flower and Ray
+add.
+
+    python -m benchmarks.profile [--json]
+
+The game of benchmarks.sweep (digits, 10 companies, 30 rounds, width 32) under Python's profiler,
+which itself costs some percent, mostly of the many small steps."""
+
+import cProfile
+import json
+import pstats
+import sys
+from collections import Counter
+
+from flwr.app import Context, Message
+
+from benchmarks.sweep.measure import game, in_one_process, on_ray_whole, quietly
+from clients.app import app as client_app
+from fl_sv.machine import keep_freed_memory, use_threads
+
+# What a function does besides what is listed as its part: (file, function, parts).
+STAGES = {
+    "batches": ("sgd.py", "make_recipe", ()),
+    "forward": ("mlp.py", "_forward", ()),
+    "loss": ("mlp.py", "loss_gradient", ()),
+    "backward": ("mlp.py", "_signals", ("forward", "loss")),
+    "gradient products and update": ("mlp.py", "mlp_descend", ("forward", "loss", "backward")),
+    "stacks in and out of work": (
+        "stack.py",
+        "train_stack",
+        ("forward", "loss", "backward", "gradient products and update"),
+    ),
+    "companies read messages": ("app.py", "_arrays", ()),
+    "companies write replies": ("app.py", "_reply", ()),
+    "server writes messages": ("roster.py", "message", ()),
+    "server chooses each company's models": (
+        "coalitions.py",
+        "configure_train",
+        ("server writes messages",),
+    ),
+    "server checks replies": ("exchange.py", "_problem", ()),
+    "aggregation, with a check of its own": ("coalitions.py", "aggregate_train", ()),
+    "scoring": ("scoring.py", "losses", ()),
+}
+
+
+def measure() -> dict[str, dict[str, float]]:
+    """Seconds by stage in one process, and of the whole sweep in one process and on Ray."""
+    config = game(10, 30, 32)
+    use_threads(config.compute.threads)
+    keep_freed_memory()
+    in_one_process(game(4, 1, 32))  # warms torch up
+    server, companies = cProfile.Profile(), cProfile.Profile()  # in threads of their own
+
+    def profiled_company(message: Message, context: Context) -> Message:
+        return companies.runcall(client_app, message, context)
+
+    profiled = server.runcall(in_one_process, config, companies=profiled_company).seconds  # type: ignore[arg-type]
+    total = Counter[tuple[str, str]]()
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(
+        server, companies
+    ).stats.items():  # type: ignore[attr-defined]
+        total[file.rpartition("/")[2], function] += cumulative
+    stages: dict[str, float] = {}
+    for stage, (file, function, parts) in STAGES.items():
+        stages[stage] = total[file, function] - sum(stages[part] for part in parts)
+    stages["everything else"] = profiled - sum(stages.values())
+    ray, inline = on_ray_whole(config), in_one_process(config)
+    whole = {
+        "one process, profiled": profiled,
+        "one process": inline.seconds,
+        "on Ray with 2 actors": ray.seconds,
+        "of which start and end": ray.seconds - ray.sweep_seconds,
+        "of which the companies' training, both actors": ray.company_seconds,
+    }
+    return {"stages": stages, "whole": whole}
+
+
+def main() -> None:
+    quietly()
+    found = measure()
+    if "--json" in sys.argv:
+        print(json.dumps(found))
+        return
+    for table in found.values():
+        for name, seconds in table.items():
+            print(f"{seconds:8.2f} s  {name}")
