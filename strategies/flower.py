@@ -2,40 +2,13 @@
 company takes part.
 """
 
-from flwr.serverapp.strategy import (
-    Bulyan,
-    FedAdagrad,
-    FedAdam,
-    FedAvg,
-    FedAvgM,
-    FedMedian,
-    FedProx,
-    FedTrimmedAvg,
-    FedYogi,
-    Krum,
-    MultiKrum,
-    QFedAvg,
-    Strategy,
-)
+from flwr.serverapp import strategy as flower
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fl_sv.config import Config
+from fl_sv.config.strategies import STRATEGIES
 from fl_sv.errors import InputError
 from fl_sv.plugins import resolve
-
-STRATEGIES: dict[str, type[Strategy]] = {
-    "fedavg": FedAvg,
-    "fedprox": FedProx,
-    "fedadam": FedAdam,
-    "fedyogi": FedYogi,
-    "fedadagrad": FedAdagrad,
-    "fedavgm": FedAvgM,
-    "fedmedian": FedMedian,
-    "fedtrimmedavg": FedTrimmedAvg,
-    "krum": Krum,
-    "multikrum": MultiKrum,
-    "bulyan": Bulyan,
-    "qfedavg": QFedAvg,
-}
 
 
 def make_strategy(config: Config) -> Strategy:
@@ -44,7 +17,10 @@ def make_strategy(config: Config) -> Strategy:
     Raises InputError when a `package.module:Class` cannot be imported, is no Strategy, or refuses
     its options."""
     name, options = config.teacher.strategy, dict(config.teacher.options)
-    strategy_class = STRATEGIES.get(name) or resolve(name, "teacher.strategy")
+    if name in STRATEGIES:
+        strategy_class = getattr(flower, STRATEGIES[name].flower_class)
+    else:
+        strategy_class = resolve(name, "teacher.strategy")
     if not (isinstance(strategy_class, type) and issubclass(strategy_class, Strategy)):
         raise InputError(
             f"teacher.strategy: {name} is not a subclass of flwr.serverapp.strategy.Strategy."

@@ -31,7 +31,7 @@ from benchmarks.common.command_line import SMOKE
 from clients.app import app as client_app
 from fl_sv import distillation as kd
 from fl_sv.config import Config, dump_config, load_config, parse_config
-from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, Distillation
+from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, TEMPERATURE, Distillation
 from fl_sv.data import Task, company_data, operator_data
 from fl_sv.design.sample import design_steps
 from fl_sv.errors import CompanyFailed, InputError
@@ -49,7 +49,7 @@ from fl_sv.streams import stream_seed
 from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.sgd import Recipe, make_recipe, train
 from fl_sv.training.stack import stack_outputs, train_stack
-from fl_sv.training.students import TEMPERATURE, distance, make_soft_targets, student_loss
+from fl_sv.training.students import distance, make_soft_targets, student_loss
 from server.inline import InlineGrid
 from server.job import Job, open_job
 from server.simulation import simulate

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from fl_sv.config.base import Frozen, Reference, Scalar, many
+from fl_sv.config.strategies import STRATEGIES
 
 
 class ModelBase(Frozen):
@@ -101,10 +102,7 @@ class Teacher(Frozen):
     strategy: str = Field(
         "fedavg",
         min_length=1,
-        description=(
-            "fedavg, fedprox, fedadam, fedyogi, fedadagrad, fedavgm, fedmedian, fedtrimmedavg,"
-            " krum, multikrum, bulyan, qfedavg, or `module:Class` of a Flower Strategy"
-        ),
+        description=f"{', '.join(STRATEGIES)}, or `module:Class` of a Flower Strategy",
     )
     options: dict[str, Scalar] = Field(
         {}, description="arguments of the strategy's constructor, by Flower's names"

@@ -1,69 +1,90 @@
-"""What fl-sv must know of a teacher strategy before Flower is imported: its options and its
-smallest federation.
+"""The teacher's strategies by name, and what fl-sv must know of each before Flower is imported.
+
+`strategies/flower.py` finds Flower's class by the name given here, and the description of
+`teacher.strategy` lists these names: a new strategy is one more entry of `STRATEGIES`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fl_sv.config.schema import Config
 from fl_sv.errors import InputError
+
+if TYPE_CHECKING:
+    from fl_sv.config.schema import Config
 
 
 @dataclass(frozen=True)
 class StrategyFacts:
-    """Options of a built-in strategy, by Flower's names, and the fewest companies it can aggregate."""
+    """What holds for one of Flower's strategies.
 
+    flower_class: its class in `flwr.serverapp.strategy`.
+    options: the arguments that a config may set, by Flower's names.
+    minimum: the fewest companies it can aggregate, given the number of malicious ones.
+    why: the reason for this minimum, as the end of a sentence.
+    is_the_game: whether the utilities are those of this very aggregation.
+    """
+
+    flower_class: str
     options: tuple[str, ...] = ()
     minimum: Callable[[int], int] = lambda _malicious: 1
     why: str = ""
-    is_the_game: bool = False  # the utilities are those of this very aggregation
+    is_the_game: bool = False
 
 
 _ADAPTIVE = ("eta", "eta_l", "beta_1", "beta_2", "tau")
 _KRUM = "its score needs the n - f - 2 nearest neighbours (Blanchard et al. 2017)"
 
-FACTS: dict[str, StrategyFacts] = {
-    "fedavg": StrategyFacts(is_the_game=True),
-    "fedprox": StrategyFacts(("proximal_mu",), is_the_game=True),
-    "fedadam": StrategyFacts(_ADAPTIVE),
-    "fedyogi": StrategyFacts(_ADAPTIVE),
-    "fedadagrad": StrategyFacts(("eta", "eta_l", "tau")),
-    "fedavgm": StrategyFacts(("server_learning_rate", "server_momentum")),
-    "fedmedian": StrategyFacts(),
-    "fedtrimmedavg": StrategyFacts(("beta",)),
-    "krum": StrategyFacts(("num_malicious_nodes",), lambda f: 2 * f + 3, _KRUM),
+STRATEGIES: dict[str, StrategyFacts] = {
+    "fedavg": StrategyFacts("FedAvg", is_the_game=True),
+    "fedprox": StrategyFacts("FedProx", ("proximal_mu",), is_the_game=True),
+    "fedadam": StrategyFacts("FedAdam", _ADAPTIVE),
+    "fedyogi": StrategyFacts("FedYogi", _ADAPTIVE),
+    "fedadagrad": StrategyFacts("FedAdagrad", ("eta", "eta_l", "tau")),
+    "fedavgm": StrategyFacts("FedAvgM", ("server_learning_rate", "server_momentum")),
+    "fedmedian": StrategyFacts("FedMedian"),
+    "fedtrimmedavg": StrategyFacts("FedTrimmedAvg", ("beta",)),
+    "krum": StrategyFacts("Krum", ("num_malicious_nodes",), lambda f: 2 * f + 3, _KRUM),
     "multikrum": StrategyFacts(
-        ("num_malicious_nodes", "num_nodes_to_select"), lambda f: 2 * f + 3, _KRUM
+        "MultiKrum",
+        ("num_malicious_nodes", "num_nodes_to_select"),
+        lambda f: 2 * f + 3,
+        _KRUM,
     ),
     "bulyan": StrategyFacts(
+        "Bulyan",
         ("num_malicious_nodes",),
         lambda f: 4 * f + 3,
         "it trims 2f updates twice (El Mhamdi et al. 2018)",
     ),
-    "qfedavg": StrategyFacts(("client_learning_rate", "q")),
+    "qfedavg": StrategyFacts("QFedAvg", ("client_learning_rate", "q")),
 }
 
 
 def is_the_game(strategy: str) -> bool:
-    """Whether the teacher itself is a run of the game's aggregation, so that its loss is
-    L_large(N).
+    """Whether the teacher is trained by the game's own aggregation.
+
+    Then the teacher's loss is the large model's loss of the grand coalition. For any other strategy
+    that loss comes from an additional run by FedAvg.
     """
-    return strategy in FACTS and FACTS[strategy].is_the_game
+    return strategy in STRATEGIES and STRATEGIES[strategy].is_the_game
 
 
-def check_strategy(config: Config) -> None:
-    """Raises InputError when the teacher's strategy is unknown, has unknown options, or needs more
-    companies.
+def check_strategy(config: "Config") -> None:
+    """Raises InputError when the teacher's strategy or one of its options is unknown, when an
+    option's value is not allowed, or when the strategy needs more companies than there are.
+
+    The class and the options of a user's own strategy are checked when it is made.
     """
     name, options = config.teacher.strategy, config.teacher.options
     if ":" in name:
         return
-    if name not in FACTS:
+    if name not in STRATEGIES:
         raise InputError(
-            f"teacher.strategy: there is no strategy {name!r}. Built in are {', '.join(FACTS)}; "
+            f"teacher.strategy: there is no strategy {name!r}. Built in are {', '.join(STRATEGIES)}; "
             "any other Flower Strategy is given as package.module:Class."
         )
-    facts = FACTS[name]
+    facts = STRATEGIES[name]
     unknown = [option for option in options if option not in facts.options]
     if unknown:
         allowed = ", ".join(facts.options) or "no options"

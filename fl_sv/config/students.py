@@ -8,6 +8,9 @@ from fl_sv.config.base import Frozen, Scalar
 from fl_sv.config.keys import Key
 from fl_sv.config.models import Model
 
+NoiseMode = Literal["multiplicative", "additive"]
+NoiseGranularity = Literal["per_logit", "per_sample"]
+
 
 class HintonOptions(Frozen):
     """None of its own: `weight` says how much it counts."""
@@ -34,8 +37,8 @@ class NoisyTeacherOptions(Frozen):
     """How the teacher is disturbed, and how often."""
 
     sigma: float = Field(0.3, ge=0, le=1e3)
-    mode: Literal["multiplicative", "additive"] = "multiplicative"
-    granularity: Literal["per_logit", "per_sample"] = "per_logit"
+    mode: NoiseMode = "multiplicative"
+    granularity: NoiseGranularity = "per_logit"
     probability: float = Field(0.5, ge=0, le=1)
 
 
@@ -47,6 +50,7 @@ LOSS_OPTIONS: dict[str, type[Frozen]] = {
     "noisy_teacher": NoisyTeacherOptions,
 }
 SOFT_LOSSES = ("hinton", "dkd")  # of probabilities, at a temperature
+TEMPERATURE = 4.0  # of the soft losses
 
 
 class PublicRows(Frozen):
@@ -146,7 +150,9 @@ class Distillation(Frozen):
         None,
         ge=1e-6,
         le=1e6,
-        description="of the softmax (no unit), for hinton and dkd; 4 without it",
+        description=(
+            f"of the softmax (no unit), for {' and '.join(SOFT_LOSSES)}; {TEMPERATURE:g} without it"
+        ),
     )
     options: dict[str, Scalar] = Field(
         {}, description="the loss's own: dkd, smooth_l1 and noisy_teacher have some"

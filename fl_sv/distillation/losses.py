@@ -18,8 +18,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fl_sv.config.students import (
+    TEMPERATURE,
+    DkdOptions,
+    NoiseGranularity,
+    NoiseMode,
+    NoisyTeacherOptions,
+    SmoothL1Options,
+)
 from fl_sv.distillation.checks import batch, heat, needed, number, reals
-from fl_sv.distillation.noise import Granularity, Mode, check_noise, perturb
+from fl_sv.distillation.noise import check_noise, perturb
 from fl_sv.errors import InputError, suggestion
 from fl_sv.plugins import resolve
 
@@ -33,6 +41,9 @@ class Loss(Protocol):
 
 
 Rows = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+# The defaults of the config are those of the library.
+DKD, SMOOTH_L1, NOISY = DkdOptions(), SmoothL1Options(), NoisyTeacherOptions()
 
 
 def loss(name: str, **options: Any) -> Loss:
@@ -105,7 +116,7 @@ def soft_kl(logits_BK: Tensor, log_target_BK: Tensor, temperature: float) -> Ten
     return temperature**2 * kl(log_target_BK, (logits_BK / temperature).log_softmax(-1))
 
 
-def hinton(*, temperature: float = 4.0, alpha: float = 0.9) -> Rows:
+def hinton(*, temperature: float = TEMPERATURE, alpha: float = 0.9) -> Rows:
     """(1 - alpha) CE(s, y) + alpha T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). With alpha =
     1 no targets.
     """
@@ -136,7 +147,12 @@ def cross_entropy(*, temperature: float = 1.0) -> Rows:
     return rows
 
 
-def dkd(*, temperature: float = 4.0, alpha: float = 1.0, beta: float | Tensor = 8.0) -> Rows:
+def dkd(
+    *,
+    temperature: float = TEMPERATURE,
+    alpha: float = DKD.alpha,
+    beta: float | Tensor = DKD.beta,
+) -> Rows:
     """T^2 (alpha KL(b_t || b_s) + beta KL(q_t || q_s)): decoupled distillation (Zhao et al. 2022),
     without its CE.
 
@@ -186,7 +202,7 @@ def logit_l2() -> Rows:
     return lambda s_BK, t_BK, target_B: ((s_BK - t_BK) ** 2).sum(1) / 2
 
 
-def smooth_l1(*, beta: float = 1.0) -> Rows:
+def smooth_l1(*, beta: float = SMOOTH_L1.beta) -> Rows:
     """Mean over classes of d^2 / (2 beta) where |d| < beta, else |d| - beta/2, d = s - t; beta = 0
     is |d|.
     """
@@ -198,10 +214,10 @@ def smooth_l1(*, beta: float = 1.0) -> Rows:
 
 def noisy_teacher(
     *,
-    sigma: float = 0.3,
-    mode: Mode = "multiplicative",
-    granularity: Granularity = "per_logit",
-    probability: float = 0.5,
+    sigma: float = NOISY.sigma,
+    mode: NoiseMode = NOISY.mode,
+    granularity: NoiseGranularity = NOISY.granularity,
+    probability: float = NOISY.probability,
     noise: Tensor | None = None,
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,

@@ -11,25 +11,25 @@ is variance and no bias.
 Shapes: B rows of a batch, K classes.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from fl_sv.config.students import NoiseGranularity, NoiseMode, NoisyTeacherOptions
 from fl_sv.distillation.checks import number, reals
 from fl_sv.errors import InputError, suggestion
 
-Mode = Literal["multiplicative", "additive"]
-Granularity = Literal["per_logit", "per_sample"]
+DEFAULT = NoisyTeacherOptions()
 
 
 def perturb(
     teacher_logits: Tensor,
     *,
     sigma: float,
-    mode: Mode = "multiplicative",
-    granularity: Granularity = "per_logit",
-    probability: float = 0.5,
+    mode: NoiseMode = DEFAULT.mode,
+    granularity: NoiseGranularity = DEFAULT.granularity,
+    probability: float = DEFAULT.probability,
     noise: Tensor | None = None,
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -62,8 +62,8 @@ def check_noise(sigma: float, mode: str, granularity: str, probability: float) -
     number(sigma, "sigma", 0)
     number(probability, "probability", 0, 1)
     for name, value, allowed in (
-        ("mode", mode, get_args(Mode)),
-        ("granularity", granularity, get_args(Granularity)),
+        ("mode", mode, get_args(NoiseMode)),
+        ("granularity", granularity, get_args(NoiseGranularity)),
     ):
         if value not in allowed:
             raise InputError(f"{name} is {value!r}. {suggestion(str(value), allowed)}")

@@ -15,13 +15,11 @@ from torch import Tensor
 
 from fl_sv import distillation
 from fl_sv.config import Config
-from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, Distillation
+from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, TEMPERATURE, Distillation
 from fl_sv.data import Task
 from fl_sv.streams import stream_seed
 from fl_sv.training.models import row_loss
 from fl_sv.training.sgd import Recipe, SoftTargets
-
-TEMPERATURE = 4.0  # of the soft losses, unless the config says otherwise
 
 
 def make_soft_targets(
