@@ -57,20 +57,20 @@ def two_moons(rows: int = 200) -> dict[str, np.ndarray]:
 
 def two_sizes(game: Game) -> Family:
     """A law that goes on in a straight line from the second largest small size."""
-    progress_CM = game.progress_CM
+    normalized_CM = game.normalized_CM
     return Family(
         "line",
         (),
         np.zeros(0),
         np.zeros(0),
         False,
-        lambda _: 2 * progress_CM[:, -1] - progress_CM[:, -2],
+        lambda _: 2 * normalized_CM[:, -1] - normalized_CM[:, -2],
     )
 
 
 def without_the_worse(game: Game) -> Family:
     """A law that forgets that a coalition may be worse than nobody."""
-    small_C = game.progress_CM[:, -1]
+    small_C = game.normalized_CM[:, -1]
     with np.errstate(invalid="ignore"):
         curve_C = np.sqrt(small_C)
     return Family("root", ("unused",), np.zeros(1), np.ones(1), True, lambda _: curve_C)

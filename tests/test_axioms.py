@@ -46,9 +46,9 @@ def test_law_that_favours_the_first_in_the_list_is_caught(
 ) -> None:
     def partial(*arguments: Any) -> Any:
         law = fit_to_table(*arguments)
-        progress_C = law._posterior.progress_C.copy()
-        progress_C[1::2] += 0.01  # every coalition of whoever stands first
-        return replace(law, _posterior=replace(law._posterior, progress_C=progress_C))
+        normalized_C = law._posterior.normalized_C.copy()
+        normalized_C[1::2] += 0.01  # every coalition of whoever stands first
+        return replace(law, _posterior=replace(law._posterior, normalized_C=normalized_C))
 
     monkeypatch.setattr(settlement, "fit_to_table", partial)
     assert fired(evidence) == {"A4"}

@@ -90,8 +90,8 @@ def test_the_next_run_narrows_as_much_as_it_says() -> None:
     law = law_of([1, 2, 4, 8])
     (found,) = law.next_runs(range(16))
     members_CN = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(bool)
-    sensitivity_CP, amplitude = law._prior.sensitivity_CP, law._posterior.amplitude(law._prior)
-    prior_CC = amplitude**2 * covariance(members_CN, members_CN) + sensitivity_CP @ sensitivity_CP.T
+    sensitivity, amplitude = law._prior.sensitivity, law._posterior.amplitude(law._prior)
+    prior_CC = amplitude**2 * covariance(members_CN, members_CN) + sensitivity @ sensitivity.T
     weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(16)], axis=1)
 
     def spread(runs: list[int]) -> np.ndarray:

@@ -281,15 +281,15 @@ def test_the_ladder_goes_on_as_far_as_seeds_agree_on_its_last_step() -> None:
     blind = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16])
     told = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16], by_seed=small_RCM[:, :, 1:])
     assert told.parameters["slope"] == pytest.approx(
-        told.parameters["steadiness"] * blind.parameters["slope"]
+        told.parameters["step_reliability"] * blind.parameters["slope"]
     )
-    progress_RCM = (small_RCM[:, :1] - small_RCM) / (small_RCM[:, :1] - small_RCM[:, -1:])
-    step_RC = progress_RCM[:, :, 2] - progress_RCM[:, :, 1]
+    normalized_RCM = (small_RCM[:, :1] - small_RCM) / (small_RCM[:, :1] - small_RCM[:, -1:])
+    step_RC = normalized_RCM[:, :, 2] - normalized_RCM[:, :, 1]
     noise = sum(np.var(step_RC[:, c], ddof=1) / 4 for c in range(16))
-    assert told.parameters["steadiness"] == pytest.approx(
+    assert told.parameters["step_reliability"] == pytest.approx(
         max(0, 1 - noise / (step_RC.mean(axis=0) ** 2).sum())
     )
-    assert told.parameters["steadiness"] < 0.5
+    assert told.parameters["step_reliability"] < 0.5
     true_N = shapley(-small_CM[:, 0])
     assert relative_error(told.shapley().values, true_N) < 0.7 * relative_error(
         blind.shapley().values, true_N
@@ -302,14 +302,14 @@ def test_seeds_that_agree_change_nothing() -> None:
     blind = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.0)
     told = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
     assert np.array_equal(told.predict(), blind.predict())
-    assert told.parameters == blind.parameters | {"steadiness": 1.0}
+    assert told.parameters == blind.parameters | {"step_reliability": 1.0}
 
 
 def test_a_seed_in_which_nothing_is_learned_leaves_no_ladder_to_go_on_with() -> None:
     small_CM, large_C = smooth_game()
     small_RCM = np.stack([small_CM, np.broadcast_to(small_CM[0], small_CM.shape)])
     law = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
-    assert law.parameters["steadiness"] == law.parameters["slope"] == 0
+    assert law.parameters["step_reliability"] == law.parameters["slope"] == 0
 
 
 def test_the_spread_of_the_seeds_is_taken_from_them() -> None:
@@ -352,7 +352,7 @@ def test_a_law_is_had_by_name_and_stays_whatever_the_large_runs_say(family: str)
 
 
 def quadratic(game: Game) -> Family:
-    small_C = game.progress_CM[:, -1]
+    small_C = game.normalized_CM[:, -1]
     flat = np.zeros(1)
     return Family(
         "quadratic",
@@ -399,12 +399,12 @@ def bent(**change: object) -> Callable[[Game], object]:
         (7, "the law 7 raised TypeError"),
         (lambda game: "affine", "returned 'affine'; it must return"),
         (lambda game: 1 / 0, "raised ZeroDivisionError"),
-        (lambda game: game.progress_CM.fill(0), "raised ValueError"),
+        (lambda game: game.normalized_CM.fill(0), "raised ValueError"),
         (bent(parameters=("bend", "bend")), "names must differ"),
         (bent(parameters=("deviation_std",)), "not be deviation_std"),
-        (bent(prior_P=np.zeros(2)), "has 1 parameters"),
-        (bent(prior_std_P=np.array([np.nan])), "one finite number for each"),
-        (bent(prior_std_P=[0.0]), "standard deviations are above 0"),
+        (bent(prior=np.zeros(2)), "has 1 parameters"),
+        (bent(prior_std=np.array([np.nan])), "one finite number for each"),
+        (bent(prior_std=[0.0]), "standard deviations are above 0"),
         (bent(curve=lambda p: 1 / 0), "raised ZeroDivisionError"),
         (bent(curve=lambda p: np.zeros(3)), r"gives \(3,\) numbers"),
         (bent(curve=lambda p: np.full(4, np.nan)), "not finite"),
@@ -423,9 +423,9 @@ def test_a_law_of_ones_own_needs_neither_parameters_nor_arrays() -> None:
     small_CM, large_C = smooth_game()
 
     def straight_on(game: Game) -> Family:
-        progress_CM = game.progress_CM
-        line = (2 * progress_CM[:, -1] - progress_CM[:, -2]).tolist()
-        return Family("straight on", (), [], [], False, lambda theta_P: line)
+        normalized_CM = game.normalized_CM
+        line = (2 * normalized_CM[:, -1] - normalized_CM[:, -2]).tolist()
+        return Family("straight on", (), [], [], False, lambda theta: line)
 
     law = fit_law(
         small_CM,
@@ -444,7 +444,7 @@ def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
             small_CM,
             ends(large_C),
             sizes=[1, 2, 4, 8],
-            family=bent(prior_P=[bend], prior_std_P=[0.01]),
+            family=bent(prior=[bend], prior_std=[0.01]),
         )
         for bend in (0.2, 0.9)
     )

@@ -83,7 +83,7 @@ def test_the_law_of_a_run_hears_what_every_seed_lost(run: RunDirectory) -> None:
     )
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
     assert len(by_seed) > 1
-    assert 0 <= law.parameters["steadiness"] < 1
+    assert 0 <= law.parameters["step_reliability"] < 1
     std = np.sqrt(by_seed[:, 1:, -1].var(axis=0, ddof=1).mean())
     small_C = by_seed[:, :, -1].mean(axis=0)
     assert law.diagnostics["D5 range_over_seed_std"] == pytest.approx(

@@ -319,18 +319,18 @@ def test_nothing_known_about_the_shares_is_an_infinite_interval(method):
 )
 def test_pairs_are_distinct_and_as_many_as_asked_for(n, n_pairs, exponent):
     pairs = draw_pairs(n, n_pairs, exponent, np.random.default_rng(0))
-    assert pairs.member_PN.shape == (n_pairs, n)
-    both = np.concatenate([pairs.member_PN, ~pairs.member_PN])
+    assert pairs.members.shape == (n_pairs, n)
+    both = np.concatenate([pairs.members, ~pairs.members])
     assert len({row.tobytes() for row in both}) == 2 * n_pairs
-    np.testing.assert_array_equal(pairs.member_PN.sum(axis=1), pairs.size_P)
-    assert (pairs.size_P >= 1).all() and (2 * pairs.size_P <= n).all()
-    assert ((pairs.unseen_P >= 0) & (pairs.unseen_P <= 1)).all()
+    np.testing.assert_array_equal(pairs.members.sum(axis=1), pairs.sizes)
+    assert (pairs.sizes >= 1).all() and (2 * pairs.sizes <= n).all()
+    assert ((pairs.unseen >= 0) & (pairs.unseen <= 1)).all()
     if n_pairs == 2 ** (n - 1) - 1:
-        np.testing.assert_array_equal(pairs.unseen_P, np.zeros(n_pairs))
+        np.testing.assert_array_equal(pairs.unseen, np.zeros(n_pairs))
 
 
 def test_pairs_of_a_size_are_equally_likely():
-    drawn = [draw_pairs(6, 12, 0.0, np.random.default_rng(seed)).member_PN for seed in range(2000)]
+    drawn = [draw_pairs(6, 12, 0.0, np.random.default_rng(seed)).members for seed in range(2000)]
     rows, times = np.unique(np.concatenate(drawn), axis=0, return_counts=True)
     for size, existing in ((1, 6), (2, 15), (3, 10)):
         counts = times[rows.sum(axis=1) == size]
@@ -386,17 +386,17 @@ def test_every_pair_of_a_size_is_as_likely_in_the_first_step_of_a_nested_draw():
 def test_the_estimator_of_one_game_reads_another_on_the_same_pairs():
     pairs = draw_pairs(6, 31, 1.5, np.random.default_rng(0))
     games = np.random.default_rng(1).normal(size=(64, 2)) + np.arange(64)[:, None]
-    as_integer = pairs.member_PN @ (1 << np.arange(6))
+    as_integer = pairs.members @ (1 << np.arange(6))
     difference = np.vstack([games[as_integer] - games[63 - as_integer], games[63] - games[0]])
     estimator = fit_estimator(pairs, difference[:, 0], np.random.default_rng(2))
     for column in range(2):  # all pairs are there, so the values are exact, whatever the surrogate
-        values = difference[:, column] @ estimator.weight_RN
+        values = difference[:, column] @ estimator.row_weights
         np.testing.assert_allclose(values, shapley(games[:, column]), atol=1e-12)
 
 
 @EVERY_COVARIANCE
 def test_left_out_residuals_are_those_of_a_fit_without_the_pair(covariance):
-    member = draw_pairs(6, 20, 1.0, np.random.default_rng(0)).member_PN
+    member = draw_pairs(6, 20, 1.0, np.random.default_rng(0)).members
     target = np.random.default_rng(1).normal(size=20)
     covariance_RR = _covariance_of_differences(covariance, member, member, WEIGHTS)
     fits = _ridge_fits(covariance_RR, np.arange(20), np.zeros((20, 6)))
@@ -407,7 +407,7 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_pair(covariance):
         noise = ridge * np.trace(covariance_RR) / 20
         weights = np.linalg.solve(covariance_RR + noise * np.eye(20), target)
         np.testing.assert_allclose(
-            left_out * fit.alone_R, target - covariance_RR @ weights, atol=1e-8
+            left_out * fit.unexplained, target - covariance_RR @ weights, atol=1e-8
         )
         for row in range(20):
             kept = np.arange(20) != row

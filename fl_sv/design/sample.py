@@ -56,8 +56,8 @@ def design_steps(config: Config) -> list[Step]:
     n_pairs = [(evaluations - ENDS) // 2 for evaluations in _evaluations_by_step(config)]
     steps: list[Step] = []
     coalitions = [EMPTY]
-    for member_PN in draw_nested(n_companies, n_pairs, SPREAD, stream(config.seed, "coalitions")):
-        drawn = [sum(1 << by_name[j] for j in row.nonzero()[0].tolist()) for row in member_PN]
+    for members in draw_nested(n_companies, n_pairs, SPREAD, stream(config.seed, "coalitions")):
+        drawn = [sum(1 << by_name[j] for j in row.nonzero()[0].tolist()) for row in members]
         ends = [] if steps else [everybody]
         added = sorted([*drawn, *(everybody & ~coalition for coalition in drawn), *ends])
         coalitions = sorted([*coalitions, *added])

@@ -12,7 +12,7 @@ from fl_sv.law.inputs import LawData
 from fl_sv.law.process import variance
 
 # Measured as in process.py: standard deviation of a singleton's progress around the law.
-ALONE = 0.15
+SINGLETON_STD = 0.15
 SMALLEST = 0.01
 PER_STEP = 0.7
 # A seed_std needs two seeds, so a mean over seeds carries at most half the variance of one run.
@@ -32,18 +32,18 @@ def amplitude_of(
     if share == 0:
         return SMALLEST
     noise = noise_of(game, data) * np.sqrt(max(len(data.members_CN) - 2, 1) / share)
-    progress_CM = game.progress_CM
-    if progress_CM.shape[1] == 1:
-        return float(np.hypot(ALONE, noise))
-    step_C = progress_CM[:, -1] - progress_CM[:, -2]
-    before_C = progress_CM[:, -2]
+    normalized_CM = game.normalized_CM
+    if normalized_CM.shape[1] == 1:
+        return float(np.hypot(SINGLETON_STD, noise))
+    step_C = normalized_CM[:, -1] - normalized_CM[:, -2]
+    before_C = normalized_CM[:, -2]
     known = [before_C * (1 - before_C)]
     if family.increasing:
         known = known if family.parameters else []
-    elif progress_CM.shape[1] > 2:
-        known.append(progress_CM[:, -2] - progress_CM[:, -3])
+    elif normalized_CM.shape[1] > 2:
+        known.append(normalized_CM[:, -2] - normalized_CM[:, -3])
     off_C = _residual(step_C, known) if missed_C is None else missed_C
-    off = PER_STEP * game.reach * float(np.sqrt(off_C @ off_C / share))
+    off = PER_STEP * game.steps_to_large * float(np.sqrt(off_C @ off_C / share))
     return float(max(SMALLEST, off, noise))
 
 
@@ -63,5 +63,5 @@ def _residual(
     """What a least-squares fit by the `known` columns leaves of the target."""
     if not known:
         return target_C
-    known_CK = np.stack(known, axis=1)
-    return target_C - known_CK @ np.linalg.lstsq(known_CK, target_C, rcond=None)[0]
+    columns = np.stack(known, axis=1)
+    return target_C - columns @ np.linalg.lstsq(columns, target_C, rcond=None)[0]

@@ -14,7 +14,7 @@ from fl_sv.law.inputs import LawData
 
 # How far from 0 and 1 the ends of a curve may lie, and how far apart two coalitions count as equal.
 ENDS, EQUAL = 1e-9, 1e-12
-RESERVED = ("deviation_std", "steadiness")  # parameters of every law, or of the ladders
+RESERVED = ("deviation_std", "step_reliability")  # parameters of every law, or of the ladders
 
 
 def own_law(make: FamilyOf, game: Game) -> Family:
@@ -23,10 +23,10 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     Raises InputError that says what is wrong with it at its prior or one standard deviation beside
     it."""
     said = f"the law {getattr(make, '__qualname__', repr(make))}"
-    n_sizes = game.progress_CM.shape[1]
+    n_sizes = game.normalized_CM.shape[1]
     sizes = "1 small size" if n_sizes == 1 else f"{n_sizes} small sizes"
-    given = replace(game, progress_CM=game.progress_CM.copy())
-    given.progress_CM.flags.writeable = False
+    given = replace(game, normalized_CM=game.normalized_CM.copy())
+    given.normalized_CM.flags.writeable = False
     try:
         law = make(given)
     except Exception as error:  # a user's function may raise anything
@@ -43,32 +43,30 @@ def own_law(make: FamilyOf, game: Game) -> Family:
             f"{said} has the parameters {names}; names must differ, and not be"
             f" {' or '.join(RESERVED)}"
         )
-    prior_P, std_P = (
-        _numbers(said, values, len(names)) for values in (law.prior_P, law.prior_std_P)
-    )
-    if not (std_P > 0).all():
+    prior, prior_std = (_numbers(said, values, len(names)) for values in (law.prior, law.prior_std))
+    if not (prior_std > 0).all():
         raise InputError(
-            f"{said} has the prior_std_P {std_P.tolist()}; standard deviations are above 0"
+            f"{said} has the prior_std {prior_std.tolist()}; standard deviations are above 0"
         )
 
-    def curve(theta_P: NDArray[np.float64]) -> NDArray[np.float64]:
+    def curve(theta: NDArray[np.float64]) -> NDArray[np.float64]:
         where = (
-            f"{said}, at {dict(zip(names, theta_P.tolist(), strict=True))}," if names else f"{said}"
+            f"{said}, at {dict(zip(names, theta.tolist(), strict=True))}," if names else f"{said}"
         )
         try:
-            curve_C = np.array(law.curve(theta_P), dtype=np.float64)
+            curve_C = np.array(law.curve(theta), dtype=np.float64)
         except Exception as error:  # a user's function may raise anything
             raise InputError(
                 f"{where} raised {type(error).__name__} for {sizes}: {error}"
             ) from error
-        _require_progress(where, curve_C, len(game.progress_CM))
+        _require_normalized(where, curve_C, len(game.normalized_CM))
         return curve_C
 
-    prior_C, _, _ = (curve(prior_P + step * std_P) for step in (0.0, 1.0, -1.0))
+    prior_C, _, _ = (curve(prior + step * prior_std) for step in (0.0, 1.0, -1.0))
     if law.increasing:
-        _require_rising(said, game.progress_CM[:, -1], prior_C)
+        _require_rising(said, game.normalized_CM[:, -1], prior_C)
     return replace(
-        law, parameters=names, prior_P=prior_P, prior_std_P=std_P, curve=curve, ladder=False
+        law, parameters=names, prior=prior, prior_std=prior_std, curve=curve, ladder=False
     )
 
 
@@ -85,9 +83,9 @@ def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
         small_CM=data.small_CM[:, :-1],
         small_RCM=None if data.small_RCM is None else data.small_RCM[:, :, :-1],
         seed_std_M=None if data.seed_std_M is None else data.seed_std_M[:-1],
-        log_size_M1=None if data.log_size_M1 is None else data.log_size_M1[:-1],
-        anchor_A=np.array([0, len(data.small_CM) - 1]),
-        large_A=data.small_CM[[0, -1], -1],
+        log_sizes=None if data.log_sizes is None else data.log_sizes[:-1],
+        measured_rows=np.array([0, len(data.small_CM) - 1]),
+        measured_losses=data.small_CM[[0, -1], -1],
     )
     game = game_of(below)
     if game.fault is not None:
@@ -96,8 +94,8 @@ def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
         law = own_law(make, game)
     except InputError:
         return None
-    progress_C = (data.small_CM[0, -1] - data.small_CM[:, -1]) / game.unit
-    missed_C: NDArray[np.float64] = progress_C - law.curve(law.prior_P)
+    normalized_C = (data.small_CM[0, -1] - data.small_CM[:, -1]) / game.unit
+    missed_C: NDArray[np.float64] = normalized_C - law.curve(law.prior)
     return missed_C
 
 
@@ -108,13 +106,12 @@ def _numbers(said: str, values: object, count: int) -> NDArray[np.float64]:
         vector = np.full(0, np.nan)
     if vector.shape != (count,) or not np.isfinite(vector).all():
         raise InputError(
-            f"{said} has {count} parameters; prior_P and prior_std_P need one finite number for"
-            " each"
+            f"{said} has {count} parameters; prior and prior_std need one finite number for each"
         )
     return vector
 
 
-def _require_progress(where: str, curve_C: NDArray[np.float64], n_coalitions: int) -> None:
+def _require_normalized(where: str, curve_C: NDArray[np.float64], n_coalitions: int) -> None:
     if curve_C.shape != (n_coalitions,) or not np.isfinite(curve_C).all():
         raise InputError(
             f"{where} gives {curve_C.shape} numbers, or some that are not finite; needed is one"
@@ -129,10 +126,10 @@ def _require_progress(where: str, curve_C: NDArray[np.float64], n_coalitions: in
 
 
 def _require_rising(
-    said: str, progress_C: NDArray[np.float64], curve_C: NDArray[np.float64]
+    said: str, normalized_C: NDArray[np.float64], curve_C: NDArray[np.float64]
 ) -> None:
-    order = np.argsort(progress_C, kind="stable")
-    further, rise = np.diff(progress_C[order]), np.diff(curve_C[order])
+    order = np.argsort(normalized_C, kind="stable")
+    further, rise = np.diff(normalized_C[order]), np.diff(curve_C[order])
     if ((further > EQUAL) & (rise <= 0)).any() or (
         (further <= EQUAL) & (np.abs(rise) > ENDS)
     ).any():

@@ -60,16 +60,16 @@ class Findings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The extra runs against the law: progress_A measured and expected_A, covariance_AA of their
+    """The extra runs against the law: normalized_runs measured and expected, run_covariance of their
     difference.
     """
 
     game: Game
     data: LawData
     choice: Selected
-    progress_A: NDArray[np.float64]
-    expected_A: NDArray[np.float64]
-    covariance_AA: NDArray[np.float64]
+    normalized_runs: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    run_covariance: NDArray[np.float64]
 
     def needed(self, code: str) -> int:
         """Large runs without which the check is not made."""
@@ -91,10 +91,10 @@ def large_runs_needed(code: str, n_companies: int) -> int:
 
 
 def examine(
-    game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]
+    game: Game, data: LawData, choice: Selected, normalized_runs: NDArray[np.float64]
 ) -> Findings:
     """All diagnostics of one fitted law."""
-    compared = _compare(game, data, choice, progress_A)
+    compared = _compare(game, data, choice, normalized_runs)
     found = {code: test(compared) for code, test in TESTS.items()}
     done = {code: result for code, result in found.items() if result is not None}
     return Findings(
@@ -117,29 +117,29 @@ def bracket(compared: Comparison) -> Result | None:
     """D1: a large run outside the interval that the law and all other runs gave it, and far enough
     to matter.
     """
-    n_runs = len(compared.progress_A)
+    n_runs = len(compared.normalized_runs)
     if n_runs < compared.needed("D1"):
         return None
-    left = left_out(compared.choice.prior, compared.data, compared.progress_A)
+    left = left_out(compared.choice.prior, compared.data, compared.normalized_runs)
     # Bonferroni: the smallest of n_runs probabilities.
-    p_value_A = np.minimum(1.0, 2 * n_runs * ndtr(-np.abs(left.error_A) / left.std_A))
+    p_values = np.minimum(1.0, 2 * n_runs * ndtr(-np.abs(left.errors) / left.stds))
     # Large coalitions deviate less, in the measure of process.py.
-    depth_A = np.sqrt(variance(compared.data.members_CN[compared.data.extra]))
-    material_A = np.abs(left.error_A) >= MATERIAL * np.maximum(depth_A, LEAST_DEPTH)
-    worst = int(np.argmin(np.where(material_A, p_value_A, 1 + p_value_A)))
-    error = float(left.error_A[worst] * compared.game.unit)
-    p_value = float(p_value_A[worst])
-    figures = {"p_value": p_value, "share_of_gain": float(left.error_A[worst])}
-    if p_value >= ERROR_SHARE or not material_A[worst]:
+    depths = np.sqrt(variance(compared.data.members_CN[compared.data.large_run_rows]))
+    material = np.abs(left.errors) >= MATERIAL * np.maximum(depths, LEAST_DEPTH)
+    worst = int(np.argmin(np.where(material, p_values, 1 + p_values)))
+    error = float(left.errors[worst] * compared.game.unit)
+    p_value = float(p_values[worst])
+    figures = {"p_value": p_value, "share_of_gain": float(left.errors[worst])}
+    if p_value >= ERROR_SHARE or not material[worst]:
         return Result(figures, None)
     direction = "above" if error < 0 else "below"
     return Result(
         figures,
         f"the large model's loss of coalition {PLACE} lies {abs(error):.3g}"
-        f" {direction} what the law and the other large runs say, {abs(left.error_A[worst]):.0%} of"
+        f" {direction} what the law and the other large runs say, {abs(left.errors[worst]):.0%} of"
         f" the large model's gain (p = {p_value:.4f}, allowed {ERROR_SHARE}): the small model"
         f" {'over' if error < 0 else 'under'}-values it",
-        compared.data.coalition_C[compared.data.extra[worst]],
+        compared.data.coalition_C[compared.data.large_run_rows[worst]],
     )
 
 
@@ -147,13 +147,13 @@ def rank(compared: Comparison) -> Result | None:
     """D2: the large runs rank differently from what the law said, beyond what its own spread
     explains.
     """
-    if len(compared.progress_A) < compared.needed("D2"):
+    if len(compared.normalized_runs) < compared.needed("D2"):
         return None
-    agreement = float(_spearman(compared.expected_A, compared.progress_A[None, :])[0])
-    root_AA = np.linalg.cholesky(compared.covariance_AA)
-    noise_DA = np.random.default_rng(0).standard_normal((DRAWS, len(root_AA))) @ root_AA.T
-    drawn_D = _spearman(compared.expected_A, compared.expected_A + noise_DA)
-    p_value = float((1 + (drawn_D <= agreement).sum()) / (1 + DRAWS))
+    agreement = float(_spearman(compared.expected, compared.normalized_runs[None, :])[0])
+    root = np.linalg.cholesky(compared.run_covariance)
+    noise = np.random.default_rng(0).standard_normal((DRAWS, len(root))) @ root.T
+    drawn = _spearman(compared.expected, compared.expected + noise)
+    p_value = float((1 + (drawn <= agreement).sum()) / (1 + DRAWS))
     figures = {"spearman": agreement, "p_value": p_value}
     if agreement >= LEAST_RANK or p_value >= ERROR_SHARE:
         return Result(figures, None)
@@ -172,14 +172,14 @@ def ladder(compared: Comparison) -> Result | None:
     figures = {}
     if retention is not None:
         figures["retention"] = retention
-    if len(compared.progress_A) >= compared.data.n_companies and law.ladder:
-        shift_P = (compared.choice.prior.theta_P - law.prior_P) / law.prior_std_P
-        worst = int(np.argmax(np.abs(shift_P)))
-        figures["shift"] = float(shift_P[worst])
-        if abs(shift_P[worst]) > FARTHEST:
+    if len(compared.normalized_runs) >= compared.data.n_companies and law.ladder:
+        shifts = (compared.choice.prior.theta - law.prior) / law.prior_std
+        worst = int(np.argmax(np.abs(shifts)))
+        figures["shift"] = float(shifts[worst])
+        if abs(shifts[worst]) > FARTHEST:
             return Result(
                 figures,
-                f"the large runs put the law's {law.parameters[worst]} {abs(shift_P[worst]):.1f}"
+                f"the large runs put the law's {law.parameters[worst]} {abs(shifts[worst]):.1f}"
                 f" standard deviations from where the small sizes lead (allowed {FARTHEST})",
             )
     if not figures:
@@ -208,29 +208,31 @@ def ladder(compared: Comparison) -> Result | None:
 def residuals(compared: Comparison) -> Result | None:
     """D4: deviations of the large runs go with the coalition's size or amount of data."""
     data = compared.data
-    members_AN = data.members_CN[data.extra]
-    if len(members_AN) < compared.needed("D4"):
+    run_members = data.members_CN[data.large_run_rows]
+    if len(run_members) < compared.needed("D4"):
         return None
-    covariates = {"number of members": members_AN.sum(axis=1).astype(np.float64)}
+    covariates = {"number of members": run_members.sum(axis=1).astype(np.float64)}
     if data.examples_N is not None:
-        covariates["log data size"] = np.log(members_AN @ data.examples_N)
-    covariates = {name: x_A for name, x_A in covariates.items() if np.ptp(x_A) > 1e-9}
+        covariates["log data size"] = np.log(run_members @ data.examples_N)
+    covariates = {
+        name: covariate for name, covariate in covariates.items() if np.ptp(covariate) > 1e-9
+    }
     if not covariates:
         return None
-    white_A = np.linalg.solve(
-        np.linalg.cholesky(compared.covariance_AA), compared.progress_A - compared.expected_A
+    whitened = np.linalg.solve(
+        np.linalg.cholesky(compared.run_covariance), compared.normalized_runs - compared.expected
     )
     generator = np.random.default_rng(0)
-    shuffled_DA = np.stack([generator.permutation(white_A) for _ in range(DRAWS)])
+    shuffled = np.stack([generator.permutation(whitened) for _ in range(DRAWS)])
     figures, alarm = {}, None
-    error_A = left_out(compared.choice.prior, data, compared.progress_A).error_A
-    for name, x_A in covariates.items():
-        centred_A = x_A - x_A.mean()
+    errors = left_out(compared.choice.prior, data, compared.normalized_runs).errors
+    for name, covariate in covariates.items():
+        centred = covariate - covariate.mean()
         # What a straight line through the left-out errors explains, from the smallest to the
         # largest coalition.
-        trend = abs(float(error_A @ centred_A) / float(centred_A @ centred_A)) * float(np.ptp(x_A))
+        trend = abs(float(errors @ centred) / float(centred @ centred)) * float(np.ptp(covariate))
         p_value = float(
-            (1 + (np.abs(shuffled_DA @ centred_A) >= abs(white_A @ centred_A)).sum()) / (1 + DRAWS)
+            (1 + (np.abs(shuffled @ centred) >= abs(whitened @ centred)).sum()) / (1 + DRAWS)
         )
         figures[f"p_value, {name}"] = p_value
         figures[f"trend, {name}"] = trend
@@ -264,7 +266,7 @@ def floor(compared: Comparison) -> Result | None:
                 f"the small model's whole range is {figures['range_over_seed_std']:.1f} standard"
                 f" deviations of a seed, required {LEAST_RANGE:.0f}"
             )
-        proper_C = game.progress_CM[1:-1, -1]
+        proper_C = game.normalized_CM[1:-1, -1]
         if len(proper_C):
             reached = 1 - CEILING_STDS * noise_of(game, data)
             figures["share_at_ceiling"] = float((proper_C > reached).mean())
@@ -274,9 +276,11 @@ def floor(compared: Comparison) -> Result | None:
                     f" good as with all companies, within its seed noise (allowed {CEILING:.0%}):"
                     " it is full, and more data do not show"
                 )
-    useful_A = compared.progress_A > MATERIAL
-    if useful_A.sum() >= 5:
-        figures["share_missed"] = float((game.progress_CM[data.extra, -1][useful_A] < 0).mean())
+    useful = compared.normalized_runs > MATERIAL
+    if useful.sum() >= 5:
+        figures["share_missed"] = float(
+            (game.normalized_CM[data.large_run_rows, -1][useful] < 0).mean()
+        )
         if figures["share_missed"] > MISSED and alarm is None:
             alarm = (
                 f"the small model is worse than untrained on {figures['share_missed']:.0%} of the"
@@ -294,18 +298,18 @@ def value_added(compared: Comparison) -> Result | None:
     left = compared.choice.left_out.get(compared.choice.family.name)
     if left is None:
         return None
-    size_A = data.members_CN[data.extra].sum(axis=1)
-    error = float(np.sqrt(np.mean(left.error_A**2)))
-    same_AA = (size_A[:, None] == size_A[None, :]) & ~np.eye(len(size_A), dtype=bool)
-    usable_A = same_AA.any(axis=1)
-    if usable_A.sum() < compared.needed("D9"):
+    sizes = data.members_CN[data.large_run_rows].sum(axis=1)
+    error = float(np.sqrt(np.mean(left.errors**2)))
+    same_size = (sizes[:, None] == sizes[None, :]) & ~np.eye(len(sizes), dtype=bool)
+    usable = same_size.any(axis=1)
+    if usable.sum() < compared.needed("D9"):
         return None
-    mean_A = (same_AA @ compared.progress_A)[usable_A] / same_AA.sum(axis=1)[usable_A]
-    without = float(np.sqrt(np.mean((compared.progress_A[usable_A] - mean_A) ** 2)))
+    means = (same_size @ compared.normalized_runs)[usable] / same_size.sum(axis=1)[usable]
+    without = float(np.sqrt(np.mean((compared.normalized_runs[usable] - means) ** 2)))
     figures = {"error": error, "error_without_small_model": without}
     # Companies that are all alike leave nothing to add: then both errors are small, and neither is
     # a reason.
-    expected = float(np.sqrt(np.mean(np.diag(compared.covariance_AA))))
+    expected = float(np.sqrt(np.mean(np.diag(compared.run_covariance))))
     if error < without or error < 2 * expected:
         return Result(figures, None)
     return Result(
@@ -326,11 +330,13 @@ TESTS: dict[str, Callable[[Comparison], Result | None]] = {
 
 
 def _compare(
-    game: Game, data: LawData, choice: Selected, progress_A: NDArray[np.float64]
+    game: Game, data: LawData, choice: Selected, normalized_runs: NDArray[np.float64]
 ) -> Comparison:
     prior = choice.prior
-    covariance_AA = covariance_of_runs(prior, data, prior.amplitude)
-    return Comparison(game, data, choice, progress_A, prior.mean_C[data.extra], covariance_AA)
+    run_covariance = covariance_of_runs(prior, data, prior.amplitude)
+    return Comparison(
+        game, data, choice, normalized_runs, prior.mean_C[data.large_run_rows], run_covariance
+    )
 
 
 def _lowest(compared: Comparison) -> tuple[float, int | None]:
@@ -340,8 +346,8 @@ def _lowest(compared: Comparison) -> tuple[float, int | None]:
     The power of a law bends such a loss back, and would hide it.
     """
     game, law = compared.game, compared.choice.family
-    slope = law.prior_P[0] if law.ladder else 0.0
-    proper_C = game.progress_CM[1:-1]
+    slope = law.prior[0] if law.ladder else 0.0
+    proper_C = game.normalized_CM[1:-1]
     if (
         not len(proper_C)
         or min(game.loss_empty, game.loss_grand) <= 0
@@ -355,19 +361,20 @@ def _lowest(compared: Comparison) -> tuple[float, int | None]:
     return share, compared.data.coalition_C[1 + best]
 
 
-def _spearman(
-    expected_A: NDArray[np.float64], measured_DA: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _spearman(expected: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D,) rank correlation of each row with the expectation, over the runs and the two ends."""
     from scipy.stats import (
         rankdata,  # takes 0.6 s to import, which every company's process would pay
     )
 
-    ends_D2 = np.tile([0.0, 1.0], (len(measured_DA), 1))
-    rank_D = rankdata(np.concatenate([ends_D2, measured_DA], axis=1), axis=1)
-    rank = rankdata(np.concatenate([[0.0, 1.0], expected_A]))
-    rank_D, rank = rank_D - rank_D.mean(axis=1, keepdims=True), rank - rank.mean()
-    agreement_D: NDArray[np.float64] = (
-        rank_D @ rank / np.sqrt(np.sum(rank_D**2, axis=1) * (rank @ rank))
+    ends = np.tile([0.0, 1.0], (len(measured), 1))
+    measured_ranks = rankdata(np.concatenate([ends, measured], axis=1), axis=1)
+    rank = rankdata(np.concatenate([[0.0, 1.0], expected]))
+    measured_ranks, rank = (
+        measured_ranks - measured_ranks.mean(axis=1, keepdims=True),
+        rank - rank.mean(),
     )
-    return agreement_D
+    agreements: NDArray[np.float64] = (
+        measured_ranks @ rank / np.sqrt(np.sum(measured_ranks**2, axis=1) * (rank @ rank))
+    )
+    return agreements

@@ -49,21 +49,21 @@ FLAT = 1e-6
 class Game:
     """Progress of the small games, and the large game's two ends.
 
-    progress_CM; unit: the loss that is one unit of the large game's progress, `end` its progress at
-    the grand coalition (1, but 0 when the large model learns nothing); reach: distance from the
+    normalized_CM; unit: the loss that is one unit of the large game's progress, `end` its progress at
+    the grand coalition (1, but 0 when the large model learns nothing); steps_to_large: distance from the
     largest small size to the large one in steps of the ladder (log size); retention: slope of
     progress over the last step relative to the step before (None with fewer than three sizes);
-    steadiness: share of the last step that is no seed noise (None if not known); fault: why only
+    step_reliability: share of the last step that is no seed noise (None if not known); fault: why only
     the affine law can be fitted, None if all can."""
 
-    progress_CM: NDArray[np.float64]
+    normalized_CM: NDArray[np.float64]
     loss_empty: float
     loss_grand: float
     unit: float
     end: float
-    reach: float
+    steps_to_large: float
     retention: float | None
-    steadiness: float | None
+    step_reliability: float | None
     fault: str | None
 
     @property
@@ -73,17 +73,17 @@ class Game:
 
 @dataclass(frozen=True)
 class Family:
-    """One candidate law: `curve(theta_P)` is progress_C; theta_P has independent normal priors.
+    """One candidate law: `curve(theta)` is normalized_C; theta has independent normal priors.
 
     A law of one's own is a function from Game to Family. Its curve must be 0 and 1 at the first and
-    the last coalition, the empty and the grand one, whatever theta_P. increasing: strictly, in the
+    the last coalition, the empty and the grand one, whatever theta. increasing: strictly, in the
     progress of the largest small size, and in nothing else. ladder: goes on along the ladder's last
     step, by the first parameter."""
 
     name: str
     parameters: tuple[str, ...]
-    prior_P: NDArray[np.float64]
-    prior_std_P: NDArray[np.float64]
+    prior: NDArray[np.float64]
+    prior_std: NDArray[np.float64]
     increasing: bool
     curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     ladder: bool = False
@@ -97,38 +97,38 @@ def game_of(data: LawData) -> Game:
     says so.
     """
     gain_M = data.small_CM[0] - data.small_CM[-1]
-    gain = float(data.large_A[0] - data.large_A[-1])
+    gain = float(data.measured_losses[0] - data.measured_losses[-1])
     fault = None
     if (np.abs(gain_M) <= FLAT * np.abs(data.small_CM).max(axis=0)).any():
         fault = (
             "a small model gains practically nothing from all companies together; the law counts"
             " members instead"
         )
-        progress_CM = data.members_CN.mean(axis=1)[:, None]
+        normalized_CM = data.members_CN.mean(axis=1)[:, None]
     else:
-        progress_CM = (data.small_CM[0] - data.small_CM) / gain_M
+        normalized_CM = (data.small_CM[0] - data.small_CM) / gain_M
     unit, end = gain, 1.0
-    if abs(gain) <= FLAT * float(np.abs(data.large_A).max()):
+    if abs(gain) <= FLAT * float(np.abs(data.measured_losses).max()):
         fault = (
             "the large model gains practically nothing from all companies together; there is"
             " nothing to share"
         )
-        unit = max(float(np.abs(data.large_A).max()), 1.0)
+        unit = max(float(np.abs(data.measured_losses).max()), 1.0)
         end = gain / unit
-    step_M = (
-        np.ones(data.small_CM.shape[1]) if data.log_size_M1 is None else np.diff(data.log_size_M1)
-    )
-    n_sizes = progress_CM.shape[1]
+    step_M = np.ones(data.small_CM.shape[1]) if data.log_sizes is None else np.diff(data.log_sizes)
+    n_sizes = normalized_CM.shape[1]
     return Game(
-        progress_CM=progress_CM,
-        loss_empty=float(data.large_A[0]),
-        loss_grand=float(data.large_A[-1]),
+        normalized_CM=normalized_CM,
+        loss_empty=float(data.measured_losses[0]),
+        loss_grand=float(data.measured_losses[-1]),
         unit=unit,
         end=end,
-        reach=float(step_M[-1] / step_M[-2]) if n_sizes > 1 else 1.0,
-        retention=_retention(progress_CM, step_M) if n_sizes > 2 else None,
-        steadiness=(
-            _steadiness(data.small_RCM) if n_sizes > 1 and data.small_RCM is not None else None
+        steps_to_large=float(step_M[-1] / step_M[-2]) if n_sizes > 1 else 1.0,
+        retention=_retention(normalized_CM, step_M) if n_sizes > 2 else None,
+        step_reliability=(
+            _step_reliability(data.small_RCM)
+            if n_sizes > 1 and data.small_RCM is not None
+            else None
         ),
         fault=fault,
     )
@@ -136,9 +136,9 @@ def game_of(data: LawData) -> Game:
 
 def families(game: Game) -> dict[str, Family]:
     """All laws that the number of sizes allows, simplest first."""
-    p_C = game.progress_CM[:, -1]
+    largest_C = game.normalized_CM[:, -1]
     nothing = np.zeros(0)
-    affine = Family("affine", (), nothing, nothing, True, lambda theta_P: game.end * p_C)
+    affine = Family("affine", (), nothing, nothing, True, lambda theta: game.end * largest_C)
     if game.fault is not None:
         return {affine.name: affine}
     laws = [
@@ -149,13 +149,13 @@ def families(game: Game) -> dict[str, Family]:
             np.array([0.0]),
             np.array([CURVATURE_STD]),
             True,
-            lambda theta_P: power(p_C, theta_P[0], game.loss_empty, game.loss_grand),
+            lambda theta: power(largest_C, theta[0], game.loss_empty, game.loss_grand),
         ),
     ]
-    if game.progress_CM.shape[1] > 1:
-        step_C = p_C - game.progress_CM[:, -2]
-        slope = SHRINKING * (1 - SHRINKING**game.reach) / (1 - SHRINKING)
-        slope *= 1.0 if game.steadiness is None else game.steadiness
+    if game.normalized_CM.shape[1] > 1:
+        step_C = largest_C - game.normalized_CM[:, -2]
+        slope = SHRINKING * (1 - SHRINKING**game.steps_to_large) / (1 - SHRINKING)
+        slope *= 1.0 if game.step_reliability is None else game.step_reliability
         laws.append(
             Family(
                 "ladder",
@@ -163,7 +163,7 @@ def families(game: Game) -> dict[str, Family]:
                 np.array([slope]),
                 np.array([SLOPE_STD]),
                 False,
-                lambda theta_P: p_C + theta_P[0] * step_C,
+                lambda theta: largest_C + theta[0] * step_C,
                 ladder=True,
             )
         )
@@ -174,8 +174,8 @@ def families(game: Game) -> dict[str, Family]:
                 np.array([slope, CURVATURE]),
                 np.array([SLOPE_STD, CURVATURE_STD]),
                 False,
-                lambda theta_P: power(
-                    p_C + theta_P[0] * step_C, theta_P[1], game.loss_empty, game.loss_grand
+                lambda theta: power(
+                    largest_C + theta[0] * step_C, theta[1], game.loss_empty, game.loss_grand
                 ),
                 ladder=True,
             )
@@ -184,7 +184,7 @@ def families(game: Game) -> dict[str, Family]:
 
 
 def power(
-    progress_C: NDArray[np.float64], log_kappa: float, loss_empty: float, loss_grand: float
+    normalized_C: NDArray[np.float64], log_kappa: float, loss_empty: float, loss_grand: float
 ) -> NDArray[np.float64]:
     """Progress after raising the large loss to the power kappa between its two ends."""
     gain = loss_empty - loss_grand
@@ -195,24 +195,24 @@ def power(
     kappa = float(np.exp(np.clip(log_kappa, -STEEPEST, STEEPEST)))
     # Relative to the loss of the empty coalition, so that no power overflows; extrapolated progress
     # may pass zero loss.
-    relative_C = (loss_empty - floor - progress_C * gain) / (loss_empty - floor)
+    relative_C = (loss_empty - floor - normalized_C * gain) / (loss_empty - floor)
     end = (loss_grand - floor) / (loss_empty - floor)
     if abs(1 - end) < 1e-9:
-        return progress_C
+        return normalized_C
     relative_C = np.maximum(relative_C, 0.02 * min(1.0, end))
     curve_C: NDArray[np.float64] = (1 - relative_C**kappa) / (1 - end**kappa)
     return curve_C
 
 
-def _steadiness(small_RCM: NDArray[np.float64]) -> float:
+def _step_reliability(small_RCM: NDArray[np.float64]) -> float:
     """1 - (squared standard error of the mean step) / (its square), both summed over coalitions; at
     least 0.
     """
     gain_RM = small_RCM[:, 0] - small_RCM[:, -1]
     if (np.abs(gain_RM[:, -2:]) <= FLAT * np.abs(small_RCM[:, :, -2:]).max(axis=1)).any():
         return 0.0
-    progress_RCM = (small_RCM[:, :1, -2:] - small_RCM[:, :, -2:]) / gain_RM[:, None, -2:]
-    step_RC = progress_RCM[:, :, 1] - progress_RCM[:, :, 0]
+    normalized_RCM = (small_RCM[:, :1, -2:] - small_RCM[:, :, -2:]) / gain_RM[:, None, -2:]
+    step_RC = normalized_RCM[:, :, 1] - normalized_RCM[:, :, 0]
     step_C = step_RC.mean(axis=0)
     seeds = len(step_RC)
     moved, noise = (
@@ -222,8 +222,8 @@ def _steadiness(small_RCM: NDArray[np.float64]) -> float:
     return max(0.0, 1 - noise / moved) if moved > 0 else 0.0
 
 
-def _retention(progress_CM: NDArray[np.float64], step_M: NDArray[np.float64]) -> float:
-    before_C = (progress_CM[:, -2] - progress_CM[:, -3]) / step_M[-3]
-    last_C = (progress_CM[:, -1] - progress_CM[:, -2]) / step_M[-2]
+def _retention(normalized_CM: NDArray[np.float64], step_M: NDArray[np.float64]) -> float:
+    before_C = (normalized_CM[:, -2] - normalized_CM[:, -3]) / step_M[-3]
+    last_C = (normalized_CM[:, -1] - normalized_CM[:, -2]) / step_M[-2]
     moved = float(before_C @ before_C)
     return float(before_C @ last_C) / moved if moved > 0 else 0.0

@@ -19,7 +19,7 @@ from fl_sv.law.diagnostics import Findings, examine
 from fl_sv.law.families import FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
-from fl_sv.law.posterior import Posterior, Prior, condition, progress_value_covariance
+from fl_sv.law.posterior import Posterior, Prior, condition, normalized_value_covariance
 from fl_sv.law.selection import AUTO, selected
 from fl_sv.values.estimate import Estimate
 from fl_sv.values.exact import shapley
@@ -31,7 +31,7 @@ class Law:
 
     name: affine, power, ladder, ladder+power (families.py) or a user's, "(fallback)" where no other
     could be fitted. increasing: strictly, in the loss of the largest small size alone. parameters:
-    the law's own; of the ladders steadiness, the share of the last step that they go on with;
+    the law's own; of the ladders step_reliability, the share of the last step that they go on with;
     deviation_std, a singleton's standard deviation around the law in units of loss. diagnostics:
     figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they
     need. alarms: sentences, each beginning with its code; holds: no alarm fired."""
@@ -58,8 +58,8 @@ class Law:
     @property
     def anchors(self) -> dict[int, float]:
         """Measured mean loss of every large run, by coalition."""
-        runs = [self._data.coalition_C[row] for row in self._data.anchor_A]
-        return dict(zip(runs, self._data.large_A.tolist(), strict=True))
+        runs = [self._data.coalition_C[row] for row in self._data.measured_rows]
+        return dict(zip(runs, self._data.measured_losses.tolist(), strict=True))
 
     @property
     def alarms(self) -> list[Alarm]:
@@ -113,7 +113,7 @@ class Law:
             values=value_N,
             low=value_N - half_N,
             high=value_N + half_N,
-            n_evaluations=len(self._data.anchor_A),
+            n_evaluations=len(self._data.measured_rows),
         )
 
     def value_covariance(self, weight_CN: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -124,7 +124,7 @@ class Law:
         design, ascending. Raises InputError for a sampled design without them."""
         if weight_CN is None:
             self._need_complete("value_covariance()")
-        return self._game.unit**2 * progress_value_covariance(
+        return self._game.unit**2 * normalized_value_covariance(
             self._prior, self._posterior, self._data, weight_CN
         )
 
@@ -152,9 +152,9 @@ class Law:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])
 
     def _loss(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
-        loss_C = self._game.loss_empty - self._game.unit * self._posterior.progress_C
+        loss_C = self._game.loss_empty - self._game.unit * self._posterior.normalized_C
         # Put in rather than computed, so that the anchors are exact to the last bit.
-        loss_C[self._data.anchor_A] = self._data.large_A
+        loss_C[self._data.measured_rows] = self._data.measured_losses
         return loss_C[rows]
 
     def _loss_variance(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
@@ -194,19 +194,19 @@ def fit_law(
     naming what is wrong."""
     data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
     game = game_of(data)
-    progress_A = (game.loss_empty - data.large_A[1:-1]) / game.unit
-    choice = selected(game, data, progress_A, family)
-    posterior = condition(choice.prior, data, progress_A)
+    normalized_runs = (game.loss_empty - data.measured_losses[1:-1]) / game.unit
+    choice = selected(game, data, normalized_runs, family)
+    posterior = condition(choice.prior, data, normalized_runs)
     name = choice.family.name if game.fault is None else f"{choice.family.name} (fallback)"
-    parameters = dict(zip(choice.family.parameters, choice.prior.theta_P.tolist(), strict=True))
-    if choice.family.ladder and game.steadiness is not None:
-        parameters["steadiness"] = game.steadiness
+    parameters = dict(zip(choice.family.parameters, choice.prior.theta.tolist(), strict=True))
+    if choice.family.ladder and game.step_reliability is not None:
+        parameters["step_reliability"] = game.step_reliability
     parameters["deviation_std"] = choice.prior.amplitude * abs(game.unit)
     return Law(
         name=name,
         increasing=choice.family.increasing,
         parameters=parameters,
-        findings=examine(game, data, choice, progress_A),
+        findings=examine(game, data, choice, normalized_runs),
         _data=data,
         _game=game,
         _prior=choice.prior,

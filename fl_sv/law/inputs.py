@@ -26,7 +26,7 @@ class LawData:
 
     coalition_C: bitmasks ascending, row 0 the empty, the last row the grand coalition. complete:
     all 2**N are there. small_CM: mean loss over seeds of every small size, ascending sizes.
-    anchor_A: rows of the large runs, ascending; large_A: their mean losses. log_size_M1: log
+    measured_rows: rows of the large runs, ascending; measured_losses: their mean losses. log_sizes: log
     parameter counts, the large model's last. examples_N: data sizes. small_RCM: the same losses of
     every seed, None if only means are known. seed_std_M: standard deviation over seeds of one small
     run. level: of the intervals."""
@@ -37,17 +37,17 @@ class LawData:
     members_CN: NDArray[np.bool_]
     small_CM: NDArray[np.float64]
     small_RCM: NDArray[np.float64] | None
-    anchor_A: NDArray[np.intp]
-    large_A: NDArray[np.float64]
-    log_size_M1: NDArray[np.float64] | None
+    measured_rows: NDArray[np.intp]
+    measured_losses: NDArray[np.float64]
+    log_sizes: NDArray[np.float64] | None
     examples_N: NDArray[np.float64] | None
     seed_std_M: NDArray[np.float64] | None
     level: float
 
     @property
-    def extra(self) -> NDArray[np.intp]:
+    def large_run_rows(self) -> NDArray[np.intp]:
         """Rows of the large runs besides the empty and the grand coalition."""
-        return self.anchor_A[1:-1]
+        return self.measured_rows[1:-1]
 
     def rows(self, coalitions: list[int]) -> NDArray[np.intp]:
         """Rows of `coalitions`. Raises InputError when one is out of range or has no small loss."""
@@ -86,7 +86,7 @@ def law_data(
     _refuse_unusable(small_CM, coalition_C)
     if not 0.0 < level < 1.0:
         raise InputError(f"level is {level}; allowed are numbers between 0 and 1, for example 0.9")
-    log_size_M1 = (
+    log_sizes = (
         None
         if sizes is None
         else np.log(_ascending(_vector(sizes, n_sizes + 1, "sizes", "(M+1,)")))
@@ -114,9 +114,9 @@ def law_data(
         members_CN=members_matrix(coalition_C, n_companies),
         small_CM=small_CM,
         small_RCM=small_RCM,
-        anchor_A=np.zeros(0, dtype=np.intp),
-        large_A=np.zeros(0),
-        log_size_M1=log_size_M1,
+        measured_rows=np.zeros(0, dtype=np.intp),
+        measured_losses=np.zeros(0),
+        log_sizes=log_sizes,
         examples_N=examples_N,
         seed_std_M=seed_std_M,
         level=float(level),
@@ -180,7 +180,7 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
             f" companies, so coalitions are 0 to {last}"
         )
     coalitions = sorted(losses)
-    large_A = np.zeros(len(coalitions))
+    measured_losses = np.zeros(len(coalitions))
     for a, c in enumerate(coalitions):
         loss = as_numbers(losses[c], f"the large loss of coalition {spelled(c)}")
         if loss.ndim != 0 or not abs(loss) <= LARGEST_LOSS:
@@ -188,9 +188,11 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
                 f"the large loss of coalition {spelled(c)} is {losses[c]!r}; allowed is one finite"
                 f" number up to {LARGEST_LOSS:g}"
             )
-        large_A[a] = loss
+        measured_losses[a] = loss
     fields = {name: getattr(data, name) for name in data.__dataclass_fields__}
-    return LawData(**(fields | {"anchor_A": data.rows(coalitions), "large_A": large_A}))
+    return LawData(
+        **(fields | {"measured_rows": data.rows(coalitions), "measured_losses": measured_losses})
+    )
 
 
 def _bitmasks(table: Mapping[int, ArrayLike], what: str) -> dict[int, ArrayLike]:
@@ -249,10 +251,10 @@ def _vector(given: ArrayLike, length: int, what: str, shape: str) -> NDArray[np.
     return vector
 
 
-def _ascending(size_M1: NDArray[np.float64]) -> NDArray[np.float64]:
-    if size_M1[0] <= 0 or (np.diff(size_M1) <= 0).any():
+def _ascending(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    if sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
         raise InputError(
             "sizes must be positive and ascending, the large model's last, but they are"
-            f" {size_M1.tolist()}"
+            f" {sizes.tolist()}"
         )
-    return size_M1
+    return sizes

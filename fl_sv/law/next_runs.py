@@ -66,8 +66,8 @@ def best_runs(
     instead of Shapley values of a complete table. Raises InputError when a coalition has no small
     loss."""
     price_C, before = _prices(data), _before_any_run(prior, data, amplitude, weight_CN)
-    rows = np.union1d(data.extra, data.rows([*given])).astype(np.intp)
-    passed = {*data.anchor_A.tolist(), *rows.tolist()}
+    rows = np.union1d(data.large_run_rows, data.rows([*given])).astype(np.intp)
+    passed = {*data.measured_rows.tolist(), *rows.tolist()}
     left = [row for row in data.rows([*pool]).tolist() if row not in passed]
     chosen: list[NextRun] = []
     while left and len(chosen) < count:
@@ -88,24 +88,24 @@ def best_runs(
 def _before_any_run(
     prior: Prior, data: LawData, amplitude: float, weight_CN: NDArray[np.float64] | None
 ) -> Uncertainty:
-    members_CN, law_CP, square = data.members_CN, prior.sensitivity_CP, amplitude**2
+    members_CN, law_sensitivity, square = data.members_CN, prior.sensitivity, amplitude**2
     if weight_CN is None:
-        law_NP = shapley_columns(law_CP)
+        law_values = shapley_columns(law_sensitivity)
         unit_NC, unit_N = (
             value_cross_covariance(members_CN),
             np.diag(value_covariance(data.n_companies)),
         )
     else:
-        law_NP = weight_CN.T @ law_CP
+        law_values = weight_CN.T @ law_sensitivity
         blocks = [members_CN[start : start + BLOCK] for start in range(0, len(members_CN), BLOCK)]
         unit_NC = np.concatenate(
             [weight_CN.T @ covariance(members_CN, block) for block in blocks], axis=1
         )
         unit_N = np.sum(unit_NC * weight_CN.T, axis=1)
     return Uncertainty(
-        law_NP @ law_CP.T + square * unit_NC,
-        np.sum(law_CP**2, axis=1) + square * variance(members_CN),
-        np.sum(law_NP**2, axis=1) + square * unit_N,
+        law_values @ law_sensitivity.T + square * unit_NC,
+        np.sum(law_sensitivity**2, axis=1) + square * variance(members_CN),
+        np.sum(law_values**2, axis=1) + square * unit_N,
     )
 
 
@@ -115,14 +115,18 @@ def _given(
     """What the runs in `rows` leave uncertain."""
     if not len(rows):
         return before
-    members_CN, law_CP = data.members_CN, prior.sensitivity_CP
-    cross_AC = amplitude**2 * covariance(members_CN[rows], members_CN) + law_CP[rows] @ law_CP.T
-    factor, cross_NA = factored(cross_AC[:, rows]), before.cross_NC[:, rows]
+    members_CN, law_sensitivity = data.members_CN, prior.sensitivity
+    run_cross = (
+        amplitude**2 * covariance(members_CN[rows], members_CN)
+        + law_sensitivity[rows] @ law_sensitivity.T
+    )
+    factor, value_cross = factored(run_cross[:, rows]), before.cross_NC[:, rows]
     return Uncertainty(
-        before.cross_NC - cho_solve(factor, cross_NA.T).T @ cross_AC,
-        before.variance_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0),
+        before.cross_NC - cho_solve(factor, value_cross.T).T @ run_cross,
+        before.variance_C - np.sum(run_cross * cho_solve(factor, run_cross), axis=0),
         np.maximum(
-            before.variance_N - np.sum(cross_NA.T * cho_solve(factor, cross_NA.T), axis=0), 0.0
+            before.variance_N - np.sum(value_cross.T * cho_solve(factor, value_cross.T), axis=0),
+            0.0,
         ),
     )
 

@@ -27,7 +27,7 @@ AMPLITUDE_PRIOR = (
     np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2)
     / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
 )
-PROGRESS_STEP = 1e-5
+DERIVATIVE_STEP = 1e-5
 JITTER = 1e-10
 BLOCK = 512  # coalitions whose covariance with all others is in memory at once
 # Amplitudes this much above the expected one are ordinary: the factor that keeps alarms below one
@@ -39,124 +39,126 @@ CAUTION = 1.2
 class Prior:
     """A law linearised where the runs put it, before the runs have been used.
 
-    mean_C: progress; sensitivity_CP: its derivative by theta times the prior's standard deviation.
+    mean_C: progress; sensitivity: its derivative by theta times the prior's standard deviation.
     amplitude: standard deviation of a singleton's deviation, in progress.
     """
 
-    theta_P: NDArray[np.float64]
+    theta: NDArray[np.float64]
     mean_C: NDArray[np.float64]
-    sensitivity_CP: NDArray[np.float64]
+    sensitivity: NDArray[np.float64]
     amplitude: float
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """progress_C and its variance_C; weight_G of the amplitudes."""
+    """normalized_C and its variance_C; amplitude_weights of the amplitudes."""
 
-    progress_C: NDArray[np.float64]
+    normalized_C: NDArray[np.float64]
     variance_C: NDArray[np.float64]
-    weight_G: NDArray[np.float64]
+    amplitude_weights: NDArray[np.float64]
 
     def amplitude(self, prior: Prior) -> float:
         """Root mean square of the deviations' amplitude, as the runs leave it."""
-        return float(np.sqrt(self.weight_G @ (prior.amplitude * AMPLITUDE_GRID) ** 2))
+        return float(np.sqrt(self.amplitude_weights @ (prior.amplitude * AMPLITUDE_GRID) ** 2))
 
 
 def linearised(
-    family: Family, data: LawData, progress_A: NDArray[np.float64], amplitude: float
+    family: Family, data: LawData, normalized_runs: NDArray[np.float64], amplitude: float
 ) -> Prior:
     """The law around its most probable parameters (three Gauss-Newton steps; the curves are nearly
     linear).
     """
-    members_AN = data.members_CN[data.extra]
-    deviation_AA = amplitude**2 * covariance(members_AN, members_AN)
-    theta_P = family.prior_P
+    run_members = data.members_CN[data.large_run_rows]
+    deviation_covariance = amplitude**2 * covariance(run_members, run_members)
+    theta = family.prior
     for _ in range(3):
-        curve_C, sensitivity_CP = _with_sensitivity(family, theta_P)
-        shift_P = (theta_P - family.prior_P) / _positive(family.prior_std_P)
-        mean_C = curve_C - sensitivity_CP @ shift_P
-        if not len(members_AN) or not len(theta_P):
+        curve_C, sensitivity = _with_sensitivity(family, theta)
+        shift = (theta - family.prior) / _positive(family.prior_std)
+        mean_C = curve_C - sensitivity @ shift
+        if not len(run_members) or not len(theta):
             break
-        sensitivity_AP = sensitivity_CP[data.extra]
-        factor = factored(deviation_AA + sensitivity_AP @ sensitivity_AP.T)
-        gain_P = sensitivity_AP.T @ cho_solve(factor, progress_A - mean_C[data.extra])
-        theta_P = family.prior_P + family.prior_std_P * gain_P
-    return Prior(theta_P, mean_C, sensitivity_CP, amplitude)
+        run_sensitivity = sensitivity[data.large_run_rows]
+        factor = factored(deviation_covariance + run_sensitivity @ run_sensitivity.T)
+        gain = run_sensitivity.T @ cho_solve(factor, normalized_runs - mean_C[data.large_run_rows])
+        theta = family.prior + family.prior_std * gain
+    return Prior(theta, mean_C, sensitivity, amplitude)
 
 
-def condition(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> Posterior:
+def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> Posterior:
     """Progress of every coalition given the extra large runs."""
-    amplitude_G = prior.amplitude * AMPLITUDE_GRID
+    amplitudes = prior.amplitude * AMPLITUDE_GRID
     own_C = variance(data.members_CN)
-    law_C = np.sum(prior.sensitivity_CP**2, axis=1)
-    if not len(progress_A):
-        spread = float(AMPLITUDE_PRIOR @ amplitude_G**2)
+    law_C = np.sum(prior.sensitivity**2, axis=1)
+    if not len(normalized_runs):
+        spread = float(AMPLITUDE_PRIOR @ amplitudes**2)
         return Posterior(prior.mean_C, law_C + spread * own_C, AMPLITUDE_PRIOR)
-    rows = data.extra
-    unit_AC = covariance(data.members_CN[rows], data.members_CN)
-    law_AC = prior.sensitivity_CP[rows] @ prior.sensitivity_CP.T
-    residual_A = progress_A - prior.mean_C[rows]
+    rows = data.large_run_rows
+    unit_cross = covariance(data.members_CN[rows], data.members_CN)
+    law_cross = prior.sensitivity[rows] @ prior.sensitivity.T
+    residuals = normalized_runs - prior.mean_C[rows]
     means, variances, scores = [], [], []
-    for amplitude in amplitude_G:
-        cross_AC = amplitude**2 * unit_AC + law_AC
-        factor = factored(cross_AC[:, rows])
-        weight_A = cho_solve(factor, residual_A)
-        means.append(prior.mean_C + weight_A @ cross_AC)
+    for amplitude in amplitudes:
+        cross = amplitude**2 * unit_cross + law_cross
+        factor = factored(cross[:, rows])
+        run_weights = cho_solve(factor, residuals)
+        means.append(prior.mean_C + run_weights @ cross)
         variances.append(
-            law_C + amplitude**2 * own_C - np.sum(cross_AC * cho_solve(factor, cross_AC), axis=0)
+            law_C + amplitude**2 * own_C - np.sum(cross * cho_solve(factor, cross), axis=0)
         )
-        scores.append(-0.5 * float(residual_A @ weight_A) - float(np.log(np.diag(factor[0])).sum()))
-    weight_G = _averaging(np.array(scores))
-    progress_C = weight_G @ np.array(means)
-    spread_C = weight_G @ (np.array(means) - progress_C) ** 2
-    variance_C = np.maximum(weight_G @ np.array(variances), 0.0) + spread_C
-    progress_C[rows], variance_C[rows] = progress_A, 0.0
-    return Posterior(progress_C, variance_C, weight_G)
+        scores.append(
+            -0.5 * float(residuals @ run_weights) - float(np.log(np.diag(factor[0])).sum())
+        )
+    amplitude_weights = _averaging(np.array(scores))
+    normalized_C = amplitude_weights @ np.array(means)
+    spread_C = amplitude_weights @ (np.array(means) - normalized_C) ** 2
+    variance_C = np.maximum(amplitude_weights @ np.array(variances), 0.0) + spread_C
+    normalized_C[rows], variance_C[rows] = normalized_runs, 0.0
+    return Posterior(normalized_C, variance_C, amplitude_weights)
 
 
-def progress_value_covariance(
+def normalized_value_covariance(
     prior: Prior, posterior: Posterior, data: LawData, weight_CN: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
     """(N, N) covariance of the values of the large game's progress: Shapley values of a complete
     table, or the values that weight_CN makes of a sample."""
 
-    def read(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
+    def read(games: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, K) values of the games in the columns."""
-        return shapley_columns(table_CK) if weight_CN is None else weight_CN.T @ table_CK
+        return shapley_columns(games) if weight_CN is None else weight_CN.T @ games
 
     sampled = None if weight_CN is None else _weighted_covariance(data.members_CN, weight_CN)
     unit_NN = value_covariance(data.n_companies) if sampled is None else sampled
-    law_NP = read(prior.sensitivity_CP)
-    fixed_NN = law_NP @ law_NP.T
-    square_G = (prior.amplitude * AMPLITUDE_GRID) ** 2
-    if not len(data.extra):
-        return fixed_NN + float(posterior.weight_G @ square_G) * unit_NN
-    rows = data.extra
-    members_AN = data.members_CN[rows]
-    unit_NA = read(covariance(data.members_CN, members_AN))
-    fixed_NA = law_NP @ prior.sensitivity_CP[rows].T
-    unit_AA = covariance(members_AN, members_AN)
-    fixed_AA = prior.sensitivity_CP[rows] @ prior.sensitivity_CP[rows].T
-    residual_A = posterior.progress_C[rows] - prior.mean_C[rows]
+    law_values = read(prior.sensitivity)
+    fixed_NN = law_values @ law_values.T
+    squares = (prior.amplitude * AMPLITUDE_GRID) ** 2
+    if not len(data.large_run_rows):
+        return fixed_NN + float(posterior.amplitude_weights @ squares) * unit_NN
+    rows = data.large_run_rows
+    run_members = data.members_CN[rows]
+    unit_cross = read(covariance(data.members_CN, run_members))
+    fixed_cross = law_values @ prior.sensitivity[rows].T
+    unit_runs = covariance(run_members, run_members)
+    fixed_runs = prior.sensitivity[rows] @ prior.sensitivity[rows].T
+    residuals = posterior.normalized_C[rows] - prior.mean_C[rows]
     total_NN = fixed_NN.copy()
     shifts = []
-    for weight, square in zip(posterior.weight_G, square_G, strict=True):
-        cross_NA = square * unit_NA + fixed_NA
-        factor = factored(square * unit_AA + fixed_AA)
-        total_NN += weight * (square * unit_NN - cross_NA @ cho_solve(factor, cross_NA.T))
-        shifts.append(cross_NA @ cho_solve(factor, residual_A))
+    for weight, square in zip(posterior.amplitude_weights, squares, strict=True):
+        cross = square * unit_cross + fixed_cross
+        factor = factored(square * unit_runs + fixed_runs)
+        total_NN += weight * (square * unit_NN - cross @ cho_solve(factor, cross.T))
+        shifts.append(cross @ cho_solve(factor, residuals))
     # The amplitudes disagree on the values themselves: the covariance between them.
-    shift_GN = np.array(shifts) - posterior.weight_G @ np.array(shifts)
-    total_NN += (shift_GN.T * posterior.weight_G) @ shift_GN
+    value_shifts = np.array(shifts) - posterior.amplitude_weights @ np.array(shifts)
+    total_NN += (value_shifts.T * posterior.amplitude_weights) @ value_shifts
     return (total_NN + total_NN.T) / 2
 
 
 def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray[np.float64]:
     """(A, A) covariance of what the extra runs measure around prior.mean_C."""
-    members_AN = data.members_CN[data.extra]
-    sensitivity_AP = prior.sensitivity_CP[data.extra]
-    total_AA: NDArray[np.float64] = amplitude**2 * covariance(members_AN, members_AN)
-    return _jittered(total_AA + sensitivity_AP @ sensitivity_AP.T)
+    run_members = data.members_CN[data.large_run_rows]
+    run_sensitivity = prior.sensitivity[data.large_run_rows]
+    total: NDArray[np.float64] = amplitude**2 * covariance(run_members, run_members)
+    return _jittered(total + run_sensitivity @ run_sensitivity.T)
 
 
 @dataclass(frozen=True)
@@ -165,53 +167,52 @@ class LeftOut:
     standard deviation.
     """
 
-    error_A: NDArray[np.float64]
-    std_A: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    stds: NDArray[np.float64]
 
 
-def left_out(prior: Prior, data: LawData, progress_A: NDArray[np.float64]) -> LeftOut:
+def left_out(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> LeftOut:
     """Leave-one-large-run-out without refitting (Sundararajan and Keerthi 2001).
 
     The amplitude stays the ladder's: learned from the runs, it would grow with every run that
     breaks the law and so excuse it."""
-    total_AA = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
-    inverse_AA = cho_solve(factored(total_AA), np.eye(len(progress_A)))
-    precision_A = np.diag(inverse_AA)
+    total = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
+    inverse = cho_solve(factored(total), np.eye(len(normalized_runs)))
+    precisions = np.diag(inverse)
     return LeftOut(
-        inverse_AA @ (progress_A - prior.mean_C[data.extra]) / precision_A, 1 / np.sqrt(precision_A)
+        inverse @ (normalized_runs - prior.mean_C[data.large_run_rows]) / precisions,
+        1 / np.sqrt(precisions),
     )
 
 
 def _with_sensitivity(
-    family: Family, theta_P: NDArray[np.float64]
+    family: Family, theta: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """curve_C at theta and its derivative by each parameter in units of the prior's standard
     deviation.
     """
-    curve_C = family.curve(theta_P)
+    curve_C = family.curve(theta)
     columns = []
-    for p in range(len(theta_P)):
-        step_P = np.zeros(len(theta_P))
-        step_P[p] = PROGRESS_STEP
-        slope_C = (family.curve(theta_P + step_P) - family.curve(theta_P - step_P)) / (
-            2 * PROGRESS_STEP
-        )
-        columns.append(slope_C * family.prior_std_P[p])
+    for p in range(len(theta)):
+        step = np.zeros(len(theta))
+        step[p] = DERIVATIVE_STEP
+        slope_C = (family.curve(theta + step) - family.curve(theta - step)) / (2 * DERIVATIVE_STEP)
+        columns.append(slope_C * family.prior_std[p])
     return curve_C, np.stack(columns, axis=1) if columns else np.zeros((len(curve_C), 0))
 
 
-def _averaging(score_G: NDArray[np.float64]) -> NDArray[np.float64]:
+def _averaging(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Posterior weights of the amplitudes from the log likelihood of each."""
-    log_G = score_G + np.log(AMPLITUDE_PRIOR)
-    weight_G = np.exp(log_G - log_G.max())
-    averaged_G: NDArray[np.float64] = weight_G / weight_G.sum()
-    return averaged_G
+    log_weights = scores + np.log(AMPLITUDE_PRIOR)
+    amplitude_weights = np.exp(log_weights - log_weights.max())
+    averaged: NDArray[np.float64] = amplitude_weights / amplitude_weights.sum()
+    return averaged
 
 
-def shapley_columns(table_CK: NDArray[np.float64]) -> NDArray[np.float64]:
+def shapley_columns(games: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shapley values (N, K) of the games in the columns."""
-    n_companies = len(table_CK).bit_length() - 1
-    columns = [shapley(np.ascontiguousarray(table_CK[:, k])) for k in range(table_CK.shape[1])]
+    n_companies = len(games).bit_length() - 1
+    columns = [shapley(np.ascontiguousarray(games[:, k])) for k in range(games.shape[1])]
     return np.stack(columns, axis=1) if columns else np.zeros((n_companies, 0))
 
 
@@ -243,5 +244,5 @@ def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix + (JITTER * float(np.trace(matrix)) / len(matrix) + 1e-300) * np.eye(len(matrix))
 
 
-def _positive(std_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(std_P > 0, std_P, 1.0)
+def _positive(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(std > 0, std, 1.0)

@@ -7,7 +7,7 @@ The deviation of the large game from the fitted law, as measured on 63 brute-for
     alike     d(s) J(S, T) J(N - S, N - T): coalitions deviate alike as far as they agree in members
     *and* in absentees, average   |S & T| N / (s t (N - 1)) - 1 / (N - 1): a mean over members,
     level     d(s) min(s, t) / max(s, t): what all coalitions of a size have in common, and sizes
-    near each other, alone     a company alone deviates by as much again, in a manner that no other
+    near each other, singleton     a company singleton deviates by as much again, in a manner that no other
     coalition shows,
 
 with J Jaccard's similarity and d(s) = (N / s - 1) / (N - 1), the finite-population variance of a
@@ -24,18 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-AVERAGE, ALIKE, LEVEL, ALONE = 0.1, 0.39, 0.06, 0.45
+AVERAGE, ALIKE, LEVEL, SINGLETON = 0.1, 0.39, 0.06, 0.45
 
 
-def covariance(members_AN: NDArray[np.bool_], members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """K_AC: covariance of the deviations at unit amplitude (the variance of a singleton)."""
-    n_companies = members_AN.shape[1]
-    both_AC = members_AN.astype(np.float64) @ members_CN.T.astype(np.float64)
-    size_A, size_C = (
-        members_AN.sum(axis=1).astype(np.float64),
-        members_CN.sum(axis=1).astype(np.float64),
-    )
-    return _by_counts(size_A[:, None], size_C[None, :], both_AC, n_companies)
+def covariance(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Covariance of the deviations of two lists of coalitions, in units of a singleton's variance.
+
+    first, second: members of the coalitions, (rows, N) and (columns, N). Returns (rows, columns).
+    """
+    n_companies = first.shape[1]
+    common = first.astype(np.float64) @ second.T.astype(np.float64)
+    first_sizes = first.sum(axis=1).astype(np.float64)
+    second_sizes = second.sum(axis=1).astype(np.float64)
+    return _by_counts(first_sizes[:, None], second_sizes[None, :], common, n_companies)
 
 
 def variance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -73,7 +74,7 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
 def value_cross_covariance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N, C) covariance of the Shapley values with the deviations at unit amplitude.
 
-    A member's depends on the coalition's size alone, an absentee's likewise, and their sum over
+    A member's depends on the coalition's size singleton, an absentee's likewise, and their sum over
     companies is the deviation of the grand coalition less that of the empty one: zero."""
     n_companies = members_CN.shape[1]
     by_size = np.array(
@@ -123,5 +124,7 @@ def _by_counts(
     alike = depth * both / either * (n_companies - either) / (n_companies - both)
     average = both * n_companies / (s * t * rest) - 1 / rest
     level = depth * np.minimum(s, t) / np.maximum(s, t)
-    alone = either == 1
-    return np.where(proper, ALIKE * alike + AVERAGE * average + LEVEL * level + ALONE * alone, 0.0)
+    singleton = either == 1
+    return np.where(
+        proper, ALIKE * alike + AVERAGE * average + LEVEL * level + SINGLETON * singleton, 0.0
+    )

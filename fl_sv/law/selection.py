@@ -38,47 +38,50 @@ AUTO = "auto"
 
 
 def selected(
-    game: Game, data: LawData, progress_A: NDArray[np.float64], asked: str | FamilyOf = AUTO
+    game: Game,
+    data: LawData,
+    normalized_runs: NDArray[np.float64],
+    requested: str | FamilyOf = AUTO,
 ) -> Selected:
-    """The law for these runs. asked: "auto", or the only candidate by name or as a function of the
+    """The law for these runs. requested: "auto", or the only candidate by name or as a function of the
     game.
     """
-    laws = _candidates(game, asked)
-    missed_C = None if isinstance(asked, str) or game.fault else missed_below(asked, data)
+    laws = _candidates(game, requested)
+    missed_C = None if isinstance(requested, str) or game.fault else missed_below(requested, data)
     priors = {
-        name: linearised(law, data, progress_A, amplitude_of(law, game, data, missed_C))
+        name: linearised(law, data, normalized_runs, amplitude_of(law, game, data, missed_C))
         for name, law in laws.items()
     }
-    default = _default(laws, len(progress_A))
+    default = _default(laws, len(normalized_runs))
     left_out_by_law = {}
     chosen = default
-    if len(progress_A) >= max(2, data.n_companies):
+    if len(normalized_runs) >= max(2, data.n_companies):
         left_out_by_law = {
-            name: left_out(prior, data, progress_A) for name, prior in priors.items()
+            name: left_out(prior, data, normalized_runs) for name, prior in priors.items()
         }
-        square_A = {name: left.error_A**2 for name, left in left_out_by_law.items()}
-        best = min(square_A, key=lambda name: float(square_A[name].mean()))
-        gain_A = square_A[default] - square_A[best]
-        if gain_A.mean() > gain_A.std(ddof=1) / np.sqrt(len(gain_A)):
+        squares = {name: left.errors**2 for name, left in left_out_by_law.items()}
+        best = min(squares, key=lambda name: float(squares[name].mean()))
+        gains = squares[default] - squares[best]
+        if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)):
             chosen = best
     return Selected(laws[chosen], priors[chosen], left_out_by_law)
 
 
-def _candidates(game: Game, asked: str | FamilyOf) -> dict[str, Family]:
+def _candidates(game: Game, requested: str | FamilyOf) -> dict[str, Family]:
     laws = families(game)
     if game.fault is not None:
         return laws
-    if not isinstance(asked, str):
-        law = own_law(asked, game)
+    if not isinstance(requested, str):
+        law = own_law(requested, game)
         return {law.name: law}
-    if asked == AUTO:
+    if requested == AUTO:
         return {name: law for name, law in laws.items() if not (law.ladder and game.turns_back)}
-    if asked not in laws:
+    if requested not in laws:
         raise InputError(
-            f"family is {asked!r}; allowed with these small sizes are {AUTO}, {', '.join(laws)}, "
+            f"family is {requested!r}; allowed with these small sizes are {AUTO}, {', '.join(laws)}, "
             "or a function from Game to Family"
         )
-    return {asked: laws[asked]}
+    return {requested: laws[requested]}
 
 
 def _default(laws: dict[str, Family], n_runs: int) -> str:

@@ -24,7 +24,7 @@ FIGURES = {
         "how many of the ladder's last steps the large model goes on beyond the largest small one"
     ),
     "log_kappa": "how the law's curve bends: at zero it does not",
-    "steadiness": (
+    "step_reliability": (
         "share of the ladder's last step on which the training seeds agree; the law goes on with"
         " that share"
     ),

@@ -59,36 +59,34 @@ def _least_core_and_prenucleolus(utilities: ArrayLike) -> tuple[float, NDArray[n
         )
     scale = float(np.ptp(utility_C)) or 1.0
     scaled_C = (utility_C - utility_C[0]) / scale
-    member_PN = members_matrix(range(1, len(scaled_C) - 1), n_companies).astype(np.float64)
+    proper_members = members_matrix(range(1, len(scaled_C) - 1), n_companies).astype(np.float64)
     allocation_N = np.full(n_companies, scaled_C[-1] / n_companies)
-    free_ND = null_space(np.ones((1, n_companies)))
+    free_directions = null_space(np.ones((1, n_companies)))
     epsilons = []
-    while free_ND.shape[1]:
-        change_PD = member_PN @ free_ND
-        can_change_P = np.abs(change_PD).max(axis=1) > TOLERANCE
-        excess_P = scaled_C[1:-1] - member_PN @ allocation_N
-        epsilon, step_D, tight_Q = _lower_largest_excess(
-            excess_P[can_change_P], change_PD[can_change_P]
-        )
+    while free_directions.shape[1]:
+        changes = proper_members @ free_directions
+        can_change = np.abs(changes).max(axis=1) > TOLERANCE
+        excesses = scaled_C[1:-1] - proper_members @ allocation_N
+        epsilon, step, tight = _lower_largest_excess(excesses[can_change], changes[can_change])
         epsilons.append(epsilon * scale + 0.0)
-        allocation_N += free_ND @ step_D
-        free_ND = free_ND @ null_space(change_PD[can_change_P][tight_Q], rcond=TOLERANCE)
+        allocation_N += free_directions @ step
+        free_directions = free_directions @ null_space(changes[can_change][tight], rcond=TOLERANCE)
     return (epsilons[0] if epsilons else 0.0), allocation_N * scale
 
 
 def _lower_largest_excess(
-    excess_Q: NDArray[np.float64], change_QD: NDArray[np.float64]
+    excesses: NDArray[np.float64], changes: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64], NDArray[np.bool_]]:
-    """Smallest e with excess - change @ step <= e, the step_D, and tight_Q: excess equal to e in
+    """Smallest e with excess - change @ step <= e, the step, and tight: excess equal to e in
     every solution.
 
     A positive multiplier proves a coalition tight; at least one is positive, since the multipliers
     sum to 1."""
-    n_coalitions, n_free = change_QD.shape
+    n_coalitions, n_free = changes.shape
     solution = linprog(
         np.append(np.zeros(n_free), 1.0),
-        A_ub=-np.column_stack([change_QD, np.ones(n_coalitions)]),
-        b_ub=-excess_Q,
+        A_ub=-np.column_stack([changes, np.ones(n_coalitions)]),
+        b_ub=-excesses,
         bounds=(None, None),
         method="highs-ds",
     )

@@ -35,20 +35,20 @@ SPREAD = 1.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimator:
-    """Shapley values as a linear map of the pairs' differences: value_N = difference_R @ weight_RN.
+    """Shapley values as a linear map of the pairs' differences: value_N = differences @ row_weights.
 
     It was chosen on one game and reads any other on the same pairs; the values of each sum to its
     own total."""
 
-    weight_RN: Floats
+    row_weights: Floats
     _pairs: Pairs
     _surrogate: Surrogate
-    _count_KN: Floats
+    _member_counts: Floats
 
-    def standard_errors(self, difference_R: Floats) -> Floats:
+    def standard_errors(self, differences: Floats) -> Floats:
         """stderr_N of the values, by the draw of the pairs."""
         return _standard_errors(
-            self._pairs, self._surrogate.left_out(difference_R)[:-1], self._count_KN
+            self._pairs, self._surrogate.left_out(differences)[:-1], self._member_counts
         )
 
 
@@ -57,73 +57,77 @@ def corrected_surrogate(
 ) -> tuple[Floats, Floats]:
     """value_N and stderr_N from `budget` coalitions."""
     pairs = draw_pairs(n_companies, (budget - 2) // 2, SPREAD, generator)
-    difference_P, total = pairs.differences(evaluate)
-    if len(difference_P) == 0:
+    pair_differences, total = pairs.differences(evaluate)
+    if len(pair_differences) == 0:
         return np.full(n_companies, total / n_companies), np.full(n_companies, np.inf)
-    difference_R = np.append(difference_P, total)
-    estimator = fit_estimator(pairs, difference_R, generator)
-    return difference_R @ estimator.weight_RN, estimator.standard_errors(difference_R)
+    differences = np.append(pair_differences, total)
+    estimator = fit_estimator(pairs, differences, generator)
+    return differences @ estimator.row_weights, estimator.standard_errors(differences)
 
 
-def fit_estimator(pairs: Pairs, difference_R: Floats, generator: np.random.Generator) -> Estimator:
-    """The estimator that a game chooses. difference_R: v(S) - v(complement) of each pair, then
+def fit_estimator(pairs: Pairs, differences: Floats, generator: np.random.Generator) -> Estimator:
+    """The estimator that a game chooses. differences: v(S) - v(complement) of each pair, then
     v(grand) - v(empty).
     """
-    surrogate = fit_surrogate(pairs, difference_R, generator)
-    count_KN = _counts(pairs)
+    surrogate = fit_surrogate(pairs, differences, generator)
+    member_counts = _counts(pairs)
     # Values of the surrogate, plus the complementary contributions of what it leaves: residual =
     # difference - fit.
-    contribution_PN = _complementary_contributions(pairs, count_KN)
-    kept_D = 1 - surrogate.left_D
-    fitted_DN = kept_D[:, None] * (surrogate.direction_RD[:-1].T @ contribution_PN)
-    weight_RN = surrogate.direction_RD @ (surrogate.value_DN - fitted_DN)
-    weight_RN[:-1] += contribution_PN
+    contributions = _complementary_contributions(pairs, member_counts)
+    fitted_share = 1 - surrogate.unfitted
+    fitted = fitted_share[:, None] * (surrogate.directions[:-1].T @ contributions)
+    row_weights = surrogate.directions @ (surrogate.direction_values - fitted)
+    row_weights[:-1] += contributions
     # Exactly the total: what is missing is divided equally.
-    missing_R = -weight_RN.sum(axis=1)
-    missing_R[-1] += 1
-    weight_RN += missing_R[:, None] / pairs.n_companies
-    return Estimator(weight_RN=weight_RN, _pairs=pairs, _surrogate=surrogate, _count_KN=count_KN)
+    missing = -row_weights.sum(axis=1)
+    missing[-1] += 1
+    row_weights += missing[:, None] / pairs.n_companies
+    return Estimator(
+        row_weights=row_weights, _pairs=pairs, _surrogate=surrogate, _member_counts=member_counts
+    )
 
 
 def _counts(pairs: Pairs) -> Floats:
-    """count_KN: how many sampled coalitions of size k have company n as a member."""
-    count_KN = np.zeros((pairs.n_companies + 1, pairs.n_companies))
-    np.add.at(count_KN, pairs.size_P, pairs.member_PN)
-    np.add.at(count_KN, pairs.n_companies - pairs.size_P, ~pairs.member_PN)
-    return count_KN
+    """member_counts: how many sampled coalitions of size k have company n as a member."""
+    member_counts = np.zeros((pairs.n_companies + 1, pairs.n_companies))
+    np.add.at(member_counts, pairs.sizes, pairs.members)
+    np.add.at(member_counts, pairs.n_companies - pairs.sizes, ~pairs.members)
+    return member_counts
 
 
-def _complementary_contributions(pairs: Pairs, count_KN: Floats) -> Floats:
-    """weight_PN of the residuals: a value is the mean over sizes of the mean residual there, 0
+def _complementary_contributions(pairs: Pairs, member_counts: Floats) -> Floats:
+    """weights of the residuals: a value is the mean over sizes of the mean residual there, 0
     where there is none.
     """
-    n_companies, size_P = pairs.n_companies, pairs.size_P
-    share_KN = 1 / (np.maximum(count_KN, 1) * n_companies)
-    weight_PN = np.where(pairs.member_PN, share_KN[size_P], -share_KN[n_companies - size_P])
+    n_companies, sizes = pairs.n_companies, pairs.sizes
+    share_by_size = 1 / (np.maximum(member_counts, 1) * n_companies)
+    weights = np.where(pairs.members, share_by_size[sizes], -share_by_size[n_companies - sizes])
     # A part common to a stratum belongs to all alike and goes back in with the exact sum. Left in,
     # it would favour the companies that happened to be drawn more often. Halves are represented by
     # the one with company 0, so that their common part is what this company brings.
-    sum_KN = np.zeros_like(count_KN)
-    np.add.at(sum_KN, size_P, weight_PN)
-    sum_KN[2 * np.arange(n_companies + 1) == n_companies] = 0
-    centred_PN: Floats = weight_PN - sum_KN[size_P] / pairs.drawn_P[:, None]
-    return centred_PN
+    sums = np.zeros_like(member_counts)
+    np.add.at(sums, sizes, weights)
+    sums[2 * np.arange(n_companies + 1) == n_companies] = 0
+    centred: Floats = weights - sums[sizes] / pairs.drawn[:, None]
+    return centred
 
 
-def _standard_errors(pairs: Pairs, left_out_P: Floats, count_KN: Floats) -> Floats:
+def _standard_errors(pairs: Pairs, left_out: Floats, member_counts: Floats) -> Floats:
     """stderr_N of the correction, from the residuals of pairs that were left out of the fit.
 
     In-sample residuals of a surrogate that interpolates are 0 and say nothing.
     """
-    n_companies, n_pairs = pairs.n_companies, len(left_out_P)
-    pairs_K = np.bincount(pairs.size_P, minlength=n_companies + 1)
+    n_companies, n_pairs = pairs.n_companies, len(left_out)
+    pairs_by_size = np.bincount(pairs.sizes, minlength=n_companies + 1)
     # A stratum without a pair gets the variance of all.
-    variance_K = np.full(n_companies + 1, np.mean(left_out_P**2))
-    square_K = np.bincount(pairs.size_P, pairs.unseen_P * left_out_P**2, minlength=n_companies + 1)
-    variance_K[pairs_K > 0] = square_K[pairs_K > 0] / pairs_K[pairs_K > 0]
-    size_K = np.arange(n_companies + 1)
-    variance_K = variance_K[np.minimum(size_K, n_companies - size_K)]
-    variance_N = (variance_K[1:-1, None] / np.maximum(count_KN[1:-1], 1)).sum(
+    variance_by_size = np.full(n_companies + 1, np.mean(left_out**2))
+    square_by_size = np.bincount(pairs.sizes, pairs.unseen * left_out**2, minlength=n_companies + 1)
+    variance_by_size[pairs_by_size > 0] = (
+        square_by_size[pairs_by_size > 0] / pairs_by_size[pairs_by_size > 0]
+    )
+    all_sizes = np.arange(n_companies + 1)
+    variance_by_size = variance_by_size[np.minimum(all_sizes, n_companies - all_sizes)]
+    variance_N = (variance_by_size[1:-1, None] / np.maximum(member_counts[1:-1], 1)).sum(
         axis=0
     ) / n_companies**2
     inflation = CHOICE * (1 + FEW_PAIRS * (n_companies / n_pairs) ** 4)

@@ -31,23 +31,23 @@ class Covariance(Protocol):
     on average.
     """
 
-    def between(self, member_CN: Members, member_LN: Members, weight_N: Floats) -> Floats:
-        """covariance_CL."""
+    def between(self, members_CN: Members, landmarks: Members, weight_N: Floats) -> Floats:
+        """covariance."""
 
-    def shapley(self, member_LN: Members, weight_N: Floats) -> Floats:
-        """value_LN: Shapley values of the games S -> k(S, T), one for each T."""
+    def shapley(self, landmarks: Members, weight_N: Floats) -> Floats:
+        """values: Shapley values of the games S -> k(S, T), one for each T."""
 
 
 @dataclass(frozen=True)
 class Linear:
     """Dot product of the two coalitions written as -1 and +1, divided by N: additive games."""
 
-    def between(self, member_CN: Members, member_LN: Members, weight_N: Floats) -> Floats:
-        return 1 - 2 * _counted_weight(member_CN, member_LN, weight_N, 2) / len(weight_N)
+    def between(self, members_CN: Members, landmarks: Members, weight_N: Floats) -> Floats:
+        return 1 - 2 * _counted_weight(members_CN, landmarks, weight_N, 2) / len(weight_N)
 
-    def shapley(self, member_LN: Members, weight_N: Floats) -> Floats:
-        value_LN: Floats = np.where(member_LN, 2.0, -2.0) * weight_N / len(weight_N)
-        return value_LN
+    def shapley(self, landmarks: Members, weight_N: Floats) -> Floats:
+        values: Floats = np.where(landmarks, 2.0, -2.0) * weight_N / len(weight_N)
+        return values
 
 
 @dataclass(frozen=True)
@@ -62,37 +62,35 @@ class Decay:
     fastest: float
     power: float = 0.0
 
-    def between(self, member_CN: Members, member_LN: Members, weight_N: Floats) -> Floats:
-        decayed_CL = np.exp(
-            -self.slowest * _counted_weight(member_CN, member_LN, weight_N, self.shared)
+    def between(self, members_CN: Members, landmarks: Members, weight_N: Floats) -> Floats:
+        decayed = np.exp(
+            -self.slowest * _counted_weight(members_CN, landmarks, weight_N, self.shared)
         )
-        covariance_CL = np.zeros_like(decayed_CL)
+        covariance = np.zeros_like(decayed)
         for rate in self._rates():
-            covariance_CL += rate**self.power * decayed_CL
-            decayed_CL *= decayed_CL
-        return covariance_CL
+            covariance += rate**self.power * decayed
+            decayed *= decayed
+        return covariance
 
-    def shapley(self, member_LN: Members, weight_N: Floats) -> Floats:
-        node_Q, node_weight_Q = np.polynomial.legendre.leggauss(
+    def shapley(self, landmarks: Members, weight_N: Floats) -> Floats:
+        nodes, node_weights = np.polynomial.legendre.leggauss(
             min(len(weight_N) // 2 + 1, MOST_NODES)
         )
-        chance_Q1 = (node_Q[:, None] + 1) / 2
-        value_LN = np.zeros(member_LN.shape)
-        inside_LN, outside_LN = member_LN.astype(float), (~member_LN).astype(float)
+        chances = (nodes[:, None] + 1) / 2
+        values = np.zeros(landmarks.shape)
+        inside, outside = landmarks.astype(float), (~landmarks).astype(float)
         for rate in self._rates():
             counts_N = np.exp(-rate * weight_N)
             # Factor of a company by whether it is in S: outside T it counts when in S; in T always,
             # or when not in S.
             in_both_N = counts_N ** (2 - self.shared)
-            mean_inside_QN = chance_Q1 * in_both_N + (1 - chance_Q1) * counts_N
-            mean_outside_QN = chance_Q1 * counts_N + (1 - chance_Q1)
-            product_LQ = np.exp(
-                inside_LN @ np.log(mean_inside_QN).T + outside_LN @ np.log(mean_outside_QN).T
-            )
-            product_LQ *= rate**self.power * node_weight_Q / 2
-            value_LN += inside_LN * (product_LQ @ ((in_both_N - counts_N) / mean_inside_QN))
-            value_LN += outside_LN * (product_LQ @ ((counts_N - 1) / mean_outside_QN))
-        return value_LN
+            mean_inside = chances * in_both_N + (1 - chances) * counts_N
+            mean_outside = chances * counts_N + (1 - chances)
+            products = np.exp(inside @ np.log(mean_inside).T + outside @ np.log(mean_outside).T)
+            products *= rate**self.power * node_weights / 2
+            values += inside * (products @ ((in_both_N - counts_N) / mean_inside))
+            values += outside * (products @ ((counts_N - 1) / mean_outside))
+        return values
 
     def _rates(self) -> list[float]:
         n_rates = 1 + round(np.log2(self.fastest / self.slowest))
@@ -114,11 +112,11 @@ def covariances_for(n_companies: int) -> list[Covariance]:
 
 
 def _counted_weight(
-    member_CN: Members, member_LN: Members, weight_N: Floats, shared: int
+    members_CN: Members, landmarks: Members, weight_N: Floats, shared: int
 ) -> Floats:
-    """weight_CL of S plus that of T, less `shared` times that of both."""
-    weighted_CN = member_CN * weight_N
-    counted_CL: Floats = weighted_CN @ (-float(shared) * member_LN.T)
-    counted_CL += weighted_CN.sum(axis=1)[:, None]
-    counted_CL += (member_LN * weight_N).sum(axis=1)
-    return np.maximum(counted_CL, 0)
+    """weight of S plus that of T, less `shared` times that of both."""
+    weighted_CN = members_CN * weight_N
+    counted: Floats = weighted_CN @ (-float(shared) * landmarks.T)
+    counted += weighted_CN.sum(axis=1)[:, None]
+    counted += (landmarks * weight_N).sum(axis=1)
+    return np.maximum(counted, 0)

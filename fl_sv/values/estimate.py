@@ -23,7 +23,7 @@ from fl_sv.values.shapiq_methods import SHAPIQ_METHODS, shapiq_method
 
 Floats = NDArray[np.float64]
 Game = Callable[[NDArray[np.bool_]], Floats]
-"""member_CN, whether company n is in coalition c -> utility_C."""
+"""members_CN, whether company n is in coalition c -> utility_C."""
 
 Method = Callable[[Evaluate, int, int, np.random.Generator], tuple[Floats, Floats]]
 METHODS: dict[str, Method] = {
@@ -85,12 +85,12 @@ def estimate_shapley(
     evaluated: list[int] = []
     scale = 1.0
 
-    def evaluate(member_CN: NDArray[np.bool_]) -> Floats:
+    def evaluate(members_CN: NDArray[np.bool_]) -> Floats:
         """Utilities in units of about their range, so that no square overflows; a power of two
         loses no bit.
         """
         nonlocal scale
-        utility_C = _utilities(game, member_CN)
+        utility_C = _utilities(game, members_CN)
         evaluated.append(len(utility_C))
         scale = float(2.0 ** np.frexp(np.ptp(utility_C))[1])
         return utility_C / scale
@@ -111,20 +111,20 @@ def estimate_shapley(
     )
 
 
-def _utilities(game: Game, member_CN: NDArray[np.bool_]) -> Floats:
+def _utilities(game: Game, members_CN: NDArray[np.bool_]) -> Floats:
     """utility_C as the game gives them. Raises InputError unless they are one finite number a
     coalition.
     """
     # A copy, for the game may write into what it is given.
-    utility_C = as_numbers(game(member_CN.copy()), "what the game returned")
-    if utility_C.shape != (len(member_CN),):
+    utility_C = as_numbers(game(members_CN.copy()), "what the game returned")
+    if utility_C.shape != (len(members_CN),):
         raise InputError(
-            f"the game returned the shape {utility_C.shape} for {len(member_CN)} coalitions; "
-            f"allowed is one number for each, shape ({len(member_CN)},)"
+            f"the game returned the shape {utility_C.shape} for {len(members_CN)} coalitions; "
+            f"allowed is one number for each, shape ({len(members_CN)},)"
         )
     unusable = np.flatnonzero(~(np.abs(utility_C) <= LARGEST_UTILITY))
     if len(unusable):
-        coalition = sum(1 << i for i in np.flatnonzero(member_CN[unusable[0]]).tolist())
+        coalition = sum(1 << i for i in np.flatnonzero(members_CN[unusable[0]]).tolist())
         raise InputError(
             f"the game returned no usable utility for {len(unusable)} of {len(utility_C)}"
             f" coalitions: the first is {utility_C[unusable[0]]} for coalition"

@@ -126,24 +126,24 @@ def _semivalue(
     """value_N: every company's marginal contributions, weighted by the size of the coalition it
     joins.
     """
-    weight_R = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
-    return np.array([_weighted_marginals(utility_C, i, weight_R) for i in range(n_companies)])
+    rest_weights = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
+    return np.array([_weighted_marginals(utility_C, i, rest_weights) for i in range(n_companies)])
 
 
 def _weighted_marginals(
-    utility_C: NDArray[np.float64], i: int, weight_R: NDArray[np.float64]
+    utility_C: NDArray[np.float64], i: int, rest_weights: NDArray[np.float64]
 ) -> float:
     """Weighted sum of the marginal contributions of company i. A function of its own, so that the
     marginals of one company are forgotten before the next are made."""
-    marginal_R = _marginals(utility_C, i)
-    marginal_R *= weight_R
+    marginals = _marginals(utility_C, i)
+    marginals *= rest_weights
     # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same
     # bits always.
-    return float(marginal_R.sum())
+    return float(marginals.sum())
 
 
 def _marginals(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]:
-    """marginal_R: v(S+i) - v(S) for the coalitions S of the rest, in ascending order with bit i
+    """marginals: v(S+i) - v(S) for the coalitions S of the rest, in ascending order with bit i
     dropped.
     """
     halves = utility_C.reshape(-1, 2, 1 << i)

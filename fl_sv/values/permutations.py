@@ -56,13 +56,13 @@ def _orders(
         return np.full(n_companies, (utility_C[1] - utility_C[0]) / n_companies), np.full(
             n_companies, np.inf
         )
-    marginal_ON = np.zeros((len(draws), n_companies))
-    for marginal_N, draw in zip(marginal_ON, draws, strict=True):
+    marginals = np.zeros((len(draws), n_companies))
+    for marginal_N, draw in zip(marginals, draws, strict=True):
         for order, path in draw:
             marginal_N[order] += np.diff(utility_C[[position[c] for c in path]]) / len(draw)
     if len(draws) == 1:
-        return marginal_ON[0], np.full(n_companies, np.inf)
-    return marginal_ON.mean(axis=0), marginal_ON.std(axis=0, ddof=1) / np.sqrt(len(draws))
+        return marginals[0], np.full(n_companies, np.inf)
+    return marginals.mean(axis=0), marginals.std(axis=0, ddof=1) / np.sqrt(len(draws))
 
 
 def _coalitions_on_the_way(order: list[int]) -> list[int]:

@@ -44,21 +44,21 @@ def _paired_regression(
     generator: np.random.Generator,
 ) -> tuple[Floats, Floats]:
     pairs = draw_pairs(n_companies, (budget - 2) // 2, exponent, generator)
-    difference_P, total = pairs.differences(evaluate)
-    sign_PN = np.where(pairs.member_PN, 1.0, -1.0)
+    differences, total = pairs.differences(evaluate)
+    signs = np.where(pairs.members, 1.0, -1.0)
     equal_N = np.full(n_companies, total / n_companies)
-    direction_ND = null_space(np.ones((1, n_companies)))
+    directions = null_space(np.ones((1, n_companies)))
     # Kernel weight divided by the chance of being drawn; drawn / C(N, s) cancels C(N, s).
-    root_P1 = 1 / np.sqrt(pairs.drawn_P * pairs.size_P * (n_companies - pairs.size_P))[:, None]
-    design_PD = root_P1 * (sign_PN @ direction_ND)
-    inverse_DP = np.linalg.pinv(design_PD)
-    target_P = root_P1[:, 0] * (difference_P - sign_PN @ equal_N)
-    step_D = inverse_DP @ target_P
-    value_N = equal_N + direction_ND @ step_D
-    if np.linalg.matrix_rank(design_PD) < n_companies - 1 or len(difference_P) < n_companies:
+    roots = 1 / np.sqrt(pairs.drawn * pairs.sizes * (n_companies - pairs.sizes))[:, None]
+    design = roots * (signs @ directions)
+    inverse = np.linalg.pinv(design)
+    targets = roots[:, 0] * (differences - signs @ equal_N)
+    step = inverse @ targets
+    value_N = equal_N + directions @ step
+    if np.linalg.matrix_rank(design) < n_companies - 1 or len(differences) < n_companies:
         return value_N, np.full(n_companies, np.inf)
     # Errors of each pair by leaving it out (HC3); strata seen completely add none.
-    leverage_P = np.einsum("pd,dp->p", design_PD, inverse_DP)
-    left_out_P = (target_P - design_PD @ step_D) / np.maximum(1 - leverage_P, 1e-12)
-    error_NP = direction_ND @ inverse_DP * (left_out_P * np.sqrt(pairs.unseen_P))
-    return value_N, np.sqrt((error_NP**2).sum(axis=1))
+    leverages = np.einsum("pd,dp->p", design, inverse)
+    left_out = (targets - design @ step) / np.maximum(1 - leverages, 1e-12)
+    errors = directions @ inverse * (left_out * np.sqrt(pairs.unseen))
+    return value_N, np.sqrt((errors**2).sum(axis=1))

@@ -2,7 +2,7 @@
 install 'fl-sv[shapiq]'`.
 
 shapiq asks for coalitions a few at a time, often twice for the same. What it asks for does not
-depend on the answers, so a rehearsal with zeros lists the coalitions, they are evaluated in one
+depend on the answers, so a dry_run with zeros lists the coalitions, they are evaluated in one
 call, and the performance reads them. The sequential ShaplEIG is missing for that reason: it fits a
 new model for each coalition and cannot work in one batch.
 
@@ -49,36 +49,36 @@ def shapiq_method(
     kind, options = SHAPIQ_METHODS[method]
     approximator = _approximator(method, kind)
     options = options | {"n": n_companies, "random_state": int(generator.integers(1 << 31))}
-    rehearsal = _Rehearsal(n_companies)
-    approximator(**options).approximate(budget, rehearsal)
+    dry_run = _DryRun(n_companies)
+    approximator(**options).approximate(budget, dry_run)
     if (
-        len(rehearsal.position) > budget
+        len(dry_run.position) > budget
     ):  # Owen sampling never asks for the grand coalition: one is set aside for it
-        budget, rehearsal = budget - 1, _Rehearsal(n_companies)
-        approximator(**options).approximate(budget, rehearsal)
-    position = rehearsal.position
+        budget, dry_run = budget - 1, _DryRun(n_companies)
+        approximator(**options).approximate(budget, dry_run)
+    position = dry_run.position
     utility_C = evaluate(np.array([np.frombuffer(row, dtype=np.bool_) for row in position]))
     found = approximator(**options).approximate(
-        budget, lambda member_CN: utility_C[[position[row] for row in _rows(member_CN)]]
+        budget, lambda members_CN: utility_C[[position[row] for row in _rows(members_CN)]]
     )
     value_N: Floats = np.asarray(found.get_n_order_values(1), dtype=np.float64)
     value_N += (utility_C[1] - utility_C[0] - value_N.sum()) / n_companies
     return value_N, np.full(n_companies, np.inf)
 
 
-def _rows(member_CN: NDArray[np.bool_]) -> list[bytes]:
+def _rows(members_CN: NDArray[np.bool_]) -> list[bytes]:
     """A coalition's members as a key; shapiq gives a single coalition without the first axis."""
-    return [row.tobytes() for row in np.atleast_2d(member_CN)]
+    return [row.tobytes() for row in np.atleast_2d(members_CN)]
 
 
-class _Rehearsal:
+class _DryRun:
     """A game of zeros that remembers in which position it was first asked for a coalition."""
 
     def __init__(self, n_companies: int) -> None:
         self.position = {bytes(n_companies): 0, b"\1" * n_companies: 1}
 
-    def __call__(self, member_CN: NDArray[np.bool_]) -> Floats:
-        rows = _rows(member_CN)
+    def __call__(self, members_CN: NDArray[np.bool_]) -> Floats:
+        rows = _rows(members_CN)
         for row in rows:
             self.position.setdefault(row, len(self.position))
         return np.zeros(len(rows))

@@ -37,57 +37,55 @@ class Surrogate:
     """The fit as linear maps of the differences, so that it reads any other game on the same pairs
     alike.
 
-    direction_RD: orthonormal. left_D: part of the game along a direction that the ridge leaves.
-    value_DN: Shapley values of the surrogate of a game of length 1 along a direction. alone_R: part
+    directions: orthonormal. unfitted: part of the game along a direction that the ridge leaves.
+    direction_values: Shapley values of the surrogate of a game of length 1 along a direction. unexplained: part
     of a row that no other row explains. error: the variance that the left-out residuals mean for a
     value, up to a factor."""
 
-    direction_RD: Floats
-    left_D: Floats
-    value_DN: Floats
-    alone_R: Floats
+    directions: Floats
+    unfitted: Floats
+    direction_values: Floats
+    unexplained: Floats
     error: float
 
-    def values(self, difference_R: Floats) -> Floats:
-        """value_N of the surrogate fitted to `difference_R`."""
-        value_N: Floats = (self.direction_RD.T @ difference_R) @ self.value_DN
+    def values(self, differences: Floats) -> Floats:
+        """value_N of the surrogate fitted to `differences`."""
+        value_N: Floats = (self.directions.T @ differences) @ self.direction_values
         return value_N
 
-    def left_out(self, difference_R: Floats) -> Floats:
+    def left_out(self, differences: Floats) -> Floats:
         """What each row would differ from the surrogate, had it not been fitted itself."""
-        along_D = self.direction_RD.T @ difference_R
+        along = self.directions.T @ differences
         # The part that is left, not 1 minus the part that is fitted: small ridges would leave
         # rounding alone.
-        residual_R = (
-            difference_R - self.direction_RD @ along_D + self.direction_RD @ (self.left_D * along_D)
+        residuals = (
+            differences - self.directions @ along + self.directions @ (self.unfitted * along)
         )
-        left_out_R: Floats = residual_R / np.maximum(self.alone_R, INDEPENDENT)
-        return left_out_R
+        left_out: Floats = residuals / np.maximum(self.unexplained, INDEPENDENT)
+        return left_out
 
 
-def fit_surrogate(pairs: Pairs, difference_R: Floats, generator: np.random.Generator) -> Surrogate:
+def fit_surrogate(pairs: Pairs, differences: Floats, generator: np.random.Generator) -> Surrogate:
     """The surrogate with the smallest error on left-out pairs, over all covariances, weights of
     companies and RIDGES.
 
-    difference_R: v(S) - v(complement) of each pair, then v(grand) - v(empty).
+    differences: v(S) - v(complement) of each pair, then v(grand) - v(empty).
     """
-    member_RN = np.vstack([pairs.member_PN, np.ones((1, pairs.n_companies), dtype=bool)])
-    n_landmarks = min(len(member_RN), MOST_LANDMARKS, MOST_ENTRIES // len(member_RN))
-    landmark_L = np.sort(generator.choice(len(member_RN), n_landmarks, replace=False))
+    row_members = np.vstack([pairs.members, np.ones((1, pairs.n_companies), dtype=bool)])
+    n_landmarks = min(len(row_members), MOST_LANDMARKS, MOST_ENTRIES // len(row_members))
+    landmarks = np.sort(generator.choice(len(row_members), n_landmarks, replace=False))
     # A residual of variance r in a stratum adds (1 - seen part) r / (drawn * s * (N-s)) to the
     # error of the values.
-    importance_P = pairs.unseen_P / (
-        pairs.drawn_P**2 * pairs.size_P * (pairs.n_companies - pairs.size_P)
-    )
+    importance = pairs.unseen / (pairs.drawn**2 * pairs.sizes * (pairs.n_companies - pairs.sizes))
 
     def best(covariance: Covariance, weight_N: Floats) -> Surrogate:
         """Over the ridges."""
-        covariance_RL = _covariance_of_differences(
-            covariance, member_RN, member_RN[landmark_L], weight_N
+        row_covariance = _covariance_of_differences(
+            covariance, row_members, row_members[landmarks], weight_N
         )
-        value_LN = _shapley_of_columns(covariance, member_RN[landmark_L], weight_N)
-        fits = _ridge_fits(covariance_RL, landmark_L, value_LN)
-        errors = [float(importance_P @ fit.left_out(difference_R)[:-1] ** 2) for fit in fits]
+        landmark_values = _shapley_of_columns(covariance, row_members[landmarks], weight_N)
+        fits = _ridge_fits(row_covariance, landmarks, landmark_values)
+        errors = [float(importance @ fit.left_out(differences)[:-1] ** 2) for fit in fits]
         return replace(fits[int(np.argmin(errors))], error=min(errors))
 
     covariances = covariances_for(pairs.n_companies)
@@ -97,7 +95,7 @@ def fit_surrogate(pairs: Pairs, difference_R: Floats, generator: np.random.Gener
         key=lambda surrogate: surrogate.error,
     )
     for _ in range(REWEIGHTINGS):
-        weight_N = _weights(chosen.values(difference_R))
+        weight_N = _weights(chosen.values(differences))
         again = [best(covariance, weight_N) for covariance in covariances[1:]]
         chosen = min([chosen, *again], key=lambda surrogate: surrogate.error)
     return chosen
@@ -111,29 +109,29 @@ def _weights(value_N: Floats) -> Floats:
 
 
 def _ridge_fits(
-    covariance_RL: Floats, landmark_L: NDArray[np.int64], value_LN: Floats
+    row_covariance: Floats, landmarks: NDArray[np.int64], landmark_values: Floats
 ) -> list[Surrogate]:
-    """A surrogate for each ridge, not yet judged. value_LN: Shapley values of the covariance's
+    """A surrogate for each ridge, not yet judged. landmark_values: Shapley values of the covariance's
     columns.
     """
-    eigenvalue_D, basis_LD = _independent(covariance_RL[landmark_L])
-    basis_LD /= np.sqrt(eigenvalue_D)
-    feature_RD = covariance_RL @ basis_LD
-    variance_D, rotation_DD = _independent(feature_RD.T @ feature_RD)
-    direction_RD = feature_RD @ (rotation_DD / np.sqrt(variance_D))  # orthonormal columns
-    value_DN = (basis_LD @ rotation_DD / np.sqrt(variance_D)).T @ value_LN
-    square_RD = direction_RD**2
-    beyond_R = np.maximum(1 - square_RD.sum(axis=1), 0)
-    mean_variance = eigenvalue_D.sum() / len(landmark_L)
+    eigenvalues, basis = _independent(row_covariance[landmarks])
+    basis /= np.sqrt(eigenvalues)
+    features = row_covariance @ basis
+    variances, rotation = _independent(features.T @ features)
+    directions = features @ (rotation / np.sqrt(variances))  # orthonormal columns
+    direction_values = (basis @ rotation / np.sqrt(variances)).T @ landmark_values
+    squares = directions**2
+    beyond = np.maximum(1 - squares.sum(axis=1), 0)
+    mean_variance = eigenvalues.sum() / len(landmarks)
     fits = []
     for ridge in RIDGES:
-        left_D = ridge * mean_variance / (variance_D + ridge * mean_variance)
+        unfitted = ridge * mean_variance / (variances + ridge * mean_variance)
         fits.append(
             Surrogate(
-                direction_RD=direction_RD,
-                left_D=left_D,
-                value_DN=(1 - left_D)[:, None] * value_DN,
-                alone_R=beyond_R + square_RD @ left_D,
+                directions=directions,
+                unfitted=unfitted,
+                direction_values=(1 - unfitted)[:, None] * direction_values,
+                unexplained=beyond + squares @ unfitted,
                 error=np.inf,
             )
         )
@@ -151,22 +149,24 @@ def _independent(symmetric: Floats) -> tuple[Floats, Floats]:
 
 def _covariance_of_differences(
     covariance: Covariance,
-    member_RN: NDArray[np.bool_],
-    member_LN: NDArray[np.bool_],
+    row_members: NDArray[np.bool_],
+    landmark_members: NDArray[np.bool_],
     weight_N: Floats,
 ) -> Floats:
-    """covariance_RL of v(S) - v(complement of S) with v(T) - v(complement of T)."""
-    covariance_RL = covariance.between(member_RN, member_LN, weight_N)
-    covariance_RL += covariance.between(~member_RN, ~member_LN, weight_N)
-    covariance_RL -= covariance.between(~member_RN, member_LN, weight_N)
-    covariance_RL -= covariance.between(member_RN, ~member_LN, weight_N)
-    return covariance_RL
+    """row_covariance of v(S) - v(complement of S) with v(T) - v(complement of T)."""
+    row_covariance = covariance.between(row_members, landmark_members, weight_N)
+    row_covariance += covariance.between(~row_members, ~landmark_members, weight_N)
+    row_covariance -= covariance.between(~row_members, landmark_members, weight_N)
+    row_covariance -= covariance.between(row_members, ~landmark_members, weight_N)
+    return row_covariance
 
 
 def _shapley_of_columns(
-    covariance: Covariance, member_LN: NDArray[np.bool_], weight_N: Floats
+    covariance: Covariance, landmark_members: NDArray[np.bool_], weight_N: Floats
 ) -> Floats:
-    """value_LN: Shapley values of the games S -> k(S, T) - k(S, complement of T), one for each
+    """landmark_values: Shapley values of the games S -> k(S, T) - k(S, complement of T), one for each
     landmark T.
     """
-    return covariance.shapley(member_LN, weight_N) - covariance.shapley(~member_LN, weight_N)
+    return covariance.shapley(landmark_members, weight_N) - covariance.shapley(
+        ~landmark_members, weight_N
+    )

@@ -27,16 +27,16 @@ def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.fl
     utility_C, n_companies = as_table(utilities)
     groups = _as_partition(unions, n_companies)
     value_N = np.empty(n_companies)
-    weight_H = semivalue_weights(len(groups), "shapley")
+    weight_by_size = semivalue_weights(len(groups), "shapley")
     for group in groups:
         others = [sum(1 << i for i in other) for other in groups if other is not group]
-        coalition_H = _unions_of(others)
-        weight = weight_H[np.bitwise_count(_unions_of([1 << k for k in range(len(others))]))]
+        other_unions = _unions_of(others)
+        weight = weight_by_size[np.bitwise_count(_unions_of([1 << k for k in range(len(others))]))]
         # What each part T of the union adds to the other unions, averaged over which of them came
         # before: a game among the union's own companies.
-        coalition_HT = coalition_H[:, None] | _unions_of([1 << i for i in group])
-        added_HT = utility_C[coalition_HT] - utility_C[coalition_H][:, None]
-        value_N[group] = shapley((weight[:, None] * added_HT).sum(axis=0))
+        joined = other_unions[:, None] | _unions_of([1 << i for i in group])
+        added = utility_C[joined] - utility_C[other_unions][:, None]
+        value_N[group] = shapley((weight[:, None] * added).sum(axis=0))
     return value_N
 
 

@@ -69,8 +69,8 @@ class Sampled:
 
     weight_CN: Floats
     _row_of: Mapping[int, int]
-    _smaller_P: NDArray[np.intp]  # rows of the pairs, and of the coalitions of all others
-    _larger_P: NDArray[np.intp]
+    _smaller: NDArray[np.intp]  # rows of the pairs, and of the coalitions of all others
+    _larger: NDArray[np.intp]
     _by_name: NDArray[np.intp]
     _estimator: Estimator
 
@@ -84,8 +84,8 @@ class Sampled:
 
     def sampling_variance(self, utility_C: Floats) -> Floats:
         variance_N = np.empty(len(self._by_name))
-        difference_R = _differences(utility_C, self._smaller_P, self._larger_P)
-        variance_N[self._by_name] = self._estimator.standard_errors(difference_R) ** 2
+        differences = _differences(utility_C, self._smaller, self._larger)
+        variance_N[self._by_name] = self._estimator.standard_errors(differences) ** 2
         return variance_N
 
 
@@ -122,24 +122,22 @@ def _sampled(
         (twice_size_C == len(companies)) & members_CN[:, 0]
     )
     represents_C[row_of[EMPTY]] = False
-    smaller_P = np.flatnonzero(represents_C)
-    smaller_P = smaller_P[np.lexsort([*members_CN[smaller_P].T, twice_size_C[smaller_P]])]
-    larger_P = np.array(
-        [row_of[everybody & ~coalitions[row]] for row in smaller_P.tolist()], dtype=np.intp
+    smaller = np.flatnonzero(represents_C)
+    smaller = smaller[np.lexsort([*members_CN[smaller].T, twice_size_C[smaller]])]
+    larger = np.array(
+        [row_of[everybody & ~coalitions[row]] for row in smaller.tolist()], dtype=np.intp
     )
     estimator = fit_estimator(
-        pairs_of(members_CN[smaller_P]),
-        _differences(utility_C, smaller_P, larger_P),
+        pairs_of(members_CN[smaller]),
+        _differences(utility_C, smaller, larger),
         stream(seed, "landmarks"),
     )
     weight_CN = np.zeros(members_CN.shape)
-    weight_CN[np.append(smaller_P, row_of[everybody])[:, None], by_name] = estimator.weight_RN
-    weight_CN[np.append(larger_P, row_of[EMPTY])[:, None], by_name] = -estimator.weight_RN
-    return Sampled(weight_CN, row_of, smaller_P, larger_P, by_name, estimator)
+    weight_CN[np.append(smaller, row_of[everybody])[:, None], by_name] = estimator.row_weights
+    weight_CN[np.append(larger, row_of[EMPTY])[:, None], by_name] = -estimator.row_weights
+    return Sampled(weight_CN, row_of, smaller, larger, by_name, estimator)
 
 
-def _differences(
-    utility_C: Floats, smaller_P: NDArray[np.intp], larger_P: NDArray[np.intp]
-) -> Floats:
-    """difference_R: v(S) - v(complement) of each pair, and v(grand) - v(empty)."""
-    return np.append(utility_C[smaller_P] - utility_C[larger_P], utility_C[-1] - utility_C[0])
+def _differences(utility_C: Floats, smaller: NDArray[np.intp], larger: NDArray[np.intp]) -> Floats:
+    """differences: v(S) - v(complement) of each pair, and v(grand) - v(empty)."""
+    return np.append(utility_C[smaller] - utility_C[larger], utility_C[-1] - utility_C[0])
