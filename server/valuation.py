@@ -20,7 +20,7 @@ from fl_sv.payment.intervals import is_enough
 from fl_sv.payment.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
 from fl_sv.progress import Progress
 from fl_sv.report import write_report
-from fl_sv.runs.cost import cost_json
+from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import COST, JOURNAL
 from fl_sv.runs.journal import Journal
@@ -65,7 +65,7 @@ def value_companies(
                 break
         costs = journal.costs()
     settlement = settle(evidence)  #                              law, values, payouts
-    run.write_text(COST, cost_json(costs, time.perf_counter() - started))
+    run.write_text(COST, CostRecord.of(costs, time.perf_counter() - started).to_json())
     publish(run, evidence, settlement, software())  #             tables and signed ledger
     write_report(
         run

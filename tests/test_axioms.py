@@ -101,7 +101,7 @@ def game(utility_C: list[float], value_N: list[float]) -> tuple[Valuation, np.nd
         CompanyValue(name, v, v, v, 0.0, v) for name, v in zip("ABC", value_N, strict=True)
     )
     return Valuation(
-        0.9, "shapley", utility_C[0], utility_C[-1], True, "small", 0.0, companies
+        0.9, "shapley", utility_C[0], utility_C[-1], True, "small", 0.0, companies, ()
     ), np.array(utility_C)
 
 

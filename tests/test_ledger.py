@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,16 +17,31 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import LEDGER
 from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw, read_public_key
 from fl_sv.runs.ledger import (
-    CLOSE,
-    OPEN,
     append_section,
     newest,
+    parse_ledger,
     read_ledger,
-    read_records,
-    signers,
+    records_of,
 )
+from fl_sv.runs.records import CloseRecord, LedgerRecord, OpenRecord
 
 KEY = Ed25519PrivateKey.generate()
+
+
+class Fraction(LedgerRecord):
+    """A record of the tests' own."""
+
+    KIND: ClassVar[str] = "a"
+
+    x: float
+
+
+class Count(LedgerRecord):
+    """Another one."""
+
+    KIND: ClassVar[str] = "b"
+
+    y: tuple[int, ...]
 
 
 @pytest.fixture
@@ -39,7 +55,7 @@ def lines(tmp_path: Path) -> list[str]:
             KEY,
             "test",
             {"python": "3"},
-            [("a", {"x": 0.1}), ("b", {"y": [12]})],
+            [Fraction(x=0.1), Count(y=(12,))],
             ["table.csv"],
         )
     return directory.read_text(LEDGER).splitlines(keepends=True)
@@ -52,12 +68,14 @@ def changed(line: str, at: int) -> str:
 
 
 def test_sections_open_close_and_chain(lines: list[str]) -> None:
-    records = read_records("".join(lines))
-    assert [record.kind for record in records] == [OPEN, "a", "b", CLOSE] * 2
+    records = parse_ledger("".join(lines))
+    assert [record.kind for record in records] == ["open", "a", "b", "close"] * 2
     assert [record.section for record in records] == [1] * 4 + [2] * 4
-    assert [record.body["lines"] for record in records if record.kind == CLOSE] == [4, 8]
-    assert newest(records, "a").number == 6
-    assert signers(records) == [raw(KEY.public_key())] * 2
+    assert [close.lines for close in records_of(records, CloseRecord)] == [4, 8]
+    assert newest(records, Count).y == (12,)
+    assert [opened.signer for opened in records_of(records, OpenRecord)] == [
+        raw(KEY.public_key())
+    ] * 2
 
 
 def test_appending_leaves_every_earlier_byte(run: RunDirectory) -> None:
@@ -72,7 +90,7 @@ def test_any_changed_character_is_found_in_its_line(lines: list[str], number: in
     for at in random.Random(number).sample(range(len(line) - 1), 40):
         tampered = [*lines[: number - 1], changed(line, at), *lines[number:]]
         with pytest.raises(VerificationError, match=rf"ledger\.jsonl, line {number}:"):
-            read_records("".join(tampered))
+            parse_ledger("".join(tampered))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +120,7 @@ def test_line_that_says_the_same_in_other_characters_is_no_line_of_a_ledger(
     with pytest.raises(
         VerificationError, match=rf"ledger\.jsonl, line {number}: it is not written"
     ):
-        read_records("".join(lines))
+        parse_ledger("".join(lines))
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3, 5, 6, 7])
@@ -112,13 +130,13 @@ def test_cutting_off_the_last_lines_leaves_a_ledger_without_a_close(
     with pytest.raises(
         VerificationError, match=f"ends after line {kept} without a close; lines were cut off"
     ):
-        read_records("".join(lines[:kept]))
+        parse_ledger("".join(lines[:kept]))
 
 
 def test_cutting_off_part_of_the_last_line_is_found(lines: list[str]) -> None:
     for n_characters in (1, 2, 50):
         with pytest.raises(VerificationError, match="ends after line 7 without a close"):
-            read_records("".join(lines)[:-n_characters])
+            parse_ledger("".join(lines)[:-n_characters])
 
 
 @pytest.mark.parametrize("number", range(1, 8))
@@ -126,19 +144,19 @@ def test_line_that_is_left_out_is_missed_by_the_next(lines: list[str], number: i
     with pytest.raises(
         VerificationError, match=rf"line {number}: (it does not follow|the signature)"
     ):
-        read_records("".join([*lines[: number - 1], *lines[number:]]))
+        parse_ledger("".join([*lines[: number - 1], *lines[number:]]))
 
 
 @pytest.mark.parametrize(("one", "other"), [(2, 3), (2, 6), (4, 8), (5, 6)])
 def test_swapped_lines_are_found_at_the_first(lines: list[str], one: int, other: int) -> None:
     lines[one - 1], lines[other - 1] = lines[other - 1], lines[one - 1]
     with pytest.raises(VerificationError, match=rf"line {one}: it does not follow"):
-        read_records("".join(lines))
+        parse_ledger("".join(lines))
 
 
 def test_section_that_stands_twice_is_found(lines: list[str]) -> None:
     with pytest.raises(VerificationError, match="line 5: it does not follow"):
-        read_records("".join(lines[:4] + lines[:4]))
+        parse_ledger("".join(lines[:4] + lines[:4]))
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"\x00" * 100])

@@ -41,11 +41,12 @@ from fl_sv.report.screen import summary
 from fl_sv.report.source import Tables, read_tables
 from fl_sv.report.wording import decimal, places_for, scaled, short
 from fl_sv.runs import files
-from fl_sv.runs.cost import cost_json
+from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section, read_ledger
-from fl_sv.runs.publish import PAYOUTS, SEALED, payment_record, publish
+from fl_sv.runs.publish import SEALED, publish
+from fl_sv.runs.records import PaymentRecord
 from fl_sv.valuation.records import CompanyValue, Order, Valuation
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated
@@ -166,7 +167,7 @@ def make_run(
         stage: {"seconds": 2.0, "company_seconds": 1.5, "bytes": 3_000_000, "flops": 4e9}
         for stage in ("teacher", "sweep")
     }
-    run.write_text(files.COST, cost_json(stages, 5.0))
+    run.write_text(files.COST, CostRecord.of(stages, 5.0).to_json())
     next_run = NextLargeRun(14, narrower=0.1234, price=0.7, anchors=5)
     settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})
@@ -291,7 +292,7 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     rules = tables.decision.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
     payment = divide(tables.evidence, tables.valuation, ALARMS, rules, ("D1", "D5"))
     run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
-    append_section(run, owner_key(), "pay", {}, [(PAYOUTS, payment_record(payment).body())], SEALED)
+    append_section(run, owner_key(), "pay", {}, [PaymentRecord.of(payment)], SEALED)
     write_report(run)
     page = run.read_text(files.REPORT)
     table = Grids(page).tables[0]
@@ -433,7 +434,7 @@ def appraised(values: list[float], halves: list[float], kind: str = "shapley") -
         CompanyValue(f"c{i}", v, v - h, v + h, 0.0, 0.0)
         for i, (v, h) in enumerate(zip(values, halves, strict=True))
     )
-    return Valuation(0.9, kind, 0.0, sum(values), True, "small", 0.0, companies)
+    return Valuation(0.9, kind, 0.0, sum(values), True, "small", 0.0, companies, ())
 
 
 def ends(valuation: Valuation, rules: Payouts) -> list[tuple[int, int]]:

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,8 +21,9 @@ from fl_sv.payment.settlement import settle
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw
-from fl_sv.runs.ledger import CLOSE, append_section, newest, read_ledger
-from fl_sv.runs.publish import PAYOUTS, SEALED, publish
+from fl_sv.runs.ledger import append_section, newest, read_ledger
+from fl_sv.runs.publish import SEALED, publish
+from fl_sv.runs.records import CloseRecord, LedgerRecord, PaymentRecord
 from fl_sv.runs.tables import read_evidence, read_law, save_validation
 from fl_sv.valuation.records import Valuation
 from tests.runs import Command, published, with_sections
@@ -162,6 +165,44 @@ def test_digit_that_its_owner_changed_and_signed_again_does_not_follow_from_the_
     assert "payouts.csv was changed between" not in answer.err  # `pay` may
 
 
+@pytest.mark.parametrize(
+    ("name", "damage", "problem"),
+    [
+        (files.VALUATION, lambda content: content.pop("order"), "it lacks 'order'"),
+        (files.VALUATION, lambda content: content.update(level="high"), "level: "),
+        (files.LAW, lambda content: content.update(anchors=[1]), "anchors: "),
+        (files.COST, lambda content: content.update(stages=7), "stages: "),
+        (files.COST, lambda content: content["stages"]["sweep"].pop("bytes"), "stages.sweep.bytes"),
+    ],
+)
+def test_file_that_its_owner_damaged_and_signed_is_named_without_a_traceback(
+    command: Command,
+    run: RunDirectory,
+    name: str,
+    damage: Callable[[dict[str, Any]], object],
+    problem: str,
+) -> None:
+    content = json.loads(run.read_text(name))
+    damage(content)
+    run.write_text(name, json.dumps(content))
+    append_section(run, owner_key(), "damage", {}, [], SEALED)
+    answer = command("report", run.path)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"{name} is damaged: " in answer.err and problem in answer.err
+
+
+def test_ledger_line_that_is_no_record_of_its_kind_is_named_without_a_traceback(
+    command: Command, run: RunDirectory
+) -> None:
+    class Empty(LedgerRecord):
+        KIND: ClassVar[str] = PaymentRecord.KIND
+
+    append_section(run, owner_key(), "pay", {}, [Empty()], SEALED)
+    for answer in (command("verify", run.path), command("report", run.path)):
+        assert (answer.code, answer.out) == (1, "")
+        assert "ledger.jsonl, line 10: it is no record of the kind payouts: it lacks" in answer.err
+
+
 def test_rounding_of_another_machine_is_no_difference(
     command: Command, run: RunDirectory, tmp_path: Path
 ) -> None:
@@ -222,7 +263,7 @@ def test_directory_signed_anew_by_another_key_is_found_only_when_the_signer_is_p
     forged = published(tmp_path / "forged", run, read_evidence(run))
     unpinned = command("verify", forged.path)
     assert unpinned.code == 0
-    assert "somebody signed anew as a whole cannot be noticed" in unpinned.out
+    assert "somebody signed anew as a whole passes" in unpinned.out
     assert command("verify", forged.path, "--key", tmp_path / "stranger" / "owner.pub").code == 0
     pinned = command("verify", forged.path, "--key", owner_home / "owner.pub")
     assert (pinned.code, pinned.out) == (1, "")
@@ -270,7 +311,7 @@ def test_pay_writes_the_amounts_and_a_section_that_verifies(
     records = read_ledger(payable)
     assert records[: len(before)] == before
     assert [record.section for record in records[len(before) :]] == [2, 2, 2]
-    assert newest(records, PAYOUTS).body["amounts"] == amounts
+    assert newest(records, PaymentRecord).amounts == amounts
     assert payable.file(files.REPORT).exists()
     assert command("verify", payable.path).code == 0
 
@@ -316,7 +357,7 @@ def test_charge_makes_companies_of_negative_value_pay(
     assert sum(amounts.values()) == 1000
     for company in valuation.companies:
         assert amounts[company.name] * company.value >= 0
-    assert newest(read_ledger(payable), PAYOUTS).body["rules"]["negative"] == "charge"
+    assert newest(read_ledger(payable), PaymentRecord).rules.negative == "charge"
     assert command("verify", payable.path).code == 0
 
 
@@ -377,10 +418,10 @@ def test_unpayable_run_is_paid_once_each_alarm_is_accepted_by_name(
     assert command("pay", unpayable.path, "--pot", 100, *accepting[:-2]).code == 1
     answer = command("pay", unpayable.path, "--pot", 100, *accepting)
     assert (answer.code, answer.err) == (0, "")
-    paid = newest(read_ledger(unpayable), PAYOUTS).body
-    assert (paid["accepted"], paid["payable"]) == (codes, True)
-    assert [alarm["code"] for alarm in paid["alarms"]] == codes
-    assert sum(paid["amounts"].values()) == 100
+    paid = newest(read_ledger(unpayable), PaymentRecord)
+    assert (paid.accepted, paid.payable) == (tuple(codes), True)
+    assert [alarm.code for alarm in paid.alarms] == codes
+    assert sum(paid.amounts.values()) == 100
     assert command("verify", unpayable.path).code == 0
 
 
@@ -452,7 +493,7 @@ def test_values_sum_to_what_there_is_to_be_divided(run: RunDirectory) -> None:
 def test_payout_table_is_the_newest_record_in_config_order(run: RunDirectory) -> None:
     with run.file(files.PAYOUTS).open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    amounts = newest(read_ledger(run), PAYOUTS).body["amounts"]
+    amounts = newest(read_ledger(run), PaymentRecord).amounts
     assert rows == [
         ["company", "amount_cents"],
         *([name, str(amounts[name])] for name in run.config.companies),
@@ -461,8 +502,8 @@ def test_payout_table_is_the_newest_record_in_config_order(run: RunDirectory) ->
 
 def test_last_line_is_a_close_over_every_sealed_file(run: RunDirectory) -> None:
     last = read_ledger(run)[-1]
-    assert last.kind == CLOSE
-    assert set(last.body["files"]) == set(SEALED)
+    assert last.kind == CloseRecord.KIND
+    assert set(last.read(CloseRecord).files) == set(SEALED)
 
 
 def test_validation_values_average_to_the_small_models_values(run: RunDirectory) -> None:

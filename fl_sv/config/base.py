@@ -4,7 +4,7 @@ fields.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 CompanyName = Annotated[
     str,
@@ -27,3 +27,12 @@ class Frozen(BaseModel):
 def many(description: str, **limits: Any) -> Any:
     """A tuple that YAML writes as a list (strict mode would refuse the list)."""
     return Field(description=description, strict=False, **limits)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, for a message about a damaged file."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"it lacks {place!r}"
+    return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -3,7 +3,6 @@ splitting.
 """
 
 import io
-import json
 from typing import Any
 
 from rich.console import Console
@@ -16,9 +15,8 @@ from fl_sv.report.underfit import reach_remarks
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
-from fl_sv.runs.publish import PAYOUTS
 from fl_sv.runs.records import ModelsRecord, PaymentRecord
-from fl_sv.runs.tables import read_companies, read_law
+from fl_sv.runs.tables import read_companies, read_cost, read_law, read_valuation
 from fl_sv.valuation.records import Valuation
 
 WIDTH = 110
@@ -50,8 +48,8 @@ def _console(**options: Any) -> Console:
 
 def _render(run: RunDirectory, console: Console) -> None:
     config = run.config
-    valuation = Valuation.from_json(run.read_text(files.VALUATION))
-    paid = PaymentRecord.read(newest(read_ledger(run), PAYOUTS).body, files.LEDGER)
+    valuation = read_valuation(run)
+    paid = newest(read_ledger(run), PaymentRecord)
     amounts, examples = paid.amounts, read_companies(run)[0]
     pot = sum(amounts.values())
     names = config.companies
@@ -108,7 +106,7 @@ def _print_state(
         console.print("NOT payable; the amounts are provisional:")
         for objection in paid.objections:
             console.print(f"  {objection.sentence}")
-    models = ModelsRecord.read(newest(read_ledger(run), "models").body, files.LEDGER)
+    models = newest(read_ledger(run), ModelsRecord)
     sentences = (
         *payment_words(run.config, paid.rules, models.deployed_utility),
         *law.remarks,
@@ -120,9 +118,8 @@ def _print_state(
         console.print(f"Not tested: {', '.join(law.untested)} (see the report).")
     if law.next_run:
         console.print(next_run_sentence(law.next_run, run.config.companies))
-    cost = json.loads(run.read_text(files.COST))
-    if (share := cost["sweep_share_of_teacher_flops"]) is not None:
-        seconds = {name: f"{stage['seconds']:.0f} s" for name, stage in cost["stages"].items()}
-        spent = ", ".join(f"{name} {duration}" for name, duration in seconds.items())
+    cost = read_cost(run)
+    if (share := cost.sweep_share_of_teacher_flops) is not None:
+        spent = ", ".join(f"{name} {stage.seconds:.0f} s" for name, stage in cost.stages.items())
         console.print(f"Cost: {spent}; arithmetic of the sweep / of the teacher: {share:.2f}.")
     console.print(f"Report: {run.file(files.REPORT)}", soft_wrap=True)

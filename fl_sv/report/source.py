@@ -3,7 +3,6 @@
 Shapes: N companies, C coalitions of the design, ascending: all 2**N, or a sample.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.payment.settlement import Evidence
-from fl_sv.runs import files
+from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import fingerprint
-from fl_sv.runs.ledger import CLOSE, OPEN, Record, file_hash, newest, read_ledger, signers
-from fl_sv.runs.publish import PAYOUTS
-from fl_sv.runs.records import LawRecord, PaymentRecord
-from fl_sv.runs.tables import read_evidence, read_law
+from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
+from fl_sv.runs.records import CloseRecord, ConfigRecord, LawRecord, OpenRecord, PaymentRecord
+from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 from fl_sv.valuation.fit import fit_to_table
 from fl_sv.valuation.records import Valuation
 
@@ -65,42 +63,32 @@ class Tables:
     predictions: Predictions
     decision: PaymentRecord  # the newest: what is paid by which rules, and what stands against it
     ledger: LedgerHead
-    costs: dict[str, dict[str, float]]  # by stage: seconds, company_seconds, bytes, flops
-    sweep_share: float | None  # the sweep's FLOPs over the teacher's
+    cost: CostRecord
 
 
 def read_tables(run: RunDirectory) -> Tables:
     """Raises InputError for a table that is missing or damaged, VerificationError for one that was
     changed.
     """
-    records = read_ledger(run)
-    _require_as_signed(run, records)
-    evidence = read_evidence(run)
-    valuation = Valuation.from_json(run.read_text(files.VALUATION))
-    law = read_law(run)
-    try:
-        cost = json.loads(run.read_text(files.COST))
-        return Tables(
-            evidence=evidence,
-            valuation=valuation,
-            law=law,
-            predictions=_predictions(law, evidence, valuation),
-            decision=PaymentRecord.read(newest(records, PAYOUTS).body, files.LEDGER),
-            ledger=_head(records),
-            costs=cost["stages"],
-            sweep_share=cost["sweep_share_of_teacher_flops"],
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{run.path}: a table lacks {error}. `fl-sv verify` tells what changed."
-        ) from None
+    ledger = read_ledger(run)
+    _require_as_signed(run, ledger)
+    evidence, valuation, law = read_evidence(run), read_valuation(run), read_law(run)
+    return Tables(
+        evidence=evidence,
+        valuation=valuation,
+        law=law,
+        predictions=_predictions(law, evidence, valuation),
+        decision=newest(ledger, PaymentRecord),
+        ledger=_head(ledger),
+        cost=read_cost(run),
+    )
 
 
-def _require_as_signed(run: RunDirectory, records: Sequence[Record]) -> None:
+def _require_as_signed(run: RunDirectory, ledger: Sequence[LedgerLine]) -> None:
     """The page quotes the ledger's head, so it must not be made from tables that the head does not
     cover.
     """
-    for name, expected in newest(records, CLOSE).body["files"].items():
+    for name, expected in newest(ledger, CloseRecord).files.items():
         if file_hash(run, name) != expected:
             raise VerificationError(
                 f"{name} was changed after it was signed; no report is made from it. "
@@ -132,18 +120,10 @@ def _predictions(recorded: LawRecord, evidence: Evidence, valuation: Valuation) 
     return Predictions(small_C, law.predict(), low_C, high_C)
 
 
-def _head(records: Sequence[Record]) -> LedgerHead:
-    opened = [record for record in records if record.kind == OPEN]
+def _head(ledger: Sequence[LedgerLine]) -> LedgerHead:
     sections = tuple(
-        Section(
-            record.section,
-            record.body["command"],
-            record.body["time"],
-            fingerprint(key),
-            record.body["software"],
-        )
-        for record, key in zip(opened, signers(records), strict=True)
+        Section(number, opened.command, opened.time, fingerprint(opened.signer), opened.software)
+        for number, opened in enumerate(records_of(ledger, OpenRecord), start=1)
     )
-    return LedgerHead(
-        len(records), records[-1].digest, sections, newest(records, "config").body["sha256"]
-    )
+    config = newest(ledger, ConfigRecord)
+    return LedgerHead(len(ledger), ledger[-1].digest, sections, config.sha256)

@@ -23,6 +23,7 @@ from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.figures import FIGURES
 from fl_sv.report.source import Tables
 from fl_sv.report.wording import counted, decimal, enumerated, percent, scaled, sentence_case, short
+from fl_sv.runs.cost import StageCost
 
 _STAGES = {
     "teacher": "Teacher (large model, all companies)",
@@ -80,24 +81,22 @@ def law_grid(tables: Tables) -> Grid:
 
 
 def cost_grid(tables: Tables) -> Grid:
-    stages = {_STAGES.get(name, name): cost for name, cost in tables.costs.items()}
+    stages = {_STAGES.get(name, name): cost for name, cost in tables.cost.stages.items()}
 
-    def row(name: str, cost: dict[str, float]) -> tuple[str, ...]:
+    def row(name: str, cost: StageCost) -> tuple[str, ...]:
         return (
             name,
-            decimal(cost["seconds"], 1),
-            decimal(cost["company_seconds"], 1),
-            decimal(cost["bytes"] / 1e6, 1),
-            scaled(cost["flops"], "FLOP"),
+            decimal(cost.seconds, 1),
+            decimal(cost.company_seconds, 1),
+            decimal(cost.bytes / 1e6, 1),
+            scaled(cost.flops, "FLOP"),
         )
 
-    keys = ("seconds", "company_seconds", "bytes", "flops")
-    total = {key: sum(cost[key] for cost in stages.values()) for key in keys}
     return Grid(
         caption="Cost by stage",
         head=("Stage", "Seconds", "Companies' seconds", "Messages, MB", "Arithmetic"),
         rows=tuple(row(name, cost) for name, cost in stages.items()),
-        foot=row("Sum", total),
+        foot=row("Sum", tables.cost.total),
         source="cost.json",
     )
 
@@ -109,10 +108,11 @@ def cost_words(tables: Tables) -> tuple[str, ...]:
         " multiplications and additions. These numbers are hashed in the ledger but cannot be"
         " computed again."
     ]
-    if tables.sweep_share is not None:
+    share = tables.cost.sweep_share_of_teacher_flops
+    if share is not None:
         words.append(
             "The sweep over the coalitions took"
-            f" {decimal(tables.sweep_share, 2 if tables.sweep_share < 10 else 0)} times the"
+            f" {decimal(share, 2 if share < 10 else 0)} times the"
             " arithmetic of training the teacher itself."
         )
     return tuple(words)

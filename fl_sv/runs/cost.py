@@ -1,27 +1,63 @@
 """What a run cost, by stage: the content of cost.json."""
 
-import json
 from collections.abc import Mapping
+from typing import ClassVar, Self
 
-STAGES = ("teacher", "sweep", "anchors")
+from fl_sv.runs import files
+from fl_sv.runs.records import FileRecord, Record
+
+STAGES = (
+    "teacher",
+    "sweep",
+    "anchors",
+)  # a run has them all; others only where they cost something
 
 
-def cost_json(costs: Mapping[str, Mapping[str, float]], seconds: float) -> str:
-    """The text of cost.json: seconds, companies' seconds, bytes and FLOPs of each stage, over all
-    resumptions.
+class StageCost(Record):
+    """What one stage cost, over all resumptions."""
 
-    costs: sums by stage from the journal; seconds: wall time of the run, of which `rest` is what no
-    stage used (joining, law, report).
-    """
-    nothing = {"seconds": 0.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
-    stages = {stage: dict(costs.get(stage, nothing)) for stage in dict.fromkeys([*STAGES, *costs])}
-    spent = sum(stage["seconds"] for stage in stages.values())
-    stages["rest"] = {**nothing, "seconds": max(0.0, seconds - spent)}
-    teacher = stages["teacher"]["flops"]
-    share = stages["sweep"]["flops"] / teacher if teacher else None
-    return (
-        json.dumps(
-            {"stages": stages, "sweep_share_of_teacher_flops": share}, indent=2, allow_nan=False
+    seconds: float  # on the clock
+    company_seconds: float  # of training, summed over companies
+    bytes: int  # of messages, both ways
+    flops: float
+
+
+class CostRecord(FileRecord):
+    """The content of cost.json."""
+
+    FILE: ClassVar[str] = files.COST
+
+    stages: dict[str, StageCost]
+    sweep_share_of_teacher_flops: float | None  # None without a teacher's FLOPs
+
+    @property
+    def total(self) -> StageCost:
+        """The sum over all stages."""
+        stages = self.stages.values()
+        return StageCost(
+            seconds=sum(stage.seconds for stage in stages),
+            company_seconds=sum(stage.company_seconds for stage in stages),
+            bytes=sum(stage.bytes for stage in stages),
+            flops=sum(stage.flops for stage in stages),
         )
-        + "\n"
-    )
+
+    @classmethod
+    def of(cls, costs: Mapping[str, Mapping[str, float]], seconds: float) -> Self:
+        """The cost of a whole run.
+
+        costs: sums by stage, from the journal. seconds: of the whole run on the clock; what no
+        stage used (joining, law, report) is the stage `rest`.
+        """
+        nothing = {"seconds": 0.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
+        stages = {
+            stage: StageCost.model_validate(costs.get(stage, nothing))
+            for stage in dict.fromkeys([*STAGES, *costs])
+        }
+        rest = max(0.0, seconds - sum(stage.seconds for stage in stages.values()))
+        teacher_flops = stages["teacher"].flops
+        return cls(
+            stages=stages | {"rest": StageCost.model_validate(nothing | {"seconds": rest})},
+            sweep_share_of_teacher_flops=stages["sweep"].flops / teacher_flops
+            if teacher_flops
+            else None,
+        )

@@ -38,15 +38,23 @@ class RunDirectory:
         return parse_config(self.read_text(CONFIG), str(self.file(CONFIG)))
 
     def read_text(self, name: str) -> str:
-        """A file of the run. Raises InputError when it is not there or not text."""
+        """A text file of the run. Raises InputError when it is not there or not text."""
+        data = self.read_bytes(name)
         try:
-            return self.file(name).read_text(encoding="utf-8")
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.file(name)} cannot be read: {error}.") from None
+
+    def read_bytes(self, name: str) -> bytes:
+        """A file of the run. Raises InputError when it is not there."""
+        try:
+            return self.file(name).read_bytes()
         except FileNotFoundError:
             raise InputError(
                 f"{self.path} holds no {name}; it is not a finished run. Give the folder that"
                 " `fl-sv run --out` wrote."
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise InputError(f"{self.file(name)} cannot be read: {error}.") from None
 
     def write_text(self, name: str, text: str) -> None:

@@ -1,9 +1,9 @@
 """The ledger: an append-only chain of signed lines over everything that a payout rests on.
 
-Each line is a JSON object with the sha256 of the line before it and an Ed25519 signature of the
-rest of the line. A command appends one section: `open` (who, when, with which software), records,
-and `close` with the number of lines and the hashes of the run's files. The last line of a whole
-ledger is therefore always a `close`.
+A line is a JSON object. It holds a record, the sha256 of the line before it, and an Ed25519
+signature of the rest of the line. A command appends one section: the record `open` (who, when, with
+which software), its own records, and the record `close` with the number of lines and the hashes of
+the run's files. So the last line of a whole ledger is always a `close`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,14 +20,15 @@ from fl_sv.errors import VerificationError
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import LEDGER
 from fl_sv.runs.keys import is_signature, raw
+from fl_sv.runs.records import CloseRecord, LedgerRecord, OpenRecord
 
-OPEN, CLOSE = "open", "close"
 GENESIS = "0" * 64  # what the first line names as the hash before it
 _FIELDS = {"number", "section", "kind", "body", "previous", "signature"}
+AnyRecord = TypeVar("AnyRecord", bound=LedgerRecord)
 
 
 @dataclass(frozen=True)
-class Record:
+class LedgerLine:
     """One line of the ledger."""
 
     number: int  # from 1
@@ -36,92 +37,108 @@ class Record:
     body: dict[str, Any]
     digest: str  # sha256 of the line's text
 
+    @property
+    def where(self) -> str:
+        """How messages name the line."""
+        return f"{LEDGER}, line {self.number}"
+
+    def read(self, record: type[AnyRecord]) -> AnyRecord:
+        """The line's record. Raises VerificationError when it is none of this kind."""
+        return record.from_body(self.body, self.where)
+
 
 def append_section(
     run: RunDirectory,
     key: Ed25519PrivateKey,
     command: str,
     software: dict[str, str],
-    records: Sequence[tuple[str, dict[str, Any]]],
+    records: Sequence[LedgerRecord],
     files: Sequence[str],
 ) -> None:
-    """Adds a section with `records` (kind, body), closed over the hashes of `files`, in one step."""
+    """Adds a section with the records, closed over the hashes of `files`, in one step.
+
+    Raises VerificationError when the ledger so far is not whole.
+    """
     before = read_ledger(run) if run.finished else []
-    opening = {
-        "command": command,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "software": software,
-        "public_key": b64encode(raw(key.public_key())).decode(),
-    }
+    opening = OpenRecord(
+        command=command,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        software=software,
+        public_key=b64encode(raw(key.public_key())).decode(),
+    )
     hashes = {name: file_hash(run, name) for name in files}
-    closing = {"lines": len(before) + len(records) + 2, "files": hashes}
+    closing = CloseRecord(lines=len(before) + len(records) + 2, files=hashes)
     section = before[-1].section + 1 if before else 1
     previous = before[-1].digest if before else GENESIS
     text = run.read_text(LEDGER) if before else ""
-    for number, (kind, body) in enumerate(
-        [(OPEN, opening), *records, (CLOSE, closing)], start=len(before) + 1
-    ):
-        line = _signed(key, number, section, kind, body, previous)
+    for number, record in enumerate([opening, *records, closing], start=len(before) + 1):
+        line = _signed(key, number, section, record, previous)
         previous = _digest(line)
         text += line + "\n"
     run.write_text(LEDGER, text)
 
 
-def read_ledger(run: RunDirectory) -> list[Record]:
+def read_ledger(run: RunDirectory) -> list[LedgerLine]:
     """The ledger of a run. Raises VerificationError when it is missing, empty or not whole."""
     try:
         data = run.file(LEDGER).read_bytes()
     except OSError as error:
         raise VerificationError(f"{LEDGER} cannot be read: {error.strerror}.") from None
-    records = read_records(data.decode("ascii", errors="replace"))
-    if not records:
+    lines = parse_ledger(data.decode("ascii", errors="replace"))
+    if not lines:
         raise VerificationError(f"{LEDGER} is empty.")
-    return records
+    return lines
 
 
-def read_records(text: str) -> list[Record]:
+def parse_ledger(text: str) -> list[LedgerLine]:
     """The lines of a ledger whose chain and signatures are whole.
 
     Raises VerificationError that names the first line that is not.
     """
-    records: list[Record] = []
+    lines: list[LedgerLine] = []
     public = b""
-    *lines, rest = text.split("\n")
-    for number, line in enumerate(lines, start=1):
+    *texts, rest = text.split("\n")
+    for number, line_text in enumerate(texts, start=1):
         where = f"{LEDGER}, line {number}"
-        entry = _parse(line, where)
-        kind, body = entry["kind"], entry["body"]
-        if kind == OPEN:
-            public = _decode(body.get("public_key"), where)
+        entry = _parse(line_text, where)
         signature = _decode(entry.pop("signature"), where)
+        line = LedgerLine(
+            number, entry["section"], entry["kind"], entry["body"], _digest(line_text)
+        )
+        if line.kind == OpenRecord.KIND:
+            public = line.read(OpenRecord).signer
         if not is_signature(public, signature, canonical(entry)):
             raise VerificationError(
                 f"{where}: the signature is not the signer's; the line was changed."
             )
-        if not _follows(entry, records[-1] if records else None):
+        if not _follows(entry, lines[-1] if lines else None):
             raise VerificationError(
                 f"{where}: it does not follow from the line before; a line was changed, moved or"
                 " removed."
             )
-        records.append(Record(number, entry["section"], kind, body, _digest(line)))
-    if rest or (records and records[-1].kind != CLOSE):
+        if line.kind == CloseRecord.KIND and line.read(CloseRecord).lines != number:
+            raise VerificationError(
+                f"{where}: it does not close {number} lines; a line was added or removed."
+            )
+        lines.append(line)
+    if rest or (lines and lines[-1].kind != CloseRecord.KIND):
         raise VerificationError(
-            f"{LEDGER} ends after line {len(records)} without a close; lines were cut off."
+            f"{LEDGER} ends after line {len(lines)} without a close; lines were cut off."
         )
-    return records
+    return lines
 
 
-def signers(records: Sequence[Record]) -> list[bytes]:
-    """The public key of each section, in order."""
-    return [b64decode(record.body["public_key"]) for record in records if record.kind == OPEN]
+def records_of(lines: Sequence[LedgerLine], record: type[AnyRecord]) -> list[AnyRecord]:
+    """All records of a kind, in order. Raises VerificationError for a line that is damaged."""
+    return [line.read(record) for line in lines if line.kind == record.KIND]
 
 
-def newest(records: Sequence[Record], kind: str) -> Record:
-    """The last record of a kind. Raises VerificationError when there is none."""
-    for record in reversed(records):
-        if record.kind == kind:
-            return record
-    raise VerificationError(f"{LEDGER} holds no {kind!r} record.")
+def newest(lines: Sequence[LedgerLine], record: type[AnyRecord]) -> AnyRecord:
+    """The last record of a kind. Raises VerificationError when there is none, or it is damaged."""
+    for line in reversed(lines):
+        if line.kind == record.KIND:
+            return line.read(record)
+    raise VerificationError(f"{LEDGER} holds no record of the kind {record.KIND}.")
 
 
 def file_hash(run: RunDirectory, name: str) -> str:
@@ -138,14 +155,15 @@ def canonical(body: dict[str, Any]) -> bytes:
 
 
 def _signed(
-    key: Ed25519PrivateKey,
-    number: int,
-    section: int,
-    kind: str,
-    body: dict[str, Any],
-    previous: str,
+    key: Ed25519PrivateKey, number: int, section: int, record: LedgerRecord, previous: str
 ) -> str:
-    entry = {"number": number, "section": section, "kind": kind, "body": body, "previous": previous}
+    entry = {
+        "number": number,
+        "section": section,
+        "kind": record.KIND,
+        "body": record.body(),
+        "previous": previous,
+    }
     entry["signature"] = b64encode(key.sign(canonical(entry))).decode()
     return _text(entry)
 
@@ -174,18 +192,17 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     return parsed
 
 
-def _follows(entry: dict[str, Any], before: Record | None) -> bool:
+def _follows(entry: dict[str, Any], before: LedgerLine | None) -> bool:
     """Whether the line continues the chain, and its section opens and closes where it should."""
-    opens = before is None or before.kind == CLOSE
+    opens = before is None or before.kind == CloseRecord.KIND
     number, section, digest = (
         (before.number, before.section, before.digest) if before else (0, 0, GENESIS)
     )
-    return (
-        (entry["kind"] == OPEN) == opens
-        and (entry["number"], entry["section"], entry["previous"])
-        == (number + 1, section + opens, digest)
-        and (entry["kind"] != CLOSE or entry["body"].get("lines") == number + 1)
-    )
+    return (entry["kind"] == OpenRecord.KIND) == opens and (
+        entry["number"],
+        entry["section"],
+        entry["previous"],
+    ) == (number + 1, section + opens, digest)
 
 
 def _decode(text: Any, where: str) -> bytes:
@@ -193,5 +210,5 @@ def _decode(text: Any, where: str) -> bytes:
         return b64decode(text, validate=True)
     except (TypeError, ValueError):
         raise VerificationError(
-            f"{where}: a key or signature is not base64; the line was changed."
+            f"{where}: the signature is not base64; the line was changed."
         ) from None

@@ -13,7 +13,8 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section
-from fl_sv.runs.publish import PAYOUTS, payment_record, sealed
+from fl_sv.runs.publish import sealed
+from fl_sv.runs.records import PaymentRecord
 from fl_sv.runs.verify import verified
 
 
@@ -52,7 +53,7 @@ def pay_run(
             key,
             "pay",
             software(),
-            [(PAYOUTS, payment_record(payment).body())],
+            [PaymentRecord.of(payment)],
             sealed(evidence.config),
         )
     return payment

@@ -1,46 +1,86 @@
-"""What law.json and the lines of the ledger hold, as typed records that are read as they are written.
+"""What the JSON files and the ledger of a run hold, as records that are read as they are written.
 
-Every record is a function of the evidence, so `fl-sv verify` makes it again and compares.
+The records of a run are functions of its evidence, so `fl-sv verify` makes them again and compares.
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any, Self
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from fl_sv.config.base import Frozen
+from fl_sv.config import config_hash
+from fl_sv.config.base import Frozen, first_problem
 from fl_sv.config.valuation import Payouts
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, VerificationError
 from fl_sv.law.alarms import Alarm
-from fl_sv.payment.settlement import NOT_DIVIDED
+from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, Payment, Settlement
+from fl_sv.runs import files
+from fl_sv.valuation.students import student_remarks
+
+
+def _require_base64(text: str) -> str:
+    b64decode(text, validate=True)
+    return text
+
+
+def _require_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
 
 
 class Record(Frozen):
-    """A record with a text of its own."""
+    """Facts with one JSON form."""
 
     def body(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The record as a JSON object."""
         return self.model_dump(mode="json")
 
+
+class FileRecord(Record):
+    """The whole content of a JSON file of the run directory."""
+
+    FILE: ClassVar[str]
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        return json.dumps(self.body(), indent=2, allow_nan=False) + "\n"
+
     @classmethod
-    def read(cls, body: Mapping[str, Any], where: str) -> Self:
-        """The record in `body`. Raises InputError that names `where` when it is none."""
+    def from_json(cls, text: str) -> Self:
+        """The record in the text of the file. Raises InputError when it is damaged."""
         try:
-            return cls.model_validate_json(json.dumps(body))
+            return cls.model_validate_json(text)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            place = ".".join(map(str, problem["loc"]))
-            what = (
-                f"lacks {place!r}" if problem["type"] == "missing" else f"{place}: {problem['msg']}"
-            )
             raise InputError(
-                f"{where} is damaged: {what}. `fl-sv verify` tells what changed."
+                f"{cls.FILE} is damaged: {first_problem(error)}. `fl-sv verify` tells what changed."
             ) from None
 
 
+class LedgerRecord(Record):
+    """The body of a line of the ledger."""
+
+    KIND: ClassVar[str]
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any], where: str) -> Self:
+        """The record in the body of the line at `where`. Raises VerificationError when it is none."""
+        try:
+            return cls.model_validate_json(json.dumps(body))
+        except ValidationError as error:
+            raise VerificationError(
+                f"{where}: it is no record of the kind {cls.KIND}: {first_problem(error)}."
+            ) from None
+
+
+# --- law.json -------------------------------------------------------------------------------------
+
+
 class FiredAlarm(Record):
-    """An alarm: its code, what a person reads, the coalition it is about, the figures of the check."""
+    """An alarm: which check, the sentence for a person, the coalition, and the figures."""
 
     code: str
     sentence: str
@@ -49,6 +89,7 @@ class FiredAlarm(Record):
 
     @classmethod
     def of(cls, alarm: Alarm) -> Self:
+        """The alarm as a record."""
         return cls(
             code=alarm.code,
             sentence=str(alarm),
@@ -58,16 +99,18 @@ class FiredAlarm(Record):
 
 
 class NextRunRecord(Record):
-    """The large run that one more would be (`fl_sv.design.large_runs.NextLargeRun`)."""
+    """The large run that would be added first (`fl_sv.design.large_runs.NextLargeRun`)."""
 
-    anchors: int = Field(description="the number to ask for as `law.anchors`")
+    anchors: int = Field(description="the value of `law.anchors` that adds it")
     coalition: int
     narrower: float
     price: float
 
 
-class LawRecord(Record):
+class LawRecord(FileRecord):
     """The content of law.json."""
+
+    FILE: ClassVar[str] = files.LAW
 
     name: str
     increasing: bool  # in the loss of the largest small model alone
@@ -83,29 +126,143 @@ class LawRecord(Record):
     next_run: NextRunRecord | None
     sizes: dict[str, int]  # parameters of every model, ascending
 
-    def to_json(self) -> str:
-        return json.dumps(self.body(), indent=2, allow_nan=False) + "\n"
+    @classmethod
+    def of(cls, evidence: Evidence, settlement: Settlement) -> Self:
+        """The record of the law that was fitted."""
+        law, next_run = settlement.law, settlement.next_run
+        return cls(
+            name=law.name,
+            increasing=law.increasing,
+            holds=law.holds,
+            alarms=tuple(map(str, law.alarms)),
+            fired=tuple(map(FiredAlarm.of, law.alarms)),
+            tested=law.tested,
+            untested=law.untested,
+            parameters=law.parameters,
+            anchors=dict(sorted(law.anchors.items())),
+            diagnostics=law.diagnostics,
+            remarks=student_remarks(evidence.config, law.findings),
+            next_run=NextRunRecord(**asdict(next_run)) if next_run else None,
+            sizes=evidence.sizes,
+        )
+
+
+# --- the ends of a ledger's section ---------------------------------------------------------------
+
+
+class OpenRecord(LedgerRecord):
+    """The first line of a section: which command wrote it, when, with what, and whose key signs."""
+
+    KIND: ClassVar[str] = "open"
+
+    command: str
+    time: Annotated[str, AfterValidator(_require_time)]  # ISO 8601
+    software: dict[str, str]  # versions, by name
+    public_key: Annotated[str, AfterValidator(_require_base64)]  # its 32 bytes in base64
+
+    @property
+    def signer(self) -> bytes:
+        """The bytes of the public key."""
+        return b64decode(self.public_key)
+
+
+class CloseRecord(LedgerRecord):
+    """The last line of a section: how many lines there are, and the hashes of the run's files."""
+
+    KIND: ClassVar[str] = "close"
+
+    lines: int
+    files: dict[str, str]  # sha256 as hex digits, by name
+
+
+# --- the records of a run -------------------------------------------------------------------------
+
+
+class ConfigRecord(LedgerRecord):
+    """Which config the run had."""
+
+    KIND: ClassVar[str] = "config"
+
+    sha256: str
+    seed: int
+
+
+class CompaniesRecord(LedgerRecord):
+    """What every company registered."""
+
+    KIND: ClassVar[str] = "companies"
+
+    examples: dict[str, int]
+    fingerprints: dict[str, str]
+
+
+class StudentRecord(Record):
+    """The deployed student on the validation set (`fl_sv.payment.settlement.StudentLoss`)."""
+
+    model: str
+    parameters: int
+    transfer_set: str
+    rows: int
+    loss: float
+    accuracy: float | None
+
+
+class ModelsRecord(LedgerRecord):
+    """The parameters of every model, and the utility of the deployed one."""
+
+    KIND: ClassVar[str] = "models"
+
+    parameters: dict[str, int]
+    deployed_utility: float
+    student: StudentRecord | None
+
+
+class LawSummary(LedgerRecord):
+    """Which law was fitted, and whether it holds."""
+
+    KIND: ClassVar[str] = "law"
+
+    name: str
+    holds: bool
+    alarms: tuple[str, ...]
+
+
+class ValuesRecord(LedgerRecord):
+    """The value of every company; its body is the mapping itself."""
+
+    KIND: ClassVar[str] = "values"
+
+    values: dict[str, float]
+
+    def body(self) -> dict[str, Any]:
+        return dict(self.values)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Raises InputError when the text is no law.json."""
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise InputError(
-                f"law.json is damaged: {error}. `fl-sv verify` tells what changed."
-            ) from None
-        return cls.read(content, "law.json")
+    def from_body(cls, body: Mapping[str, Any], where: str) -> Self:
+        return super().from_body({"values": body}, where)
 
 
-class PaymentRecord(Record):
-    """The ledger's record of a payment, with the rules by which it is computed again."""
+class PaymentRecord(LedgerRecord):
+    """A payment, with the rules by which it is computed again."""
+
+    KIND: ClassVar[str] = "payouts"
 
     amounts: dict[str, int]  # cents
     rules: Payouts
     accepted: tuple[str, ...]  # codes of the alarms that somebody decided on
     payable: bool
     alarms: tuple[FiredAlarm, ...]  # all that fired, accepted or not
+
+    @classmethod
+    def of(cls, payment: Payment) -> Self:
+        """The record of a payment."""
+        return cls(
+            amounts=payment.amounts,
+            rules=payment.rules,
+            accepted=payment.accepted,
+            payable=not payment.objections,
+            alarms=tuple(map(FiredAlarm.of, payment.alarms)),
+        )
 
     @property
     def objections(self) -> tuple[FiredAlarm, ...]:
@@ -122,9 +279,19 @@ class PaymentRecord(Record):
         return tuple(alarm for alarm in self.alarms if alarm not in self.objections)
 
 
-class ModelsRecord(Record):
-    """The ledger's record of the models: their parameters, and what the deployed one reached."""
-
-    parameters: dict[str, int]
-    deployed_utility: float
-    student: dict[str, Any] | None = None
+def run_records(evidence: Evidence, settlement: Settlement) -> list[LedgerRecord]:
+    """The records of the ledger's first section, each a function of the evidence."""
+    config, law, student = evidence.config, settlement.law, evidence.student
+    values = {company.name: company.value for company in settlement.valuation.companies}
+    return [
+        ConfigRecord(sha256=config_hash(config), seed=config.seed),
+        CompaniesRecord(examples=evidence.examples, fingerprints=evidence.fingerprints),
+        ModelsRecord(
+            parameters=evidence.sizes,
+            deployed_utility=evidence.deployed_utility,
+            student=StudentRecord(**asdict(student)) if student else None,
+        ),
+        LawSummary(name=law.name, holds=law.holds, alarms=tuple(map(str, law.alarms))),
+        ValuesRecord(values=values),
+        PaymentRecord.of(settlement.payment),
+    ]

@@ -19,9 +19,11 @@ from fl_sv.game.csv import read_table
 from fl_sv.game.utilities import read_utilities
 from fl_sv.payment.settlement import Evidence, StudentLoss, TeacherLoss
 from fl_sv.runs import files
+from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.records import LawRecord
 from fl_sv.valuation.appraise import shapley_weighting
+from fl_sv.valuation.records import Valuation
 
 COMPANY_COLUMNS = ("company", "examples", "fingerprint")
 TEACHER_COLUMNS = ("round", "loss", "accuracy")
@@ -47,7 +49,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
         examples=examples,
         fingerprints=fingerprints,
         weighting=shapley_weighting(config, table),
-        validation_NV=load_validation(run.file(files.VALIDATION).read_bytes()),
+        validation_NV=load_validation(run.read_bytes(files.VALIDATION), config.n_companies),
         curve=_read_teacher(run),
         student=None if config.deployed is None else _read_student(run),
     )
@@ -56,6 +58,16 @@ def read_evidence(run: RunDirectory) -> Evidence:
 def read_law(run: RunDirectory) -> LawRecord:
     """The content of law.json. Raises InputError when it is missing or damaged."""
     return LawRecord.from_json(run.read_text(files.LAW))
+
+
+def read_cost(run: RunDirectory) -> CostRecord:
+    """The content of cost.json. Raises InputError when it is missing or damaged."""
+    return CostRecord.from_json(run.read_text(files.COST))
+
+
+def read_valuation(run: RunDirectory) -> Valuation:
+    """The content of valuation.json. Raises InputError when it is missing or damaged."""
+    return Valuation.from_json(run.read_text(files.VALUATION))
 
 
 def companies_csv(evidence: Evidence) -> str:
@@ -141,14 +153,20 @@ def save_validation(
     return buffer.getvalue()
 
 
-def load_validation(data: bytes) -> NDArray[np.float64]:
+def load_validation(data: bytes, n_companies: int) -> NDArray[np.float64]:
     """(N, V) from validation.npz. Raises InputError when it is damaged."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            values: NDArray[np.float64] = arrays["values"]
+            value_NV: NDArray[np.float64] = arrays["values"]
     except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
-        raise InputError(f"validation.npz is damaged: {error}.") from None
-    return values
+        raise InputError(f"{files.VALIDATION} is damaged: {error}.") from None
+    if value_NV.dtype != np.float64 or value_NV.ndim != 2 or len(value_NV) != n_companies:
+        raise InputError(
+            f"{files.VALIDATION} is damaged: it holds {value_NV.dtype} numbers of shape"
+            f" {value_NV.shape}; needed are float64 numbers, a row for each of {n_companies}"
+            " companies."
+        )
+    return value_NV
 
 
 def _number(kind: type[Number], text: str, where: str) -> Number:

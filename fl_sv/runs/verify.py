@@ -9,25 +9,30 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fl_sv.design.large_runs import require_planned_large_runs
 from fl_sv.design.sample import require_design
-from fl_sv.errors import FlsvError, InputError, VerificationError, listed
+from fl_sv.errors import FlsvError, InputError, VerificationError
 from fl_sv.payment.intervals import require_stop
 from fl_sv.payment.payouts import read_payouts
 from fl_sv.payment.settlement import Evidence, Settlement, divide, settle
 from fl_sv.runs import files
+from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.files import LEDGER
 from fl_sv.runs.keys import fingerprint, raw, read_public_key
-from fl_sv.runs.ledger import CLOSE, OPEN, Record, file_hash, read_ledger, signers
-from fl_sv.runs.publish import PAYOUTS, SEALED, law_record, payment_record, run_records
-from fl_sv.runs.records import PaymentRecord
+from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
+from fl_sv.runs.publish import SEALED
+from fl_sv.runs.records import (
+    CloseRecord,
+    LawRecord,
+    LedgerRecord,
+    OpenRecord,
+    PaymentRecord,
+    run_records,
+)
 from fl_sv.runs.tables import read_evidence
 from fl_sv.valuation.fit import try_law
 
-TOLERANCE = 1e-9
 MAX_NAMED = 20
 
 
@@ -51,44 +56,38 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
             f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote; one"
             " that was stopped goes on with --resume."
         )
-    records = read_ledger(run)
-    keys = signers(records)
-    for section, key in enumerate(keys, start=1):
+    ledger = read_ledger(run)
+    signers = [opened.signer for opened in records_of(ledger, OpenRecord)]
+    for section, key in enumerate(signers, start=1):
         if pinned is not None and key != raw(pinned):
             raise VerificationError(
-                f"{LEDGER}: section {section} is not signed by the owner of {public_key}, but by"
-                f" the key with the fingerprint {fingerprint(key)}."
+                f"{files.LEDGER}: section {section} is not signed by the owner of {public_key}, but"
+                f" by the key with the fingerprint {fingerprint(key)}."
             )
     verified(run)
+    fingerprints = dict.fromkeys(fingerprint(key) for key in signers)
     lines = [
-        f"{len(records)} ledger lines in {len(keys)} sections: chain and signatures are whole.",
-        (
-            "Every file has the hash that was signed; law, values and amounts follow from the"
-            " utilities."
-        ),
-        (
-            "Signed by the key with the fingerprint"
-            f" {', '.join(dict.fromkeys(map(fingerprint, keys)))}."
-        ),
+        f"{len(ledger)} ledger lines in {len(signers)} sections: chain and signatures are whole.",
+        "Every file has the hash that was signed; law, values and amounts follow from the"
+        " utilities.",
+        f"Signed by the key with the fingerprint {', '.join(fingerprints)}.",
     ]
     if pinned is None:
         lines.append(
-            "The signer was not pinned: a directory that somebody signed anew as a whole cannot be"
-            " noticed. Compare the fingerprint with the owner's, or give --key."
+            "The signer was not pinned: a directory that somebody signed anew as a whole passes"
+            " this check. Compare the fingerprint with the owner's, or give --key."
         )
     return lines
 
 
 def verified(run: RunDirectory, *, but: str = "") -> Verification:
-    """The run, after every check; a file named `but` is left out.
+    """The run, after every check; the file named `but` is left out.
 
     Raises VerificationError that names every difference found, InputError when a law of the user's
-    cannot be had here.
+    own cannot be imported here.
     """
-    records = read_ledger(run)
-    differences = [
-        difference for name, difference in _file_differences(run, records) if name != but
-    ]
+    ledger = read_ledger(run)
+    differences = [difference for name, difference in _file_differences(run, ledger) if name != but]
     if not differences:
         try_law(run.config)
     try:
@@ -101,9 +100,9 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         require_stop(evidence)
         settlement = settle(evidence)
         differences += _value_differences(run, evidence, settlement)
-        differences += _record_differences(records, evidence, settlement)
+        differences += _record_differences(ledger, evidence, settlement)
         if but != files.PAYOUTS:
-            differences += _amount_differences(run, records)
+            differences += _amount_differences(run, ledger)
     except Exception as error:  # numbers that somebody changed may break the arithmetic anywhere
         reason = str(error) if isinstance(error, FlsvError) else repr(error)
         differences.append(f"nothing more can be recomputed: {reason}")
@@ -119,92 +118,67 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
 def _import_nothing_unsigned(run: RunDirectory, differences: Sequence[str]) -> None:
     if differences and ":" in run.config.law.family:
         raise InputError(
-            "the law is a user's own, and where files were changed nothing that they name is"
-            " imported"
+            "the law is a user's own, and nothing is imported by name from a directory whose files"
+            " were changed"
         )
 
 
-def _file_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Each file that is not what the newest close hashed, or that an earlier close hashed
-    otherwise.
-    """
-    *earlier, newest = [record for record in records if record.kind == CLOSE]
-    for name in dict.fromkeys([*SEALED, *newest.body["files"]]):
-        signed = newest.body["files"].get(name)
+def _file_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterator[tuple[str, str]]:
+    """Each file, and how it differs from the hashes of the newest close or of an earlier one."""
+    *earlier, last = [line for line in ledger if line.kind == CloseRecord.KIND]
+    signed = last.read(CloseRecord).files
+    for name in dict.fromkeys([*SEALED, *signed]):
         try:
-            if file_hash(run, name) != signed:
+            if file_hash(run, name) != signed.get(name):
                 yield name, f"{name} was changed after it was signed"
         except VerificationError as error:
             yield name, str(error)
+        if name == files.PAYOUTS:  # every payment writes it anew
+            continue
         for close in earlier:
-            if name != files.PAYOUTS and close.body["files"].get(name) != signed:
+            if close.read(CloseRecord).files.get(name) != signed.get(name):
                 yield (
                     name,
-                    (
-                        f"{name} was changed between lines {close.number} and {newest.number} of"
-                        f" {LEDGER}"
-                    ),
+                    f"{name} was changed between lines {close.number} and {last.number} of"
+                    f" {files.LEDGER}",
                 )
 
 
 def _value_differences(
     run: RunDirectory, evidence: Evidence, settlement: Settlement
 ) -> Iterator[str]:
-    recorded = json.loads(run.read_text(files.VALUATION))
-    yield from _compare("valuation.json", recorded, json.loads(settlement.valuation.to_json()))
+    valuation = json.loads(run.read_text(files.VALUATION))
+    yield from compare(files.VALUATION, valuation, json.loads(settlement.valuation.to_json()))
     law = json.loads(run.read_text(files.LAW))
-    yield from _compare("law.json", law, json.loads(law_record(evidence, settlement).to_json()))
+    yield from compare(files.LAW, law, json.loads(LawRecord.of(evidence, settlement).to_json()))
     means = evidence.validation_NV.mean(axis=1).tolist()
     small = [company.small_value for company in settlement.valuation.companies]
-    yield from _compare("validation.npz: mean of row ", means, small)
+    yield from compare(f"{files.VALIDATION}: mean of row ", means, small)
 
 
 def _record_differences(
-    records: Sequence[Record], evidence: Evidence, settlement: Settlement
+    ledger: Sequence[LedgerLine], evidence: Evidence, settlement: Settlement
 ) -> Iterator[str]:
-    """Every line of the first section is a function of the evidence; later ones divide another pot."""
-    of_run = dict(run_records(evidence, settlement))
-    for record in records:
-        if record.kind not in (OPEN, CLOSE):
-            body = (
-                of_run.get(record.kind)
-                if record.section == 1
-                else _paid_again(evidence, settlement, record)
-            )
-            yield from _compare(f"{LEDGER}, line {record.number}", record.body, body)
+    """The first section follows from the evidence; a later one is another payment."""
+    of_run = {record.KIND: record for record in run_records(evidence, settlement)}
+    for line in ledger:
+        if line.kind in (OpenRecord.KIND, CloseRecord.KIND):
+            continue
+        computed: LedgerRecord | None
+        if line.section == 1:
+            computed = of_run.get(line.kind)
+        else:
+            computed = _paid_again(evidence, settlement, line.read(PaymentRecord))
+        yield from compare(line.where, line.body, computed.body() if computed else None)
 
 
-def _paid_again(evidence: Evidence, settlement: Settlement, record: Record) -> dict[str, Any]:
+def _paid_again(evidence: Evidence, settlement: Settlement, paid: PaymentRecord) -> PaymentRecord:
     """The payment of a later section, computed again by the rules that it names."""
-    paid = PaymentRecord.read(record.body, f"{LEDGER}, line {record.number}")
     alarms = settlement.alarms
     again = divide(evidence, settlement.valuation, alarms, paid.rules, paid.accepted)
-    return payment_record(again).body()
+    return PaymentRecord.of(again)
 
 
-def _amount_differences(run: RunDirectory, records: Sequence[Record]) -> Iterator[str]:
-    amounts = [record.body["amounts"] for record in records if record.kind == PAYOUTS]
-    yield from _compare("payouts.csv", read_payouts(run.file(files.PAYOUTS)), amounts[-1])
-
-
-def _compare(where: str, recorded: Any, computed: Any) -> Iterator[str]:
-    """A sentence for every leaf that differs: floats beyond TOLERANCE, everything else at all."""
-    if isinstance(recorded, dict) and isinstance(computed, dict):
-        if set(recorded) != set(computed):
-            yield (
-                f"{where}: the keys are {listed(sorted(recorded))}; computed are"
-                f" {listed(sorted(computed))}"
-            )
-            return
-        for key in recorded:
-            yield from _compare(f"{where}, {key}", recorded[key], computed[key])
-    elif (
-        isinstance(recorded, list) and isinstance(computed, list) and len(recorded) == len(computed)
-    ):
-        for index, pair in enumerate(zip(recorded, computed, strict=True)):
-            yield from _compare(f"{where}[{index}]", *pair)
-    elif isinstance(recorded, float) and isinstance(computed, float | int):
-        if not abs(recorded - computed) <= TOLERANCE * max(1.0, abs(computed)):
-            yield f"{where} is {recorded!r}; recomputed it is {computed!r}"
-    elif recorded != computed:
-        yield f"{where} is {recorded!r}; recomputed it is {computed!r}"
+def _amount_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterator[str]:
+    amounts = read_payouts(run.file(files.PAYOUTS))
+    yield from compare(files.PAYOUTS, amounts, newest(ledger, PaymentRecord).amounts)

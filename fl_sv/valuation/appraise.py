@@ -43,10 +43,8 @@ def appraise(
     covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
     variance_N = np.diag(covariance_NN)
     half_N = quantile * np.sqrt(variance_N)
-    empty, total = (
-        float(utility_C[0]),
-        float(utility_C[-1]),
-    )  # the design's first and last coalition
+    # The first and the last coalition of a design are the empty and the grand one.
+    empty, total = float(utility_C[0]), float(utility_C[-1])
     companies = tuple(
         CompanyValue(
             name=company,
@@ -60,10 +58,17 @@ def appraise(
             config.companies, value_N, half_N, small_N, strict=True
         )
     )
-    share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
-    order = _order(config.companies, value_N, covariance_NN)
+    sampling_share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
     return Valuation(
-        config.values.level, name, empty, total, law.holds, small, share, companies, order
+        level=config.values.level,
+        semivalue=name,
+        utility_empty=empty,
+        utility_grand=total,
+        payable=law.holds,
+        small_model=small,
+        sampling_share=sampling_share,
+        companies=companies,
+        order=_order(config.companies, value_N, covariance_NN),
     )
 
 

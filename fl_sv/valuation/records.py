@@ -2,17 +2,23 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from fl_sv.config.base import first_problem
 from fl_sv.errors import InputError
+
+WHOLE = ConfigDict(extra="forbid", allow_inf_nan=False)  # what pydantic demands of a file
 
 
 @dataclass(frozen=True)
 class CompanyValue:
     """What one company's data were worth to the large model, in units of its utility."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
 
     name: str
     value: float
@@ -26,6 +32,8 @@ class CompanyValue:
 class Order:
     """Two neighbours in rank, and the probability that the first really is worth more."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
+
     first: str
     second: str
     probability: float
@@ -34,6 +42,8 @@ class Order:
 @dataclass(frozen=True)
 class Valuation:
     """The content of valuation.json."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = WHOLE
 
     level: float
     semivalue: str
@@ -44,7 +54,7 @@ class Valuation:
     # of a value's variance, the largest over companies; 0 when all coalitions were measured
     sampling_share: float
     companies: tuple[CompanyValue, ...]
-    order: tuple[Order, ...] = ()  # from the most valuable company down
+    order: tuple[Order, ...]  # from the most valuable company down
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -55,13 +65,11 @@ class Valuation:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises InputError when the text is no valuation."""
+        """The valuation in the text of valuation.json. Raises InputError when it is damaged."""
         try:
-            fields = json.loads(text)
-            companies = tuple(CompanyValue(**company) for company in fields.pop("companies"))
-            order = tuple(Order(**pair) for pair in fields.pop("order"))
-            return cls(**fields, companies=companies, order=order)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return TypeAdapter(cls).validate_json(text, strict=True)
+        except ValidationError as error:
             raise InputError(
-                f"valuation.json is damaged: {error}. `fl-sv verify` tells what changed."
+                f"valuation.json is damaged: {first_problem(error)}. `fl-sv verify` tells what"
+                " changed."
             ) from None
