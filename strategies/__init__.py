@@ -1,3 +1,1 @@
-"""Flower strategies: the strict teacher, the sweep over coalitions, and the dict of Flower's own by
-name.
-"""
+"""Flower strategies: the strict teacher's, the sweep's, and Flower's own by name."""

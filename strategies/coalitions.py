@@ -1,12 +1,14 @@
-"""The sweep's strategy: every coalition of a wave in one message per company and round.
+"""The sweep's strategy: FedAvg of all coalitions of a wave, with one message a company and round.
 
-Shapes: C coalitions of the wave, C_i those with company i, N companies, P parameters of a model.
+The message to a company carries a stack for each model size and replicate: the models of the
+coalitions to which the company belongs. The company trains the stack and sends it back. The new
+model of a coalition is the mean over its members, weighted by their examples. Sums are in float64,
+in the order of the companies' names. In the first round all coalitions still have the same
+untrained model, so one travels and trains for all of them.
 
-A message to company i carries, for each model size and replicate, the stack (C_i, P) of the models
-of the coalitions it belongs to. The company trains the stack and sends it back; each coalition's
-new model is the example-weighted mean over its members, summed in float64 in the order of the
-companies' names. In the first round all coalitions still hold the same untrained model, so it
-travels and trains once."""
+Shapes: N companies, C coalitions of the wave. A stack has one flat vector of parameters a row:
+(coalitions, parameters).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,43 +23,49 @@ from fl_sv.flower import wire
 from fl_sv.game.coalitions import members_matrix
 from strategies.roster import Roster, check_arrays, to_numpy, to_record
 
-CACHE_BYTES = (
-    1 << 20
-)  # of sums at a time: a core's second cache; ten times as much costs a third more time
+# The sums of the average that are in work at a time: they fit into the second cache of a core.
+# Ten times as much costs a third more time.
+CACHE_BYTES = 1 << 20
 
 
 class CoalitionStrategy(Strategy):
-    """FedAvg of each coalition over its own members, for all coalitions of a wave at once."""
+    """FedAvg of each coalition over its own members, for all coalitions of a wave at once.
+
+    dtype: numpy's name of the type in which parameters travel.
+    """
 
     def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:
         self.roster = roster
         self.dtype = dtype
         companies = roster.config.companies
         members_CN = members_matrix(coalitions, len(companies))
-        self.examples_C = members_CN @ np.array(
-            [roster.examples[company] for company in companies], dtype=np.float64
-        )
+        examples = [roster.examples[company] for company in companies]
+        self.examples_C = members_CN @ np.array(examples, dtype=np.float64)
+        # The rows of a wave's stack that hold the models of a company's coalitions, ascending.
         self.rows_of = {
             company: np.flatnonzero(members_CN[:, i]) for i, company in enumerate(companies)
         }
+        # The shape of every stack of the last messages, by company and key.
         self._sent_shapes: dict[str, dict[str, tuple[int, ...]]] = {}
 
     def summary(self) -> None:
-        """Nothing to say that the progress bar does not."""
+        """Logs nothing: the progress bar shows the sweep."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One message per company that belongs to a coalition of the wave."""
+        """One message to each company that belongs to a coalition of the wave."""
         stacks = to_numpy(arrays)
         messages = []
         for company in self.roster.by_name:
-            if len(rows := self.rows_of[company]):
-                parts = {
-                    key: stack if len(stack) == 1 else stack[rows] for key, stack in stacks.items()
-                }
-                self._sent_shapes[company] = {key: part.shape for key, part in parts.items()}
-                messages.append(self.roster.message(company, wire.COALITIONS, server_round, parts))
+            rows = self.rows_of[company]
+            if not len(rows):
+                continue
+            parts = {
+                key: stack if _is_shared(stack) else stack[rows] for key, stack in stacks.items()
+            }
+            self._sent_shapes[company] = {key: part.shape for key, part in parts.items()}
+            messages.append(self.roster.message(company, wire.COALITIONS, server_round, parts))
         return messages
 
     def check_reply(self, company: str, content: RecordDict) -> None:
@@ -67,8 +75,9 @@ class CoalitionStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The new model of every coalition. Raises CompanyFailed or ValueError when a member's
-        reply is no model.
+        """The new model of every coalition.
+
+        Raises CompanyFailed when a company failed, ValueError when one sent no reply, or no models.
         """
         contents = self.roster.replies_by_name(list(replies), server_round)
         missing = [company for company in self._sent_shapes if company not in contents]
@@ -82,38 +91,40 @@ class CoalitionStrategy(Strategy):
         return to_record({key: self._mean(stacks) for key, stacks in trained.items()}), None
 
     def _mean(self, stacks: Mapping[str, NDArray[np.floating]]) -> NDArray[np.floating]:
-        """(C, P) of every coalition from its members' (C_i, P), or (1, P) where all its models are
-        the same.
+        """The stack of all coalitions, from the companies' stacks of their own coalitions.
 
-        A block of coalitions after the other, whose sums stay in the processor's cache.
+        Blocks of coalitions are averaged one after the other, so that the sums of a block stay in
+        the processor's cache.
         """
+        n_coalitions = len(self.examples_C)
         n_params = next(iter(stacks.values())).shape[1]
-        mean_CP = np.empty((len(self.examples_C), n_params), dtype=self.dtype)
+        mean = np.empty((n_coalitions, n_params), dtype=self.dtype)
         block = max(1, CACHE_BYTES // (8 * n_params))
-        for start in range(0, len(mean_CP), block):
-            end = min(start + block, len(mean_CP))
-            sum_BP = torch.zeros(end - start, n_params, dtype=torch.float64)
+        for start in range(0, n_coalitions, block):
+            end = min(start + block, n_coalitions)
+            total = torch.zeros(end - start, n_params, dtype=torch.float64)
             for company, stack in stacks.items():
-                first, last = np.searchsorted(self.rows_of[company], (start, end))
-                rows = torch.from_numpy(self.rows_of[company][first:last] - start)
-                part = torch.tensor(
-                    stack if len(stack) == 1 else stack[first:last], dtype=torch.float64
-                )
-                sum_BP.index_add_(
-                    0, rows, part.expand(len(rows), -1), alpha=self.roster.examples[company]
-                )
-            mean_CP[start:end] = sum_BP / torch.from_numpy(self.examples_C[start:end, None])
-        return mean_CP
+                rows = self.rows_of[company]
+                first, last = np.searchsorted(rows, (start, end))
+                places = torch.from_numpy(rows[first:last] - start)
+                part = stack if _is_shared(stack) else stack[first:last]
+                models = torch.tensor(part, dtype=torch.float64).expand(len(places), -1)
+                total.index_add_(0, places, models, alpha=self.roster.examples[company])
+            mean[start:end] = total / torch.from_numpy(self.examples_C[start:end, None])
+        return mean
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Nothing: coalitions are scored by the operator's validation set, never by the companies
-        themselves.
-        """
+        """No messages: the operator's validation set scores coalitions, never a company."""
         return []
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         return None
+
+
+def _is_shared(stack: NDArray[np.floating]) -> bool:
+    """Whether the stack is one model that stands for those of all coalitions."""
+    return len(stack) == 1

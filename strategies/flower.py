@@ -1,5 +1,6 @@
-"""Flower's own strategies by name, the user's by `package.module:Class`, set up so that every
-company takes part.
+"""Flower's own strategies by name and the user's by `package.module:Class`.
+
+All are set up so that every company takes part in every round.
 """
 
 from flwr.serverapp import strategy as flower
@@ -12,11 +13,13 @@ from fl_sv.plugins import resolve
 
 
 def make_strategy(config: Config) -> Strategy:
-    """The teacher's strategy as the config asks for it.
+    """The teacher's strategy that the config names.
 
     Raises InputError when a `package.module:Class` cannot be imported, is no Strategy, or refuses
-    its options."""
-    name, options = config.teacher.strategy, dict(config.teacher.options)
+    its options.
+    """
+    name = config.teacher.strategy
+    options = dict(config.teacher.options)
     if name in STRATEGIES:
         strategy_class = getattr(flower, STRATEGIES[name].flower_class)
     else:
@@ -35,9 +38,9 @@ def make_strategy(config: Config) -> Strategy:
 
 
 def everyone(n_companies: int) -> dict[str, int]:
-    """Arguments that make FedAvg ask every company; by default it samples, or waits for ever for a
-    second node.
+    """Arguments by which FedAvg takes all companies, and waits for no other node.
+
+    By default it wants two nodes, and would wait for ever for the second.
     """
-    return dict.fromkeys(
-        ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), n_companies
-    )
+    counts = ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes")
+    return dict.fromkeys(counts, n_companies)

@@ -1,4 +1,4 @@
-"""Who takes part, and what goes into every message: the federation as the strategies see it."""
+"""Who takes part in a run, and what goes into every message: the strategies' federation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,25 +15,24 @@ from fl_sv.flower import wire
 
 @dataclass(frozen=True)
 class Roster:
-    """The companies of a run: the config as they are told it, their Flower nodes and the examples
-    they registered.
-    """
+    """The companies of a run, with what they registered and what they are sent."""
 
-    config: Config
+    config: Config  # as the companies get it, without the operator's paths
     scaling: Scaling
-    node_of: dict[str, int]
-    examples: dict[str, int]
+    node_of: dict[str, int]  # Flower's node of each company
+    examples: dict[str, int]  # number of rows
     fingerprints: dict[str, str] = field(default_factory=dict)
 
     @property
     def by_name(self) -> list[str]:
-        """Companies in the order of aggregation: by name, so that the config's order decides no bit
-        of a result.
+        """Companies in the order of aggregation.
+
+        It goes by name, so that the order in the config decides no bit of a result.
         """
         return sorted(self.node_of)
 
     def briefing(self, company: str, server_round: int) -> ConfigRecord:
-        """What a company needs to know for a message. It never opens the config file itself."""
+        """What a company has to know to answer a message; it never opens the config file."""
         return ConfigRecord(
             {
                 wire.COMPANY: company,
@@ -44,6 +43,7 @@ class Roster:
         )
 
     def company_of(self, node_id: int) -> str:
+        """The company whose node it is. Raises CompanyFailed when it is nobody's."""
         for company, node in self.node_of.items():
             if node == node_id:
                 return company
@@ -58,18 +58,15 @@ class Roster:
         server_round: int,
         arrays: Mapping[str, NDArray[np.floating]],
     ) -> Message:
-        content = RecordDict(
-            {
-                wire.ARRAYS: to_record(arrays),
-                wire.CONFIG: self.briefing(company, server_round),
-            },
-        )
+        """The message of this type to a company, with the briefing and these arrays."""
+        briefing = self.briefing(company, server_round)
+        content = RecordDict({wire.ARRAYS: to_record(arrays), wire.CONFIG: briefing})
         return Message(content, self.node_of[company], message_type)
 
     def replies_by_name(self, replies: list[Message], server_round: int) -> dict[str, RecordDict]:
-        """Contents of the replies, in order of the companies' names.
+        """The contents of the replies, in the order of the companies' names.
 
-        Raises CompanyFailed when a reply is an error: nobody is averaged over.
+        Raises CompanyFailed when a reply is an error: nothing is averaged over the rest.
         """
         found: dict[str, RecordDict] = {}
         for reply in replies:
@@ -83,16 +80,19 @@ class Roster:
 
 
 def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
+    """The arrays as a record that Flower can send."""
     return ArrayRecord({key: Array(np.ascontiguousarray(array)) for key, array in arrays.items()})
 
 
 def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
+    """The arrays of a record, as read-only views."""
     return {key: wire.unpacked(array.data) for key, array in record.items()}
 
 
 def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
-    """Raises ValueError when a reply does not hold exactly these arrays, of this type, all finite,
-    and its metrics.
+    """Raises ValueError unless a reply holds exactly these arrays and finite metrics.
+
+    The arrays must have the shapes, the type `dtype`, and finite numbers only.
     """
     records = content.array_records
     if set(records) != {wire.ARRAYS}:
@@ -103,9 +103,7 @@ def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dty
         raise ValueError("the reply holds no metrics")
     record = records[wire.ARRAYS]
     if set(record) != set(shapes):
-        raise ValueError(
-            f"the reply holds models {sorted(record)}; {sorted(shapes)} were asked for"
-        )
+        raise ValueError(f"the reply holds the models {sorted(record)}; {sorted(shapes)} were sent")
     for key, shape in shapes.items():
         array = record[key]
         if tuple(array.shape) != tuple(shape) or array.dtype != dtype:

@@ -1,9 +1,12 @@
 """The teacher's strategy: any Flower Strategy, made strict and exact.
 
-Flower averages whoever replied, in the order of the replies, in the precision of the messages. Here
-every company that was asked must answer with finite parameters of the right shape, the replies are
-put in the order of the companies' names, and the inner strategy works in float64 with the numbers
-of examples as registered before the run."""
+Flower averages the replies that came, in their order of arrival, in the precision of the messages.
+Here
+
+- every company must reply with finite parameters of the right shape,
+- the replies are put in the order of the companies' names,
+- the inner strategy works in float64, with the numbers of examples registered before the run.
+"""
 
 import pickle
 from collections.abc import Iterable
@@ -20,8 +23,9 @@ from strategies.roster import Roster, check_arrays, to_numpy, to_record
 
 
 class TeacherStrategy(Strategy):
-    """Wraps `inner`; the one array it trains has the name `key`, the shape (P,) and the type
-    `dtype`.
+    """Wraps `inner`, whose one array is a model's flat vector of parameters.
+
+    key: the name of the array; n_params: its length; dtype: numpy's name of its type in messages.
     """
 
     def __init__(
@@ -38,10 +42,10 @@ class TeacherStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The inner strategy's messages, each with the company's task."""
+        """The inner strategy's messages, each with the briefing of its company."""
         exact = _as_type(arrays, "float64")
         messages = list(self.inner.configure_train(server_round, exact, config, grid))
-        return self._stamped(messages, server_round)
+        return self._with_briefing(messages, server_round)
 
     def check_reply(self, company: str, content: RecordDict) -> None:
         """Raises ValueError when a company's reply cannot be aggregated."""
@@ -50,18 +54,18 @@ class TeacherStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """What the inner strategy makes of all replies. Raises RunError when one is missing, wrong,
-        or it refuses.
+        """The new model and the metrics that the inner strategy makes of all replies.
+
+        Raises CompanyFailed when a reply is an error, ValueError when it holds no model, RunError
+        when the inner strategy makes no model, or one that is not finite.
         """
         replies = list(replies)
         contents = self.roster.replies_by_name(replies, server_round)
+        reply_of = {self.roster.company_of(reply.metadata.src_node_id): reply for reply in replies}
         exact: list[Message] = []
-        for reply in sorted(
-            replies, key=lambda reply: self.roster.company_of(reply.metadata.src_node_id)
-        ):
-            company = self.roster.company_of(reply.metadata.src_node_id)
-            self.check_reply(company, contents[company])
-            exact.append(self._exact(reply, company))
+        for company, content in contents.items():
+            self.check_reply(company, content)
+            exact.append(self._exact(reply_of[company], company))
         arrays, metrics = self.inner.aggregate_train(server_round, exact)
         name = type(self.inner).__name__
         if arrays is None:
@@ -77,7 +81,7 @@ class TeacherStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         messages = list(self.inner.configure_evaluate(server_round, arrays, config, grid))
-        return self._stamped(messages, server_round)
+        return self._with_briefing(messages, server_round)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -87,10 +91,10 @@ class TeacherStrategy(Strategy):
     # --- the journal's view -----------------------------------------------------------------------
 
     def state(self) -> bytes:
-        """The inner strategy's own state (moments of FedAdam, say), without which a resumed run
-        would differ.
+        """The inner strategy's own state, such as the moments of FedAdam.
 
-        Raises InputError when a plug-in's state cannot be stored.
+        A resumed run goes on from it. Raises InputError when the state of a plug-in cannot be
+        stored.
         """
         try:
             return pickle.dumps(vars(self.inner))
@@ -102,39 +106,36 @@ class TeacherStrategy(Strategy):
             ) from error
 
     def restore(self, state: bytes) -> None:
+        """Puts the inner strategy into the state that `state` returned."""
         vars(self.inner).update(pickle.loads(state))
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _stamped(self, messages: list[Message], server_round: int) -> list[Message]:
-        # Most strategies send one record to all. Converted for each, it would cost more than the
-        # model's training.
+    def _with_briefing(self, messages: list[Message], server_round: int) -> list[Message]:
+        """The messages in the type in which parameters travel, with their companies' briefings."""
+        # Most strategies send one record to all companies. It is converted once: for each company
+        # anew, that would take longer than the model's training.
         records = {
             id(message.content[wire.ARRAYS]): message.content[wire.ARRAYS] for message in messages
         }
-        sent = {key: _as_type(record, self.dtype) for key, record in records.items()}
-        stamped = []
+        converted = {key: _as_type(record, self.dtype) for key, record in records.items()}
+        briefed = []
         for message in messages:
             node_id = message.metadata.dst_node_id
+            company = self.roster.company_of(node_id)
             config: dict[str, Any] = dict(message.content[wire.CONFIG])
-            config.update(self.roster.briefing(self.roster.company_of(node_id), server_round))
-            arrays = sent[id(message.content[wire.ARRAYS])]
+            config.update(self.roster.briefing(company, server_round))
+            arrays = converted[id(message.content[wire.ARRAYS])]
             content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: ConfigRecord(config)})
-            stamped.append(Message(content, node_id, message.metadata.message_type))
-        return stamped
+            briefed.append(Message(content, node_id, message.metadata.message_type))
+        return briefed
 
     def _exact(self, reply: Message, company: str) -> Message:
-        """The reply in float64, weighted by the examples that the company registered before the
-        run.
-        """
+        """The reply in float64, with the number of examples that the company registered."""
         metrics = dict(reply.content[wire.METRICS])
         metrics[wire.NUM_EXAMPLES] = self.roster.examples[company]
-        content = RecordDict(
-            {
-                wire.ARRAYS: _as_type(reply.content[wire.ARRAYS], "float64"),
-                wire.METRICS: MetricRecord(metrics),
-            }
-        )
+        arrays = _as_type(reply.content[wire.ARRAYS], "float64")
+        content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)})
         copy = Message(content, reply_to=reply)
         copy.metadata.__dict__.update(reply.metadata.__dict__)
         return copy

@@ -1,10 +1,7 @@
-"""The student that is deployed in the teacher's place: the rows that the operator may use, and its
-training.
+"""The student that is deployed in the teacher's place: its transfer set and its training.
 
-The operator has no company's rows, and its validation set only scores. So a student that it distils
-listens on public rows, or on rows that are invented.
-
-Shapes: n rows, D inputs (any axes), P parameters of a model.
+The operator has no company's rows, and its validation set only scores. So the student that it
+distils learns on public rows, or on rows that are invented from the teacher.
 """
 
 from functools import partial
@@ -30,28 +27,34 @@ from fl_sv.streams import stream_seed, torch_draws
 from fl_sv.training.models import ModelSpec, model_spec
 from fl_sv.training.students import distance
 
-LATENT, GENERATOR_WIDTH, GENERATOR_BATCH = 16, 64, 128
+# The net that invents rows for `transfer_set: {kind: generator}`.
+LATENT = 16  # its inputs: random numbers a row
+GENERATOR_WIDTH = 64  # units of its hidden layer
+GENERATOR_BATCH = 128  # rows of a step of its training
 
 
 def deployed_spec(config: Config, deployed: Deployed, scaling: Scaling) -> ModelSpec:
-    """The student's architecture and learning rate. Raises InputError when it does not fit the
-    task.
+    """The student's architecture and learning rate.
+
+    Raises InputError when the architecture does not fit the task.
     """
     return model_spec(config, deployed.model, scaling.task)
 
 
 def distilled(
-    config: Config, deployed: Deployed, large: ModelSpec, teacher_P: Tensor, scaling: Scaling
+    config: Config, deployed: Deployed, large: ModelSpec, teacher_params: Tensor, scaling: Scaling
 ) -> Tensor:
-    """(P,) parameters of the student, on the CPU: a function of config, teacher and public rows.
+    """The parameters of the student, on the CPU.
 
-    Raises RunError when its training diverges.
+    They are a function of the config, the teacher's parameters and the public rows. Raises RunError
+    when the training diverges.
     """
     assert config.distillation is not None, "a deployed student is part of the distillation"
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "deployed student"))
-    teacher, spec = large.loaded(teacher_P.cpu()), deployed_spec(config, deployed, scaling)
+    teacher = large.loaded(teacher_params.cpu())
+    spec = deployed_spec(config, deployed, scaling)
     rows = transfer_rows(config, deployed, teacher, scaling, generator)
-    if config.distillation.loss == "dkd":  # the one that wants targets
+    if config.distillation.loss == "dkd":  # the one loss that needs targets
         rows = rows.labelled_by(teacher)
     optimiser = partial(torch.optim.SGD, lr=spec.learning_rate, momentum=config.training.momentum)
     schedule = distillation.Schedule(optimiser, deployed.epochs, config.training.batch_size)
@@ -74,8 +77,9 @@ def transfer_rows(
     scaling: Scaling,
     generator: torch.Generator,
 ) -> TransferSet:
-    """The rows on which the student listens, unlabelled but for the inverted ones."""
-    dtype, shape = getattr(torch, config.compute.dtype), scaling.task.input_shape
+    """The rows on which the student learns. Only inverted rows have labels."""
+    dtype = getattr(torch, config.compute.dtype)
+    shape = scaling.task.input_shape
     wanted = deployed.transfer_set
     if isinstance(wanted, PublicRows):
         return distillation.public(torch.from_numpy(public_rows(config, scaling)).to(dtype))
@@ -85,7 +89,8 @@ def transfer_rows(
             return distillation.uniform(low, high, size=wanted.rows, generator=generator)
         case GaussianRows():
             z = torch.randn(wanted.rows, *shape, generator=generator, dtype=dtype)
-            return TransferSet("gaussian", (low + high) / 2 + (high - low) / 4 * z)
+            mean, deviation = (low + high) / 2, (high - low) / 4
+            return TransferSet("gaussian", mean + deviation * z)
         case InversionRows():
             start = distillation.uniform(low, high, size=wanted.rows, generator=generator).x
             targets = torch.arange(wanted.rows) % scaling.task.n_outputs
@@ -108,14 +113,16 @@ def transfer_rows(
 
 
 def n_rows(config: Config, deployed: Deployed, scaling: Scaling) -> int:
-    """How many rows the transfer set has."""
+    """The number of rows in the transfer set."""
     wanted = deployed.transfer_set
     return len(public_rows(config, scaling)) if isinstance(wanted, PublicRows) else wanted.rows
 
 
 def teacher_passes(deployed: Deployed, rows: int) -> float:
-    """How often a row goes through the teacher, in training steps of three passes: what inventing
-    rows costs.
+    """The cost of the transfer set: training steps of the teacher for each of its rows.
+
+    A training step is three passes of a row through the model. Rows that are not invented go
+    through the teacher once, for its logits.
     """
     match deployed.transfer_set:
         case InversionRows(steps=steps) | DensityRows(steps=steps):
@@ -127,7 +134,7 @@ def teacher_passes(deployed: Deployed, rows: int) -> float:
 
 
 class _Box(nn.Module):
-    """Any numbers, into the box from low to high (*D)."""
+    """The last layer of the generator: maps any numbers into the box from low to high."""
 
     def __init__(self, low: Tensor, high: Tensor) -> None:
         super().__init__()

@@ -1,11 +1,12 @@
-"""Outputs, gradients and descent of a stack of MLPs in closed form.
+"""Outputs, gradients and SGD steps of a stack of MLPs, in closed form.
 
-Shapes: C models, B rows, F features, H units of a layer, I inputs and O outputs of any layer, K
-outputs of the last.
+Activations are kept as (C, units, B). The first layer's input is the same for all models, so its
+product and its gradient are one wide matrix product: (C * units, features) by (features, B). The
+other layers are batched products. Every array is contiguous.
 
-Activations are kept as (C, H, B). The first layer's input is the same for all models, so its
-product and its gradient are one wide matrix product, (C*H, F) by (F, B); the other layers are
-batched products. Everything is contiguous."""
+Shapes: C models of a stack, B rows of a batch, K outputs. A layer has inputs and outputs (its
+units); the rows of the data have features.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -15,50 +16,60 @@ from torch import Tensor
 from torch.nn import functional
 
 Kind = Literal["classification", "regression"]
-RowLoss = Callable[..., Tensor]  # outputs (B, K) and what is said of the rows -> (B,)
-OutputGradient = Callable[
-    ..., Tensor
-]  # outputs (C, K, B) and what is said of the rows -> gradient of the mean losses, alike
-Layer = tuple[Tensor, Tensor]  # weight (C, O, I), bias (C, O)
-Signal = tuple[
-    Tensor, Tensor
-]  # gradient of the layer's outputs (C, O, B), and its inputs (C, I, B), the first's (F, B)
+
+# The loss of each row (B,), from outputs (B, K) and the rows' targets (for students the teacher's
+# logits as well).
+RowLoss = Callable[..., Tensor]
+# The gradient (C, K, B) of each model's mean loss with respect to its outputs (C, K, B), from the
+# outputs and the rows' targets (for students the teacher's logits as well).
+OutputGradient = Callable[..., Tensor]
+
+# Weight (C, outputs, inputs) and bias (C, outputs).
+Layer = tuple[Tensor, Tensor]
+# What a layer's gradient is made of: the gradient of its outputs (C, outputs, B), and its inputs
+# (C, inputs, B). The first layer's inputs are the rows (features, B).
+Signal = tuple[Tensor, Tensor]
 
 
-def mlp_outputs(views: dict[str, Tensor], x_BF: Tensor) -> Tensor:
-    """Outputs (C, B, K) of every model."""
-    return _forward(_layers(views), x_BF)[-1].transpose(1, 2)
+def mlp_outputs(views: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The outputs (C, B, K) of every model on the rows x (B, features)."""
+    outputs_CKB = _forward(_layers(views), x)[-1]
+    return outputs_CKB.transpose(1, 2)
 
 
 def mlp_targets(y_B: Tensor, kind: Kind, n_outputs: int, dtype: torch.dtype) -> Tensor:
-    """What the outputs (softmax outputs for classification) should be, (B, K)."""
-    return y_B[:, None] if kind == "regression" else functional.one_hot(y_B, n_outputs).to(dtype)
+    """What the outputs (of a classification: after the softmax) should be, (B, K)."""
+    if kind == "regression":
+        return y_B[:, None]
+    return functional.one_hot(y_B, n_outputs).to(dtype)
 
 
 def loss_gradient(outputs_CKB: Tensor, target_BK: Tensor, *, kind: Kind) -> Tensor:
     """Gradient of the mean cross-entropy of softmax outputs, or of the mean squared error."""
+    n_rows = len(target_BK)
     if kind == "regression":
-        return (outputs_CKB - target_BK.T).mul_(2 / len(target_BK))
-    return torch.softmax(outputs_CKB, dim=1).sub_(target_BK.T).div_(len(target_BK))
+        return (outputs_CKB - target_BK.T).mul_(2 / n_rows)
+    return torch.softmax(outputs_CKB, dim=1).sub_(target_BK.T).div_(n_rows)
 
 
-def autograd_gradient(outputs_CKB: Tensor, *said: Tensor, loss_of: RowLoss) -> Tensor:
+def autograd_gradient(outputs_CKB: Tensor, *targets: Tensor, loss_of: RowLoss) -> Tensor:
     """Gradient of any other mean loss, by torch: the rows of all models form one batch."""
     n_models, n_outputs, n_rows = outputs_CKB.shape
-    rows = outputs_CKB.transpose(1, 2).reshape(-1, n_outputs).requires_grad_(True)
+    outputs = outputs_CKB.transpose(1, 2).reshape(-1, n_outputs).requires_grad_(True)
+    repeated = [part.repeat(n_models, *[1] * (part.ndim - 1)) for part in targets]
     with torch.enable_grad():
-        losses = loss_of(rows, *(part.repeat(n_models, *[1] * (part.ndim - 1)) for part in said))
-        (gradient,) = torch.autograd.grad(losses.sum() / n_rows, [rows])
+        losses = loss_of(outputs, *repeated)
+        (gradient,) = torch.autograd.grad(losses.sum() / n_rows, [outputs])
     return gradient.reshape(n_models, n_rows, n_outputs).transpose(1, 2).contiguous()
 
 
 def mlp_gradients(
-    views: dict[str, Tensor], x_BF: Tensor, *said: Tensor, gradient_of: OutputGradient
+    views: dict[str, Tensor], x: Tensor, *targets: Tensor, gradient_of: OutputGradient
 ) -> dict[str, Tensor]:
-    """Gradient of each model's mean loss over the batch, under the names of `views`."""
+    """The gradient of each model's mean loss over the batch, under the names of `views`."""
     gradients: list[Tensor] = []
-    for delta, inputs in _signals(_layers(views), x_BF, said, gradient_of):
-        if inputs.dim() == 2:  # shared by all models: one wide product
+    for delta, inputs in _signals(_layers(views), x, targets, gradient_of):
+        if inputs.dim() == 2:  # the first layer: one wide product for all models
             weight = (delta.flatten(0, 1) @ inputs.T).reshape(*delta.shape[:2], -1)
         else:
             weight = torch.bmm(delta, inputs.transpose(1, 2))
@@ -67,16 +78,20 @@ def mlp_gradients(
 
 
 def mlp_descend(
-    views: dict[str, Tensor], x_BF: Tensor, *said: Tensor, gradient_of: OutputGradient, rate: float
+    views: dict[str, Tensor],
+    x: Tensor,
+    *targets: Tensor,
+    gradient_of: OutputGradient,
+    rate: float,
 ) -> None:
-    """A step of plain gradient descent, in place: `mlp_gradients` and the update in one pass over
-    the weights.
+    """One step of plain gradient descent, in place.
+
+    It does what `mlp_gradients` and an update would, in one pass over the weights.
     """
     layers = _layers(views)
-    for (weight, bias), (delta, inputs) in zip(
-        layers, _signals(layers, x_BF, said, gradient_of), strict=True
-    ):
-        if inputs.dim() == 2:
+    signals = _signals(layers, x, targets, gradient_of)
+    for (weight, bias), (delta, inputs) in zip(layers, signals, strict=True):
+        if inputs.dim() == 2:  # the first layer: one wide product for all models
             weight.view(-1, len(inputs)).addmm_(delta.flatten(0, 1), inputs.T, alpha=-rate)
         else:
             weight.baddbmm_(delta, inputs.transpose(1, 2), alpha=-rate)
@@ -84,32 +99,31 @@ def mlp_descend(
 
 
 def _signals(
-    layers: list[Layer], x_BF: Tensor, said: tuple[Tensor, ...], gradient_of: OutputGradient
+    layers: list[Layer], x: Tensor, targets: tuple[Tensor, ...], gradient_of: OutputGradient
 ) -> list[Signal]:
-    """What each layer's gradient is made of, first layer first."""
-    *hidden, outputs_CKB = _forward(layers, x_BF)
-    delta = gradient_of(outputs_CKB, *said)
+    """What each layer's gradient is made of, first layer first, by backpropagation."""
+    *hidden, outputs_CKB = _forward(layers, x)
+    delta = gradient_of(outputs_CKB, *targets)
     signals: list[Signal] = []
     for (weight, _), below in zip(layers[:0:-1], hidden[::-1], strict=True):
         signals.append((delta, below))
-        delta = torch.ops.aten.threshold_backward(
-            torch.bmm(weight.transpose(1, 2), delta), below, 0
-        )  # ReLU's
-    return [(delta, x_BF.T), *reversed(signals)]
+        delta = torch.bmm(weight.transpose(1, 2), delta)
+        delta = torch.ops.aten.threshold_backward(delta, below, 0)  # through the ReLU
+    return [(delta, x.T), *reversed(signals)]
 
 
 def _layers(views: dict[str, Tensor]) -> list[Layer]:
-    """Weight and bias of each layer; `views` holds them in turn, first layer first."""
+    """Weight and bias of each layer; `views` holds them alternately, first layer first."""
     tensors = list(views.values())
     return list(zip(tensors[::2], tensors[1::2], strict=True))
 
 
-def _forward(layers: list[Layer], x_BF: Tensor) -> list[Tensor]:
-    """Activations (C, H, B) of every hidden layer after ReLU, and the outputs (C, K, B) last."""
+def _forward(layers: list[Layer], x: Tensor) -> list[Tensor]:
+    """Activations (C, units, B) of the hidden layers after ReLU, then the outputs (C, K, B)."""
     (weight, bias), *rest = layers
     n_models, n_units, n_features = weight.shape
-    wide = torch.addmm(bias.reshape(-1, 1), weight.reshape(n_models * n_units, n_features), x_BF.T)
-    activations = [wide.reshape(n_models, n_units, len(x_BF))]
+    wide = torch.addmm(bias.reshape(-1, 1), weight.reshape(n_models * n_units, n_features), x.T)
+    activations = [wide.reshape(n_models, n_units, len(x))]
     for weight, bias in rest:
         activations[-1].relu_()
         activations.append(torch.baddbmm(bias[:, :, None], weight, activations[-1]))

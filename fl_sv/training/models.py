@@ -1,12 +1,13 @@
-"""Models as flat parameter vectors: built-in architectures, the user's modules, and how both are
-laid out.
+"""Models as flat parameter vectors: built-in architectures, users' modules, and their layout.
 
-Shapes: C models in a stack, P parameters of one model, B rows of a batch, K outputs.
+A model travels, is averaged and is kept in the journal as one vector of its parameters. Built-in
+models start with an output layer of zeros, so that the untrained model predicts the uniform
+distribution (in a regression the mean) at every size and seed. Otherwise the noise of the
+initialisation would be paid out to all companies in equal parts.
 
-A model travels, is averaged and is journalled as one vector of P numbers. Built-in models start
-with a zero output layer, so that the untrained model predicts the uniform distribution (regression:
-the mean) at every size and seed: otherwise the noise of the initialisation would be paid out as an
-equal dole."""
+Shapes: C models of a stack, B rows of a batch, K outputs. `params` is the vector of one model,
+`stack` holds one vector a row.
+"""
 
 import copy
 import math
@@ -42,15 +43,17 @@ class ModelSpec:
 
     @cached_property
     def module(self) -> nn.Module:
-        """A module of this architecture. Its own parameters are placeholders; training passes them
-        in.
+        """A module of this architecture, whose own parameters are placeholders.
+
+        Every training and scoring gives it the parameters that it works with.
         """
         return build_module(self.config, self.task, seed=0).to(self.dtype)
 
     @cached_property
     def _skeleton(self) -> nn.Module:
-        """A module without memory behind its parameters, so that `plan` can refuse what would not
-        fit.
+        """A module without memory behind its parameters.
+
+        So `plan` can count the parameters of a model that would not fit into memory.
         """
         try:
             with torch.device("meta"):
@@ -60,7 +63,7 @@ class ModelSpec:
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
-        """Shape of each parameter, in the order in which the flat vector holds them."""
+        """The shape of each parameter, in their order in the flat vector."""
         return {name: parameter.shape for name, parameter in self._skeleton.named_parameters()}
 
     @cached_property
@@ -69,8 +72,9 @@ class ModelSpec:
 
     @cached_property
     def forward_flops(self) -> int:
-        """Floating-point operations of one forward pass for one row; torch counts them, which takes
-        two seconds.
+        """Floating-point operations of one forward pass for one row.
+
+        torch counts those of a cnn or a user's module, which takes two seconds.
         """
         if isinstance(self.config, Mlp):
             return sum(2 * shape.numel() for shape in self.shapes.values() if len(shape) == 2)
@@ -85,33 +89,35 @@ class ModelSpec:
         """Whether the untrained model's outputs are exactly zero."""
         return not isinstance(self.config, Module)
 
-    def views(self, params_CP: Tensor) -> dict[str, Tensor]:
-        """Each parameter of a stack of models as (C, *shape)."""
+    def views(self, stack: Tensor) -> dict[str, Tensor]:
+        """Each parameter of a stack of models as (C, *shape), by name."""
         sizes = [shape.numel() for shape in self.shapes.values()]
-        parts = torch.split(params_CP, sizes, dim=1)
+        parts = torch.split(stack, sizes, dim=1)
         return {
-            name: part.reshape(len(params_CP), *shape)
+            name: part.reshape(len(stack), *shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
     def flatten(self, views: dict[str, Tensor]) -> Tensor:
-        """Inverse of `views`: (C, P)."""
+        """The stack whose `views` these are."""
         return torch.cat([views[name].flatten(1) for name in self.shapes], dim=1)
 
-    def loaded(self, params_P: Tensor) -> nn.Module:
+    def loaded(self, params: Tensor) -> nn.Module:
         """A module of its own with these parameters, in evaluation mode."""
         module = copy.deepcopy(self.module).eval()
-        nn.utils.vector_to_parameters(params_P.to(self.dtype).clone(), module.parameters())
+        nn.utils.vector_to_parameters(params.to(self.dtype).clone(), module.parameters())
         return module.requires_grad_(True)
 
     def drawing(self, seed: int) -> AbstractContextManager[None]:
-        """The block in which the module trains: a user's may draw (dropout), and has torch's
-        generator for itself.
+        """A context in which the module trains.
+
+        A user's module may draw random numbers, as dropout does: in the context it has torch's
+        generator for itself, with this seed.
         """
         return torch_draws(seed) if isinstance(self.config, Module) else nullcontext()
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
-        """(P,) parameters of the untrained model, a function of seed, replicate and size alone."""
+        """The parameters of the untrained model: a function of seed, replicate and size alone."""
         module = build_module(
             self.config, self.task, stream_seed(seed, replicate, self.name, "initialisation")
         )
@@ -119,9 +125,9 @@ class ModelSpec:
 
 
 def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], ModelSpec]:
-    """The small models, ascending in parameters, and the large one.
+    """The small models, ascending by their number of parameters, and the large model.
 
-    Raises InputError when the sizes do not ascend or a model does not fit the task.
+    Raises InputError when the sizes do not ascend, or a model does not fit the task.
     """
     small = tuple(model_spec(config, model, task) for model in config.models.small)
     large = model_spec(config, config.models.large, task)
@@ -131,19 +137,19 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
             raise InputError(
                 f"models: {larger.name} has {larger.n_params} parameters, no more than"
                 f" {smaller.name} with {smaller.n_params}. List the small models in ascending size;"
-                " the large one is larger than all."
+                " the large model must be larger than all of them."
             )
     return small, large
 
 
 def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
-    """A model of the config for the task, with the learning rate that it trains at."""
+    """A model of the config for the task at hand, with its learning rate."""
     rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
     return ModelSpec(model_name(model), model, task, rate, getattr(torch, config.compute.dtype))
 
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
-    """Rows and targets on the device and in the precision of the run."""
+    """Rows and targets as tensors, on the device and in the precision of the run."""
     dtype = getattr(torch, config.compute.dtype)
     y = torch.from_numpy(data.y)
     x = torch.from_numpy(data.x).to(config.compute.device, dtype)
@@ -151,8 +157,9 @@ def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
 
 
 def row_loss(task: Task) -> RowLoss:
-    """Loss of each row from outputs (B, K) and targets (B,): cross-entropy in nats, or the squared
-    error.
+    """The loss of each row (B,) from outputs (B, K) and targets (B,).
+
+    It is the cross-entropy in nats, in a regression the squared error.
     """
     if task.kind == "classification":
         return lambda outputs, targets: nn.functional.cross_entropy(

@@ -1,6 +1,6 @@
 """Scores of models on the operator's validation set.
 
-Shapes: C models of a stack, P parameters, V validation examples.
+Shapes: C models of a stack, V validation examples.
 """
 
 import math
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fl_sv.config import Config
 from fl_sv.errors import RunError
+from fl_sv.game.coalitions import EMPTY
 from fl_sv.game.utilities import Score
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.stack import score_stack
@@ -19,21 +20,19 @@ from fl_sv.training.stack import score_stack
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The operator's validation set on the device of the run: rows x (V, *input_shape) and targets
-    y (V,).
-    """
+    """The operator's held-out rows on the device of the run."""
 
     config: Config
-    x: Tensor
-    y: Tensor
+    x: Tensor  # (V, *input_shape)
+    y: Tensor  # (V,)
 
-    def losses(self, model: ModelSpec, stack_CP: Tensor, what: str) -> tuple[Tensor, Tensor | None]:
-        """Loss (C, V) of every model on every example, and the hits (None for regression), on the
-        CPU.
+    def losses(self, model: ModelSpec, stack: Tensor, what: str) -> tuple[Tensor, Tensor | None]:
+        """The loss (C, V) of every model on every example and the hits (None for regression).
 
-        Raises RunError when a loss is NaN or infinite: a training that diverged has no utility.
+        Both are on the CPU. `what` begins the message of an error. Raises RunError when a loss is
+        NaN or infinite: a training that diverged has no utility.
         """
-        stack = stack_CP.to(self.config.compute.device)
+        stack = stack.to(self.config.compute.device)
         losses, hits = score_stack(model, stack, self.x, self.y, self.config.compute.chunk)
         if not losses.isfinite().all():
             raise RunError(
@@ -42,17 +41,17 @@ class ValidationSet:
             )
         return losses.cpu(), None if hits is None else hits.cpu()
 
-    def means(
-        self, model: ModelSpec, stack_CP: Tensor, what: str
-    ) -> list[tuple[float, float | None]]:
+    def means(self, model: ModelSpec, stack: Tensor, what: str) -> list[tuple[float, float | None]]:
         """Mean loss and accuracy of each model; accuracy is None for regression."""
-        return mean_scores(*self.losses(model, stack_CP, what))
+        return mean_scores(*self.losses(model, stack, what))
 
     def untrained(self, model: ModelSpec, replicate: int) -> tuple[NDArray[np.float64], Score]:
-        """Losses (V,) and score of the empty coalition, whose model nobody trained.
+        """The losses (V,) and the score of the empty coalition, whose model nobody trained.
 
-        A built-in model's outputs start at exactly zero, so every classified example costs exactly
-        ln K. For a user's module the config may give the loss instead of the initialisation's."""
+        The outputs of a built-in model start at exactly zero, so every classified example costs
+        exactly ln K. For a user's module the config may state the loss; it then takes the place of
+        the initialisation's.
+        """
         initial = model.initial_params(self.config.seed, replicate)[None]
         losses, hits = self.losses(model, initial, "the untrained model")
         ((loss, accuracy),) = mean_scores(losses, hits)
@@ -63,15 +62,15 @@ class ValidationSet:
         elif not model.starts_at_zero and self.config.law.untrained_loss is not None:
             loss = self.config.law.untrained_loss
             losses_V = np.full_like(losses_V, loss)
-        return losses_V, Score(0, model.name, replicate, loss, accuracy)
+        return losses_V, Score(EMPTY, model.name, replicate, loss, accuracy)
 
 
 def mean_scores(losses_CV: Tensor, hits_CV: Tensor | None) -> list[tuple[float, float | None]]:
     """Mean loss and accuracy of each model; accuracy is None for regression."""
-    losses_C = losses_CV.numpy().mean(axis=1)
+    loss_C = losses_CV.numpy().mean(axis=1)
     if hits_CV is None:
-        return [(float(loss), None) for loss in losses_C]
+        return [(float(loss), None) for loss in loss_C]
+    accuracy_C = hits_CV.numpy().mean(axis=1)
     return [
-        (float(loss), float(hit))
-        for loss, hit in zip(losses_C, hits_CV.numpy().mean(axis=1), strict=True)
+        (float(loss), float(accuracy)) for loss, accuracy in zip(loss_C, accuracy_C, strict=True)
     ]

@@ -1,11 +1,15 @@
-"""A company's training of one model, as anybody would write it: the definition that every fast path
-must equal.
+"""The training of one model at one company, in plain torch: the definition.
 
-Shapes: P parameters, B rows of a batch.
+`fl_sv.training.stack` is the fast twin: it trains many models at once and must give the same
+parameters. tests/test_twins.py holds the two together.
 
-A company does ceil(n / B) steps of SGD an epoch, keeps the short last batch, reshuffles each epoch,
-and starts a fresh optimiser every round. Its batches depend on seed, replicate, company name and
-round, never on the coalition."""
+A company takes ceil(n / batch size) steps of SGD an epoch. It keeps the short last batch, shuffles
+its rows anew in every epoch, and starts a fresh optimiser in every round. Its batches depend on
+seed, replicate, company name and round, never on the coalition.
+
+Shapes: B rows of a batch, K outputs. The rows of the company are counted by n. `params` are the
+parameters of one model as a flat vector.
+"""
 
 import math
 from collections.abc import Callable
@@ -28,22 +32,24 @@ class Recipe:
     learning_rate: float
     momentum: float
     weight_decay: float
-    proximal_mu: float
-    batches: tuple[NDArray[np.intp], ...]  # row indices of each step
+    proximal_mu: float  # strength of FedProx's term; 0: there is none
+    batches: tuple[NDArray[np.intp], ...]  # the row indices of each step
     torch_seed: int  # for modules that draw, such as dropout
 
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """What a company's students hear in one round besides their targets (`fl_sv.training.students`
-    makes it).
+    """What the students at one company learn from in one round, besides the rows' own targets.
 
-    loss_of: each row's loss (B,) from outputs (B, K), targets (B,) and the teacher's logits (B, K).
-    gradient_of: the gradient of its mean for outputs (C, K, B) of a stack, where somebody has written
-    it out."""
+    `fl_sv.training.students.make_soft_targets` makes them.
+    """
 
+    # The loss of each row (B,), from outputs (B, K), targets (B,) and the teacher's logits (B, K).
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor]
-    logits: tuple[Tensor, ...]  # the teacher's (B, K) to the rows of each step
+    # The teacher's logits (B, K) on the rows of each step.
+    logits: tuple[Tensor, ...]
+    # The gradient of the mean loss of each model of a stack, for outputs (C, K, B), where it is
+    # written out. None: torch differentiates `loss_of`.
     gradient_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
@@ -55,24 +61,24 @@ def make_recipe(
     replicate: int,
     server_round: int,
 ) -> Recipe:
-    """The recipe by which `company` trains `model` in round `server_round` (1-based)."""
+    """The recipe by which `company` trains `model` in round `server_round`, counted from 1."""
     training = config.training
     key = (config.seed, replicate, company, server_round)
+    generator = stream(*key, "batches")
     return Recipe(
         learning_rate=model.learning_rate * _schedule(config, server_round),
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         proximal_mu=proximal_mu(config),
-        batches=_batches(
-            stream(*key, "batches"), n_examples, training.batch_size, training.local_epochs
-        ),
+        batches=_batches(generator, n_examples, training.batch_size, training.local_epochs),
         torch_seed=stream_seed(*key, "torch"),
     )
 
 
 def proximal_mu(config: Config) -> float:
-    """Strength of FedProx's proximal term, which then is part of the game and applies to every
-    coalition.
+    """The strength of FedProx's proximal term; 0 unless the teacher's strategy is FedProx.
+
+    Where the config asks for FedProx, the term is part of the game: every coalition trains with it.
     """
     if config.teacher.strategy != "fedprox":
         return 0.0
@@ -82,33 +88,33 @@ def proximal_mu(config: Config) -> float:
 def batches_of(
     x: Tensor, y: Tensor, recipe: Recipe, soft_targets: SoftTargets | None
 ) -> list[tuple[Tensor, ...]]:
-    """Rows and targets of each step, and what the teacher says to them where students listen."""
+    """The rows and targets of each step; for students the teacher's logits as well."""
     batches: list[tuple[Tensor, ...]] = [(x[rows], y[rows]) for rows in recipe.batches]
     if soft_targets is None:
         return batches
-    return [(*batch, said) for batch, said in zip(batches, soft_targets.logits, strict=True)]
+    return [
+        (*batch, logits_BK) for batch, logits_BK in zip(batches, soft_targets.logits, strict=True)
+    ]
 
 
 def train(
     model: ModelSpec,
-    params_P: Tensor,
+    params: Tensor,
     x: Tensor,
     y: Tensor,
     recipe: Recipe,
     soft_targets: SoftTargets | None = None,
 ) -> Tensor:
-    """(P,) parameters after one round of local training that started from `params_P`.
+    """The parameters after one round of local training that started from `params`.
 
-    x (n, *input_shape), y (n,). FedProx adds mu/2 * ||w - w_received||^2 to the loss (Li et al.
-    2020)."""
-    module, loss_of = (
-        model.module.train(),
-        soft_targets.loss_of if soft_targets else row_loss(model.task),
-    )
+    x (n, *input_shape) and y (n,) are the company's rows. With soft targets the model is a student.
+    FedProx adds mu/2 * ||w - w_received||^2 to the loss (Li et al. 2020).
+    """
+    module = model.module.train()
+    loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
     parameters = list(module.parameters())
-    torch.nn.utils.vector_to_parameters(
-        params_P.clone(), parameters
-    )  # it makes views, which SGD would write through
+    # vector_to_parameters makes views of the vector, and SGD would write through them.
+    torch.nn.utils.vector_to_parameters(params.clone(), parameters)
     for parameter in parameters:
         parameter.requires_grad_(True)
     received = [parameter.detach().clone() for parameter in parameters]
@@ -119,9 +125,9 @@ def train(
         weight_decay=recipe.weight_decay,
     )
     with model.drawing(recipe.torch_seed):
-        for x_B, *said in batches_of(x, y, recipe, soft_targets):
+        for rows, *targets in batches_of(x, y, recipe, soft_targets):
             optimiser.zero_grad()
-            loss = loss_of(module(x_B), *said).mean()
+            loss = loss_of(module(rows), *targets).mean()
             if recipe.proximal_mu:
                 distance = sum(
                     ((w - w0) ** 2).sum() for w, w0 in zip(parameters, received, strict=True)
@@ -133,6 +139,7 @@ def train(
 
 
 def _schedule(config: Config, server_round: int) -> float:
+    """The factor of the learning rate in this round, in 0..1."""
     if config.training.schedule == "constant":
         return 1.0
     return (1 + math.cos(math.pi * (server_round - 1) / config.training.rounds)) / 2
@@ -144,5 +151,6 @@ def _batches(
     steps: list[NDArray[np.intp]] = []
     for _ in range(epochs):
         order = generator.permutation(n_examples)
-        steps += [order[start : start + batch_size] for start in range(0, n_examples, batch_size)]
+        starts = range(0, n_examples, batch_size)
+        steps += [order[start : start + batch_size] for start in starts]
     return tuple(steps)

@@ -1,10 +1,10 @@
-"""How the small models listen to the finished teacher, as the config's section `distillation` asks
-for it.
+"""How the small models learn from the finished teacher (the config's section `distillation`).
 
-A company asks the teacher about its rows once. Its answers then go with the rows into every batch,
-the same for the models of all coalitions, and each of them minimises (1 - weight) CE + weight loss.
+A company computes the teacher's logits on its rows once. They then go with the rows into every
+batch, the same for the models of all coalitions, and each model minimises
+(1 - weight) CE + weight loss, where the loss compares its logits with the teacher's.
 
-Shapes: n rows of a company, B rows of a batch, K outputs.
+Shapes: B rows of a batch, K outputs, C models of a stack. The rows of a company are counted by n.
 """
 
 from collections.abc import Callable
@@ -23,83 +23,96 @@ from fl_sv.training.sgd import Recipe, SoftTargets
 
 
 def make_soft_targets(
-    config: Config, task: Task, logits_nK: Tensor, recipe: Recipe, *key: int | str
+    config: Config, task: Task, logits: Tensor, recipe: Recipe, *key: int | str
 ) -> SoftTargets:
-    """The soft targets of one round from the teacher's logits to all of a company's rows.
+    """The soft targets of one round, from the teacher's logits (n, K) on all rows of a company.
 
-    `key` names the round: replicate, company, server_round. The noisy teacher is disturbed here, by
-    the company's own stream, so that all coalitions hear the same noise."""
+    `key` names the round: replicate, company, server_round. A noisy teacher's noise is drawn here,
+    from the company's own stream, so that the models of all coalitions get the same noise.
+    """
     students = config.students
     assert students is not None, "plain models have no soft targets"
-    said = [logits_nK[rows] for rows in recipe.batches]
+    batches = [logits[rows] for rows in recipe.batches]
     if students.loss == "noisy_teacher":
         generator = torch.Generator().manual_seed(stream_seed(config.seed, *key, "noisy teacher"))
-        said = [
-            distillation.perturb(s_BK.cpu(), generator=generator, **_options(students)).to(s_BK)
-            for s_BK in said
-        ]
-    return SoftTargets(student_loss(students, task), tuple(said), student_gradient(students, task))
+        batches = [_with_noise(logits_BK, generator, students) for logits_BK in batches]
+    return SoftTargets(
+        student_loss(students, task), tuple(batches), student_gradient(students, task)
+    )
 
 
 def student_loss(students: Distillation, task: Task) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """(1 - weight) CE + weight loss of each row (B,), from outputs (B, K), targets (B,) and the
-    teacher's logits.
+    """The function that a student minimises: (1 - weight) CE + weight loss of each row (B,).
 
-    In a regression the squared error takes the place of CE.
+    It takes outputs (B, K), targets (B,) and the teacher's logits (B, K). In a regression the
+    squared error stands for CE.
     """
-    own, far, weight = row_loss(task), distance(students), students.weight
+    hard_loss = row_loss(task)
+    soft_loss = distance(students)
+    weight = students.weight
     labelled = task.kind == "classification"
 
-    def rows(outputs_BK: Tensor, target_B: Tensor, t_BK: Tensor) -> Tensor:
-        soft_B = far(outputs_BK, t_BK, target_B if labelled else None)
-        return (1 - weight) * own(outputs_BK, target_B) + weight * soft_B
+    def loss_of(outputs_BK: Tensor, target_B: Tensor, teacher_BK: Tensor) -> Tensor:
+        soft_B = soft_loss(outputs_BK, teacher_BK, target_B if labelled else None)
+        return (1 - weight) * hard_loss(outputs_BK, target_B) + weight * soft_B
 
-    return rows
+    return loss_of
 
 
 def student_gradient(
     students: Distillation, task: Task
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
-    """The gradient of the mean `student_loss` with respect to outputs (C, K, B), written out where
-    it is simple.
+    """The gradient of the mean `student_loss` with respect to outputs (C, K, B), in closed form.
 
-    torch's own gradient takes twice as long as the rest of a step of narrow MLPs. None: there is no
-    such form."""
+    None where it is not written out: then torch differentiates, which takes twice as long as the
+    rest of a step of narrow MLPs.
+    """
     if task.kind == "regression" or students.loss in ("dkd", "smooth_l1"):
         return None
-    weight, heat = students.weight, float(_options(students).get("temperature", TEMPERATURE))
+    weight = students.weight
+    temperature = float(_options(students).get("temperature", TEMPERATURE))
 
-    def soft(outputs_CKB: Tensor, t_BK: Tensor) -> Tensor:
+    def soft_gradient(outputs_CKB: Tensor, teacher_BK: Tensor) -> Tensor:
         if students.loss == "hinton":
-            return (outputs_CKB / heat).softmax(1).sub_((t_BK / heat).softmax(1).T).mul_(heat)
-        return outputs_CKB - t_BK.T
+            own = (outputs_CKB / temperature).softmax(1)
+            teachers = (teacher_BK / temperature).softmax(1)
+            return own.sub_(teachers.T).mul_(temperature)
+        return outputs_CKB - teacher_BK.T
 
-    def delta(outputs_CKB: Tensor, target_B: Tensor, t_BK: Tensor) -> Tensor:
+    def gradient_of(outputs_CKB: Tensor, target_B: Tensor, teacher_BK: Tensor) -> Tensor:
+        n_rows = len(target_B)
         hard = outputs_CKB.softmax(1)
-        hard[:, target_B, torch.arange(len(target_B), device=target_B.device)] -= 1
-        mean = hard.mul_(1 - weight).add_(soft(outputs_CKB, t_BK), alpha=weight)
-        return mean.div_(len(target_B))
+        hard[:, target_B, torch.arange(n_rows, device=target_B.device)] -= 1
+        soft = soft_gradient(outputs_CKB, teacher_BK)
+        return hard.mul_(1 - weight).add_(soft, alpha=weight).div_(n_rows)
 
-    return delta
+    return gradient_of
 
 
 def distance(students: Distillation, generator: torch.Generator | None = None) -> distillation.Loss:
-    """The config's loss. That of a noisy teacher draws from `generator`, or takes logits that are
-    disturbed already.
+    """The config's loss between a student's and the teacher's logits.
+
+    That of a noisy teacher draws its noise from `generator`; without one it takes logits to which
+    the noise has been added.
     """
+    options = _options(students)
     if students.loss == "noisy_teacher":
-        noisy = {"generator": generator, **_options(students)}
-        return (
-            distillation.loss("logit_l2")
-            if generator is None
-            else distillation.loss("noisy_teacher", **noisy)
-        )
-    options = _options(students) | ({"alpha": 1.0} if students.loss == "hinton" else {})
+        if generator is None:
+            return distillation.loss("logit_l2")
+        return distillation.loss("noisy_teacher", generator=generator, **options)
+    if students.loss == "hinton":
+        options["alpha"] = 1.0  # no cross-entropy of its own: `weight` sets the share of both
     return distillation.loss(students.loss, **options)
 
 
+def _with_noise(logits_BK: Tensor, generator: torch.Generator, students: Distillation) -> Tensor:
+    noisy = distillation.perturb(logits_BK.cpu(), generator=generator, **_options(students))
+    return noisy.to(logits_BK)
+
+
 def _options(students: Distillation) -> dict[str, Any]:
-    heat = (
-        {"temperature": students.temperature or TEMPERATURE} if students.loss in SOFT_LOSSES else {}
-    )
-    return {**LOSS_OPTIONS[students.loss].model_validate(students.options).model_dump(), **heat}
+    """The options of the config's loss, with a temperature where the loss has one."""
+    options = LOSS_OPTIONS[students.loss].model_validate(students.options).model_dump()
+    if students.loss in SOFT_LOSSES:
+        options["temperature"] = students.temperature or TEMPERATURE
+    return options
