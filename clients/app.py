@@ -1,8 +1,9 @@
-"""The ClientApp of a company: it registers, trains what it is sent on its own rows, and reports
-counts.
+"""The ClientApp of a company: it registers, trains models on its own rows, and reports counts.
 
-Rows never leave the company. What does: trained parameters, the number of examples, a fingerprint
-of the data set, mean losses, and seconds; of an error, its kind. See docs/threat-model.md."""
+Rows never leave the company. What leaves it: trained parameters, the number of examples, a
+fingerprint of the data set, mean losses and seconds; of an error only its kind. See
+docs/threat-model.md.
+"""
 
 import logging
 import time
@@ -11,30 +12,31 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.company import Answers, Company, Stacks, load_company
+from clients.company import Arrays, Company, Floats, Identity, LoadedCompanies, load_company
 from fl_sv.config import Config
+from fl_sv.data import Scaling
 from fl_sv.errors import InputError, RunError
 from fl_sv.flower import wire
 from fl_sv.machine import library_hash
 
 
 class Withheld(Exception):
-    """An error as the server may know it: Flower sends the text of a client's exception."""
+    """An error as the server may know it, since Flower sends it the text of an exception."""
 
 
 def keep_errors_at_home(message: Message, context: Context, answer: ClientAppCallable) -> Message:
-    """A Flower mod: what went wrong is logged at the company in full, and the server is told what
-    kind of thing it was.
+    """A Flower mod: an error is logged at the company in full, and the server gets its kind.
 
-    The text of an exception may hold a path, a column's name or a cell. In a simulation, where
-    company and server are one machine, it is passed on."""
+    The text of an exception may hold a path, the name of a column or a cell. In a simulation
+    company and server are one machine: there the server gets the text.
+    """
     try:
         return answer(message, context)
     except Exception as error:
         if wire.PARTITION in context.node_config:
             raise
         logging.getLogger("flwr").exception(
-            "fl-sv: this error stays here; the server is told its kind alone."
+            "fl-sv: this error stays here. The server gets only its kind."
         )
         raise Withheld(withheld(error, message.metadata.message_type)) from None
 
@@ -52,11 +54,12 @@ def withheld(error: Exception, message_type: str) -> str:
 
 
 app = ClientApp(mods=[keep_errors_at_home])
+loaded_companies = LoadedCompanies()
 
 
 @app.query("register")
 def register(message: Message, context: Context) -> Message:
-    """Who this node is, how many examples it holds, and which library it runs."""
+    """The company's name, number of examples, fingerprint, and the hash of its library."""
     company = _company(message, context)
     facts = {
         wire.COMPANY: company.name,
@@ -72,48 +75,48 @@ def register(message: Message, context: Context) -> Message:
 
 @app.train()
 def train_teacher(message: Message, context: Context) -> Message:
-    """One round of the large model. Reports the received model's own loss, for the strategies that
-    weight by it.
+    """One round of the large model.
+
+    Also reports the loss of the model that came, since some strategies weight companies by it.
     """
-    company, params = _company(message, context), _arrays(message)
+    company = _company(message, context)
+    ((key, params),) = _arrays(message).items()
     started = time.perf_counter()
-    ((key, params_P),) = params.items()
-    loss = company.loss(key, params_P)
-    trained = company.train_round({key: params_P[None]}, _round(message))
+    loss = company.loss(key, params)
+    trained = company.train_round({key: params[None]}, _round(message))
     return _reply(message, company, {key: trained[key][0]}, started, {wire.TRAIN_LOSS: loss})
 
 
 @app.train("singleton")
 def train_singleton(message: Message, context: Context) -> Message:
-    """All rounds of the large model by this company alone, in one message."""
-    company, started = _company(message, context), time.perf_counter()
-    return _reply(message, company, company.train_singleton(_arrays(message)), started, {})
+    """All rounds of the large model on this company's rows, for one message."""
+    company = _company(message, context)
+    started = time.perf_counter()
+    trained = company.train_all_rounds(_arrays(message))
+    return _reply(message, company, trained, started, {})
 
 
 @app.train("coalitions")
 def train_coalitions(message: Message, context: Context) -> Message:
-    """One round of the small models of every coalition of the wave that this company belongs to."""
-    company, started = _company(message, context), time.perf_counter()
+    """One round of the small models of all coalitions of the wave with this company."""
+    company = _company(message, context)
+    started = time.perf_counter()
     logits = _teacher_logits(company, context) if company.config.students else None
-    return _reply(
-        message,
-        company,
-        company.train_round(_arrays(message), _round(message), logits),
-        started,
-        {},
-    )
+    trained = company.train_round(_arrays(message), _round(message), logits)
+    return _reply(message, company, trained, started, {})
 
 
 @app.query("teacher_logits")
 def compute_teacher_logits(message: Message, context: Context) -> Message:
-    """Asks the finished teacher about every row, once. The answers stay in this node's state, for
-    its students.
+    """The finished teacher's logits on every row, once; they stay in the state of this node.
+
+    The company's students learn from them.
     """
-    company, started = _company(message, context), time.perf_counter()
-    ((key, params_P),) = _arrays(message).items()
-    context.state[wire.LOGITS] = ArrayRecord(
-        {wire.LOGITS: Array(company.teacher_logits(key, params_P))}
-    )
+    company = _company(message, context)
+    started = time.perf_counter()
+    ((key, params),) = _arrays(message).items()
+    logits = company.teacher_logits(key, params)
+    context.state[wire.LOGITS] = ArrayRecord({wire.LOGITS: Array(logits)})
     metrics = {
         wire.NUM_EXAMPLES: company.n_examples,
         wire.SECONDS: time.perf_counter() - started,
@@ -123,46 +126,51 @@ def compute_teacher_logits(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Loss of a model on the company's own rows. It is reported; it never scores a coalition."""
-    company, params = _company(message, context), _arrays(message)
-    ((key, params_P),) = params.items()
-    metrics = MetricRecord(
-        {wire.NUM_EXAMPLES: company.n_examples, wire.LOSS: company.loss(key, params_P)}
-    )
-    return Message(RecordDict({wire.METRICS: metrics}), reply_to=message)
+    """The loss of a model on the company's rows. It is reported and never scores a coalition."""
+    company = _company(message, context)
+    ((key, params),) = _arrays(message).items()
+    metrics = {wire.NUM_EXAMPLES: company.n_examples, wire.LOSS: company.loss(key, params)}
+    return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
 
 
 def _company(message: Message, context: Context) -> Company:
     """The company that this message is for.
 
-    On a real federation the server says which, by the name under which the node was registered. A
-    simulated node has no name: until it is asked for it by one, it plays the company of its
-    partition."""
+    The server names it. A real node was registered under that name. A simulated node has no name
+    before it registers: it plays the company whose number is its partition.
+    """
     task, node = message.content[wire.CONFIG], context.node_config
-    name, data_path = str(task[wire.COMPANY]), node.get(wire.DATA_PATH)
+    path = node.get(wire.DATA_PATH)
+    data_path = None if path is None else str(path)
+    name = str(task[wire.COMPANY])
     if not name:
-        name = Config.model_validate_json(str(task[wire.RUN_CONFIG])).companies[
-            int(node[wire.PARTITION])
-        ]
-    return load_company(
-        name=name,
-        run_config=str(task[wire.RUN_CONFIG]),
-        scaling=str(task[wire.SCALING]),
-        data_path=None if data_path is None else str(data_path),
-    )
+        name = _config(message).companies[int(node[wire.PARTITION])]
+
+    def load() -> Company:
+        scaling = Scaling.from_json(str(task[wire.SCALING]))
+        return load_company(name, _config(message), scaling, data_path)
+
+    return loaded_companies.get(Identity(context.run_id, name, data_path), load)
 
 
-def _teacher_logits(company: Company, context: Context) -> Answers:
-    """The teacher's logits (n, K). Raises RunError when the node lost its state, as by a restart."""
+def _config(message: Message) -> Config:
+    return Config.model_validate_json(str(message.content[wire.CONFIG][wire.RUN_CONFIG]))
+
+
+def _teacher_logits(company: Company, context: Context) -> Floats:
+    """The teacher's logits (n, K) on the company's rows, from the state of the node.
+
+    Raises RunError when the node has lost its state, as by a restart.
+    """
     if wire.LOGITS not in context.state.array_records:
         raise RunError(
-            f"{company.name} has not heard the finished teacher: its node was started again since;"
-            " go on with --resume"
+            f"{company.name} has no logits of the finished teacher: its node was started again"
+            " since it computed them. Go on with --resume."
         )
     return wire.unpacked(context.state.array_records[wire.LOGITS][wire.LOGITS].data)
 
 
-def _arrays(message: Message) -> Stacks:
+def _arrays(message: Message) -> Arrays:
     return {key: wire.unpacked(array.data) for key, array in message.content[wire.ARRAYS].items()}
 
 
@@ -171,7 +179,7 @@ def _round(message: Message) -> int:
 
 
 def _reply(
-    message: Message, company: Company, arrays: Stacks, started: float, extra: dict[str, float]
+    message: Message, company: Company, arrays: Arrays, started: float, extra: dict[str, float]
 ) -> Message:
     metrics = {
         wire.NUM_EXAMPLES: company.n_examples,
@@ -179,7 +187,5 @@ def _reply(
         **extra,
     }
     record = ArrayRecord({key: Array(array) for key, array in arrays.items()})
-    return Message(
-        RecordDict({wire.ARRAYS: record, wire.METRICS: MetricRecord(metrics)}),
-        reply_to=message,
-    )
+    content = RecordDict({wire.ARRAYS: record, wire.METRICS: MetricRecord(metrics)})
+    return Message(content, reply_to=message)

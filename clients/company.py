@@ -1,10 +1,11 @@
-"""A company's side of the work: its own rows, and the three ways in which it trains.
+"""A company's side of the work: its own rows, and what it computes on them.
 
-Shapes: C models in a stack, P parameters, n rows of the company.
+Shapes: C models of a stack, K outputs. The rows of the company are counted by n.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import torch
@@ -13,27 +14,28 @@ from torch import Tensor
 
 from fl_sv.config import Config
 from fl_sv.data import Dataset, Scaling, company_data, fingerprint
-from fl_sv.flower.wire import parse_stack_key
+from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import score_stack, stack_outputs, train_stack
 from fl_sv.training.students import make_soft_targets
 
-Stacks = dict[str, NDArray[np.floating]]
-Answers = NDArray[np.floating]
+Floats = NDArray[np.floating]
+# Parameters by the key of their model and replicate: one vector, or a stack with a vector a row.
+Arrays = dict[str, Floats]
 
 
 @dataclass(frozen=True)
 class Company:
-    """A company with its data loaded and its models known."""
+    """A company with its rows in memory and the models of the run."""
 
     name: str
     config: Config
     data: Dataset
     models: dict[str, ModelSpec]
-    x: Tensor
-    y: Tensor
+    x: Tensor  # (n, *input_shape)
+    y: Tensor  # (n,)
 
     @property
     def n_examples(self) -> int:
@@ -44,87 +46,110 @@ class Company:
         return fingerprint(self.data)
 
     def train_round(
-        self, stacks: Stacks, server_round: int, logits: Answers | None = None
-    ) -> Stacks:
-        """One round of local training of every model of every stack (C, P), on the company's own
-        rows.
+        self, stacks: Arrays, server_round: int, logits: Floats | None = None
+    ) -> Arrays:
+        """The stacks after one round of local training of every model in them.
 
-        logits: the teacher's (n, K) to these rows, when the models are its students.
+        logits: the teacher's (n, K) on the company's rows, if the models are its students.
         """
-        said = None if logits is None else torch.tensor(logits).to(self.x)
+        teacher = None if logits is None else torch.tensor(logits).to(self.x)
         return {
-            key: self._train(key, torch.tensor(stack), server_round, said)
+            key: self._train(key, torch.tensor(stack), server_round, teacher)
             for key, stack in stacks.items()
         }
 
-    def train_singleton(self, params: Stacks) -> Stacks:
-        """All rounds of training by this company alone: FedAvg with one member. Each array is one
-        model, (P,).
+    def train_all_rounds(self, params: Arrays) -> Arrays:
+        """The models after all rounds of training on this company's rows, without any other's.
+
+        It is FedAvg of the coalition whose one member this company is. Each array is one model.
         """
         for server_round in range(1, self.config.training.rounds + 1):
-            params = {
-                key: self._train(key, torch.tensor(p)[None], server_round)[0]
-                for key, p in params.items()
-            }
+            stacks = {key: vector[None] for key, vector in params.items()}
+            trained = self.train_round(stacks, server_round)
+            params = {key: stack[0] for key, stack in trained.items()}
         return params
 
-    def loss(self, key: str, params_P: NDArray[np.floating]) -> float:
-        """Mean loss of one model on the company's own rows."""
+    def loss(self, key: str, params: Floats) -> float:
+        """The mean loss of one model on the company's rows."""
         model, _ = self._model(key)
-        stack = torch.tensor(params_P)[None].to(self.x.device)
+        stack = torch.tensor(params)[None].to(self.x.device)
         losses, _ = score_stack(model, stack, self.x, self.y, chunk=1)
         return float(losses.mean())
 
-    def teacher_logits(self, key: str, params_P: NDArray[np.floating]) -> Answers:
-        """(n, K) logits of the teacher on the company's own rows."""
+    def teacher_logits(self, key: str, params: Floats) -> Floats:
+        """The logits (n, K) of the teacher on the company's rows."""
         model, _ = self._model(key)
+        stack = torch.tensor(params)[None].to(self.x)
         with torch.no_grad():
-            logits_1nK = stack_outputs(model, torch.tensor(params_P)[None].to(self.x), self.x)
-        array: Answers = logits_1nK[0].cpu().numpy()
+            logits = stack_outputs(model, stack, self.x)[0]
+        array: Floats = logits.cpu().numpy()
         return array
 
-    def _train(
-        self, key: str, stack_CP: Tensor, server_round: int, said_nK: Tensor | None = None
-    ) -> NDArray[np.floating]:
+    def _train(self, key: str, stack: Tensor, server_round: int, teacher: Tensor | None) -> Floats:
+        """One round of a stack; `teacher` are the teacher's logits (n, K), if there is one."""
+        config = self.config
         model, replicate = self._model(key)
-        recipe = make_recipe(
-            self.config, model, self.name, self.n_examples, replicate, server_round
-        )
+        recipe = make_recipe(config, model, self.name, self.n_examples, replicate, server_round)
         soft_targets = None
-        if said_nK is not None:
-            soft_targets = make_soft_targets(
-                self.config, model.task, said_nK, recipe, replicate, self.name, server_round
-            )
-        trained = train_stack(
-            model,
-            stack_CP.to(self.x.device),
-            self.x,
-            self.y,
-            recipe,
-            self.config.compute.chunk,
-            soft_targets,
-        )
-        array: NDArray[np.floating] = trained.cpu().numpy()
+        if teacher is not None:
+            this_round = (replicate, self.name, server_round)
+            soft_targets = make_soft_targets(config, model.task, teacher, recipe, *this_round)
+        stack = stack.to(self.x.device)
+        chunk = config.compute.chunk
+        trained = train_stack(model, stack, self.x, self.y, recipe, chunk, soft_targets)
+        array: Floats = trained.cpu().numpy()
         return array
 
     def _model(self, key: str) -> tuple[ModelSpec, int]:
-        name, replicate = parse_stack_key(key)
+        name, replicate = wire.parse_stack_key(key)
         return self.models[name], replicate
 
 
-@lru_cache(
-    maxsize=128
-)  # a simulation's process plays many companies, and gets a message of each every round
-def load_company(name: str, run_config: str, scaling: str, data_path: str | None) -> Company:
+def load_company(name: str, config: Config, scaling: Scaling, data_path: str | None) -> Company:
     """The company `name` of the run, with its rows in memory.
 
-    run_config and scaling are the JSON texts that the server sent; data_path is the node's own, if
-    it has one."""
-    config = Config.model_validate_json(run_config)
+    data_path: the file that the node's own config names, if it names one.
+    """
     use_threads(config.compute.threads)
     keep_freed_memory()
-    scaled = Scaling.from_json(scaling)
-    data = company_data(config, name, scaled, data_path)
-    small, large = model_specs(config, scaled.task)
+    data = company_data(config, name, scaling, data_path)
+    small, large = model_specs(config, scaling.task)
+    models = {model.name: model for model in (*small, large)}
     x, y = tensors(data, config)
-    return Company(name, config, data, {model.name: model for model in (*small, large)}, x, y)
+    return Company(name, config, data, models, x, y)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a company was loaded for: Flower's run, and the company's name and file in it."""
+
+    run_id: int
+    name: str
+    data_path: str | None
+
+
+class LoadedCompanies:
+    """The companies of one run that live in this process, with their rows in memory.
+
+    A simulation's process plays many companies and gets a message for each of them in every round.
+    A company is loaded at its first message. The first message of another run makes it forget the
+    companies of the run before.
+    """
+
+    def __init__(self) -> None:
+        self._companies: dict[Identity, Company] = {}
+        self._lock = Lock()  # of writers: companies of one process load in several threads
+
+    def get(self, identity: Identity, load: Callable[[], Company]) -> Company:
+        """The company of this identity, by `load` where it is not in memory."""
+        company = self._companies.get(identity)
+        if company is None:
+            company = load()
+            with self._lock:
+                of_this_run = {
+                    other: loaded
+                    for other, loaded in self._companies.items()
+                    if other.run_id == identity.run_id
+                }
+                self._companies = {**of_this_run, identity: company}
+        return company

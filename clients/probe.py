@@ -1,5 +1,6 @@
-"""Asks the SuperLink whether it knows a company's key, without joining: for `fl-sv federation
-check`.
+"""Asks the SuperLink whether it knows a company's key, without joining the federation.
+
+`fl-sv federation check` uses it.
 """
 
 from pathlib import Path
@@ -11,16 +12,14 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-# An impossible heartbeat: the SuperLink looks the key up before it refuses, so no node goes online
-# by this question.
+# An impossible heartbeat. The SuperLink looks the key up before it refuses, so no node goes online.
 NO_HEARTBEAT = 0.0
-ANSWERS = {400: "registered", 412: "unknown", 401: "refused"}  # 401: clock or signature
+# By HTTP status; 401 is a wrong clock or signature.
+ANSWERS = {400: "registered", 412: "unknown", 401: "refused"}
 
 
 def ask_about_key(address: str, authority: Path, key: ec.EllipticCurvePrivateKey) -> str:
-    """`registered`, `unknown`, `refused` (the signature is not accepted: a wrong clock), or another
-    answer in words.
-    """
+    """`registered`, `unknown`, `refused` (a wrong clock or signature), or a sentence."""
     public = key.public_key()
     interceptor = NodeAuthHttpInterceptor(key, public)
     request = ActivateNodeRequest(

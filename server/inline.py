@@ -44,9 +44,10 @@ class InlineGrid(Grid):
         # before a server app.
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
+        run_id = uuid4().int >> 65  # by which a company knows that it is another run; 63 bits
         self._contexts = {
             number + SERVER_NODE + 1: Context(
-                run_id=1,
+                run_id=run_id,
                 node_id=number + SERVER_NODE + 1,
                 node_config={wire.PARTITION: number},
                 state=RecordDict(),

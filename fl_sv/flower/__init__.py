@@ -1,1 +1,1 @@
-"""What server and companies say to each other, by name."""
+"""The names in the messages between server and companies."""
