@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_sv.data import Dataset, Scaling, Task, fingerprint
-from fl_sv.data.raw import Table, table_of_arrays
+from fl_sv.data.raw import RawRows, rows_of_arrays
 from fl_sv.errors import InputError
 
 CLASSES = Task(kind="classification", input_shape=(2,), n_outputs=3)
@@ -18,9 +18,9 @@ def dataset(n: int = 20, seed: int = 0) -> Dataset:
     return Dataset(rng.normal(size=(n, 2)).astype(np.float32), rng.integers(0, 3, n))
 
 
-def table(x: object, y: object, features: tuple[str, ...] = ()) -> Table:
-    rows = table_of_arrays({"x": np.array(x, dtype=np.float64), "y": np.array(y)}, "rows")
-    return Table(rows.x, rows.y, rows.origin, rows.place, rows.target, features)
+def table(x: object, y: object, features: tuple[str, ...] = ()) -> RawRows:
+    rows = rows_of_arrays({"x": np.array(x, dtype=np.float64), "y": np.array(y)}, "rows")
+    return RawRows(rows.x, rows.y, rows.origin, rows.place, rows.target, features)
 
 
 # --- fingerprint ----------------------------------------------------------------------------------

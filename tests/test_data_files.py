@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fl_sv.data.files import read_table
+from fl_sv.data.files import read_rows
 from fl_sv.data.raw import class_labels
 from fl_sv.errors import InputError
 
@@ -28,7 +28,7 @@ def csv(tmp_path: Path) -> Any:
 
 def message(path: str, target: str = "target", owner: str | None = None) -> str:
     with pytest.raises(InputError) as error:
-        read_table(path, target, owner)
+        read_rows(path, target, owner)
     text = str(error.value)
     assert text.startswith((path, f"The data file {path}")), text
     assert text.endswith((".", "?"))
@@ -45,14 +45,14 @@ def test_three_formats_hold_the_same_rows(csv: Any, tmp_path: Path) -> None:
     pl.read_csv(GOOD.encode()).write_parquet(tmp_path / "a.parquet")
     np.savez(tmp_path / "a.npz", x=x, y=y)
     for path in (csv(GOOD), str(tmp_path / "a.parquet"), str(tmp_path / "a.npz")):
-        table = read_table(path, "target")
+        table = read_rows(path, "target")
         np.testing.assert_array_equal(table.x, x)
         np.testing.assert_array_equal(table.y, y)
         assert table.features == (() if path.endswith(".npz") else ("age", "height"))
 
 
 def test_the_target_may_stand_anywhere_and_the_owner_is_no_feature(csv: Any) -> None:
-    table = read_table(csv("price,shop,size\n1.5,North,3\n2.5,South,4\n"), "price", "shop")
+    table = read_rows(csv("price,shop,size\n1.5,North,3\n2.5,South,4\n"), "price", "shop")
     assert table.features == ("size",)
     np.testing.assert_array_equal(table.x, [[3], [4]])
     np.testing.assert_array_equal(table.y, [1.5, 2.5])
@@ -64,12 +64,12 @@ def test_owners_of_a_parquet_file_may_be_categories_numbers_or_empty(tmp_path: P
         {"a": [1.0, 2.0], "target": [0, 1], "shop": pl.Series(["N", None], dtype=pl.Categorical)}
     )
     frame.write_parquet(tmp_path / "a.parquet")
-    assert read_table(str(tmp_path / "a.parquet"), "target", "shop").columns["shop"].tolist() == [
+    assert read_rows(str(tmp_path / "a.parquet"), "target", "shop").columns["shop"].tolist() == [
         "N",
         "",
     ]
     frame.with_columns(shop=pl.Series([1, 2])).write_parquet(tmp_path / "b.parquet")
-    assert read_table(str(tmp_path / "b.parquet"), "target", "shop").columns["shop"].tolist() == [
+    assert read_rows(str(tmp_path / "b.parquet"), "target", "shop").columns["shop"].tolist() == [
         "1",
         "2",
     ]
@@ -95,14 +95,14 @@ def test_owners_of_a_parquet_file_may_be_categories_numbers_or_empty(tmp_path: P
     ],
 )
 def test_harmless_differences_of_csv_files_do_not_matter(csv: Any, text: str) -> None:
-    np.testing.assert_array_equal(read_table(csv(text), "target").x, [[30, 1.7], [40, 1.8]])
+    np.testing.assert_array_equal(read_rows(csv(text), "target").x, [[30, 1.7], [40, 1.8]])
 
 
 def test_truth_values_of_a_parquet_file_are_numbers(tmp_path: Path) -> None:
     pl.DataFrame({"a": [True, False], "target": [True, False]}).write_parquet(
         tmp_path / "a.parquet"
     )
-    table = read_table(str(tmp_path / "a.parquet"), "target")
+    table = read_rows(str(tmp_path / "a.parquet"), "target")
     np.testing.assert_array_equal(table.x, [[1], [0]])
     np.testing.assert_array_equal(table.y, [1, 0])
 
@@ -115,7 +115,7 @@ def test_images_and_other_columns_of_an_npz_are_kept(tmp_path: Path) -> None:
         shop=["N", "S", "N"],
         note=["one"],
     )
-    table = read_table(str(tmp_path / "a.npz"), "target")
+    table = read_rows(str(tmp_path / "a.npz"), "target")
     assert table.x.shape == (3, 1, 4, 4)
     assert set(table.columns) == {"shop"}
 
@@ -180,7 +180,7 @@ def test_a_cell_is_found_below_a_cell_of_several_lines(csv: Any) -> None:
 def test_a_column_of_text_that_is_not_the_owner_is_refused(csv: Any) -> None:
     text = "age,shop,target\n1,North,0\n"
     assert "column 'shop': found 'North'" in message(csv(text))
-    assert read_table(csv(text), "target", "shop").features == ("age",)
+    assert read_rows(csv(text), "target", "shop").features == ("age",)
 
 
 def test_an_owner_column_that_is_not_there_is_named_beside_the_column_of_text(csv: Any) -> None:
@@ -280,13 +280,13 @@ def test_a_file_that_is_no_zip_or_a_damaged_one_is_refused(tmp_path: Path) -> No
     ],
 )
 def test_a_label_out_of_range_is_refused_with_its_line(csv: Any, label: str, expected: str) -> None:
-    table = read_table(csv(GOOD.replace("1.8,1", f"1.8,{label}")), "target")
+    table = read_rows(csv(GOOD.replace("1.8,1", f"1.8,{label}")), "target")
     with pytest.raises(InputError, match=expected):
         class_labels(table, 3)
 
 
 def test_classes_are_counted_when_no_number_is_given(csv: Any) -> None:
-    labels, n_classes = class_labels(read_table(csv(GOOD), "target"), None)
+    labels, n_classes = class_labels(read_rows(csv(GOOD), "target"), None)
     assert labels.dtype == np.int64
     assert (labels.tolist(), n_classes) == ([0, 1], 2)
 
@@ -301,4 +301,4 @@ def test_classes_are_counted_when_no_number_is_given(csv: Any) -> None:
 )
 def test_counting_refuses_gaps_and_a_single_class(csv: Any, label: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        class_labels(read_table(csv(GOOD.replace("1.8,1", f"1.8,{label}")), "target"), None)
+        class_labels(read_rows(csv(GOOD.replace("1.8,1", f"1.8,{label}")), "target"), None)

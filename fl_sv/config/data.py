@@ -1,4 +1,4 @@
-"""The section `data`: where the rows come from, who owns which, and the operator's validation set."""
+"""The section `data`: sources of rows, their owners, and the operator's validation set."""
 
 from typing import Annotated, Literal
 
@@ -37,8 +37,9 @@ class SizesPartition(Frozen):
 
 
 class DirichletPartition(Frozen):
-    """Label skew: each company's label distribution is drawn from Dirichlet(alpha, ..., alpha) (Hsu
-    et al. 2019).
+    """Label skew: each company's labels follow a draw from Dirichlet(alpha, ..., alpha).
+
+    Source: Hsu et al. 2019.
     """
 
     kind: Literal["dirichlet"]
@@ -52,9 +53,7 @@ class DirichletPartition(Frozen):
 
 
 class ColumnPartition(Frozen):
-    """Natural owners: a column of the table says whose row it is. Rows of other owners are left
-    out.
-    """
+    """Natural owners: a column says whose row it is. Rows of other owners are left out."""
 
     kind: Literal["column"]
     column: str = Field(
@@ -72,8 +71,9 @@ Partition = Annotated[
 
 
 class WrongLabels(Frozen):
-    """A share of the company's labels is replaced by other labels, chosen evenly (regression:
-    shuffled targets).
+    """A share of the company's labels is replaced by other labels, evenly drawn.
+
+    In a regression these rows exchange their targets.
     """
 
     kind: Literal["wrong_labels"]
@@ -92,7 +92,10 @@ class FeatureNoise(Frozen):
 
 
 class Duplicate(Frozen):
-    """The company holds copies of another company's rows instead of its own (fraction 1: twins)."""
+    """The company holds copies of another company's rows instead of its own.
+
+    With fraction 1 the two companies are twins.
+    """
 
     kind: Literal["duplicate"]
     company: CompanyName = Field(description="whose rows are replaced")
@@ -114,7 +117,7 @@ Corruption = Annotated[
 ]
 
 
-class Validation(Frozen):
+class ValidationSource(Frozen):
     """The operator's validation set: it scores utilities and nothing else."""
 
     fraction: float = Field(
@@ -149,7 +152,7 @@ class Data(Frozen):
     options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")
     task: Literal["classification", "regression"] | None = Field(
         None,
-        description="kind of target; built-in sources know theirs, files default to classification",
+        description="kind of target; built-in sources have their own, others default to classification",
     )
     target: str = Field(
         "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
@@ -159,15 +162,15 @@ class Data(Frozen):
         ge=2,
         le=100_000,
         description=(
-            "number of classes; without it the labels of a shared source are counted and must have"
-            " no gap"
+            "number of classes; without it the labels of a shared source are counted, which must be"
+            " 0, 1, ... without a gap"
         ),
     )
     standardise: bool | None = Field(
         None,
         description=(
-            "scale features by the validation set's mean and standard deviation; default true for"
-            " tables (files included), false for images and functions"
+            "whether features are scaled by the validation set's mean and standard deviation; by"
+            " default those of tables (files included), not those of images and functions"
         ),
     )
     files: Annotated[
@@ -176,10 +179,13 @@ class Data(Frozen):
     ] = Field(
         None,
         description=(
-            "with `source: own`: each company's file; a node's own data path goes before it"
+            "with `source: own`: each company's file; a node reads its own data path instead, where"
+            " it has one"
         ),
     )
-    validation: Validation = Field(Validation(), description="the operator's validation set")
+    validation: ValidationSource = Field(
+        ValidationSource(), description="the operator's validation set"
+    )
     partition: Partition | None = Field(
         None, description="how the rows are divided among the companies"
     )
@@ -187,6 +193,7 @@ class Data(Frozen):
         tuple[Corruption, ...],
         Key(may_change="on extension"),
         many(
-            "defects put in on purpose, for studies, in this order; one of a kind for each company"
+            "defects put in on purpose, for studies, in this order; a company has at most one of each"
+            " kind"
         ),
     ] = ()

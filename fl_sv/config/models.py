@@ -9,17 +9,17 @@ from fl_sv.config.strategies import STRATEGIES
 
 
 class ModelBase(Frozen):
-    """What every model has: a name in the tables and, if it wants, a learning rate of its own."""
+    """What every model may have: a name in the tables, and a learning rate of its own."""
 
     name: (
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
         | None
-    ) = Field(None, description="name in the tables; made from kind and widths without it")
+    ) = Field(None, description="name in the tables; without it, made from kind and widths")
     learning_rate: float | None = Field(
         None,
         gt=0,
         le=100,
-        description="this size's learning rate (per step), `training.learning_rate` without it",
+        description="this model's learning rate, per step; without it `training.learning_rate`",
     )
 
 
@@ -34,7 +34,7 @@ class Mlp(ModelBase):
 
 
 class Cnn(ModelBase):
-    """3x3 convolutions with GroupNorm, ReLU and 2x2 mean pooling; the output layer starts at zero."""
+    """3x3 convolutions, GroupNorm, ReLU and 2x2 mean pooling; the output layer starts at zero."""
 
     kind: Literal["cnn"]
     channels: Annotated[
@@ -44,8 +44,9 @@ class Cnn(ModelBase):
 
 
 class Module(ModelBase):
-    """Any torch module: `factory(input_shape, n_outputs, **options) -> torch.nn.Module`, without
-    BatchNorm.
+    """Any torch module without BatchNorm.
+
+    It is made by `factory(input_shape, n_outputs, **options) -> torch.nn.Module`.
     """
 
     kind: Literal["module"]
@@ -68,7 +69,7 @@ class Models(Frozen):
 
 
 class Training(Frozen):
-    """One process for all: every coalition, seed and size trains by these numbers."""
+    """How models are trained: the same for every coalition, seed and size."""
 
     rounds: int = Field(20, ge=1, le=100_000, description="communication rounds")
     local_epochs: int = Field(
@@ -86,18 +87,24 @@ class Training(Frozen):
     weight_decay: float = Field(0.0, ge=0, le=10, description="L2 penalty of SGD, per step")
     schedule: Literal["constant", "cosine"] = Field(
         "constant",
-        description="learning rate by round; `cosine` falls to zero after the last round",
+        description="learning rate by round; `cosine` reaches zero after the last round",
     )
     seeds: int = Field(
         3, ge=1, le=100, description="trainings of each small model and coalition, seeds 0, 1, ..."
     )
     large_seeds: int = Field(
-        1, ge=1, le=100, description="trainings of the large model at each anchor; 0 is deployed"
+        1,
+        ge=1,
+        le=100,
+        description="trainings in each large run, seeds 0, 1, ...; the teacher of seed 0 is deployed",
     )
 
 
 class Teacher(Frozen):
-    """How the large model is aggregated. The game itself is always FedAvg (FedProx with `fedprox`)."""
+    """How the teacher is aggregated.
+
+    All other models are averaged by FedAvg, or by FedProx where the strategy is `fedprox`.
+    """
 
     strategy: str = Field(
         "fedavg",

@@ -1,6 +1,4 @@
-"""The sections `compute`, `faults` and `ray`: the machine, and what may change when a run is
-resumed.
-"""
+"""The sections `compute`, `faults` and `ray`: machines, precision, retries."""
 
 import os
 from typing import Annotated, Literal
@@ -12,8 +10,9 @@ from fl_sv.config.keys import Key
 
 
 class Compute(Frozen):
-    """How the work is spread. `dtype` and `device` change results; `threads` and `chunk` at most
-    their last digits.
+    """Where and how the models train.
+
+    `dtype` and `device` change results, `threads` and `chunk` at most their last digits.
     """
 
     workers: Annotated[int | None, Key(may_change="on resume")] = Field(
@@ -21,8 +20,8 @@ class Compute(Frozen):
         ge=1,
         le=4096,
         description=(
-            "Ray actors, or threads of one process, that train companies side by side; the"
-            " machine's cores without it"
+            "Ray actors, or threads of one process, that train companies side by side; without it"
+            " one for each of the machine's cores"
         ),
     )
     threads: int = Field(1, ge=1, le=256, description="threads of torch and BLAS in every process")
@@ -36,33 +35,39 @@ class Compute(Frozen):
         "cpu", description="where companies train: cpu, cuda or cuda:INDEX"
     )
     max_hours: Annotated[float, Key(may_change="on resume")] = Field(
-        24.0, gt=0, le=10_000, description="`run` refuses what `plan` expects to take longer, hours"
+        24.0,
+        gt=0,
+        le=10_000,
+        description="`run` refuses a run that `plan` expects to take longer, in hours",
     )
 
     @property
     def at_once(self) -> int:
-        """Companies that train side by side where no cluster says how many."""
+        """How many companies train side by side, where no cluster decides it."""
         return self.workers or os.cpu_count() or 1
 
     @property
     def threads_at_once(self) -> int:
-        """The same in one process: on a GPU one after the other, for its memory is one."""
+        """How many train side by side in one process: one on a GPU, whose memory they share."""
         return 1 if self.device.startswith("cuda") else self.at_once
 
 
 class Faults(Frozen):
-    """What is tried before a run stops. A missing reply is never averaged over."""
+    """What is tried before a run stops. The run never goes on without a reply that is missing."""
 
     retries: int = Field(
-        2, ge=0, le=100, description="times a message is sent again to a company that failed it"
+        2,
+        ge=0,
+        le=100,
+        description="times a message is sent again after a company failed to answer it",
     )
     timeout_seconds: float = Field(
         3600.0,
         gt=0,
         le=1e6,
         description=(
-            "seconds a company has for one message, with the time that it waits for a worker in a"
-            " simulation"
+            "seconds in which a company must answer a message; in a simulation they include the"
+            " wait for a worker"
         ),
     )
     restarts: int = Field(

@@ -70,6 +70,12 @@ def is_the_game(strategy: str) -> bool:
     return strategy in STRATEGIES and STRATEGIES[strategy].is_the_game
 
 
+def grand_coalition_runs(config: "Config") -> int:
+    """How often the grand coalition trains the large model, each time for all rounds."""
+    additional = 0 if is_the_game(config.teacher.strategy) else 1
+    return config.training.large_seeds + additional
+
+
 def check_strategy(config: "Config") -> None:
     """Raises InputError when the teacher's strategy or one of its options is unknown, when an
     option's value is not allowed, or when the strategy needs more companies than there are.

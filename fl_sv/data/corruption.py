@@ -1,7 +1,8 @@
-"""Defects put into a company's data on purpose, to see whether its pay answers to them.
+"""Defects that are put into a company's data on purpose, to see whether its payout falls.
 
-They act on scaled rows. Their random numbers are keyed by the name of the company and the kind of
-defect, so that adding a defect to one company changes nobody else's rows."""
+They act on scaled rows. Their random numbers are keyed by the company's name and the kind of the
+defect, so that a defect of one company changes no other company's rows.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,11 @@ from fl_sv.streams import stream
 
 
 def lineage(company: str, corruptions: Sequence[Corruption]) -> tuple[str, list[Corruption]]:
-    """Whose clean rows `company` ends up with, and the defects that act on them on the way, in
-    order.
+    """Whose clean rows `company` ends up with, and the defects that act on them, in order.
 
     The defects take effect in the order of the config: a copy of a corrupted company is a copy of
-    its corrupted rows."""
+    its corrupted rows.
+    """
     holder, path = company, []
     for corruption in reversed(corruptions):
         if corruption.company == holder:
@@ -30,7 +31,7 @@ def lineage(company: str, corruptions: Sequence[Corruption]) -> tuple[str, list[
 
 
 def corrupted(dataset: Dataset, corruption: Corruption, task: Task, seed: int) -> Dataset:
-    """`dataset` with one defect put in. For a duplicate, `dataset` is the other company's."""
+    """A copy of `dataset` with one defect. For a duplicate, give the other company's rows."""
     rng = stream(seed, "corruption", corruption.company, corruption.kind)
     match corruption:
         case WrongLabels():
@@ -50,8 +51,9 @@ def corrupted(dataset: Dataset, corruption: Corruption, task: Task, seed: int) -
 
 
 def _wrong(y: NDArray[Any], count: int, task: Task, rng: np.random.Generator) -> NDArray[Any]:
-    """y with exactly `count` entries made wrong: another label, evenly drawn, or the target of
-    another such row.
+    """A copy of y with exactly `count` wrong entries.
+
+    A wrong label is drawn evenly from the other labels; a wrong target is that of another such row.
     """
     y, rows = y.copy(), rng.permutation(len(y))[:count]
     if task.kind == "regression":

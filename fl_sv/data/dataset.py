@@ -1,7 +1,7 @@
-"""What training sees: a task, and rows that are finite, scaled and of one shape.
+"""What training takes: a task, and rows that are finite, scaled and of one shape.
 
-Shapes: n rows, K classes. `input_shape` is the shape of one row of features, for example (64,) or
-(1, 28, 28)."""
+Shapes: K classes. `input_shape` is the shape of one row of features, such as (64,) or (1, 28, 28).
+"""
 
 import hashlib
 import json
@@ -16,8 +16,9 @@ Kind = Literal["classification", "regression"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is predicted, from what: the kind, the shape of one row and the number of outputs (K
-    classes, or 1).
+    """What is predicted from what.
+
+    n_outputs: the K classes of a classification, 1 for a regression.
     """
 
     kind: Kind
@@ -41,8 +42,9 @@ class Task:
 class Dataset:
     """Rows of one holder, a company or the operator.
 
-    x: float32 (n, *input_shape), scaled. y: int64 (n,) class labels 0..K-1, or float64 (n,)
-    standardised targets."""
+    x: float32 (rows, *input_shape), scaled.
+    y: int64 (rows,), class labels 0..K-1; or float64 (rows,), standardised targets.
+    """
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | NDArray[np.float64]
@@ -56,8 +58,9 @@ class Dataset:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """sha256 of the rows as a multiset: two companies that hold the same rows have the same one, in
-    any order.
+    """sha256 of the rows as a multiset, as hex digits.
+
+    Two companies that hold the same rows, in whatever order, have the same fingerprint.
     """
     # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
     x = np.ascontiguousarray(dataset.x.reshape(len(dataset), -1) + np.float32(0.0))

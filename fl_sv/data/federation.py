@@ -1,5 +1,6 @@
-"""Who holds what: the operator's validation set and each company's rows, from the configuration
-alone.
+"""Who holds what: the operator's validation set and each company's rows, from the config alone.
+
+Shapes: (rows, ...) has one entry for each row.
 """
 
 import math
@@ -17,23 +18,20 @@ from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task
-from fl_sv.data.files import read_table
-from fl_sv.data.partition import Rows, divide
-from fl_sv.data.raw import Table, class_labels
+from fl_sv.data.files import read_rows
+from fl_sv.data.partition import RowNumbers, divide
+from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.data.scaling import Scaling
 from fl_sv.data.sources import kind_of, load_pool, owner_column, standardised
 from fl_sv.errors import InputError
 
-HOLD_OUT_SEED = (
-    0  # a constant: neither the run's seed nor its companies may change what scores them
-)
+# A constant: neither the run's seed nor the companies may change the rows that score them.
+HOLD_OUT_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class OperatorData:
-    """What the operator holds: the task, the validation set, and the scaling that it sends to every
-    company.
-    """
+    """The task, the validation set, and the scaling that the operator sends to every company."""
 
     task: Task
     validation: Dataset
@@ -42,19 +40,21 @@ class OperatorData:
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """A shared source once it is read. `held_out` marks the rows (n,) that the operator keeps, if
-    it keeps any.
+    """A shared source as it was read.
+
+    held_out: (rows,) marks those that the operator keeps for validation; None when it keeps none.
     """
 
-    table: Table
+    raw: RawRows
     held_out: NDArray[np.bool_] | None
 
 
 def operator_data(config: Config) -> OperatorData:
     """The operator's task, scaled validation set and scaling. They depend on `config.data` alone.
 
-    Raises InputError when the source or the validation file is missing or malformed, or too small
-    to hold rows out."""
+    Raises InputError when the source or the validation file is missing or malformed, or when the
+    source is too small to hold rows out.
+    """
     return _operator(config.data.model_dump_json())
 
 
@@ -63,9 +63,11 @@ def company_data(
 ) -> Dataset:
     """The rows of one company, scaled and corrupted as the config says; at least one.
 
-    `path`, the node's own data path, goes before the file that the config names: before
-    `data.files` with `source: own`, before a shared file; other sources read none. Raises
-    InputError when the company has no rows, or rows that do not fit the task."""
+    path: the node's own data path. It is read instead of the company's file in `data.files`, or
+        instead of a shared file. Other sources read no file.
+
+    Raises InputError when the company has no rows, or rows that do not fit the task.
+    """
     holder, defects = lineage(company, config.data.corruptions)
     if config.data.source == "own":
         rows = _own_rows(config.data, company, scaling, path)
@@ -79,8 +81,9 @@ def company_data(
 
 
 def own_files_are_here(config: Config) -> bool:
-    """Whether this machine is to read the companies' rows: not when each has a file of its own and
-    none is here.
+    """Whether this machine can read companies' rows.
+
+    It cannot when every company has a file of its own and none of these files is here.
     """
     return config.data.source != "own" or any(
         Path(file).is_file() for file in (config.data.files or {}).values()
@@ -88,28 +91,27 @@ def own_files_are_here(config: Config) -> bool:
 
 
 def at_path(config: Config, path: str | None) -> Config:
-    """The config as a node with a data path of its own reads it: a shared file lies there."""
+    """The config for a node that has a data path of its own: a shared file is read from there."""
     if path is None or not config.data.source.endswith(DATA_FILES):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
 
 
-def task_of(data: Data, table: Table) -> Task:
-    """What is predicted, and from what. Raises InputError when the labels are none."""
+def task_of(data: Data, raw: RawRows) -> Task:
+    """What is predicted from what. Raises InputError when the labels are no class labels."""
     kind = kind_of(data)
-    n_outputs = class_labels(table, data.classes)[1] if kind == "classification" else 1
-    return Task(kind=kind, input_shape=table.x.shape[1:], n_outputs=n_outputs)
+    n_outputs = class_labels(raw, data.classes)[1] if kind == "classification" else 1
+    return Task(kind=kind, input_shape=raw.x.shape[1:], n_outputs=n_outputs)
 
 
 def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
-    """(n, *input_shape) the rows of `distillation.deployed.transfer_set.file`, scaled as
-    everybody's.
+    """The features in `distillation.deployed.transfer_set.file`, scaled like all others.
 
-    Raises InputError when they cannot be read or do not fit the task.
+    Returns (rows, *input_shape). Raises InputError when they cannot be read or do not fit the task.
     """
     assert config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows)
     try:
-        return scaling.apply(read_table(config.deployed.transfer_set.file, config.data.target)).x
+        return scaling.apply(read_rows(config.deployed.transfer_set.file, config.data.target)).x
     except InputError as error:
         raise InputError(f"distillation.deployed.transfer_set: {error}") from None
 
@@ -122,13 +124,11 @@ def _operator(data_json: str) -> OperatorData:
     data = Data.model_validate_json(data_json)
     pool = None if data.source == "own" else _pool(data_json)
     if pool is not None and pool.held_out is not None:
-        validation = pool.table.take(np.flatnonzero(pool.held_out))
+        validation = pool.raw.take(np.flatnonzero(pool.held_out))
     else:
-        assert data.validation.file is not None, (
-            "the schema demands a validation file with `source: own`"
-        )
-        validation = read_table(data.validation.file, data.target, owner_column(data))
-    task = task_of(data, validation if pool is None else pool.table)
+        assert data.validation.file is not None, "the config's checks demand it of `source: own`"
+        validation = read_rows(data.validation.file, data.target, owner_column(data))
+    task = task_of(data, validation if pool is None else pool.raw)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
     return OperatorData(task, scaling.apply(validation), scaling)
 
@@ -138,14 +138,15 @@ def _operator(data_json: str) -> OperatorData:
 
 @lru_cache(maxsize=2)
 def _pool(data_json: str) -> _Pool:
-    """Read once in a process, however many companies live in it; a validation file is the
-    operator's alone to read.
+    """The shared source, read once in a process, however many companies live in it.
+
+    A validation file is not read here: it is the operator's alone.
     """
     data = Data.model_validate_json(data_json)
-    kind, table = kind_of(data), load_pool(data)
-    return _Pool(
-        table, None if data.validation.file else _hold_out(table, kind, data.validation.fraction)
-    )
+    kind, raw = kind_of(data), load_pool(data)
+    if data.validation.file:
+        return _Pool(raw, None)
+    return _Pool(raw, _hold_out(raw, kind, data.validation.fraction))
 
 
 @lru_cache(maxsize=2)
@@ -154,52 +155,52 @@ def _shared_rows(
 ) -> tuple[Dataset, Mapping[str, NDArray[np.generic]]]:
     """The rows that companies own, scaled, and the columns that may name their owners."""
     pool = _pool(data_json)
-    owned = pool.table if pool.held_out is None else pool.table.take(np.flatnonzero(~pool.held_out))
+    owned = pool.raw if pool.held_out is None else pool.raw.take(np.flatnonzero(~pool.held_out))
     return scaling.apply(owned), owned.columns
 
 
 @lru_cache(maxsize=2)
-def _shares(config_json: str, scaling: Scaling) -> dict[str, Rows]:
+def _shares(config_json: str, scaling: Scaling) -> dict[str, RowNumbers]:
     config = Config.model_validate_json(config_json)
     rows, columns = _shared_rows(config.data.model_dump_json(), scaling)
     partition = config.data.partition
-    assert partition is not None, "the schema demands a partition of a shared source"
+    assert partition is not None, "the config's checks demand it of a shared source"
     if partition.kind == "dirichlet" and scaling.task.kind == "regression":
         raise InputError(
-            "data.partition: dirichlet skews class labels, and regression has none. Take iid or"
+            "data.partition: dirichlet skews class labels, and a regression has none. Take iid or"
             " sizes."
         )
     return divide(partition, config.companies, rows.y, config.seed, columns)
 
 
-def _hold_out(table: Table, kind: Kind, fraction: float) -> NDArray[np.bool_]:
-    """Which rows (n,) go to the validation set: ceil(fraction * n), stratified by label."""
+def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
+    """Which rows (rows,) go to the validation set: ceil(fraction * rows), stratified by label."""
     from sklearn.model_selection import train_test_split
 
-    count = math.ceil(fraction * len(table))
+    count = math.ceil(fraction * len(raw))
     needed, labels = 1, None
     if kind == "classification":
-        labels, sizes = np.unique(table.y, return_counts=True)
+        labels, sizes = np.unique(raw.y, return_counts=True)
         needed = len(labels)
         if sizes.min() < 2:
             raise InputError(
-                f"{table.origin}: class {labels[sizes.argmin()]:g} has a single row; a hold-out"
-                " stratified by label needs two of each. Remove the class, or give"
+                f"{raw.origin}: class {labels[sizes.argmin()]:g} has a single row; a hold-out"
+                " stratified by label needs two rows of each class. Remove the class, or give"
                 " `data.validation.file`."
             )
-    if count < needed or len(table) - count < needed:
+    if count < needed or len(raw) - count < needed:
         raise InputError(
-            f"data.validation.fraction: {fraction} of {len(table)} rows leaves {count} for"
-            f" validation and {len(table) - count} for the companies; each needs at least {needed}."
+            f"data.validation.fraction: {fraction} of {len(raw)} rows leaves {count} for"
+            f" validation and {len(raw) - count} for the companies; each needs at least {needed}."
             " Change the fraction or give more rows."
         )
     held, _ = train_test_split(
-        np.arange(len(table)),
+        np.arange(len(raw)),
         train_size=count,
         random_state=HOLD_OUT_SEED,
-        stratify=table.y if kind == "classification" else None,
+        stratify=raw.y if kind == "classification" else None,
     )
-    mask = np.zeros(len(table), dtype=bool)
+    mask = np.zeros(len(raw), dtype=bool)
     mask[held] = True
     return mask
 
@@ -211,10 +212,10 @@ def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> D
     path = path or (data.files or {}).get(company)
     if path is None:
         raise InputError(
-            f"{company} has no data file. Name one in `data.files`, or in the node's own config as"
-            " its data path."
+            f"{company} has no data file. Name one in `data.files`, or as the data path in the"
+            " node's own config."
         )
     try:
-        return scaling.apply(read_table(path, data.target))
+        return scaling.apply(read_rows(path, data.target))
     except InputError as error:
         raise InputError(f"{company}: {error}") from None

@@ -1,7 +1,8 @@
-"""Rows from a file: .npz, .csv or .parquet, with errors that name the file, the row and the column.
+"""Rows from a .npz, .csv or .parquet file. Errors name the file, the row and the column.
 
-A table file holds the target in one column, the owner in another if there is one, and in all others
-numbers. Shapes: n rows, F feature columns."""
+A .csv or .parquet file holds the target in one column, the owner in another where there is one, and
+numbers in all others.
+"""
 
 import csv
 import zipfile
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.data.raw import Table, table_of_arrays
+from fl_sv.data.raw import RawRows, rows_of_arrays
 from fl_sv.errors import InputError, suggestion
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 ROW = "__row_of_the_file__"
 
 
-def read_table(path: str, target: str, owner: str | None = None) -> Table:
-    """The rows of the file at `path`. `target` and `owner` name columns of .csv and .parquet; an
-    .npz has x and y.
+def read_rows(path: str, target: str, owner: str | None = None) -> RawRows:
+    """The rows of the file at `path`.
+
+    target, owner: names of columns of a .csv or .parquet file; an .npz has the arrays x and y.
 
     Lines of a .csv without any cell are skipped. Raises InputError when the file cannot be read or
-    has a cell that is no finite number."""
+    has a cell that is no finite number.
+    """
     if not path.endswith(DATA_FILES):
         raise InputError(f"{path} is no data file: its name must end in {', '.join(DATA_FILES)}.")
     try:
@@ -47,7 +51,7 @@ def read_table(path: str, target: str, owner: str | None = None) -> Table:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def _read_npz(path: str) -> Table:
+def _read_npz(path: str) -> RawRows:
     if not zipfile.is_zipfile(path):
         raise InputError(
             f"{path} is not an .npz archive. Write it with numpy.savez(path, x=..., y=...)."
@@ -60,10 +64,10 @@ def _read_npz(path: str) -> Table:
             f"{path} cannot be read: {str(error).splitlines()[0]} Only plain arrays of numbers and"
             " text are allowed, no pickled objects."
         ) from None
-    return table_of_arrays(arrays, path)
+    return rows_of_arrays(arrays, path)
 
 
-def _read_csv(path: str, target: str, owner: str | None) -> Table:
+def _read_csv(path: str, target: str, owner: str | None) -> RawRows:
     import polars as pl
 
     header = _csv_header(path)
@@ -79,13 +83,13 @@ def _read_csv(path: str, target: str, owner: str | None) -> Table:
             " own name."
         )
     try:
-        # Read as text: a cell that is no number must be shown as its owner wrote it.
+        # Read as text, so that a message shows a wrong cell as its owner wrote it.
         frame = pl.read_csv(path, infer_schema=False, glob=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(_csv_fault(path, len(header), str(error).splitlines()[0])) from None
     frame = frame.with_row_index(ROW).filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
     rows = frame[ROW].to_numpy()
-    return _table(
+    return _checked_rows(
         frame.drop(ROW),
         path,
         target,
@@ -94,7 +98,7 @@ def _read_csv(path: str, target: str, owner: str | None) -> Table:
     )
 
 
-def _read_parquet(path: str, target: str, owner: str | None) -> Table:
+def _read_parquet(path: str, target: str, owner: str | None) -> RawRows:
     import polars as pl
 
     try:
@@ -103,18 +107,37 @@ def _read_parquet(path: str, target: str, owner: str | None) -> Table:
         raise InputError(
             f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}."
         ) from None
-    return _table(frame, path, target, owner, lambda i: f"{path}, row {i + 1}")
+    return _checked_rows(frame, path, target, owner, lambda i: f"{path}, row {i + 1}")
 
 
-def _table(
+def _checked_rows(
     frame: "pl.DataFrame", path: str, target: str, owner: str | None, place: Callable[[int], str]
-) -> Table:
+) -> RawRows:
+    """The rows of a frame whose cells are numbers, or text that may be read as numbers."""
+    features = _feature_names(frame, path, target, owner)
+    numbers = _numbers(frame, path, (*features, target), owner, place)
+    owners = {} if owner is None or owner not in frame.columns else {owner: _text(frame[owner])}
+    return RawRows(
+        x=np.ascontiguousarray(numbers[:, :-1]),
+        y=np.ascontiguousarray(numbers[:, -1]),
+        origin=path,
+        place=place,
+        target=f"column {target!r}",
+        features=features,
+        columns=owners,
+    )
+
+
+def _feature_names(
+    frame: "pl.DataFrame", path: str, target: str, owner: str | None
+) -> tuple[str, ...]:
+    """All columns but target and owner. Raises InputError when one of them can hold no number."""
     import polars as pl
 
     if target not in frame.columns:
         raise InputError(
-            f"{path} has no column {target!r} to predict (`data.target`, or --target for a file"
-            f" alone). {suggestion(target, frame.columns)}"
+            f"{path} has no column {target!r} to predict (`data.target`, or --target for a single"
+            f" file). {suggestion(target, frame.columns)}"
         )
     features = tuple(name for name in frame.columns if name not in (target, owner))
     if not features:
@@ -130,38 +153,46 @@ def _table(
                 f"{path}, column {name!r}: the type {dtype} is no number. Convert or drop the"
                 " column."
             )
+    return features
+
+
+def _numbers(
+    frame: "pl.DataFrame",
+    path: str,
+    columns: tuple[str, ...],
+    owner: str | None,
+    place: Callable[[int], str],
+) -> NDArray[np.float64]:
+    """The cells of the columns as (rows, columns) finite numbers.
+
+    Raises InputError for the first cell that is none. If the owner's column is missing as well, the
+    message says so first: the cell may belong to a misspelt owner column.
+    """
+    import polars as pl
+
     text = pl.selectors.string()
-    cells = frame.select(*features, target).with_columns(text.str.strip_chars())
-    numbers = cells.cast(pl.Float64, strict=False).to_numpy()
+    cells = frame.select(columns).with_columns(text.str.strip_chars())
+    numbers: NDArray[np.float64] = cells.cast(pl.Float64, strict=False).to_numpy()
     bad = np.argwhere(~np.isfinite(numbers))
-    if len(bad):
-        row, column = map(int, bad[0])
-        cell = cells[row, column]
-        found = "the cell is empty" if cell in (None, "") else f"found {str(cell)[:40]!r}"
-        fault = f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells)"
-        if owner and owner not in frame.columns:
-            raise InputError(
-                f"{path} has no column {owner!r} to name the owner (`data.partition.column`)."
-                f" {suggestion(owner, frame.columns)} Every other column must hold finite numbers,"
-                f" but {fault}."
-            )
+    if not len(bad):
+        return numbers
+    row, column = map(int, bad[0])
+    cell = cells[row, column]
+    found = "the cell is empty" if cell in (None, "") else f"found {str(cell)[:40]!r}"
+    fault = f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells)"
+    if owner and owner not in frame.columns:
         raise InputError(
-            f"{fault}; every cell must be a finite number. Correct the cells or remove the rows; a"
-            " column of text can only name the owner."
+            f"{path} has no column {owner!r} to name the owner (`data.partition.column`)."
+            f" {suggestion(owner, frame.columns)} Every other column must hold finite numbers,"
+            f" but {fault}."
         )
-    owners = {} if owner is None or owner not in frame.columns else {owner: _text(frame[owner])}
-    return Table(
-        x=np.ascontiguousarray(numbers[:, :-1]),
-        y=np.ascontiguousarray(numbers[:, -1]),
-        origin=path,
-        place=place,
-        target=f"column {target!r}",
-        features=features,
-        columns=owners,
+    raise InputError(
+        f"{fault}; every cell must be a finite number. Correct the cells or remove the rows. Only"
+        " the owner's column may hold text."
     )
 
 
-def _text(column: "pl.Series") -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
+def _text(column: "pl.Series") -> NDArray[np.str_]:
     import polars as pl
 
     return np.array(column.cast(pl.String).fill_null("").to_list(), dtype=np.str_)
@@ -183,8 +214,9 @@ def _csv_header(path: str) -> list[str]:
 
 
 def _csv_fault(path: str, width: int, report: str) -> str:
-    """The sentence for a file that polars refused: what the standard library's slower reader finds
-    in it.
+    """The message for a file that polars refused.
+
+    The standard library's slower reader finds the line; without one the message is polars' own.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -203,8 +235,9 @@ def _csv_fault(path: str, width: int, report: str) -> str:
 
 
 def _csv_line(path: str, row: int) -> int:
-    """The line on which row `row` (from 0, blank lines counted) begins. Slow, and only ever called
-    for a message.
+    """The line on which row `row` (from 0, blank lines counted) begins.
+
+    Slow: it is called for messages alone.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)

@@ -1,8 +1,9 @@
-"""Who owns which rows: from labels (or an owner column) to an array of row numbers for each
-company.
+"""Who owns which rows: an array of row numbers for each company.
 
-Everything goes by the companies' *names*: their order in the config decides no row. Shapes: n rows,
-N companies, K classes."""
+Everything is keyed by the companies' *names*: their order in the config decides no row.
+
+Shapes: N companies, K classes; (rows,) has one entry for each row.
+"""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -21,9 +22,9 @@ from fl_sv.config.data import (
 from fl_sv.errors import InputError, listed, suggestion
 from fl_sv.streams import stream
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 
-# a label distribution with less than this left on the remaining classes has nothing left to say
+# A label distribution that leaves less than this to the remaining classes no longer decides.
 USED_UP = 1e-12
 
 
@@ -33,11 +34,12 @@ def divide(
     labels: NDArray[Any],
     seed: int,
     columns: Mapping[str, NDArray[Any]] | None = None,
-) -> dict[str, Rows]:
-    """The rows of each company, ascending: a partition of 0..n-1 (with `column`, of the rows that
-    have an owner).
+) -> dict[str, RowNumbers]:
+    """The row numbers of each company, ascending; every row has one owner, or none with `column`.
 
-    labels: (n,) targets. columns: arrays (n,) by name, of which `kind: column` takes one.
+    labels: (rows,) targets.
+    columns: (rows,) each, by name; `kind: column` takes one of them.
+
     Raises InputError when a company would be left without a row.
     """
     match partition:
@@ -56,10 +58,10 @@ def divide(
 
 
 def sizes_of(n_rows: int, relative: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers of rows that sum to `n_rows`, in proportion to `relative`, by largest
-    remainder, ties by name.
+    """How many rows each company gets: `n_rows` in all, in proportion to `relative`.
 
-    Raises InputError when a company gets none.
+    Rows that are left over go by largest remainder, ties by name. Raises InputError when a company
+    gets none.
     """
     total = sum(map(Fraction, relative.values()))
     quotas = {name: n_rows * Fraction(size) / total for name, size in relative.items()}
@@ -71,13 +73,13 @@ def sizes_of(n_rows: int, relative: Mapping[str, float]) -> dict[str, int]:
     if empty:
         raise InputError(
             f"data.partition: {listed(empty)} would get none of the {n_rows} rows. Every company"
-            " needs one: raise its relative size in `sizes`, take fewer companies, or give more"
+            " needs at least one: raise its relative size in `sizes`, take fewer companies, or give more"
             " rows."
         )
     return sizes
 
 
-def iid(sizes: Mapping[str, int], seed: int) -> dict[str, Rows]:
+def iid(sizes: Mapping[str, int], seed: int) -> dict[str, RowNumbers]:
     """A random permutation of the rows, cut into pieces of the given sizes."""
     names = sorted(sizes)
     rows = stream(seed, "partition", "rows").permutation(sum(sizes.values()))
@@ -88,18 +90,19 @@ def iid(sizes: Mapping[str, int], seed: int) -> dict[str, Rows]:
 
 def dirichlet(
     labels: NDArray[Any], sizes: Mapping[str, int], alpha: float, seed: int
-) -> dict[str, Rows]:
-    """Label skew with exact sizes: each company draws its rows from a label distribution of its
-    own.
+) -> dict[str, RowNumbers]:
+    """Label skew with exact sizes: each company draws rows from a label distribution of its own.
 
-    Company i's distribution over the K classes is q_i ~ Dirichlet(alpha * K * prior), `prior` being
-    the labels' frequencies: with balanced classes the Dirichlet(alpha, ..., alpha) of the
-    experiments of Hsu, Qi and Brown (2019, "Measuring the Effects of Non-Identical Data
-    Distribution for Federated Visual Classification", arXiv:1909.06335). alpha 1 makes all label
-    distributions equally likely; alpha 0.1 leaves most companies one or two classes; 100 is nearly
-    iid. The rows are dealt one by one in a random order of the companies, each from a class drawn
-    from q_i among those that have rows left, so that no company is last and left with what nobody
-    wanted."""
+    The distribution of company i over the K classes is q_i ~ Dirichlet(alpha * K * prior), where
+    `prior` are the labels' frequencies. With balanced classes this is the Dirichlet(alpha, ...,
+    alpha) of Hsu, Qi and Brown (2019, "Measuring the Effects of Non-Identical Data Distribution for
+    Federated Visual Classification", arXiv:1909.06335). With alpha 1 all label distributions are
+    equally likely; with 0.1 most companies hold one or two classes; 100 is nearly iid.
+
+    The rows are dealt one by one, in a random order of the companies: each row comes from a class
+    drawn from q_i among the classes that have rows left. So no company comes last and gets only
+    what the others left.
+    """
     names = sorted(sizes)
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     shuffled = stream(seed, "partition", "rows").permutation(len(labels))
@@ -113,15 +116,13 @@ def dirichlet(
 
     left = counts.copy()
     shares: list[list[int]] = [[] for _ in names]
-    for i in stream(seed, "partition", "deal").permutation(
-        np.repeat(np.arange(len(names)), [sizes[n] for n in names])
-    ):
+    turns = np.repeat(np.arange(len(names)), [sizes[name] for name in names])
+    for i in stream(seed, "partition", "deal").permutation(turns):
         label = next(wishes[i])
         if left[label] == 0:
             rest = np.where(left > 0, q_NK[i], 0.0)
-            label = _draw(
-                rest if rest.sum() > USED_UP else left.astype(np.float64), streams[i].random(1)
-            )[0]
+            weights = rest if rest.sum() > USED_UP else left.astype(np.float64)
+            label = _draw(weights, streams[i].random(1))[0]
         left[label] -= 1
         shares[i].append(int(pile_of[label][left[label]]))
     return {
@@ -131,9 +132,10 @@ def dirichlet(
 
 def by_column(
     partition: ColumnPartition, companies: Sequence[str], columns: Mapping[str, NDArray[Any]]
-) -> dict[str, Rows]:
-    """The rows in which the owner column holds the company's value; rows of other owners belong to
-    nobody.
+) -> dict[str, RowNumbers]:
+    """The rows in which the owner column holds the company's value; other rows belong to nobody.
+
+    Raises InputError when there is no such column, or no row of a company.
     """
     if partition.column not in columns:
         raise InputError(
@@ -160,7 +162,7 @@ def _relative(
 
 
 def _draw(weights: NDArray[np.float64], uniforms: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Indices drawn in proportion to `weights`, one for each number of [0, 1)."""
+    """Indices drawn in proportion to `weights`, one for each of `uniforms` in [0, 1)."""
     cumulative = np.cumsum(weights)
     indices: NDArray[np.intp] = np.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
     return indices

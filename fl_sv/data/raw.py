@@ -1,6 +1,6 @@
 """Raw rows as a source gives them, and the checks that every source has to pass.
 
-Shapes: n rows, K classes.
+Shapes: K classes; `(rows, ...)` has one entry for each row.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,13 +17,17 @@ OWNERS = "biufU"  # and text, for columns that name an owner
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class RawRows:
     """Rows before scaling.
 
-    x: finite real numbers (n, *input_shape). y: finite real numbers (n,). `columns` are the other
-    columns, (n,) each, by name. `features` names the columns of x when they have names. `place(i)`
-    says where row i stands, as its owner counts ("sales.csv, line 5"), and `target` what holds y
-    ("column 'price'"): both are for messages."""
+    x: (rows, *input_shape), finite real numbers.
+    y: (rows,), finite real numbers.
+    origin: the file or source, for messages.
+    place: where row i stands, as its owner counts: "sales.csv, line 5", for messages.
+    target: what holds y: "column 'price'", for messages.
+    features: the names of the columns of x; empty when they have none.
+    columns: the other columns by name, (rows,) each.
+    """
 
     x: NDArray[Any]
     y: NDArray[Any]
@@ -36,9 +40,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, rows: NDArray[np.int64]) -> "Table":
+    def take(self, rows: NDArray[np.int64]) -> "RawRows":
         """A copy of the given rows, in that order."""
-        return Table(
+        return RawRows(
             x=self.x[rows],
             y=self.y[rows],
             origin=self.origin,
@@ -49,11 +53,12 @@ class Table:
         )
 
 
-def table_of_arrays(arrays: Mapping[str, Any], origin: str) -> Table:
-    """The table in named arrays: `x`, `y`, and any other array of n entries as a column.
+def rows_of_arrays(arrays: Mapping[str, Any], origin: str) -> RawRows:
+    """The rows in named arrays: `x`, `y`, and as a column any other array of one entry a row.
 
-    Raises InputError when x or y is missing, not numeric, not finite, or of a shape that does not
-    fit."""
+    Raises InputError when x or y is missing, is not numeric, is not finite, or has a shape that
+    does not fit.
+    """
     for name in ("x", "y"):
         if name not in arrays:
             raise InputError(
@@ -63,8 +68,8 @@ def table_of_arrays(arrays: Mapping[str, Any], origin: str) -> Table:
     x, y = (_numeric(arrays[name], name, origin) for name in ("x", "y"))
     if x.ndim < 2 or x.size == 0:
         raise InputError(
-            f"{origin}: x has shape {x.shape}; it must be (rows, features) or (rows, ...), none of"
-            " them 0."
+            f"{origin}: x has shape {x.shape}; it must be (rows, features) or (rows, ...), with no"
+            " dimension of 0."
         )
     if y.shape != (len(x),):
         raise InputError(
@@ -84,37 +89,39 @@ def table_of_arrays(arrays: Mapping[str, Any], origin: str) -> Table:
         for name, array in others.items()
         if array.shape == y.shape and array.dtype.kind in OWNERS
     }
-    return Table(
+    return RawRows(
         x, y, origin, lambda i: f"{origin}, row {i + 1} (index {i})", "array y", columns=columns
     )
 
 
-def class_labels(table: Table, n_classes: int | None) -> tuple[NDArray[np.int64], int]:
-    """The targets as labels (n,) int64 and the number of classes K, counted when `n_classes` does
-    not give it.
+def class_labels(raw: RawRows, n_classes: int | None) -> tuple[NDArray[np.int64], int]:
+    """The targets as labels (rows,) int64, and the number of classes K.
 
-    Raises InputError when a label is no integer, is outside 0..K-1, or when counting finds a gap or
-    a single class."""
+    n_classes: K; None counts the classes that occur.
+
+    Raises InputError when a label is no integer or lies outside 0..K-1, or when counting finds a
+    gap or a single class.
+    """
     allowed = "0, 1, ... as integers" if n_classes is None else f"the integers 0 to {n_classes - 1}"
     upper = np.inf if n_classes is None else n_classes - 1
-    bad = np.flatnonzero((table.y != np.floor(table.y)) | (table.y < 0) | (table.y > upper))
+    bad = np.flatnonzero((raw.y != np.floor(raw.y)) | (raw.y < 0) | (raw.y > upper))
     if len(bad):
         row = int(bad[0])
         raise InputError(
-            f"{table.place(row)}, {table.target}: the label {table.y[row]} is not allowed"
+            f"{raw.place(row)}, {raw.target}: the label {raw.y[row]} is not allowed"
             f" ({len(bad)} such rows); labels are {allowed}. Number the classes from 0, set"
             " `data.classes`, or set `data.task: regression`."
         )
     if n_classes is not None:
-        return table.y.astype(np.int64), n_classes
-    present = np.unique(table.y)
+        return raw.y.astype(np.int64), n_classes
+    present = np.unique(raw.y)
     if len(present) < 2 or present[-1] != len(present) - 1:
         gap = next((k for k, label in enumerate(present) if k != label), len(present))
         raise InputError(
-            f"{table.origin}: the labels are {listed([int(label) for label in present])}; none is"
+            f"{raw.origin}: the labels are {listed([int(label) for label in present])}; none is"
             f" {gap}. Number at least two classes from 0 without a gap, or set `data.classes`."
         )
-    return table.y.astype(np.int64), len(present)
+    return raw.y.astype(np.int64), len(present)
 
 
 def _numeric(value: Any, name: str, origin: str) -> NDArray[Any]:

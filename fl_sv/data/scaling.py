@@ -1,8 +1,10 @@
 """The scaling of features and targets, measured on the operator's validation set.
 
-The validation set is the one piece of data that depends on no company: scaling by it tells no
-company anything about another, and adding or removing a company changes nobody's rows. Shapes: n
-rows, F numbers in a row."""
+The validation set is the only data that depend on no company. Scaling by it tells no company
+anything about another, and a company that joins or leaves changes nobody's rows.
+
+Shapes: (rows, features), the features of a row flattened.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.data.dataset import Dataset, Task
-from fl_sv.data.raw import Table, class_labels
+from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.errors import InputError, listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """All that a company must know of the operator's data to prepare its own.
+    """All that a company must know of the operator's data to prepare its own rows.
 
-    mean, scale: one number for each of the F flattened features, or a single one for all. A row is
-    turned into (x - mean) / scale, a regression target into (y - target_mean) / target_scale.
-    `features` are the names of the columns in the order in which the models see them, empty when
-    they have none."""
+    A row becomes (x - mean) / scale, a regression target (y - target_mean) / target_scale.
+
+    features: the names of the columns in the order in which models take them; empty without names.
+    mean, scale: one number for each flattened feature, or a single one for all.
+    """
 
     task: Task
     features: tuple[str, ...] = ()
@@ -33,49 +36,48 @@ class Scaling:
     target_scale: float = 1.0
 
     @classmethod
-    def measured(cls, table: Table, task: Task, *, standardise: bool) -> Self:
-        """The scaling by mean and standard deviation of `table`: of its features if wanted, of its
-        targets if real.
+    def measured(cls, raw: RawRows, task: Task, *, standardise: bool) -> Self:
+        """The scaling by mean and standard deviation of the rows.
 
-        A constant column gets scale 1. Raises InputError when a column's numbers are too large to
-        be squared."""
+        Features are scaled with `standardise`, targets in a regression. A constant column gets
+        scale 1. Raises InputError when a column's numbers are too large to be squared.
+        """
         mean, scale = (
-            _moments(_flat(table.x), table.origin) if standardise else (np.zeros(1), np.ones(1))
+            _moments(_flat(raw.x), raw.origin) if standardise else (np.zeros(1), np.ones(1))
         )
         target_mean, target_scale = np.zeros(1), np.ones(1)
         if task.kind == "regression":
-            target_mean, target_scale = _moments(
-                table.y[:, None], f"{table.origin}, {table.target}"
-            )
+            target_mean, target_scale = _moments(raw.y[:, None], f"{raw.origin}, {raw.target}")
         return cls(
             task=task,
-            features=table.features,
+            features=raw.features,
             mean=tuple(mean.tolist()),
             scale=tuple(scale.tolist()),
             target_mean=float(target_mean[0]),
             target_scale=float(target_scale[0]),
         )
 
-    def apply(self, table: Table) -> Dataset:
-        """The rows of `table` as training sees them.
+    def apply(self, raw: RawRows) -> Dataset:
+        """The rows as training takes them.
 
         Raises InputError when the features are not those of the validation set, a label is no
-        class, or a number is too large once scaled."""
-        x = self._ordered(table)
+        class, or a number is too large once it is scaled.
+        """
+        x = self._ordered(raw)
         with np.errstate(over="ignore"):
             flat = ((_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)).astype(np.float32)
-            targets = (table.y.astype(np.float64) - self.target_mean) / self.target_scale
+            targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
         bad = np.flatnonzero(~(np.isfinite(flat).all(axis=1) & np.isfinite(targets)))
         if len(bad):
             raise InputError(
-                f"{table.place(int(bad[0]))}: a number is too large for float32 after scaling by"
+                f"{raw.place(int(bad[0]))}: a number is too large for float32 after scaling by"
                 f" the validation set ({len(bad)} such rows). Correct the row, or give the column"
                 " another unit."
             )
         x = flat.reshape(x.shape)
         if self.task.kind == "regression":
             return Dataset(x, targets)
-        return Dataset(x, class_labels(table, self.task.n_outputs)[0])
+        return Dataset(x, class_labels(raw, self.task.n_outputs)[0])
 
     def to_json(self) -> str:
         """One line of text that `from_json` reads back exactly."""
@@ -93,24 +95,24 @@ class Scaling:
             target_scale=fields["target_scale"],
         )
 
-    def _ordered(self, table: Table) -> NDArray[Any]:
-        """x (n, *input_shape) with its columns in the validation set's order."""
-        if self.features and table.features and table.features != self.features:
-            lacking = [name for name in self.features if name not in table.features]
-            foreign = [name for name in table.features if name not in self.features]
+    def _ordered(self, raw: RawRows) -> NDArray[Any]:
+        """x (rows, *input_shape) with its columns in the validation set's order."""
+        if self.features and raw.features and raw.features != self.features:
+            lacking = [name for name in self.features if name not in raw.features]
+            foreign = [name for name in raw.features if name not in self.features]
             if lacking or foreign:
                 raise InputError(
-                    f"{table.origin}: the columns are not those of the validation set; missing: "
+                    f"{raw.origin}: the columns are not those of the validation set; missing: "
                     f"{listed(lacking) or 'none'}; unknown: {listed(foreign) or 'none'}. "
                     "Give every file the same columns."
                 )
-            return table.x[:, [table.features.index(name) for name in self.features]]
-        if table.x.shape[1:] != self.task.input_shape:
+            return raw.x[:, [raw.features.index(name) for name in self.features]]
+        if raw.x.shape[1:] != self.task.input_shape:
             raise InputError(
-                f"{table.origin}: a row has shape {table.x.shape[1:]}; in the validation set it has"
+                f"{raw.origin}: a row has shape {raw.x.shape[1:]}; in the validation set it has"
                 f" {self.task.input_shape}. Give every company the same features."
             )
-        return table.x
+        return raw.x
 
 
 def _flat(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -118,10 +120,10 @@ def _flat(x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _moments(flat: NDArray[Any], where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation (F,) of the columns of `flat` (n, F)."""
+    """Mean and standard deviation (features,) of the columns of `flat` (rows, features)."""
     flat = flat.astype(np.float64)
-    # The rounded mean of a constant column need not equal the constant: its deviation would be
-    # noise, not zero.
+    # The rounded mean of a constant column need not equal the constant. Its standard deviation
+    # would then be rounding noise instead of zero.
     constant = flat.max(axis=0) == flat.min(axis=0)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = flat.mean(axis=0), flat.std(axis=0)

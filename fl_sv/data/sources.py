@@ -1,4 +1,4 @@
-"""The sources of a shared pool of rows: scikit-learn's own sets, files, and a user's function."""
+"""Where a shared pool of rows comes from: scikit-learn's sets, a file, or a user's function."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,29 +6,29 @@ from typing import Any
 from fl_sv.config.base import DATA_FILES
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
 from fl_sv.data.dataset import Kind
-from fl_sv.data.files import read_table
-from fl_sv.data.raw import Table, table_of_arrays
+from fl_sv.data.files import read_rows
+from fl_sv.data.raw import RawRows, rows_of_arrays
 from fl_sv.errors import InputError
 from fl_sv.plugins import resolve
 
 
-def load_pool(data: Data) -> Table:
-    """All rows of a shared source, validation set and owners still mixed.
+def load_pool(data: Data) -> RawRows:
+    """All rows of a shared source, before any are held out or divided among companies.
 
     Raises InputError when they cannot be read or do not pass the checks.
     """
     if data.source in BUILT_IN_SOURCES:
         return _built_in(data.source)
     if data.source.endswith(DATA_FILES):
-        return read_table(data.source, data.target, owner_column(data))
+        return read_rows(data.source, data.target, owner_column(data))
     return _users(data.source, data.options)
 
 
 def kind_of(data: Data) -> Kind:
-    """Classification or regression: what the config says, what a built-in source is, or else
-    classification.
+    """Classification or regression: as the config says, or as the built-in source is.
 
-    Raises InputError when the config contradicts a built-in source.
+    Without either it is a classification. Raises InputError when the config contradicts a built-in
+    source.
     """
     natural = BUILT_IN_SOURCES.get(data.source)
     if natural and data.task not in (None, natural):
@@ -38,30 +38,31 @@ def kind_of(data: Data) -> Kind:
     return data.task or natural or "classification"
 
 
-def standardised(data: Data, table: Table) -> bool:
-    """Whether features are scaled: as the config says, or else those of tables, not images and
-    functions' rows.
+def standardised(data: Data, raw: RawRows) -> bool:
+    """Whether features are scaled: as the config says, by default those of tables alone.
+
+    Images and the rows of a user's function stay as they are.
     """
     if data.standardise is not None:
         return data.standardise
-    return data.source != "digits" and ":" not in data.source and table.x.ndim == 2
+    return data.source != "digits" and ":" not in data.source and raw.x.ndim == 2
 
 
 def owner_column(data: Data) -> str | None:
-    """The column that is no feature because it names the owner."""
+    """The column that names the owner and therefore is no feature; None without one."""
     return data.partition.column if isinstance(data.partition, ColumnPartition) else None
 
 
-def _built_in(name: str) -> Table:
+def _built_in(name: str) -> RawRows:
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
     # Pixels run from 0 to 16; one channel makes the rows images, for the convolutions.
     x = (bunch.images / 16.0)[:, None] if name == "digits" else bunch.data
-    return table_of_arrays({"x": x, "y": bunch.target}, name)
+    return rows_of_arrays({"x": x, "y": bunch.target}, name)
 
 
-def _users(reference: str, options: Mapping[str, Any]) -> Table:
+def _users(reference: str, options: Mapping[str, Any]) -> RawRows:
     function = resolve(reference, "data.source")
     try:
         arrays = function(**options)
@@ -74,4 +75,4 @@ def _users(reference: str, options: Mapping[str, Any]) -> Table:
             f"data.source: {reference} returned a {type(arrays).__name__}; it must return a mapping"
             " with x and y."
         )
-    return table_of_arrays(arrays, reference)
+    return rows_of_arrays(arrays, reference)
