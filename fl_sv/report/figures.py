@@ -2,7 +2,7 @@
 its checks.
 """
 
-from fl_sv.law.diagnostics import (
+from fl_sv.law.checks import (
     CEILING,
     ERROR_SHARE,
     FARTHEST,

@@ -13,8 +13,8 @@ from fl_sv.report.pot import divides_another
 from fl_sv.report.source import Tables
 from fl_sv.report.underfit import reach_remarks
 from fl_sv.report.wording import (
-    CHECKS,
     NEEDS,
+    QUESTIONS,
     counted,
     enumerated,
     percent,
@@ -143,14 +143,14 @@ def check_grid(tables: Tables) -> Grid:
     return Grid(
         caption="The checks of the law",
         head=("Check", "Asks", "Result"),
-        rows=tuple((code, CHECKS.get(code, ""), results[code]) for code in sorted(results)),
+        rows=tuple((code, QUESTIONS.get(code, ""), results[code]) for code in sorted(results)),
         source="law.json",
         text_columns=True,
     )
 
 
 def _finding(code: str, sentence: str) -> Finding:
-    question = CHECKS.get(code, "")
+    question = QUESTIONS.get(code, "")
     return Finding(sentence, f"{code} asks {question}." if question else "")
 
 

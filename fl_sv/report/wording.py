@@ -3,45 +3,22 @@
 import math
 from collections.abc import Sequence
 
+from fl_sv.law.diagnostics import CHECKS
+from fl_sv.valuation.axioms import AXIOM_QUESTIONS
+from fl_sv.valuation.students import STUDENTS_QUESTION, STUDENTS_UNTESTED
+
 NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
 # What each check asks. An alarm says that the answer was no; an untested one was never asked.
-CHECKS = {
-    "D1": (
-        "whether a run of the large model falls where the law and the other runs expect it, beyond"
-        " chance"
-    ),
-    "D2": "whether the runs of the large model stand in the order in which the law puts them",
-    "D3": (
-        "whether the small sizes go on steadily in one direction, so that something can be said"
-        " about the next size"
-    ),
-    "D4": (
-        "whether what the law leaves unexplained is free of patterns, such as by number of"
-        " companies or data size"
-    ),
-    "D5": (
-        "whether the small model learns enough, beyond the chance of its seeds, to tell coalitions"
-        " apart"
-    ),
-    "D9": (
-        "whether the small model adds anything to what the runs of the large model say by"
-        " themselves"
-    ),
-    "D10": "whether enough large runs say what small models that are students tell of the large one",
-    "A1": "whether the values add up to what there is to be divided",
-    "A2": "whether a company that changes nothing has the value nothing",
-    "A3": "whether companies that can be exchanged for each other have the same value",
-    "A4": "whether the values stay the same when the companies are listed in another order",
-    "A5": "whether the amounts in cents keep what the values promise: the sum, equality and order",
+QUESTIONS = {
+    **{check.code: check.question for check in CHECKS},
+    STUDENTS_UNTESTED: STUDENTS_QUESTION,
+    **AXIOM_QUESTIONS,
     "P1": "whether the pot can be divided by the agreed rule",
 }
 
 # What the checks need that compare no large runs.
-NEEDS = {
-    "D3": "a third small size",
-    "D5": "a second seed of the small models",
-}
+NEEDS = {check.code: check.also_needs for check in CHECKS if check.also_needs}
 
 _NUMBERS = (
     "no",
