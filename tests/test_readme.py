@@ -205,6 +205,23 @@ def test_files_and_names_of_the_library_that_a_document_names_exist(page: Path) 
         assert find_spec(name), f"{relative(page)}: {name}"
 
 
+def test_names_in_the_code_that_the_glossary_gives_are_there() -> None:
+    rows = re.findall(
+        r"^\|.*\|([^|]+)\|$",
+        (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").partition("## Shapes")[0],
+        re.MULTILINE,
+    )
+    names = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for room in ("fl_sv", "clients", "server", "strategies")
+        for path in (ROOT / room).rglob("*.py")
+    )
+    assert len(names) > 50
+    missing = {name for name in names if not re.search(rf"\b{re.escape(name)}\b", code)}
+    assert {name for name in missing if not name.startswith("fl_sv.")} == set()
+
+
 @pytest.mark.parametrize("path", SHOWN, ids=relative)
 def test_no_document_names_a_registry_or_a_folder_of_this_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
