@@ -3,6 +3,7 @@ refuse.
 """
 
 import math
+import sys
 
 import pytest
 import torch
@@ -481,5 +482,12 @@ def test_the_library_opens_distillation_when_it_is_asked_for():
 
 
 def test_public_names_are_exactly_what_the_package_exports():
-    modules = {name for name, value in vars(kd).items() if type(value) is type(kd)}
-    assert {name for name in vars(kd) if not name.startswith("_")} - modules == set(kd.__all__)
+    assert dir(kd) == sorted(kd.__all__)
+    assert all(getattr(kd, name) is not None for name in kd.__all__)
+    assert set(kd.__all__) == {name for names in kd._MODULES.values() for name in names}
+    defined = {name for name in vars(kd) if not name.startswith("_")}
+    assert all(f"fl_sv.distillation.{name}" in sys.modules for name in defined), (
+        "a name that is no submodule and not exported"
+    )
+    with pytest.raises(AttributeError, match="no attribute 'hintn'"):
+        _ = kd.hintn

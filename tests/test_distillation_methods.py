@@ -1,6 +1,8 @@
 """Methods beyond logits: derivatives, specialists, boundary samples, hints, transformers."""
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
 
 from fl_sv import distillation as kd
-from fl_sv.distillation import generalist
+from fl_sv.distillation.methods import specialists
 from fl_sv.errors import RunError
 
 FEW = settings(max_examples=30)
@@ -33,6 +35,32 @@ def net(hidden=4, inputs=3, outputs=2, seed=0):
 
 def close(first, second, rtol=1e-9, atol=1e-10):
     torch.testing.assert_close(first, second, rtol=rtol, atol=atol)
+
+
+# --- what is loaded -------------------------------------------------------------------------------
+
+
+def loaded_after(code: str) -> set[str]:
+    """Modules of a fresh process that has run the code."""
+    command = [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_package_loads_nothing_until_it_is_asked_for_a_name():
+    loaded = loaded_after("from fl_sv import distillation; dir(distillation)")
+    assert "fl_sv.distillation" in loaded
+    assert not {name for name in loaded if name.startswith(("torch", "fl_sv.distillation."))}
+
+
+def test_no_module_that_a_run_uses_loads_the_library_of_further_methods():
+    code = (
+        "import pkgutil, importlib, fl_sv.distillation as kd, fl_sv.training.deployed\n"
+        "for module in pkgutil.iter_modules(kd.__path__, 'fl_sv.distillation.'):\n"
+        "    module.ispkg or importlib.import_module(module.name)"
+    )
+    loaded = loaded_after(code)
+    assert "fl_sv.distillation.training" in loaded
+    assert not {name for name in loaded if name.startswith("fl_sv.distillation.methods")}
 
 
 # --- derivatives ----------------------------------------------------------------------------------
@@ -223,7 +251,7 @@ def test_a_batch_of_rows_is_its_rows_one_by_one():
 
 
 def test_a_sum_that_does_not_settle_is_an_error_and_no_number(monkeypatch):
-    monkeypatch.setattr(generalist, "MOST_STEPS", 3)
+    monkeypatch.setattr(specialists, "MOST_STEPS", 3)
     with pytest.raises(RunError, match="has not settled after 3 steps"):
         kd.specialists(distributions(5), [opinion([0, 1], (), 1), opinion([1, 2], (), 2)])
 

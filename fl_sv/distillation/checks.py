@@ -115,7 +115,7 @@ def number(
     return value
 
 
-def heat(temperature: object) -> float:
+def check_temperature(temperature: object) -> float:
     """A temperature between 1e-6 and 1e6, whose square is a number in float32. Raises InputError
     for any other.
     """

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fl_sv.distillation.checks import count, number
-from fl_sv.distillation.derivatives import pullback
-from fl_sv.distillation.transfer import Function, TransferSet, answers, in_box
+from fl_sv.distillation.gradients import pullback
+from fl_sv.distillation.transfer import Function, TransferSet, in_box, outputs_on
 from fl_sv.errors import InputError
 
 
@@ -35,7 +35,7 @@ def implied(
     chain is accepted."""
     step_size = number(step_size, "step_size", 0, above=True)
     x = in_box(low, high, count(size, "size"), generator)
-    answers(teacher_fn, TransferSet("density", x), "teacher")
+    outputs_on(teacher_fn, TransferSet("density", x), "teacher")
     width = high - low
 
     def slope(x: Tensor) -> tuple[Tensor, Tensor]:

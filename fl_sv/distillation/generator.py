@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fl_sv.distillation.checks import count, number, reals
 from fl_sv.distillation.losses import hard_ce
-from fl_sv.distillation.transfer import Function, TransferSet, answers
+from fl_sv.distillation.transfer import Function, TransferSet, outputs_on
 
 
 def generated(
@@ -46,7 +46,7 @@ def generated(
         )
         return rows_x
 
-    answers(teacher_fn, TransferSet("generated", dream(2).detach()), "teacher")
+    outputs_on(teacher_fn, TransferSet("generated", dream(2).detach()), "teacher")
     parameters = list(net.parameters())
     optimiser = torch.optim.Adam(parameters, lr=rate)
     for _ in range(steps):

@@ -11,9 +11,17 @@ Shapes: n rows, B rows of a batch, D inputs (any axes), F features, K classes.
 import torch
 from torch import Tensor
 
-from fl_sv.distillation.checks import batch, count, heat, labels, number, reals, same_shape
+from fl_sv.distillation.checks import (
+    batch,
+    check_temperature,
+    count,
+    labels,
+    number,
+    reals,
+    same_shape,
+)
 from fl_sv.distillation.losses import hard_ce
-from fl_sv.distillation.transfer import Function, TransferSet, answers
+from fl_sv.distillation.transfer import Function, TransferSet, outputs_on
 
 
 def inverted(
@@ -37,7 +45,7 @@ def inverted(
     a student, which asks for rows on which the two differ. Take balanced targets: `arange(n) % K`.
     Raises InputError for bad input, or rows the teacher cannot take."""
     x = reals(start, "start", "*").detach().clone().requires_grad_(True)
-    logits_nK = answers(teacher_fn, TransferSet("start", x.detach()), "teacher")
+    logits_nK = outputs_on(teacher_fn, TransferSet("start", x.detach()), "teacher")
     target_n = labels(targets, *logits_nK.shape)
     norm_weight, moment_weight = (
         number(norm_weight, "norm_weight", 0),
@@ -85,7 +93,7 @@ def agreement(student_logits: Tensor, teacher_logits: Tensor, temperature: float
 
     As published, probabilities are clipped to 0.01..0.99 and KL runs from the mixture. Both models
     pass gradients on. Raises InputError for bad input."""
-    temperature = heat(temperature)
+    temperature = check_temperature(temperature)
     batch(student_logits, teacher_logits, None)
     p, q = (student_logits / temperature).softmax(1), (teacher_logits / temperature).softmax(1)
     p, q, mixture = (distribution.clamp(0.01, 0.99) for distribution in (p, q, (p + q) / 2))

@@ -26,7 +26,7 @@ from fl_sv.config.students import (
     NoisyTeacherOptions,
     SmoothL1Options,
 )
-from fl_sv.distillation.checks import batch, heat, needed, number, reals
+from fl_sv.distillation.checks import batch, check_temperature, needed, number, reals
 from fl_sv.distillation.noise import check_noise, perturb
 from fl_sv.errors import InputError, suggestion
 from fl_sv.plugins import resolve
@@ -120,7 +120,7 @@ def hinton(*, temperature: float = TEMPERATURE, alpha: float = 0.9) -> Rows:
     """(1 - alpha) CE(s, y) + alpha T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). With alpha =
     1 no targets.
     """
-    temperature, alpha = heat(temperature), number(alpha, "alpha", 0, 1)
+    temperature, alpha = check_temperature(temperature), number(alpha, "alpha", 0, 1)
 
     def rows(s_BK: Tensor, t_BK: Tensor, target_B: Tensor | None) -> Tensor:
         soft_B = soft_kl(s_BK, (t_BK / temperature).log_softmax(1), temperature)
@@ -137,7 +137,7 @@ def cross_entropy(*, temperature: float = 1.0) -> Rows:
     """T^2 H(p_t, p_s) = -T^2 sum p_t log p_s: as KL, but larger by the teacher's entropy. No
     targets.
     """
-    temperature = heat(temperature)
+    temperature = check_temperature(temperature)
 
     def rows(s_BK: Tensor, t_BK: Tensor, target_B: Tensor | None) -> Tensor:
         return -(temperature**2) * (
@@ -159,7 +159,7 @@ def dkd(
     b = (p_y, 1 - p_y) is target against the rest, q the softmax over the rest alone. beta: a
     number, or (B,) one a row; alpha = 1 and beta = 1 - p_t,y make it T^2 KL(p_t || p_s). The
     published schedule CE + min(epoch / 20, 1) dkd is the caller's."""
-    temperature, alpha = heat(temperature), number(alpha, "alpha", 0)
+    temperature, alpha = check_temperature(temperature), number(alpha, "alpha", 0)
     beta_B = reals(beta, "beta", "B") if isinstance(beta, Tensor | list | tuple) else None
     beta_1 = number(beta, "beta", 0) if beta_B is None else 0.0
 

@@ -1,20 +1,18 @@
-"""Training by distillation: one student, peers that learn together, and chains of teacher
-assistants.
+"""Training by distillation: a student learns from a teacher on the rows of a transfer set.
 
-Shapes: n rows, B rows of a batch, P peers, K classes.
+Shapes: B rows of a batch, K classes.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fl_sv.distillation.checks import count, needed
+from fl_sv.distillation.checks import count
 from fl_sv.distillation.losses import Loss
-from fl_sv.distillation.peers import mutual
-from fl_sv.distillation.transfer import Function, TransferSet, answers
+from fl_sv.distillation.transfer import Function, TransferSet, outputs_on
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,9 @@ def distil(
     InputError when teacher or student cannot use the transfer set, or the objective needs targets
     that it has not."""
     student = copy.deepcopy(student)
-    t_nK, targets = answers(teacher, transfer, "teacher"), transfer.targets
+    t_nK, targets = outputs_on(teacher, transfer, "teacher"), transfer.targets
     objective(
-        answers(student, transfer, "student"), t_nK, targets
+        outputs_on(student, transfer, "student"), t_nK, targets
     )  # refuse before the first step, not in it
 
     def loss_of_rows(rows_B: Tensor) -> Tensor:
@@ -76,43 +74,3 @@ def distil(
 
     minimise(student, loss_of_rows, len(transfer), schedule, generator)
     return student
-
-
-def learn_together(
-    peers: Sequence[nn.Module],
-    transfer: TransferSet,
-    schedule: Schedule,
-    generator: torch.Generator,
-) -> list[nn.Module]:
-    """Copies of the peers after deep mutual learning, all stepping at the same time (Zhang et al.
-    2018).
-
-    Student and teacher together are two peers of different size. Raises InputError for an
-    unlabelled transfer set, or one that a peer cannot use."""
-    together = nn.ModuleList(copy.deepcopy(peer) for peer in peers)
-    targets = needed(transfer.targets, "mutual learning")
-    for i, peer in enumerate(together):
-        answers(peer, transfer, f"peer {i}")
-
-    def loss_of_rows(rows_B: Tensor) -> Tensor:
-        logits_PBK = torch.stack([peer(transfer.x[rows_B]) for peer in together])
-        return mutual(logits_PBK, targets[rows_B]).sum(0)
-
-    minimise(together, loss_of_rows, len(transfer), schedule, generator)
-    return list(together)
-
-
-def chain(
-    teacher: Function,
-    models: Sequence[nn.Module],
-    learn: Callable[[nn.Module, Function], nn.Module],
-) -> list[nn.Module]:
-    """The trained assistants and, last, the student: each learns from the one before it (Mirzadeh
-    et al. 2020).
-
-    learn(student, teacher) is one hop, such as `distil` with everything else fixed. One model is
-    plain distillation."""
-    learned: list[nn.Module] = []
-    for model in models:
-        learned.append(learn(model, learned[-1] if learned else teacher))
-    return learned

@@ -43,10 +43,10 @@ class TransferSet:
 
     def labelled_by(self, teacher: Function) -> "TransferSet":
         """The same rows with the classes that the teacher predicts, for methods that need targets."""
-        return replace(self, targets=answers(teacher, self, "teacher").argmax(1))
+        return replace(self, targets=outputs_on(teacher, self, "teacher").argmax(1))
 
 
-def answers(model: Function, transfer: TransferSet, who: str) -> Tensor:
+def outputs_on(model: Function, transfer: TransferSet, who: str) -> Tensor:
     """(n, K) what a model says to every row, without gradient.
 
     Raises InputError when it cannot take such rows or says something else than K numbers a row.

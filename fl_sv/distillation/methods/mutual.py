@@ -4,11 +4,16 @@ from its peers.
 Shapes: P peers, B rows of a batch, K classes.
 """
 
-import torch
-from torch import Tensor
+import copy
+from collections.abc import Sequence
 
-from fl_sv.distillation.checks import labels, reals
+import torch
+from torch import Tensor, nn
+
+from fl_sv.distillation.checks import labels, needed, reals
 from fl_sv.distillation.losses import hard_ce, kl
+from fl_sv.distillation.training import Schedule, minimise
+from fl_sv.distillation.transfer import TransferSet, outputs_on
 
 
 def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
@@ -28,3 +33,27 @@ def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
     weight = 1 / max(n_peers - 1, 1) if average else 1.0
     hard_PB = torch.stack([hard_ce(z_BK, target_B) for z_BK in z_PBK])
     return hard_PB + weight * (others_PP1 * kl_PPB).sum(1)
+
+
+def learn_together(
+    peers: Sequence[nn.Module],
+    transfer: TransferSet,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> list[nn.Module]:
+    """Copies of the peers after deep mutual learning, all stepping at the same time (Zhang et al.
+    2018).
+
+    Student and teacher together are two peers of different size. Raises InputError for an
+    unlabelled transfer set, or one that a peer cannot use."""
+    together = nn.ModuleList(copy.deepcopy(peer) for peer in peers)
+    targets = needed(transfer.targets, "mutual learning")
+    for i, peer in enumerate(together):
+        outputs_on(peer, transfer, f"peer {i}")
+
+    def loss_of_rows(rows_B: Tensor) -> Tensor:
+        logits_PBK = torch.stack([peer(transfer.x[rows_B]) for peer in together])
+        return mutual(logits_PBK, targets[rows_B]).sum(0)
+
+    minimise(together, loss_of_rows, len(transfer), schedule, generator)
+    return list(together)

@@ -11,17 +11,15 @@ and carry their gradient.
 Shapes: B rows of a batch, m outputs, D inputs (any axes).
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
+from torch.func import vmap
 from torch.nn import functional
 
 from fl_sv.distillation.checks import count, labels, number, reals, same_shape
+from fl_sv.distillation.gradients import pullback
+from fl_sv.distillation.transfer import Function
 from fl_sv.errors import InputError
-
-Function = Callable[[Tensor], Tensor]
 
 
 def sobolev(
@@ -103,12 +101,6 @@ def unit_directions(
     """
     shape = (count(rows, "rows"), count(outputs, "outputs"))
     return functional.normalize(torch.randn(shape, generator=generator, dtype=dtype), dim=1)
-
-
-def pullback(fn: Function, x: Tensor) -> tuple[Tensor, Function]:
-    """fn(x) (B, m), and the function from directions v (B, m) to the gradient of <fn(x), v> over x."""
-    y, pull = vjp(fn, x)[:2]
-    return y, lambda v: pull(v)[0]
 
 
 Pulled = tuple[Tensor, Function]

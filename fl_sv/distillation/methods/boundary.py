@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fl_sv.distillation.checks import batch, count, holds_any, labels, needed, number, reals
-from fl_sv.distillation.derivatives import pullback
+from fl_sv.distillation.gradients import pullback
 from fl_sv.errors import InputError
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fl_sv.distillation.checks import number, reals, same_shape
-from fl_sv.distillation.hints import cosine, hint
 from fl_sv.distillation.losses import loss
-from fl_sv.distillation.transformer import MASKED, States
+from fl_sv.distillation.methods.hints import cosine, hint
+from fl_sv.distillation.methods.transformer import MASKED, States
 from fl_sv.errors import InputError
 
 

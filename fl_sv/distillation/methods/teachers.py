@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from fl_sv.distillation.checks import heat, holds_any, reals, same_shape
+from fl_sv.distillation.checks import check_temperature, holds_any, reals, same_shape
 from fl_sv.distillation.losses import soft_kl
 from fl_sv.errors import InputError, suggestion
 
@@ -31,7 +31,7 @@ def multi_teacher(
     KL, whose gradient is that of "probs". Raises InputError for bad options or shapes."""
     if combine not in get_args(Combine):
         raise InputError(f"combine is {combine!r}. {suggestion(str(combine), get_args(Combine))}")
-    temperature = heat(temperature)
+    temperature = check_temperature(temperature)
     s_BK = reals(student_logits, "student_logits", "BK")
     t_PBK = reals(teachers, "teachers", "PBK").detach().to(s_BK.dtype)
     same_shape(s_BK, t_PBK[0], "student and teacher logits")
@@ -52,7 +52,7 @@ def entropy_reduction(teachers: Tensor, temperature: float = 0.1) -> Tensor:
 
     teachers: logits (P, B, K). The aggregation of DS-FL (Itahara et al. 2021). Raises InputError
     for bad input."""
-    temperature = heat(temperature)
+    temperature = check_temperature(temperature)
     return (reals(teachers, "teachers", "PBK").softmax(2).mean(0) / temperature).softmax(1)
 
 
