@@ -16,8 +16,8 @@ from fl_sv.config import Config
 from fl_sv.design.sample import design_steps
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.machine import keep_freed_memory, software, use_threads
-from fl_sv.payment.intervals import is_enough
 from fl_sv.payment.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
+from fl_sv.payment.stopping import is_large_enough
 from fl_sv.progress import Progress
 from fl_sv.report import write_report
 from fl_sv.runs.cost import CostRecord
@@ -59,7 +59,7 @@ def value_companies(
             )  #                     the large model untrained, and on few of them
             table = job.table(step.coalitions, anchors)  #        every utility so far
             evidence = _gather(job, table, curve, student)  #     and what belongs to them
-            if is_enough(
+            if is_large_enough(
                 evidence, progress
             ):  #                  until every payout is certain enough
                 break

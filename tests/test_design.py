@@ -18,7 +18,7 @@ from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import grand, members_of
 from fl_sv.game.utilities import read_utilities
 from fl_sv.law import fit_law
-from fl_sv.payment.intervals import certainty, require_stop
+from fl_sv.payment.stopping import LARGEST, require_large_enough, sample_state
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
@@ -277,10 +277,10 @@ def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None
     """Somebody sets a stricter rule after the fact: then the sample should have grown."""
     run = RunDirectory(folder / "sampled")
     evidence = read_evidence(run)
-    assert certainty(evidence).reason == "the most that the config allows"
+    assert sample_state(evidence).reason == LARGEST
     coalitions = evidence.config.coalitions.model_copy(update={"stop": Stop(max_evaluations=60)})
-    with pytest.raises(VerificationError, match="ended before the config's rule to stop was met"):
-        require_stop(
+    with pytest.raises(VerificationError, match=r"ended before the rule of coalitions\.stop"):
+        require_large_enough(
             replace(evidence, config=evidence.config.model_copy(update={"coalitions": coalitions}))
         )
 
@@ -299,8 +299,8 @@ def test_a_pot_that_cannot_be_divided_yet_is_not_certain(folder: Path) -> None:
         config=evidence.config.model_copy(update={"coalitions": coalitions}),
         table=replace(evidence.table, scores=worthless),
     )
-    found = certainty(other)
-    assert found.width is None and found.reason is None
+    state = sample_state(other)
+    assert state.widest_cents is None and state.reason is None
 
 
 def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Which coalitions train the small models, step by step.
 
 `all` is one step with every coalition. `sampled` grows: after each step the run looks at its
-payouts and stops when they are certain enough (`fl_sv.payment.intervals`). The steps are nested, so
+payouts and stops when they are certain enough (`fl_sv.payment.stopping`). The steps are nested, so
 what was trained is never trained again.
 
 A sample is drawn by the companies' names: their order in the config decides only bits.

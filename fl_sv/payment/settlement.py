@@ -1,6 +1,6 @@
-"""The money: law, values and amounts once every utility is known.
+"""From the evidence to the money: law, values and amounts, once every utility is known.
 
-These steps are pure, from the evidence on, and `fl-sv verify` takes exactly the same ones.
+Every step is a pure function, and `fl-sv verify` takes exactly the same ones.
 """
 
 from collections.abc import Sequence
@@ -81,8 +81,10 @@ class Payment:
 
     @property
     def objections(self) -> tuple[Alarm, ...]:
-        """The alarms that block payment; none when payable. A pot that was not divided leaves
-        nothing to accept.
+        """The alarms that block payment; none when the run is payable.
+
+        An alarm that is accepted by name blocks nothing. NOT_DIVIDED cannot be accepted: there are
+        no amounts.
         """
         return tuple(
             alarm
@@ -103,10 +105,13 @@ class Settlement:
 
 
 def settle(evidence: Evidence) -> Settlement:
-    """Law, values and payment from the evidence."""
+    """The law, the values and the payment that follow from the evidence.
+
+    Raises InputError when the law cannot be fitted.
+    """
     config = evidence.config
-    law, valuation = appraised(evidence)
-    _, again = appraised(_in_reverse_order(evidence))
+    law, valuation = law_and_values(evidence)
+    _, again = law_and_values(_in_reverse_order(evidence))
     alarms = (
         *law.alarms,
         *axiom_alarms(valuation, -law.predict()),
@@ -116,9 +121,8 @@ def settle(evidence: Evidence) -> Settlement:
     next_run = next_large_run(
         config, evidence.table, law, evidence.weighting, evidence.sizes, evidence.examples
     )
-    return Settlement(
-        law, replace(valuation, payable=not payment.objections), alarms, payment, next_run
-    )
+    valuation = replace(valuation, payable=not payment.objections)
+    return Settlement(law, valuation, alarms, payment, next_run)
 
 
 def divide(
@@ -128,7 +132,12 @@ def divide(
     rules: Payouts,
     accepted: Sequence[str],
 ) -> Payment:
-    """Cents by company; when there is nothing to split everyone gets 0, and an alarm says so."""
+    """The payment of these values by some rules.
+
+    When the pot cannot be divided, everybody is paid 0 and an alarm says why.
+
+    alarms: of the law and the axioms. accepted: codes of the alarms that somebody accepts.
+    """
     companies = evidence.config.companies
     values = dict(zip(companies, valuation.values.tolist(), strict=True))
     try:
@@ -143,8 +152,8 @@ def divide(
     return Payment(rules, tuple(accepted), amounts, (*alarms, *problems))
 
 
-def appraised(evidence: Evidence) -> tuple[Law, Valuation]:
-    """The law and the values; payable as far as the law can tell."""
+def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:
+    """The law, and the values that follow from it."""
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
     return law, appraise(
         evidence.config, evidence.table, law, evidence.weighting, evidence.validation_NV

@@ -17,8 +17,8 @@ from fl_sv.config.models import model_name
 from fl_sv.config.schema import Config
 from fl_sv.config.students import Distillation
 from fl_sv.game.coalitions import EMPTY
-from fl_sv.payment.intervals import certainty, certainty_words
 from fl_sv.payment.settlement import StudentLoss
+from fl_sv.payment.stopping import sample_state, sample_state_text
 from fl_sv.report.facts import Facts, Grid
 from fl_sv.report.figures import FIGURES
 from fl_sv.report.source import Tables
@@ -307,11 +307,11 @@ def _values(tables: Tables, facts: Facts) -> Step:
         follows, chance = "From all utilities follows", ""
     else:
         follows = "From the sample's utilities is estimated"
-        rules, ended = tables.evidence.config.payouts, certainty(tables.evidence)
+        rules, state = tables.evidence.config.payouts, sample_state(tables.evidence)
         chance = (
             " What another sample would have changed is part of each interval, at most "
             f"{percent(valuation.sampling_share, 0)} of its variance. By the config's rules "
-            f"{certainty_words(ended, rules)}."
+            f"{sample_state_text(state, rules)}."
         )
     return Step(
         "Values",

@@ -13,9 +13,9 @@ from pathlib import Path
 from fl_sv.design.large_runs import require_planned_large_runs
 from fl_sv.design.sample import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError
-from fl_sv.payment.intervals import require_stop
 from fl_sv.payment.payouts import read_payouts
 from fl_sv.payment.settlement import Evidence, Settlement, divide, settle
+from fl_sv.payment.stopping import require_large_enough
 from fl_sv.runs import files
 from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunDirectory
@@ -97,7 +97,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         require_planned_large_runs(
             evidence.config, evidence.table, evidence.sizes, evidence.examples
         )
-        require_stop(evidence)
+        require_large_enough(evidence)
         settlement = settle(evidence)
         differences += _value_differences(run, evidence, settlement)
         differences += _record_differences(ledger, evidence, settlement)

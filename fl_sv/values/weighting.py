@@ -10,7 +10,6 @@ Shapes: N companies, C coalitions of the design (ascending), P pairs, R = P + 1 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -97,16 +96,6 @@ def sampled(
     Companies are taken in the order of their names, so that the config's order changes no bit.
     Raises InputError unless the empty coalition and the complement of every other one are there.
     """
-    return _sampled(tuple(coalitions), utility_C.tobytes(), tuple(companies), seed)
-
-
-@lru_cache(
-    maxsize=2
-)  # validation values, law, stop and report ask about one table, the audit about it turned round
-def _sampled(
-    coalitions: tuple[int, ...], utilities: bytes, companies: tuple[str, ...], seed: int
-) -> Sampled:
-    utility_C = np.frombuffer(utilities)
     everybody = grand(len(companies))
     row_of = {coalition: row for row, coalition in enumerate(coalitions)}
     for coalition in coalitions:
