@@ -1,5 +1,6 @@
-"""Live bars with the time left on a terminal; silence elsewhere, or a line per stage with
---verbose.
+"""Progress bars on a terminal, with the time left.
+
+Elsewhere nothing is shown, or with --verbose a line for each stage.
 """
 
 import sys
@@ -22,7 +23,7 @@ Detail = Literal["quiet", "normal", "verbose"]
 
 
 class Bar:
-    """The progress of one stage."""
+    """The progress bar of one stage."""
 
     def __init__(self, rich: RichProgress, stage: str, total: int, unit: str) -> None:
         self._rich = rich
@@ -33,7 +34,7 @@ class Bar:
 
 
 class Progress:
-    """Where the stages of a run report how far they are; everything goes to standard error."""
+    """Where the stages of a run report how far they are, on standard error."""
 
     def __init__(self, detail: Detail = "normal") -> None:
         self.detail = detail
@@ -41,7 +42,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[Bar]:
-        """A bar of `total` steps for the duration of the block."""
+        """A context with a bar of `total` steps."""
         started = time.perf_counter()
         with RichProgress(
             TextColumn("{task.description:<9}"),
@@ -58,11 +59,11 @@ class Progress:
         self.note(f"{name}: {total} {unit} in {time.perf_counter() - started:.1f} s")
 
     def say(self, text: str) -> None:
-        """A line for whoever watches: what goes on where there is no bar yet."""
+        """A line about what goes on where there is no bar yet; not with --quiet."""
         if self.detail != "quiet" and (self._console.is_terminal or self.detail == "verbose"):
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """A line for --verbose."""
+        """A line that only --verbose shows."""
         if self.detail == "verbose":
             print(text, file=sys.stderr)

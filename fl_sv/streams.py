@@ -1,9 +1,10 @@
-"""Named streams of random numbers: one seed, no global state.
+"""Named streams of random numbers, from one seed and without global state.
 
 A stream is keyed by the seed and by names: the replicate, the company's *name*, the round and the
-purpose. It never depends on the coalition that trains (common random numbers: what cancels in a
-marginal contribution cannot become pay), nor on the company's place in the config, the number of
-companies, or the process that draws."""
+purpose. It depends neither on the coalition that trains, nor on the company's place in the config,
+the number of companies, or the process that draws. So all coalitions train with common random
+numbers: they cancel in a marginal contribution, and chance cannot become pay.
+"""
 
 import hashlib
 import threading
@@ -16,7 +17,7 @@ _torch_generator = threading.RLock()
 
 
 def stream(*key: int | str) -> np.random.Generator:
-    """The generator of the stream named `key`; equal keys, equal numbers, on every machine.
+    """The generator of the stream `key`; equal keys give equal numbers on every machine.
 
     >>> key = (7, "Alder Post", 3, "batches")
     >>> bool(stream(*key).random() == stream(*key).random())
@@ -26,19 +27,19 @@ def stream(*key: int | str) -> np.random.Generator:
 
 
 def stream_seed(*key: int | str) -> int:
-    """A 64-bit seed for generators other than numpy's (torch), from the same keys."""
-    text = "\x1f".join(
-        f"{type(part).__name__}:{part}" for part in key
-    )  # 1 and "1" are different keys
+    """A seed of 63 bits from the same key, for generators other than numpy's, such as torch's."""
+    # With its type, so that 1 and "1" are different keys.
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 @contextmanager
 def torch_draws(seed: int) -> Iterator[None]:
-    """Modules draw from torch's one global generator: inside the block it has this seed and belongs
-    to this thread.
+    """A context in which torch's global generator has this seed and belongs to this thread.
+
+    torch modules draw from that generator, as in dropout.
     """
-    import torch  # `fl-sv pay` and `verify` do without
+    import torch  # here, since `fl-sv pay` and `verify` need no torch
 
     with _torch_generator, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

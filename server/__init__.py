@@ -1,1 +1,1 @@
-"""The operator of the federation: the server app, and the valuation."""
+"""The operator's side: the server app and the stages of a valuation."""

@@ -1,8 +1,7 @@
-"""The companies as the server reaches them: who is there, and messages that are answered or tried
-again.
+"""The exchange of messages with the companies: who takes part, retries, or a stop.
 
-Flower averages whoever replied. Here every message must be answered by a usable reply; it is sent
-again a configured number of times, and then the run stops with a sentence that names the company.
+Flower averages whichever replies came. Here every message needs a usable reply. Without one it is
+sent again, `faults.retries` times; then the run stops with a sentence that names the company.
 """
 
 import re
@@ -22,22 +21,33 @@ from fl_sv.machine import library_hash
 from server.interleave import Work, run_to_end
 from strategies.roster import Roster, check_metrics
 
+# Raises ValueError when the content of a company's reply is not usable.
 Check = Callable[[str, RecordDict], None]
 
-POLL_SECONDS = 0.02  # Flower's own grids wait 0.1 s (simulation) and 3 s (HTTP) between two looks
-REMOTE_POLL_SECONDS = (
-    0.5  # a look at a SuperLink is a request; a SuperNode takes seconds for a message
-)
+# --- seconds --------------------------------------------------------------------------------------
+
+# Between two looks for replies. Flower's own grids wait 0.1 s (simulation) and 3 s (HTTP).
+POLL_SECONDS = 0.02
+# The same for a real federation: a look is a request to the SuperLink, and a SuperNode takes
+# seconds for a message.
+REMOTE_POLL_SECONDS = 0.5
+# Until all companies are there, and to answer the first message.
 JOIN_SECONDS = 60.0
-REJOIN_SECONDS = (
-    180.0  # a killed SuperNode is refused for 60 s, and a supervisor starts it every 20 s
-)
-RESTART_LOOK_SECONDS = 10.0  # between two looks for nodes that were started again
-SIMULATED_JOIN_SECONDS = 5.0  # simulated nodes register within milliseconds
-NODE_UNAVAILABLE = 5  # Flower's code for a node that went offline with the message
-# Flower's code for what is neither the app's exception nor a lost node: in simulation, a dead actor
+# The same for simulated nodes, which register within milliseconds.
+SIMULATED_JOIN_SECONDS = 5.0
+# Until a node that went away is back: a killed SuperNode is refused for 60 s, and a supervisor
+# starts it every 20 s.
+REJOIN_SECONDS = 180.0
+# Between two looks for nodes that were started again.
+RESTART_LOOK_SECONDS = 10.0
+
+# --- what Flower and Ray call things --------------------------------------------------------------
+
+# Flower's code for a node that went offline with the message.
+NODE_UNAVAILABLE = 5
+# Flower's code for any other error than the app's exception; in a simulation a dead actor.
 UNKNOWN_ERROR = 0
-# every SuperNode has one; a simulated node's are random bytes, or none
+# How the public key of a SuperNode begins. A simulated node's are random bytes, or none.
 REAL_KEY = b"-----BEGIN PUBLIC KEY-----"
 ACTOR_DEATHS = (
     "ActorDiedError",
@@ -50,12 +60,13 @@ ACTOR_DEATHS = (
 
 @dataclass
 class Traffic:
-    """What the messages of a stage carried and cost the companies."""
+    """What the messages so far carried, and how long the companies worked for them."""
 
     n_bytes: int = 0
     company_seconds: float = 0.0
 
     def count(self, content: RecordDict) -> None:
+        """Adds a message or a reply."""
         self.n_bytes += sum(
             len(array.data)
             for record in content.array_records.values()
@@ -67,11 +78,11 @@ class Traffic:
 
 @dataclass
 class Federation:
-    """A grid, the roster of companies behind it, and the rules for retrying."""
+    """A grid, the companies behind it, and the rules for retries."""
 
     grid: Grid
     roster: Roster
-    stop: threading.Event
+    stop: threading.Event  # set when the run is to be interrupted
     poll_seconds: float = POLL_SECONDS
     traffic: Traffic = field(default_factory=Traffic)
 
@@ -87,12 +98,16 @@ class Federation:
         """The usable reply to every message, in no particular order.
 
         It yields when messages are on their way; `server.interleave` drives it. A reply is usable
-        when it carries no error and `check(company, content)` raises no ValueError. `what` says in
-        error messages what was being done; `on_reply` is called once for each usable reply,
-        `before_retry` with the companies that are about to be asked again; a company has at least
-        `least_seconds` to answer, whatever the config says. Raises CompanyFailed when a company
-        fails every try, WorkerDied when the simulation lost an actor, Interrupted when asked to
-        stop."""
+        when it carries no error and `check(company, content)` raises no ValueError.
+
+        what: the work, as error messages name it.
+        on_reply: called once for each usable reply.
+        before_retry: called with the companies to which messages are about to be sent again.
+        least_seconds: the shortest timeout, whatever the config states.
+
+        Raises CompanyFailed when a company fails in every try, WorkerDied when the simulation lost
+        an actor, Interrupted when the run is to stop.
+        """
         pending = {
             self.roster.company_of(message.metadata.dst_node_id): message for message in messages
         }
@@ -115,27 +130,30 @@ class Federation:
             if not problems:
                 return usable
             pending = {company: _again(pending[company]) for company in problems}
+        raise self._failed(problems, what)
+
+    def _failed(self, problems: dict[str, str], what: str) -> CompanyFailed:
+        """The exception for companies that failed in every try; problems: by company."""
         company, problem = next(iter(problems.items()))
-        others = (
-            f" So did {listed(sorted(set(problems) - {company}))}." if len(problems) > 1 else ""
-        )
-        raise CompanyFailed(
-            f"{company} failed in {what}, {faults.retries + 1} times: {problem}.{others} Nothing"
-            " was averaged over the rest. Mend the company and go on with --resume; what was"
-            " finished is in the journal."
+        others = sorted(set(problems) - {company})
+        also = f" So did {listed(others)}." if others else ""
+        tries = self.roster.config.faults.retries + 1
+        return CompanyFailed(
+            f"{company} failed in {what}, {tries} times: {problem}.{also} Nothing was averaged over"
+            " the rest. Put the company right and go on with --resume; what was finished is in the"
+            " journal."
         )
 
     def _send(self, messages: dict[str, Message], timeout: float) -> Work[dict[str, Message]]:
-        """Replies by company; those that do not come within `timeout` seconds, or are lost, are
-        left out.
+        """The replies by company, without those that are lost or take more than `timeout` seconds.
 
-        The time begins when they are waited for, since a company may have another wave's message to
-        answer first.
+        The time begins when the server waits for them, since a company may have to answer the
+        message of another wave first.
 
-        Flower forgets a message whose node is killed and started again between two looks of ours,
-        so that it never seems offline: such a node is told by the time of its activation. Its
-        message is given up then, and sent again only by the next try, when every other message has
-        been answered or timed out."""
+        A node that is killed and started again between two looks never seems offline, and Flower
+        forgets its message. A new time of activation shows such a node. Its message is then given
+        up; the next try sends it again, when all others have been answered or timed out.
+        """
         if self.stop.is_set():
             raise Interrupted("The run was interrupted.")
         for message in messages.values():
@@ -149,9 +167,8 @@ class Federation:
         next_look = time.monotonic() + RESTART_LOOK_SECONDS
         while waiting and time.monotonic() < deadline:
             restarted: set[int] = set()
-            if (
-                time.monotonic() > next_look
-            ):  # before the replies are pulled: what a node sent before is among them
+            # Before the replies are pulled: what a node sent before its restart is among them.
+            if time.monotonic() > next_look:
                 restarted = {
                     node
                     for node, since in self._activations().items()
@@ -170,11 +187,11 @@ class Federation:
         return replies
 
     def _activations(self) -> dict[int, str]:
-        """When each node that is online was activated."""
+        """The time at which each node that is online was activated."""
         return {node.node_id: node.last_activated_at for node in self.grid.get_nodes()}
 
     def _wait_until_online(self, companies: Iterable[str]) -> None:
-        """Gives a node that went away, and that its supervisor starts again, time to come back."""
+        """Waits until nodes that went away are back: their supervisors start them again."""
         wanted = {self.roster.node_of[company] for company in companies}
         deadline = time.monotonic() + REJOIN_SECONDS
         while wanted - set(self.grid.get_node_ids()) and time.monotonic() < deadline:
@@ -182,17 +199,16 @@ class Federation:
 
     @staticmethod
     def _problem(company: str, reply: Message | None, check: Check) -> str | None:
+        """Why the reply is not usable; None when it is."""
         if reply is None:
             return "no reply came in time, or its node was started again meanwhile"
         if reply.has_error():
             reason = reply.error.reason or f"error {reply.error.code}"
             if reply.error.code == UNKNOWN_ERROR and any(death in reason for death in ACTOR_DEATHS):
                 raise WorkerDied(f"A Ray worker died while it trained for {company}.")
-            return (
-                "its node went offline"
-                if reply.error.code == NODE_UNAVAILABLE
-                else _own_words(reason)
-            )
+            if reply.error.code == NODE_UNAVAILABLE:
+                return "its node went offline"
+            return _exception_text(reason)
         try:
             check(company, reply.content)
         except (ValueError, KeyError, TypeError) as error:
@@ -203,29 +219,24 @@ class Federation:
 def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Event) -> Federation:
     """The federation, once every company is there and has registered its data.
 
-    Raises InputError when the nodes are not exactly the companies of the config, or run another
-    library."""
-    named, simulated = _wait_for_nodes(grid, config, stop)
-    told = config if simulated else for_companies(config)
+    Raises InputError when the nodes are not exactly the companies of the config, CompanyFailed when
+    one does not register, or runs another version of the library.
+    """
+    nodes, simulated = _wait_for_nodes(grid, config, stop)
+    sent_config = config if simulated else for_companies(config)
     poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
-    anonymous = Roster(told, operator.scaling, named, {})
-    federation = Federation(grid, anonymous, stop, poll_seconds)
-    requests = [
-        Message(
-            RecordDict(
-                {wire.CONFIG: anonymous.briefing(company if company in config.companies else "", 0)}
-            ),
-            node_id,
-            wire.REGISTER,
-        )
-        for company, node_id in named.items()
-    ]
-    # The first message waits until Ray's actors, or a company's process, have started.
-    replies = run_to_end(
-        federation.exchange(
-            requests, _check_registration, "registration", least_seconds=JOIN_SECONDS
-        )
+    unregistered = Roster(sent_config, operator.scaling, nodes, {})
+    federation = Federation(grid, unregistered, stop, poll_seconds)
+    requests = []
+    for name, node_id in nodes.items():
+        company = name if name in config.companies else ""  # a simulated node knows its own
+        content = RecordDict({wire.CONFIG: unregistered.briefing(company, 0)})
+        requests.append(Message(content, node_id, wire.REGISTER))
+    # The first message waits until Ray's actors, or the process of a company, have started.
+    registration = federation.exchange(
+        requests, _check_registration, "registration", least_seconds=JOIN_SECONDS
     )
+    replies = run_to_end(registration)
     node_of: dict[str, int] = {}
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}
@@ -239,15 +250,16 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
             f"The nodes play the companies {listed(sorted(node_of))}; the config names"
             f" {listed(config.companies)}."
         )
-    roster = Roster(told, operator.scaling, node_of, examples, fingerprints)
+    roster = Roster(sent_config, operator.scaling, node_of, examples, fingerprints)
     return Federation(grid, roster, stop, poll_seconds)
 
 
 def _wait_for_nodes(
     grid: Grid, config: Config, stop: threading.Event
 ) -> tuple[dict[str, int], bool]:
-    """Node ids by registered name; or by number, and True, in a simulation, whose nodes have
-    neither key nor name.
+    """The node ids by registered name, and whether the nodes are simulated.
+
+    Simulated nodes have neither key nor name: here they are called by their numbers.
     """
     started = time.monotonic()
     while True:
@@ -260,8 +272,8 @@ def _wait_for_nodes(
     names = [node.name for node in nodes]
     if not simulated and not all(names):
         raise InputError(
-            f"{names.count('')} of {len(names)} nodes were registered without a company's name, by"
-            " which values and payouts go. Unregister them, and register each with `fl-sv"
+            f"{names.count('')} of {len(names)} nodes were registered without a company's name;"
+            " values and payouts go by these names. Unregister them, and register each with `fl-sv"
             " federation register KEY.pub --name COMPANY`."
         )
     if not simulated and set(names) != set(config.companies):
@@ -295,7 +307,7 @@ def _pause(stop: threading.Event, seconds: float) -> None:
 def _check_registration(company: str, content: RecordDict) -> None:
     facts, metrics = content[wire.CONFIG], content[wire.METRICS]
     check_metrics(metrics)
-    if not int(metrics[wire.NUM_EXAMPLES]) >= 1:
+    if int(metrics[wire.NUM_EXAMPLES]) < 1:
         raise ValueError("it holds no examples")
     if facts[wire.LIBRARY] != library_hash():
         raise ValueError(
@@ -308,8 +320,8 @@ def _again(message: Message) -> Message:
     return Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)
 
 
-def _own_words(reason: str) -> str:
-    """The exception's own text, which Flower puts last, behind a traceback and prefixes of its own."""
+def _exception_text(reason: str) -> str:
+    """The text of the company's exception, which Flower puts behind a traceback and prefixes."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     last = lines[-1].removesuffix("'>") if lines else "an error without a reason"
     last = re.sub(r"^<class '[\w.]+'>:<'", "", last)

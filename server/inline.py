@@ -1,5 +1,6 @@
-"""Flower's Grid in one process: the same server app, strategies and client app, without Ray or a
-network.
+"""Flower's Grid in one process, without Ray or a network.
+
+Server app, strategies and client app are those of a simulation or a real federation.
 """
 
 from collections import deque
@@ -21,27 +22,29 @@ from fl_sv.machine import use_threads
 
 CLIENT_RAISED = 2  # Flower's error code for an exception in the client app
 SERVER_NODE = 1  # Flower's id for the server itself
-PATIENCE_SECONDS = 0.5  # a look at the replies waits so long for the last one
+PULL_SECONDS = 0.5  # how long a look at the replies waits for the last of them
 
-Desk = deque[tuple[Message, Future[Message]]]  # what a company has to answer
+# A company's messages that have no reply yet, in the order in which they came.
+Inbox = deque[tuple[Message, Future[Message]]]
 
 
 class InlineGrid(Grid):
-    """Runs the client app for every message that is pushed, in `workers` threads; replies wait to
-    be pulled.
-
-    Each of them computes with `threads` threads of torch and BLAS, which they must be told one by
-    one: until a thread is, its matrix products take all cores, and give other last digits.
+    """Runs the client app for every message that is pushed, in `workers` threads.
 
     As on a machine of its own, a company works at one message at a time, in the order in which they
-    came; no thread waits for it. Leaving the block waits for what is under way, unless an exception
-    leaves it."""
+    came. No thread waits for a company that is busy. Replies wait to be pulled.
+
+    Each worker computes with `threads` threads of torch and BLAS. That is set in every worker anew:
+    in a thread without it, matrix products take all cores and give other last digits.
+
+    Leaving the `with` block waits for the messages in work, unless an exception leaves it.
+    """
 
     def __init__(
         self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1, threads: int = 1
     ) -> None:
-        # Every Message is stamped with the process's identity, which Flower's own runtimes set
-        # before a server app.
+        # Flower stamps every message with the identity of the process. Its own runtimes set that
+        # before they start a server app.
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
         run_id = uuid4().int >> 65  # by which a company knows that it is another run; 63 bits
@@ -58,8 +61,8 @@ class InlineGrid(Grid):
         self._executor = ThreadPoolExecutor(
             workers, "company", initializer=use_threads, initargs=(threads,)
         )
-        self._desks: dict[int, Desk] = {node_id: deque() for node_id in self._contexts}
-        self._lock = Lock()  # of the desks
+        self._inboxes: dict[int, Inbox] = {node_id: deque() for node_id in self._contexts}
+        self._lock = Lock()  # of the inboxes
         self._replies: dict[str, Future[Message]] = {}
 
     def __enter__(self) -> Self:
@@ -67,9 +70,9 @@ class InlineGrid(Grid):
 
     def __exit__(self, exception: type[BaseException] | None, *_: object) -> None:
         with self._lock:
-            for desk in self._desks.values():
-                while len(desk) > 1:
-                    desk.pop()
+            for inbox in self._inboxes.values():
+                while len(inbox) > 1:  # the first message is in work
+                    inbox.pop()
         self._executor.shutdown(wait=exception is None, cancel_futures=True)
 
     def get_node_ids(self) -> Iterable[int]:
@@ -82,28 +85,28 @@ class InlineGrid(Grid):
         identifiers = []
         for message in messages:
             identifier = str(uuid4())
-            message.metadata.__dict__["_message_id"] = (
-                identifier  # as Flower's own in-memory grid does
-            )
+            # As Flower's own in-memory grid does.
+            message.metadata.__dict__["_message_id"] = identifier
             self._replies[identifier] = reply = Future()
             identifiers.append(identifier)
+            node_id = message.metadata.dst_node_id
             with self._lock:
-                desk = self._desks[message.metadata.dst_node_id]
-                desk.append((message, reply))
-                if len(desk) == 1:
-                    self._executor.submit(self._answer, message.metadata.dst_node_id)
+                inbox = self._inboxes[node_id]
+                inbox.append((message, reply))
+                if len(inbox) == 1:
+                    self._executor.submit(self._answer, node_id)
         return identifiers
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        asked = {
+        pending = {
             identifier: self._replies[identifier]
             for identifier in message_ids
             if identifier in self._replies
         }
-        wait(asked.values(), PATIENCE_SECONDS)
+        wait(pending.values(), PULL_SECONDS)
         return [
             self._replies.pop(identifier).result()
-            for identifier, reply in asked.items()
+            for identifier, reply in pending.items()
             if reply.done()
         ]
 
@@ -115,17 +118,15 @@ class InlineGrid(Grid):
         return self.pull_messages(pushed)
 
     def _answer(self, node_id: int) -> None:
-        """The company works at the first message on its desk, and then goes to the end of the queue
-        with the next.
-        """
-        message, reply = self._desks[node_id][0]
+        """Answers the first message in a company's inbox, then queues up for the next one."""
+        message, reply = self._inboxes[node_id][0]
         try:
             reply.set_result(self._run(message))
-        except BaseException as error:  # a test's, or an exit: it is the server's to raise
+        except BaseException as error:  # a test's, or an exit: the server raises it
             reply.set_exception(error)
         with self._lock:
-            self._desks[node_id].popleft()
-            if self._desks[node_id]:
+            self._inboxes[node_id].popleft()
+            if self._inboxes[node_id]:
                 self._executor.submit(self._answer, node_id)
 
     def _run(self, message: Message) -> Message:

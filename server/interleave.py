@@ -1,8 +1,8 @@
-"""Work that waits for companies, done in turns: while they train one wave, the server averages
-another.
+"""Interleaving: while the companies train one wave, the server averages another.
 
-A piece of work is a generator that yields whenever its messages are on their way, and returns its
-result."""
+Work that has to wait for companies is a generator. It yields whenever its messages are on their
+way, and returns its result.
+"""
 
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -13,7 +13,10 @@ Work = Generator[None, None, Result]
 
 
 def interleave(works: Iterable[Work[Result]]) -> list[Result]:
-    """The results, in the order of the works; each goes on to its next yield in turn."""
+    """The results, in the order of the works; each work runs to its next yield, then the next work.
+
+    An exception in one work closes all others.
+    """
     works = list(works)
     results: dict[int, Result] = {}
     waiting = deque(enumerate(works))
@@ -26,12 +29,13 @@ def interleave(works: Iterable[Work[Result]]) -> list[Result]:
                 results[number] = end.value
             else:
                 waiting.append((number, work))
-    finally:  # what one raises ends the others
+    finally:
         for _, work in waiting:
             work.close()
     return [results[number] for number in range(len(works))]
 
 
 def run_to_end(work: Work[Result]) -> Result:
-    """The result of one work."""
-    return interleave([work])[0]
+    """The result of a single work."""
+    (result,) = interleave([work])
+    return result

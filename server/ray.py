@@ -1,4 +1,4 @@
-"""An existing Ray cluster: joined before Flower does, so that every node of it is looked at first."""
+"""An existing Ray cluster: this process joins it before Flower does, and checks every node."""
 
 import logging
 import os
@@ -12,14 +12,16 @@ from fl_sv.machine import software
 
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 120.0  # a fresh worker imports the library from a cold disk
-NOTICE_SECONDS = 45.0  # Ray takes a node for dead after five missed checks, 3 to 10 s each
+# Ray takes a node for dead after five missed checks, of 3 to 10 s each.
+NOTICE_SECONDS = 45.0
 
 
 def join_cluster(address: str, *, verbose: bool) -> None:
-    """Connects this process to the cluster, for Flower's simulation engine to find it connected.
+    """Connects this process to the cluster; Flower's simulation engine then uses the connection.
 
-    Raises InputError when there is no such cluster, or one of its nodes could not give the same
-    results: it has another Python, another version of a package, or another source of fl_sv."""
+    Raises InputError when there is no such cluster, or when one of its nodes might give other
+    results: it has another Python, another version of a package, or another source of fl_sv.
+    """
     import ray
 
     # The workers import what this process can import; the paths must exist on every node.
@@ -45,7 +47,7 @@ def join_cluster(address: str, *, verbose: bool) -> None:
 
 
 def require_head(address: str) -> None:
-    """Raises InputError when nobody listens at the address; Ray itself would try for minutes."""
+    """Raises InputError when nothing answers at the address; Ray itself would try for minutes."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -60,6 +62,7 @@ def require_head(address: str) -> None:
 
 
 def _check_nodes(ray: Any) -> None:
+    """Raises InputError when a node has other software than this machine."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ours = software()
@@ -100,7 +103,7 @@ def _nodes(ray: Any) -> dict[str, dict[str, Any]]:
 
 
 def _has_gone(ray: Any, node_id: str) -> bool:
-    """Whether the cluster gives up on the node, within the time that it takes to notice a death."""
+    """Whether the cluster gives the node up within the time that it takes to notice a death."""
     deadline = time.monotonic() + NOTICE_SECONDS
     while node_id in _nodes(ray):
         if time.monotonic() > deadline:

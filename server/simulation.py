@@ -1,6 +1,6 @@
 """Runs the valuation on this machine: by Flower's simulation engine on Ray, or in one process.
 
-Everything that is particular to Flower's deprecated `run_simulation` and to Ray is behind `on_ray`.
+Only `on_ray` knows Ray, and Flower's deprecated `run_simulation`.
 """
 
 import logging
@@ -34,7 +34,10 @@ def simulate(
     stop: threading.Event,
     companies: ClientApp = client_app,
 ) -> Settlement:
-    """The whole flow with simulated companies. `stop` interrupts it at the next look for replies."""
+    """The whole flow with simulated companies.
+
+    backend: `inline` or `ray`. `stop` interrupts the run at the next look for replies.
+    """
 
     def work(grid: Grid) -> Settlement:
         return value_companies(config, run, grid, progress, stop)
@@ -52,8 +55,9 @@ def simulate(
 def _with_restarts(
     config: Config, work: Callable[[Grid], Settlement], progress: Progress, companies: ClientApp
 ) -> Settlement:
-    """A dead Ray actor stays in Flower's pool, so the simulation is started anew and goes on from
-    the journal.
+    """Does the work on Ray; where a worker dies, starts again and goes on from the journal.
+
+    A dead actor stays in Flower's pool, so a simulation that lost one cannot be continued.
     """
     where = f"the Ray cluster at {config.ray.address}" if config.ray.address else "a Ray of its own"
     progress.say(f"Starting Flower's simulation engine on {where}.")
@@ -73,7 +77,7 @@ def _with_restarts(
 def on_ray(
     config: Config, work: Callable[[Grid], Outcome], companies: ClientApp, *, verbose: bool
 ) -> Outcome:
-    """Runs `work` as the ServerApp of a Flower simulation with one virtual SuperNode per company."""
+    """Does `work` as the ServerApp of a Flower simulation, with a virtual node for each company."""
     from flwr.simulation import run_simulation  # imports Ray, which `inline` does without
 
     server_app = ServerApp()
@@ -113,7 +117,7 @@ def on_ray(
 
 
 def _backend(config: Config, verbose: bool) -> dict[str, Any]:
-    """Flower's settings: what an actor takes, and how Ray is started where no cluster was joined."""
+    """Flower's settings: what an actor needs, and how Ray starts where no cluster was joined."""
     gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
     start = {
         "address": "local",  # else Ray joins whatever cluster it finds on this machine
@@ -126,8 +130,6 @@ def _backend(config: Config, verbose: bool) -> dict[str, Any]:
 
 
 def _quieten(verbose: bool) -> None:
-    """Failures reach the user as one sentence of ours, not as Flower's log with a traceback for
-    each try.
-    """
+    """Silences Flower's log, which has a traceback for each try; failures end in one sentence."""
     if not verbose:
         logging.getLogger("flwr").setLevel(logging.CRITICAL)

@@ -1,64 +1,79 @@
-"""What server and companies say to each other: the names of actions, records and keys, in one place
-for both sides.
+"""The names in the messages between server and companies: actions, records and keys.
 
-The library knows no Flower; these are the words that `clients`, `server` and `strategies` put into
-Flower's records."""
+The library imports no Flower. `clients`, `server` and `strategies` put these names into Flower's
+messages, records and node configs.
+"""
 
 import io
 
 import numpy as np
 from numpy.typing import NDArray
 
-REGISTER = "query.register"  # who are you, how many examples do you hold, which library do you run
-TEACHER = (
-    "train"  # one round of the large model (the default action: what any Flower Strategy sends)
-)
-SINGLETON = "train.singleton"  # all rounds of the large model on one company's rows
-COALITIONS = "train.coalitions"  # one round of every small model of a wave
-# the finished teacher's logits on the company's rows; they stay in its node's state
-TEACHER_LOGITS = "query.teacher_logits"
-EVALUATE = "evaluate"  # loss of a model on the company's own data
+# --- message types --------------------------------------------------------------------------------
 
-ARRAYS = "arrays"  # ArrayRecord: parameters, keyed by model and replicate
-CONFIG = "config"  # ConfigRecord: the task
+# The company's name, number of examples, fingerprint and library.
+REGISTER = "query.register"
+# One round of the large model; the default action, which every Flower Strategy sends.
+TEACHER = "train"
+# All rounds of the large model on one company's rows: the large run of a singleton.
+SINGLETON = "train.singleton"
+# One round of the small models of a wave, or of the large model in a wave of large runs.
+COALITIONS = "train.coalitions"
+# The finished teacher's logits on the company's rows; they stay in the state of its node.
+TEACHER_LOGITS = "query.teacher_logits"
+# The loss of a model on the company's rows.
+EVALUATE = "evaluate"
+
+# --- records of a message -------------------------------------------------------------------------
+
+ARRAYS = "arrays"  # ArrayRecord: parameters, by model and replicate
+CONFIG = "config"  # ConfigRecord: the briefing
 METRICS = "metrics"  # MetricRecord: counts and seconds
 
+# --- keys of a record -----------------------------------------------------------------------------
+
 COMPANY = "company"
-RUN_CONFIG = (
-    "run-config"  # the resolved configuration as JSON; companies never open the config file
-)
-SCALING = "scaling"  # the task and the operator's scaling of features and targets, as JSON
-ROUND = "server-round"  # Flower's own name for it
-NUM_EXAMPLES = "num-examples"  # Flower's own name for it
-TRAIN_LOSS = "train_loss"  # Flower's own name for it (QFedAvg)
+RUN_CONFIG = "run-config"  # the resolved config as JSON; companies never open the config file
+SCALING = "scaling"  # the task, and the operator's scaling of features and targets, as JSON
+ROUND = "server-round"  # Flower's name
+NUM_EXAMPLES = "num-examples"  # Flower's name
+TRAIN_LOSS = "train_loss"  # Flower's name (QFedAvg)
 SECONDS = "seconds"
 LOSS = "loss"
-LOGITS = "teacher-logits"  # record and array in the node's own state; they never travel
 FINGERPRINT = "fingerprint"
 LIBRARY = "library"
-PARTITION = "partition-id"  # Flower's own name for it: which company a simulated node plays
-DATA_PATH = "data-path"  # a node's own file, from its node config
+
+# --- a node's own state and config ----------------------------------------------------------------
+
+LOGITS = "teacher-logits"  # record and array in the state; they never travel
+PARTITION = "partition-id"  # Flower's name: the number of the company that a simulated node plays
+DATA_PATH = "data-path"  # the node's own data file
 
 
 def stack_key(model: str, replicate: int) -> str:
-    """Name of the array that holds a model's parameters for one replicate."""
+    """The name of the array that holds a model's parameters for one replicate."""
     return f"{model}/{replicate}"
 
 
 def parse_stack_key(key: str) -> tuple[str, int]:
-    """Model and replicate of `stack_key`."""
+    """The model and the replicate of a `stack_key`.
+
+    >>> parse_stack_key(stack_key("mlp-16", 2))
+    ('mlp-16', 2)
+    """
     model, _, replicate = key.rpartition("/")
     return model, int(replicate)
 
 
 def unpacked(data: bytes) -> NDArray[np.floating]:
-    """The array in the bytes of a Flower Array (NumPy's .npy format): a read-only view of them,
-    where Flower's own reading copies the bytes twice.
+    """The array in the bytes of a Flower Array, which are NumPy's .npy format.
 
-    Raises ValueError when they hold no array of numbers.
+    It is a read-only view of the bytes; Flower's own reading copies them twice. Raises ValueError
+    when they hold no array of numbers.
     """
     buffer = io.BytesIO(data)
-    if (version := np.lib.format.read_magic(buffer)) != (1, 0):
+    version = np.lib.format.read_magic(buffer)
+    if version != (1, 0):
         raise ValueError(f"an array came in version {version} of the .npy format; 1.0 is read")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(buffer)
     numbers = np.frombuffer(data, dtype, offset=buffer.tell())
