@@ -128,8 +128,8 @@ def pay(options: argparse.Namespace) -> int:
     from fl_sv.runs.pay import pay_run
 
     with writing(options.dir) as directory:
-        objections = pay_run(directory, options.pot, options.negative, options.accept).objections
-        if objections:
+        settlement = pay_run(directory, options.pot, options.negative, options.accept)
+        if objections := settlement.payment.objections:
             codes = [code for code in codes_of(objections) if code != NOT_DIVIDED]
             decide = "Decide on each alarm and accept it by name: " + " ".join(
                 f"--accept {code}" for code in codes
@@ -140,7 +140,7 @@ def pay(options: argparse.Namespace) -> int:
                     ["This run is not payable:", *objections, f"Nothing was written. {advice}"]
                 )
             )
-        write_report(directory)
+        write_report(directory, settlement.law)
         print_summary(directory)
     return 0
 

@@ -68,7 +68,7 @@ def value_companies(
     run.write_text(COST, CostRecord.of(costs, time.perf_counter() - started).to_json())
     publish(run, evidence, settlement, software())  #             tables and signed ledger
     write_report(
-        run
+        run, settlement.law
     )  #                                          a page that a company's lawyer can follow
     return settlement
 

@@ -203,7 +203,7 @@ def test_student_is_in_the_ledger_and_on_the_report(
     assert body["student"]["transfer_set"] == "uniform"
     assert body["deployed_utility"] == -body["student"]["loss"]
     page = deployed_run.read_text(files.REPORT)
-    assert "Deployed in the teacher&#39;s place is a student, mlp-12 with 910 parameters" in page
+    assert "A student is deployed instead of the teacher: mlp-12 with 910 parameters" in page
     assert f"{body['student']['loss']:.4f}" in page
     assert command("verify", deployed_run.path).code == 0
 
@@ -213,16 +213,13 @@ def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(
 ) -> None:
     utility = read_evidence(deployed_run).deployed_utility
     said = (
-        "The values are those of the teacher, the large model. The pot follows the student"
-        f" deployed in the teacher's place, with a utility of {utility:.4f}."
+        "The values are those of the teacher, the large model. A student is deployed instead of"
+        f" the teacher; its utility is {utility:.4f}. The pot follows the student."
     )
     page = html.unescape(deployed_run.read_text(files.REPORT)).replace("\N{NO-BREAK SPACE}", " ")
     assert said in " ".join(summary(deployed_run).split())
     assert said in page
-    assert (
-        "EUR, which follows the student's loss, is divided by what each company's data contributed"
-        in page
-    )
+    assert "This pot follows the student's loss." in page
 
 
 def test_another_pot_of_a_run_with_a_student_verifies(
@@ -239,14 +236,16 @@ def test_another_pot_of_a_run_with_a_student_verifies(
     own = money(pot_cents(deployed_run.config.payouts.pot, utility), "EUR", 2)
     said = (
         f"The run's own pot was {own}, by performance: 5,000.00 EUR for each unit of utility above"
-        f" -2.5, and the deployed student has {utility:.4f}. This payment divides another, by the"
-        " same values. The values are those of the teacher, the large model. The pot is fixed and"
-        " does not follow the student deployed in the teacher's place"
+        f" -2.5. The deployed student has {utility:.4f}. This payment divides a different pot. The"
+        " values are the same. The values are those of the teacher, the large model. A student is"
+        f" deployed instead of the teacher; its utility is {utility:.4f}. The pot is fixed and does"
+        " not follow the student."
     )
     assert said in " ".join(paid.out.split())
     page = " ".join(re.sub("<[^>]*>", "", html.unescape((copy / files.REPORT).read_text())).split())
     assert said in page
-    assert "A pot of 10.00 EUR, another than the run's own, is divided" in page
+    assert "A pot of 10.00 EUR is divided" in page
+    assert "This is a different pot from the run's own." in page
     (copy / files.STUDENT).write_text(
         deployed_run.read_text(files.STUDENT).replace("uniform", "gaussian")
     )

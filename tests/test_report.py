@@ -31,14 +31,16 @@ from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.payouts import allocate, money, payouts_csv, read_payouts
 from fl_sv.payment.settlement import Evidence, Settlement, TeacherLoss, divide
 from fl_sv.report import write_report
+from fl_sv.report.checks import ADVICE, QUESTIONS
 from fl_sv.report.figures import FIGURES
-from fl_sv.report.findings import overlapping
+from fl_sv.report.finished_run import FinishedRun, read_run
 from fl_sv.report.html import render
-from fl_sv.report.money import pots, splits
 from fl_sv.report.page import build_page
 from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
+from fl_sv.report.pot_comparison import compare_pots
+from fl_sv.report.ranking import overlapping
 from fl_sv.report.screen import summary
-from fl_sv.report.source import Tables, read_tables
+from fl_sv.report.splits import splits
 from fl_sv.report.wording import decimal, places_for, scaled, short
 from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
@@ -194,13 +196,13 @@ def page(run: RunDirectory) -> str:
     return run.read_text(files.REPORT)
 
 
-class Grids(HTMLParser):
+class PageText(HTMLParser):
     """The cells of every table of a page, and its visible text without styles."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tables: list[list[list[str]]] = []
-        self.words = ""
+        self.text = ""
         self._cell = self._hidden = False
         self.feed(page)
 
@@ -221,7 +223,7 @@ class Grids(HTMLParser):
         if self._cell:
             self.tables[-1][-1][-1] += data
         if not self._hidden:
-            self.words += data
+            self.text += data
 
 
 def cents(text: str) -> int:
@@ -242,7 +244,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
 
 
 def test_every_company_and_amount_stands_in_the_payout_table(run: RunDirectory, page: str) -> None:
-    table = Grids(page).tables[0]
+    table = PageText(page).tables[0]
     amounts = read_payouts(run.file(files.PAYOUTS))
     assert [row[0] for row in table[1:-1]] == list(COMPANIES)
     assert [row[5] for row in table[1:-1]] == [
@@ -253,51 +255,54 @@ def test_every_company_and_amount_stands_in_the_payout_table(run: RunDirectory, 
 
 @pytest.mark.parametrize("column", [5, 6, 7], ids=["payout", "equal split", "by size"])
 def test_money_columns_add_up_to_the_cent(page: str, column: int) -> None:
-    *rows, foot = Grids(page).tables[0][1:]
+    *rows, foot = PageText(page).tables[0][1:]
     assert sum(cents(row[column]) for row in rows) == cents(foot[column]) == 1_000_001
 
 
 def test_a_payable_run_says_so_and_claims_nothing_untested(page: str) -> None:
-    words = Grids(page).words
-    assert "These amounts may be paid: no alarm fired." in words
-    assert "NOT" not in words.replace("NOTE", "")
-    assert "not tested: D3 needs a third small size." in words
-    assert "not tested: D4 needs four more large runs." in words
-    assert "D9 asks whether" in words
-    assert "law holds" not in words
+    text = PageText(page).text
+    assert "These amounts may be paid. No alarm fired." in text
+    assert "NOT" not in text.replace("NOTE", "")
+    assert "D3 needs a third small size." in text
+    assert "D4 needs four more large runs." in text
+    assert "D9 checks whether" in text
+    assert "law holds" not in text
 
 
 def test_an_unpayable_run_says_so_with_every_alarm(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS)
     write_report(run)
-    words = Grids(run.read_text(files.REPORT)).words
-    assert "NOT payable" in words and "Two alarms fired" in words and "provisional" in words
-    assert all(alarm in words for alarm in ALARMS)
-    assert "D1 asks whether a run of the large model falls where the law" in words
-    assert "may be paid" not in words
+    text = PageText(run.read_text(files.REPORT)).text
+    assert "NOT payable" in text and "Two alarms fired" in text and "provisional" in text
+    assert all(alarm in text for alarm in ALARMS)
+    assert "D1 checks whether each large run agrees with the law" in text
+    assert text.count("What it means:") == text.count("What to do:") == 2
+    assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in text
+    assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in summary(run)
+    assert "may be paid" not in text
 
 
 def test_accepted_alarms_are_named_and_the_run_is_payable(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS, accepted=("D1", "D5", "D9"))
     write_report(run)
-    words = Grids(run.read_text(files.REPORT)).words
-    assert "may be paid, by decision: D1 and D5 fired" in words
-    assert "Alarms accepted by name" in words and all(alarm in words for alarm in ALARMS)
-    assert "NOT payable" not in words
+    text = PageText(run.read_text(files.REPORT)).text
+    assert "may be paid. D1 and D5 fired and were accepted by name." in text
+    assert "Alarms accepted by name" in text and all(alarm in text for alarm in ALARMS)
+    assert "NOT payable" not in text
 
 
 def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS)
-    tables = read_tables(run)
-    rules = tables.decision.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
-    payment = divide(tables.evidence, tables.valuation, ALARMS, rules, ("D1", "D5"))
+    finished = read_run(run)
+    rules = finished.payment.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
+    payment = divide(finished.evidence, finished.valuation, ALARMS, rules, ("D1", "D5"))
     run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
     append_section(run, owner_key(), "pay", {}, [PaymentRecord.of(payment)], SEALED)
     write_report(run)
     page = run.read_text(files.REPORT)
-    table = Grids(page).tables[0]
+    table = PageText(page).tables[0]
     assert cents(table[-1][5]) == 500
-    assert "by decision: D1 and D5" in page and "fl-sv pay" in page
+    assert "D1 and D5 fired and were accepted by name." in page and "fl-sv pay" in page
     assert read_ledger(run)[-1].digest in page
 
 
@@ -305,7 +310,7 @@ def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS, accepted=("D1",))
     write_report(run)
     table = next(
-        table for table in Grids(run.read_text(files.REPORT)).tables if table[0][0] == "Check"
+        table for table in PageText(run.read_text(files.REPORT)).tables if table[0][0] == "Check"
     )
     assert {row[0]: row[2] for row in table[1:]} == {
         "D1": "alarm, accepted by name", "D2": "no alarm", "D5": "ALARM",
@@ -313,37 +318,41 @@ def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_every_check_has_its_question_and_its_advice() -> None:
+    assert QUESTIONS.keys() == ADVICE.keys()
+
+
 def test_every_figure_of_a_law_is_explained() -> None:
-    told = fitted(0, "law_2n")[0]
+    sound = fitted(0, "law_2n")[0]
     small_CM, large_C = smooth_game()
     opposite = fit_law(
         small_CM, both_ends(2.0 - large_C), sizes=[1, 2, 4, 8], by_seed=[small_CM, small_CM]
     )
-    figures = {*told.parameters, *told.diagnostics, *opposite.parameters, *opposite.diagnostics}
+    figures = {*sound.parameters, *sound.diagnostics, *opposite.parameters, *opposite.diagnostics}
     assert figures == set(FIGURES)
 
 
 def test_users_input_is_escaped(run: RunDirectory, page: str) -> None:
     assert "<h1>Who &lt;b&gt;taught&lt;/b&gt; the model &amp; how much</h1>" in page
     hostile = "<script>alert('Ash')</script>&\"$x$"
-    escaped = render(build_page(renamed(read_tables(run), "Ash", hostile)))
+    escaped = render(build_page(renamed(read_run(run), "Ash", hostile)))
     assert "<script" not in escaped and "&lt;script&gt;alert(" in escaped
-    assert [row[0] for row in Grids(escaped).tables[0]][1] == hostile
+    assert [row[0] for row in PageText(escaped).tables[0]][1] == hostile
 
 
-def renamed(tables: Tables, old: str, new: str) -> Tables:
+def renamed(finished: FinishedRun, old: str, new: str) -> FinishedRun:
     """A company with a name that no config would take."""
 
     def by_name(mapping: dict) -> dict:  # type: ignore[type-arg]
         return {new if name == old else name: value for name, value in mapping.items()}
 
-    evidence, valuation = tables.evidence, tables.valuation
+    evidence, valuation = finished.evidence, finished.valuation
     names = tuple(new if name == old else name for name in COMPANIES)
     companies = tuple(
         replace(c, name=name) for c, name in zip(valuation.companies, names, strict=True)
     )
     return replace(
-        tables,
+        finished,
         evidence=replace(
             evidence,
             config=evidence.config.model_copy(update={"companies": names}),
@@ -351,7 +360,7 @@ def renamed(tables: Tables, old: str, new: str) -> Tables:
             fingerprints=by_name(evidence.fingerprints),
         ),
         valuation=replace(valuation, companies=companies),
-        decision=tables.decision.model_copy(update={"amounts": by_name(tables.decision.amounts)}),
+        payment=finished.payment.model_copy(update={"amounts": by_name(finished.payment.amounts)}),
     )
 
 
@@ -362,16 +371,24 @@ def test_writing_twice_gives_the_same_bytes(run: RunDirectory, page: str, tmp_pa
     assert copy.file(files.REPORT).read_bytes() == page.encode()
 
 
+def test_the_page_is_the_same_when_the_law_is_fitted_again(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    again = RunDirectory(shutil.copytree(finished_run, tmp_path / "run"))
+    write_report(again)
+    assert again.read_text(files.REPORT) == RunDirectory(finished_run).read_text(files.REPORT)
+
+
 def test_remarks_name_twins_and_what_was_put_in_on_purpose(page: str) -> None:
-    words = Grids(page).words
-    assert "Beech and Chestnut hold exactly the same rows" in words
-    assert "40\N{NO-BREAK SPACE}% of the labels of Damson are wrong" in words
+    text = PageText(page).text
+    assert "Beech and Chestnut hold exactly the same rows" in text
+    assert "40\N{NO-BREAK SPACE}% of the labels of Damson are wrong" in text
 
 
-def test_uncertain_order_and_harm_are_said_in_words(page: str) -> None:
-    words = Grids(page).words
-    assert "Ash, Beech and Chestnut: which of these was worth more is not certain." in words
-    assert "Damson: the whole interval lies below zero." in words
+def test_uncertain_order_and_harm_are_stated(page: str) -> None:
+    text = PageText(page).text
+    assert "Ash, Beech and Chestnut: it is not certain which of them was worth more." in text
+    assert "Damson: the whole interval lies below zero." in text
 
 
 def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
@@ -381,13 +398,13 @@ def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
 
 
 def test_cost_and_law_are_listed(page: str) -> None:
-    words = Grids(page).words
-    assert "The sweep over the coalitions took 1.00 times the arithmetic" in words
-    assert "0.9123" in words and "0.61" in words
-    assert "8.0\N{NO-BREAK SPACE}GFLOP" in words
+    text = PageText(page).text
+    assert "The sweep over the coalitions took 1.00 times the arithmetic" in text
+    assert "0.9123" in text and "0.61" in text
+    assert "8.0\N{NO-BREAK SPACE}GFLOP" in text
 
 
-def test_pictures_have_words_and_follow_the_style_sheet(page: str) -> None:
+def test_pictures_have_descriptions_and_follow_the_style_sheet(page: str) -> None:
     assert len(re.findall(r'role="img" aria-label="[^"]{40,}"', page)) == 3
     assert not re.search(r"#0000a\d", page)
 
@@ -418,12 +435,12 @@ def test_nothing_to_pay_draws_no_payouts(tmp_path: Path) -> None:
 
 
 def test_a_regression_has_no_accuracy(run: RunDirectory) -> None:
-    tables = read_tables(run)
-    curve = tuple(replace(point, accuracy=None) for point in tables.evidence.curve)
-    words = Grids(
-        render(build_page(replace(tables, evidence=replace(tables.evidence, curve=curve))))
-    ).words
-    assert "Value, squared units" in words and "classif" not in words and "nats" not in words
+    finished = read_run(run)
+    curve = tuple(replace(point, accuracy=None) for point in finished.evidence.curve)
+    text = PageText(
+        render(build_page(replace(finished, evidence=replace(finished.evidence, curve=curve))))
+    ).text
+    assert "Value, squared units" in text and "classif" not in text and "nats" not in text
 
 
 # --- money ----------------------------------------------------------------------------------------
@@ -485,25 +502,25 @@ def test_every_line_contains_its_payout() -> None:
 
 
 def test_a_ten_percent_smaller_improvement_pays_ten_percent_less_of_a_performance_pot() -> None:
-    found = pots(rules_of("clip"), -2.0, -0.5)
+    found = compare_pots(rules_of("clip"), -2.0, -0.5)
     assert found is not None
-    assert [(fixed, performance) for *_, fixed, performance in found.rows] == [
+    assert [(case.fixed_cents, case.performance_cents) for case in found.scenarios] == [
         (1000, 1000), (1000, 900), (1000, 500), (1000, 0),
     ]  # fmt: skip
     rules = Payouts(pot=PerformancePot(kind="performance", cents_per_utility=100.0, floor=-1.0))
-    found = pots(rules, -2.0, -0.5)
+    found = compare_pots(rules, -2.0, -0.5)
     assert found is not None
-    assert [(fixed, performance) for *_, fixed, performance in found.rows] == [
+    assert [(case.fixed_cents, case.performance_cents) for case in found.scenarios] == [
         (50, 50),
         (50, 35),
         (50, 0),
         (50, 0),
     ]
-    assert pots(rules, -0.5, -0.5) is None
+    assert compare_pots(rules, -0.5, -0.5) is None
 
 
 def test_both_kinds_of_pot_are_shown(page: str) -> None:
-    table = next(table for table in Grids(page).tables if "Performance pot" in table[0][-1])
+    table = next(table for table in PageText(page).tables if "Performance pot" in table[0][-1])
     assert [row[2] for row in table[1:]] == ["10,000.01"] * 4
     assert [row[3] for row in table[1:]] == ["10,000.01", "9,000.01", "5,000.00", "0.00"]
 
@@ -512,14 +529,14 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
     united = CONFIG + "values: {unions: {Trees: [Beech, Chestnut]}}\n"
     run = make_run(tmp_path / "run", config_text=united)
     write_report(run)
-    grids = Grids(run.read_text(files.REPORT))
-    head, together, *members = next(table for table in grids.tables if "As a union" in table[0])
+    shown = PageText(run.read_text(files.REPORT))
+    head, together, *members = next(table for table in shown.tables if "As a union" in table[0])
     assert [row[0] for row in (together, *members)] == ["Trees, together", "Beech", "Chestnut"]
     for column in (3, 4):  # money, paid and as one
         assert cents(together[column]) == sum(cents(row[column]) for row in members)
     # The union's part is the Shapley value of the game between Ash, the union and Damson.
-    tables = read_tables(run)
-    between = [-tables.predictions.predicted_C[c] for c in (0, 1, 6, 7, 8, 9, 14, 15)]
+    finished = read_run(run)
+    between = [-finished.predictions.predicted_C[c] for c in (0, 1, 6, 7, 8, 9, 14, 15)]
     assert float(together[2]) == pytest.approx(shapley(between)[1], abs=1e-3)
     assert cents(together[3]) - cents(together[4]) == cents(together[5].lstrip("+"))
     assert head[5].startswith("Difference")

@@ -382,7 +382,7 @@ def test_run_of_students_says_so_wherever_its_values_are_read(
     for said in (
         study,
         here,
-        "The small models, whose losses the law carries to it, are its students.",
+        "The small models are students of the teacher.",
     ):
         assert said in page
         assert said in screen

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from fl_sv.report.underfit import reach_remarks
+from fl_sv.report.underfit import learning_remarks
+from fl_sv.report.wording import percent
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
 from fl_sv.valuation.records import Valuation
 
 LARGE = "mlp-64-64"
-ANCHORS = [0, 1, 2, 4, 8, 15]
+LARGE_RUNS = [0, 1, 2, 4, 8, 15]
 
 
 @pytest.fixture
@@ -35,16 +36,17 @@ def gaining(valuation: Valuation, share: float) -> Valuation:
 def test_only_a_small_model_that_learned_clearly_less_or_more_is_remarked(
     valuation: Valuation, share: float, remarks: int
 ) -> None:
-    assert len(reach_remarks(gaining(valuation, share), LARGE, ANCHORS)) == remarks
+    assert len(learning_remarks(gaining(valuation, share), LARGE, LARGE_RUNS)) == remarks
 
 
 @pytest.mark.parametrize(("share", "rate"), [(0.87, "higher"), (1.12, "lower")])
 def test_the_remark_names_both_models_the_share_and_what_to_do(
     valuation: Valuation, share: float, rate: str
 ) -> None:
-    (remark,) = reach_remarks(gaining(valuation, share), LARGE, ANCHORS)
-    assert f"{valuation.small_model} gains {share:.0%} of what {LARGE} gains" in remark
-    assert f"try a {rate} learning_rate of their own" in remark
+    (remark,) = learning_remarks(gaining(valuation, share), LARGE, LARGE_RUNS)
+    assert f"gains {percent(share, 0)} of what {LARGE} gains" in remark
+    assert f"The small model {valuation.small_model} " in remark
+    assert f"a {rate} learning_rate of their own" in remark
 
 
 def test_gains_are_those_of_the_losses(valuation: Valuation, run: RunDirectory) -> None:
@@ -57,11 +59,13 @@ def test_gains_are_those_of_the_losses(valuation: Valuation, run: RunDirectory) 
 
 
 def test_where_every_coalition_is_measured_there_is_nothing_to_remark(valuation: Valuation) -> None:
-    assert reach_remarks(gaining(valuation, 0.87), LARGE, range(16)) == ()
+    assert learning_remarks(gaining(valuation, 0.87), LARGE, range(16)) == ()
 
 
 def test_a_large_model_that_learned_nothing_is_no_measure(valuation: Valuation) -> None:
     assert (
-        reach_remarks(replace(valuation, utility_grand=valuation.utility_empty), LARGE, ANCHORS)
+        learning_remarks(
+            replace(valuation, utility_grand=valuation.utility_empty), LARGE, LARGE_RUNS
+        )
         == ()
     )

@@ -45,24 +45,21 @@ class Check:
 CHECKS = (
     Check(
         code="D1",
-        question=(
-            "whether a run of the large model falls where the law and the other runs expect it,"
-            " beyond chance"
-        ),
+        question="whether each large run agrees with the law and with the other large runs",
         test=checks.outlier,
         large_runs=1,
     ),
     Check(
         code="D2",
-        question="whether the runs of the large model stand in the order in which the law puts them",
+        question="whether the large runs rank in the order that the law predicts",
         test=checks.order,
         large_runs="as many as companies",
     ),
     Check(
         code="D3",
         question=(
-            "whether the small sizes go on steadily in one direction, so that something can be said"
-            " about the next size"
+            "whether losses change steadily from one small size to the next, so that the next size"
+            " can be predicted"
         ),
         test=checks.ladder,
         also_needs="a third small size",
@@ -70,8 +67,8 @@ CHECKS = (
     Check(
         code="D4",
         question=(
-            "whether what the law leaves unexplained is free of patterns, such as by number of"
-            " companies or data size"
+            "whether the law's errors are free of patterns, such as by number of companies or"
+            " amount of data"
         ),
         test=checks.pattern,
         large_runs=8,
@@ -79,18 +76,15 @@ CHECKS = (
     Check(
         code="D5",
         question=(
-            "whether the small model learns enough, beyond the chance of its seeds, to tell"
-            " coalitions apart"
+            "whether the small model learns enough to tell coalitions apart, beyond the chance of"
+            " its seeds"
         ),
         test=checks.resolution,
         also_needs="a second seed of the small models",
     ),
     Check(
         code="D9",
-        question=(
-            "whether the small model adds anything to what the runs of the large model say by"
-            " themselves"
-        ),
+        question="whether the law predicts large runs better with the small model than without it",
         test=checks.benefit,
         large_runs="as many as companies",
     ),

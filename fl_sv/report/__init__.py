@@ -1,31 +1,34 @@
-"""`report.html`: one self-contained page about a run that a company's lawyer can follow, from the
-run's tables alone.
+"""`report.html`: one self-contained page about a finished run that a company's lawyer can follow.
 
-    tables -> page (what is said) + pictures (what is drawn) -> template
+    run directory -> FinishedRun -> Page (tables, sentences, pictures) -> template
 
-The page is a function of the run directory: the same tables give the same bytes. It quotes the
-ledger's head, and is therefore written last and not hashed."""
+The page is a function of the run directory: the same tables give the same bytes. It quotes the head
+of the ledger. It is therefore written last, and its own hash is not in the ledger.
+"""
 
+from fl_sv.law import Law
+from fl_sv.report.finished_run import read_run
 from fl_sv.report.html import render
 from fl_sv.report.page import build_page
-from fl_sv.report.source import read_tables
+from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.files import REPORT
 
 __all__ = ["write_missing_report", "write_report"]
 
 
-def write_report(run: RunDirectory) -> None:
+def write_report(directory: RunDirectory, law: Law | None = None) -> None:
     """Writes `report.html` of a finished run.
 
-    Raises InputError when a table is missing or damaged, VerificationError when one is not what the
-    ledger signed."""
-    run.write_text(REPORT, render(build_page(read_tables(run))))
+    law: fitted to the run's tables, from a caller that has it already; None fits it again. The
+    bytes are the same.
 
-
-def write_missing_report(run: RunDirectory) -> None:
-    """Writes `report.html` of a finished run that has none, because it was killed after its ledger
-    was written.
+    Raises InputError when a table is missing or damaged, VerificationError when a table is not what
+    the ledger signed.
     """
-    if not run.file(REPORT).exists():
-        write_report(run)
+    directory.write_text(files.REPORT, render(build_page(read_run(directory, law))))
+
+
+def write_missing_report(directory: RunDirectory) -> None:
+    """Writes `report.html` of a finished run that was killed before it had one."""
+    if not directory.file(files.REPORT).exists():
+        write_report(directory)

@@ -1,5 +1,6 @@
-"""From the page to HTML. Everything that is not a picture of ours is escaped: names and titles are
-users' input.
+"""From the page to HTML.
+
+Names and titles are users' input: everything except our own pictures is escaped.
 """
 
 from dataclasses import fields
@@ -23,5 +24,5 @@ def render(page: Page) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template(_TEMPLATE).render(
-        {f.name: getattr(page, f.name) for f in fields(page)}
+        {field.name: getattr(page, field.name) for field in fields(page)}
     )

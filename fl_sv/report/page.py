@@ -1,39 +1,26 @@
-"""The page as data: everything that is said, in the order in which it is said. The template only
-sets it.
-"""
+"""The page as data: every table, sentence and picture, in order. The template only sets it."""
 
 from dataclasses import dataclass
 
-from fl_sv.config.models import model_name
-from fl_sv.game.coalitions import coalition_name
 from fl_sv.payment.intervals import money_intervals
-from fl_sv.payment.settlement import Evidence
-from fl_sv.report.facts import Facts, Grid
-from fl_sv.report.findings import Verdict, check_grid, order_findings, order_grid, remarks, verdict
-from fl_sv.report.money import splits
-from fl_sv.report.next_run import next_run_sentence
-from fl_sv.report.pictures import MOST_POINTS, LawPoints, curve_picture, law_picture, payout_picture
-from fl_sv.report.source import LedgerHead, Tables
-from fl_sv.report.story import (
-    Step,
-    cost_grid,
-    cost_words,
-    law_grid,
-    ledger_grid,
-    limits,
-    steps,
-    student_words,
-)
-from fl_sv.report.sums import (
-    interval_grid,
-    interval_words,
-    payout_grid,
-    payout_words,
-    pot_grid,
-    pot_words,
-)
+from fl_sv.report.checks import check_table
+from fl_sv.report.cost import cost_sentences, cost_table
+from fl_sv.report.finished_run import FinishedRun, LedgerHead
+from fl_sv.report.intervals import interval_table, interval_text
+from fl_sv.report.law_section import law_points, law_sentences, law_table
+from fl_sv.report.notation import Notation
+from fl_sv.report.page_table import PageTable
+from fl_sv.report.payouts import payout_table, payout_terms
+from fl_sv.report.pictures import curve_picture, law_picture, payout_picture
+from fl_sv.report.pot_comparison import pot_comparison_sentences, pot_table
+from fl_sv.report.ranking import ranking_sentences, ranking_table
+from fl_sv.report.remarks import remarks
+from fl_sv.report.splits import splits
+from fl_sv.report.steps import StoryStep, story_steps, student_text
 from fl_sv.report.svg import Picture
-from fl_sv.report.unions import WORDS, union_grid
+from fl_sv.report.trust import limits, section_table
+from fl_sv.report.unions import UNION_TEXT, union_table
+from fl_sv.report.verdict import Verdict, verdict
 from fl_sv.report.wording import enumerated
 
 
@@ -43,43 +30,43 @@ class Page:
 
     title: str
     companies: str
-    facts: Facts
+    notation: Notation
     verdict: Verdict
-    payouts: Grid
-    payout_words: tuple[tuple[str, str], ...]
-    order: tuple[str, ...]
-    order_grid: Grid
+    payouts: PageTable
+    payout_terms: tuple[tuple[str, str], ...]  # (term, explanation)
+    ranking_sentences: tuple[str, ...]
+    ranking: PageTable
     remarks: tuple[str, ...]
     payout_picture: Picture | None  # None when nothing is paid
-    intervals: Grid
-    interval_words: str
+    intervals: PageTable
+    interval_text: str
     law_picture: Picture
-    law_words: tuple[str, ...]
-    checks: Grid
+    law_sentences: tuple[str, ...]
+    checks: PageTable
     curve_picture: Picture
-    student_words: str  # empty when the teacher itself is deployed
-    unions: Grid | None
-    union_words: str
-    pots: Grid | None
-    pot_words: tuple[str, ...]
-    steps: tuple[Step, ...]
-    law_numbers: Grid
-    cost: Grid
-    cost_words: tuple[str, ...]
+    student_text: str  # empty when the teacher itself is deployed
+    unions: PageTable | None
+    union_text: str
+    pots: PageTable | None
+    pot_sentences: tuple[str, ...]
+    steps: tuple[StoryStep, ...]
+    law_numbers: PageTable
+    cost: PageTable
+    cost_sentences: tuple[str, ...]
     ledger: LedgerHead
-    sections: Grid
+    sections: PageTable
     software: str
     seed: int
     limits: tuple[str, ...]
 
 
-def build_page(tables: Tables) -> Page:
-    """Everything the page says about a run."""
-    facts = Facts.of(tables)
-    evidence, rules = tables.evidence, tables.decision.rules
-    split = splits(tables.decision.amounts, evidence.examples)
-    ends = money_intervals(tables.valuation, split.paid, rules)
-    labels = {name: facts.amount(cents) for name, cents in split.paid.items()}
+def build_page(run: FinishedRun) -> Page:
+    """Everything that the page says about a run."""
+    notation = Notation.of(run)
+    evidence, rules = run.evidence, run.payment.rules
+    split = splits(run.payment.amounts, evidence.examples)
+    ends = money_intervals(run.valuation, split.paid, rules)
+    labels = {name: notation.amount(cents) for name, cents in split.paid.items()}
     bars = (
         payout_picture(split, ends, labels, rules.decimals, rules.currency)
         if any(split.paid.values())
@@ -88,72 +75,37 @@ def build_page(tables: Tables) -> Page:
     return Page(
         title=evidence.config.title or "What each company's data was worth",
         companies=enumerated(evidence.config.companies),
-        facts=facts,
-        verdict=verdict(tables, facts),
-        payouts=payout_grid(tables, split, facts),
-        payout_words=payout_words(tables, facts),
-        order=order_findings(tables, facts),
-        order_grid=order_grid(tables),
-        remarks=remarks(tables),
+        notation=notation,
+        verdict=verdict(run, notation),
+        payouts=payout_table(run, split, notation),
+        payout_terms=payout_terms(run, notation),
+        ranking_sentences=ranking_sentences(run, notation),
+        ranking=ranking_table(run),
+        remarks=remarks(run),
         payout_picture=bars,
-        intervals=interval_grid(split, ends, facts),
-        interval_words=interval_words(tables),
-        law_picture=law_picture(_law_points(tables), facts.unit),
-        law_words=_law_words(tables, facts),
-        checks=check_grid(tables),
-        curve_picture=curve_picture(evidence.curve, facts.unit),
-        student_words=_student_words(evidence, facts),
-        unions=union_grid(tables, facts),
-        union_words=WORDS,
-        pots=pot_grid(tables, facts),
-        pot_words=pot_words(tables, facts),
-        steps=steps(tables, facts),
-        law_numbers=law_grid(tables),
-        cost=cost_grid(tables),
-        cost_words=cost_words(tables),
-        ledger=tables.ledger,
-        sections=ledger_grid(tables),
-        software=", ".join(
-            f"{name} {version}"
-            for name, version in sorted(tables.ledger.sections[0].software.items())
-        ),
+        intervals=interval_table(split, ends, notation),
+        interval_text=interval_text(run),
+        law_picture=law_picture(law_points(run), notation.unit),
+        law_sentences=law_sentences(run, notation),
+        checks=check_table(run.law, run.payment),
+        curve_picture=curve_picture(evidence.curve, notation.unit),
+        student_text=student_text(run, notation),
+        unions=union_table(run, notation),
+        union_text=UNION_TEXT,
+        pots=pot_table(run, notation),
+        pot_sentences=pot_comparison_sentences(run, notation),
+        steps=story_steps(run, notation),
+        law_numbers=law_table(run),
+        cost=cost_table(run),
+        cost_sentences=cost_sentences(run),
+        ledger=run.ledger,
+        sections=section_table(run),
+        software=_software(run),
         seed=evidence.config.seed,
-        limits=limits(tables, facts),
+        limits=limits(run, notation),
     )
 
 
-def _law_points(tables: Tables) -> LawPoints:
-    predictions, companies = tables.predictions, tables.evidence.config.companies
-    coalitions = tables.evidence.table.coalitions(tables.valuation.small_model)
-    small = dict(zip(coalitions, predictions.small_C, strict=True))
-    measured = sorted(tables.law.anchors.items())
-    anchors = tuple((coalition_name(c, companies), small[c], loss) for c, loss in measured)
-    return LawPoints(
-        predictions.small_C,
-        predictions.predicted_C,
-        predictions.low_C,
-        predictions.high_C,
-        anchors,
-    )
-
-
-def _student_words(evidence: Evidence, facts: Facts) -> str:
-    if evidence.student is None or evidence.config.distillation is None:
-        return ""
-    return student_words(evidence.student, evidence.config.distillation, facts)
-
-
-def _law_words(tables: Tables, facts: Facts) -> tuple[str, ...]:
-    trained = len(tables.predictions.small_C)
-    drawn = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
-    large = model_name(tables.evidence.config.models.large)
-    shown = (
-        f"Each point is a coalition ({drawn} are shown): to the right its loss with the small model"
-        f" {tables.valuation.small_model}, upwards its loss with the large model {large}. Diamonds"
-        " were measured; dots are what the law predicts from the small models, with a faint line"
-        f" for the {facts.level} interval. Lower is better. The closer all points lie to one rising"
-        " curve, the more the small model alone tells about the large one."
-    )
-    if tables.law.next_run is None:
-        return (shown,)
-    return shown, next_run_sentence(tables.law.next_run, tables.evidence.config.companies)
+def _software(run: FinishedRun) -> str:
+    versions = run.ledger.sections[0].software
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

@@ -1,11 +1,11 @@
 """The report's three pictures: payouts with intervals, the law, and the teacher's curve.
 
-Shapes: N companies, C coalitions, P of them drawn.
+Shapes: C coalitions of the design.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,12 +14,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from fl_sv.payment.settlement import TeacherLoss
-from fl_sv.report.money import Splits
+from fl_sv.report.splits import Splits
 from fl_sv.report.svg import BLUE, GRID, INK, MUTED, NARROW, ORANGE, PAPER, WIDE, Picture, picture
 
 MOST_POINTS = 512  # coalitions drawn; a thousand would only be a cloud, and a heavy page
-MOST_NAMED = 24  # anchors named beside the picture
+MOST_NAMED = 24  # large runs named beside the picture
 _ROW = 46  # pixels for one company
+
+
+class LargeRun(NamedTuple):
+    """A coalition on which the large model was measured."""
+
+    name: str
+    small_loss: float
+    large_loss: float
 
 
 @dataclass(frozen=True)
@@ -30,9 +38,7 @@ class LawPoints:
     predicted_C: NDArray[np.float64]
     low_C: NDArray[np.float64]
     high_C: NDArray[np.float64]
-    anchors: tuple[
-        tuple[str, float, float], ...
-    ]  # name, small model's loss, measured loss of the large model
+    large_runs: tuple[LargeRun, ...]
 
 
 def payout_picture(
@@ -86,50 +92,55 @@ def payout_picture(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda amount, _: f"{amount:,.10g}"))
 
     rows = len(split.paid)
-    told = "; ".join(f"{name} {labels[name]}" for name in split.paid)
+    amounts = "; ".join(f"{name} {labels[name]}" for name in split.paid)
     return picture(
         "payouts",
         {WIDE: 52 + _ROW * rows, NARROW: 52 + _ROW * rows},
         draw,
-        f"Bars of the payouts: {told}. The table below holds the same amounts and the ends of every"
-        " line.",
+        f"Bars of the payouts: {amounts}. The table below holds the same amounts and both ends of"
+        " every line.",
     )
 
 
 def law_picture(points: LawPoints, unit: str) -> Picture:
-    """Small loss against large loss: predictions for the coalitions, and the measured anchors by
-    name.
-    """
-    shown_P = drawn_coalitions(points.small_C)
+    """Small loss against large loss: predicted coalitions, and the large runs by name."""
+    drawn = drawn_coalitions(points.small_C)
+    large_runs = points.large_runs
     named = (
-        sorted(points.anchors, key=lambda anchor: -anchor[2])
-        if len(points.anchors) <= MOST_NAMED
+        sorted(large_runs, key=lambda large_run: -large_run.large_loss)
+        if len(large_runs) <= MOST_NAMED
         else []
     )
 
     def draw(figure: Figure, width: int) -> None:
         axes = figure.subplots()
-        x_P = points.small_C[shown_P]
-        axes.vlines(
-            x_P, points.low_C[shown_P], points.high_C[shown_P], color=BLUE, lw=1, alpha=0.22
-        )
-        axes.scatter(x_P, points.predicted_C[shown_P], s=11, color=BLUE, lw=0)
-        _, anchor_x, anchor_y = zip(*points.anchors, strict=True)
+        x = points.small_C[drawn]
+        axes.vlines(x, points.low_C[drawn], points.high_C[drawn], color=BLUE, lw=1, alpha=0.22)
+        axes.scatter(x, points.predicted_C[drawn], s=11, color=BLUE, lw=0)
         axes.scatter(
-            anchor_x, anchor_y, s=52, marker="D", color=ORANGE, edgecolor=PAPER, lw=1, zorder=3
+            [large_run.small_loss for large_run in large_runs],
+            [large_run.large_loss for large_run in large_runs],
+            s=52,
+            marker="D",
+            color=ORANGE,
+            edgecolor=PAPER,
+            lw=1,
+            zorder=3,
         )
         axes.set(xlabel=f"small model's loss, {unit}", ylabel=f"large model's loss, {unit}")
         axes.margins(0.05)
         _name_beside(axes, named, width)
 
-    ends = "; ".join(f"{name} {loss:.4f}" for name, _, loss in points.anchors[:MOST_NAMED])
+    measured = "; ".join(
+        f"{large_run.name} {large_run.large_loss:.4f}" for large_run in large_runs[:MOST_NAMED]
+    )
     return picture(
         "law",
         {WIDE: 430, NARROW: 400},
         draw,
-        f"Points: the large model's loss against the small model's, {len(shown_P)} coalitions"
-        f" predicted and {len(points.anchors)} measured. Measured losses of the large model in"
-        f" {unit}: {ends}.",
+        f"Points: the large model's loss against the small model's, for {len(drawn)} predicted and"
+        f" {len(large_runs)} measured coalitions. Measured losses of the large model in {unit}:"
+        f" {measured}.",
     )
 
 
@@ -152,26 +163,26 @@ def curve_picture(curve: Sequence[TeacherLoss], unit: str) -> Picture:
             rising = heights[-1] > heights[0]
             axes.annotate(
                 text.format(heights[-1]), (rounds[-1], heights[-1]), (0, -14 if rising else 9),
-                textcoords="offset points", ha="right", va="top" if rising else "bottom", weight="bold",
+                textcoords="offset points", ha="right", va="top" if rising else "bottom",
+                weight="bold",
             )  # fmt: skip
             axes.set(xlabel="round", ylabel=label)
             axes.set_ylim(bottom=min(0.0, *heights))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    told = (
-        f"from {curve[0].loss:.4f} untrained to {curve[-1].loss:.4f} after round {curve[-1].number}"
-    )
+    first, last = curve[0], curve[-1]
     return picture(
         "curve",
         {WIDE: 260, NARROW: 220 * len(panels)},
         draw,
-        f"Curve: the teacher's validation loss in {unit} by round, {told}.",
+        f"Curve: the teacher's validation loss in {unit} by round, from {first.loss:.4f} untrained"
+        f" to {last.loss:.4f} after round {last.number}.",
     )
 
 
 def drawn_coalitions(small_C: NDArray[np.float64]) -> NDArray[np.intp]:
-    """At most MOST_POINTS coalitions, evenly spread over the order of the small loss, both ends
-    among them.
+    """Positions of at most MOST_POINTS coalitions, evenly spread over the order of the small loss,
+    both ends included.
     """
     order_C = np.argsort(small_C, kind="stable")
     if len(order_C) <= MOST_POINTS:
@@ -189,8 +200,8 @@ def _write_above(
     )  # fmt: skip
 
 
-def _name_beside(axes: Axes, points: Sequence[tuple[str, float, float]], width: int) -> None:
-    """Names right of the axes, highest point first, each tied to its point by a thin line."""
+def _name_beside(axes: Axes, points: Sequence[LargeRun], width: int) -> None:
+    """Names to the right of the axes, highest point first, each with a thin line to its point."""
     low, high = axes.get_ylim()
     at = spread([(high - y) / (high - low) for *_, y in points], gap=0.052)
     most = 22 if width == WIDE else 13
@@ -198,13 +209,17 @@ def _name_beside(axes: Axes, points: Sequence[tuple[str, float, float]], width: 
         axes.annotate(
             name if len(name) <= most else name[: most - 1] + "…", (x, y), (1.015, 1 - position),
             textcoords="axes fraction", va="center", ha="left", size=11,
-            arrowprops={"arrowstyle": "-", "color": GRID, "lw": 1, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)},
+            arrowprops={
+                "arrowstyle": "-", "color": GRID, "lw": 1, "shrinkA": 1, "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )  # fmt: skip
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Ascending positions in [0, 1], moved apart to at least `gap` (less when they are too many)
-    and kept inside.
+    """Ascending positions in [0, 1], moved apart by at least `gap` and kept inside.
+
+    Where there are too many for the gap, it is as large as fits.
     """
     gap = min(gap, 1 / max(1, len(positions) - 1))
     placed: list[float] = []

@@ -1,65 +1,70 @@
-"""Whose values a payment is by, and which pot it divides: sentences for screen and page."""
+"""Which pot a payment divides, and whose values it follows: sentences for screen and page."""
 
 from fl_sv.config import Config
 from fl_sv.config.valuation import FixedPot, Payouts, PerformancePot
 from fl_sv.payment.payouts import money, pot_cents
 
 
-def payment_words(config: Config, paid: Payouts, deployed_utility: float) -> tuple[str, ...]:
-    """What a reader of a payment by the rules `paid` must know; nothing where all is the teacher's
-    and the pot fixed.
+def pot_sentences(config: Config, paid: Payouts, deployed_utility: float) -> tuple[str, ...]:
+    """What a reader of a payment must know about its pot.
 
-    deployed_utility: of the model that earns the money.
+    paid: the rules of the payment. deployed_utility: of the model that earns the money. Empty where
+    the run's own pot is fixed, the teacher is deployed and no small model is a student.
     """
-    words = _earlier_pot(config, paid, deployed_utility), _whose(config, paid, deployed_utility)
-    return tuple(filter(None, words))
+    texts = _own_pot(config, paid, deployed_utility), _models(config, paid, deployed_utility)
+    return tuple(filter(None, texts))
 
 
-def divides_another(config: Config, paid: Payouts) -> bool:
-    """Whether a payment divides another pot than the run's own; `fl-sv pay` may also accept an
-    alarm with the same.
+def is_different_pot(config: Config, paid: Payouts) -> bool:
+    """Whether a payment divides a different pot from the run's own.
+
+    `fl-sv pay` may also divide the same pot again, to accept an alarm.
     """
     return paid.pot != config.payouts.pot
 
 
-def _whose(config: Config, paid: Payouts, deployed_utility: float) -> str:
-    """Whose values these are and which model the pot follows; empty where all is the teacher's and
-    the pot fixed.
-    """
-    performance = isinstance(paid.pot, PerformancePot)
-    said = []
-    if config.deployed is not None or config.students is not None:
-        said.append("The values are those of the teacher, the large model.")
-    if config.students is not None:
-        said.append("The small models, whose losses the law carries to it, are its students.")
-    if config.deployed is not None:
-        pot = "The pot follows" if performance else "The pot is fixed and does not follow"
-        said.append(
-            f"{pot} the student deployed in the teacher's place, with a utility of"
-            f" {deployed_utility:.4f}."
-        )
-    elif performance:
-        said.append(
-            "The pot follows the deployed model: the teacher, with a utility of"
-            f" {deployed_utility:.4f}."
-        )
-    return " ".join(said)
-
-
-def _earlier_pot(config: Config, paid: Payouts, deployed_utility: float) -> str:
-    """What the run's own pot was and why, for a payment with another; empty for one with the same."""
-    if not divides_another(config, paid):
+def _own_pot(config: Config, paid: Payouts, deployed_utility: float) -> str:
+    """What the run's own pot was, where the payment divides a different one."""
+    if not is_different_pot(config, paid):
         return ""
     rules = config.payouts
-    own = money(pot_cents(rules.pot, deployed_utility), rules.currency, rules.decimals)
+
+    def amount(cents: int) -> str:
+        return money(cents, rules.currency, rules.decimals)
+
+    own = amount(pot_cents(rules.pot, deployed_utility))
     match rules.pot:
         case FixedPot():
-            was = f"was fixed at {own}"
+            own_pot = f"The run's own pot was fixed at {own}."
         case PerformancePot(cents_per_utility=rate, floor=floor):
             deployed = "teacher" if config.deployed is None else "student"
-            was = (
-                f"was {own}, by performance: {money(round(rate), rules.currency, rules.decimals)}"
-                f" for each unit of utility above {floor:g}, and the deployed {deployed} has"
-                f" {deployed_utility:.4f}"
+            own_pot = (
+                f"The run's own pot was {own}, by performance: {amount(round(rate))} for each unit"
+                f" of utility above {floor:g}. The deployed {deployed} has {deployed_utility:.4f}."
             )
-    return f"The run's own pot {was}. This payment divides another, by the same values."
+    return f"{own_pot} This payment divides a different pot. The values are the same."
+
+
+def _models(config: Config, paid: Payouts, deployed_utility: float) -> str:
+    """Whose values these are and which model the pot follows, where this needs saying."""
+    by_performance = isinstance(paid.pot, PerformancePot)
+    sentences = []
+    if config.deployed is not None or config.students is not None:
+        sentences.append("The values are those of the teacher, the large model.")
+    if config.students is not None:
+        sentences.append(
+            "The small models are students of the teacher. The law predicts the large model from"
+            " their losses."
+        )
+    if config.deployed is not None:
+        pot = "follows" if by_performance else "is fixed and does not follow"
+        sentences.append(
+            f"A student is deployed instead of the teacher; its utility is {deployed_utility:.4f}."
+            f" The pot {pot} the student."
+        )
+    elif by_performance:
+        sentences.append(
+            "The pot follows the deployed model, the teacher; its utility is"
+            f" {deployed_utility:.4f}."
+        )
+    return " ".join(sentences)

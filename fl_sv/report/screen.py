@@ -1,6 +1,4 @@
-"""What a finished run shows on the screen: values, intervals and payouts beside two simple ways of
-splitting.
-"""
+"""The screen of a finished run: values, intervals and payouts beside two simple splits."""
 
 import io
 from typing import Any
@@ -8,36 +6,37 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fl_sv.payment.payouts import allocate, money
+from fl_sv.payment.payouts import money
+from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import next_run_sentence
-from fl_sv.report.pot import payment_words
-from fl_sv.report.underfit import reach_remarks
+from fl_sv.report.pot import pot_sentences
+from fl_sv.report.splits import splits
+from fl_sv.report.underfit import learning_remarks
+from fl_sv.report.verdict import accept_command, accepted_sentence, decision_sentence
+from fl_sv.report.wording import percent
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
-from fl_sv.runs.records import ModelsRecord, PaymentRecord
+from fl_sv.runs.records import LawRecord, ModelsRecord, PaymentRecord
 from fl_sv.runs.tables import read_companies, read_cost, read_law, read_valuation
 from fl_sv.valuation.records import Valuation
 
 WIDTH = 110
-SPARE = (
-    "examples",
-    "share",
-    "equal split",
-    "by size",
-)  # columns that a narrow terminal does without
+# Columns that a narrow terminal does without.
+SPARE = ("examples", "share", "equal split", "by size")
+_STAGES = {"anchors": "large runs"}
 
 
-def print_summary(run: RunDirectory) -> None:
-    """The payout table of a finished run, on standard output."""
+def print_summary(directory: RunDirectory) -> None:
+    """Prints the payout table of a finished run, and what must be known about it."""
     width = None if Console().is_terminal else WIDTH
-    _render(run, _console(width=width))
+    _render(directory, _console(width=width))
 
 
-def summary(run: RunDirectory) -> str:
+def summary(directory: RunDirectory) -> str:
     """The same as plain text, for logs."""
     text = io.StringIO()
-    _render(run, _console(file=text, width=WIDTH, color_system=None))
+    _render(directory, _console(file=text, width=WIDTH, color_system=None))
     return text.getvalue()
 
 
@@ -46,80 +45,83 @@ def _console(**options: Any) -> Console:
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 
-def _render(run: RunDirectory, console: Console) -> None:
-    config = run.config
-    valuation = read_valuation(run)
-    paid = newest(read_ledger(run), PaymentRecord)
-    amounts, examples = paid.amounts, read_companies(run)[0]
-    pot = sum(amounts.values())
-    names = config.companies
-    equal = dict(zip(names, allocate([1.0] * len(names), pot, names=names).tolist(), strict=True))
-    by_size = dict(
-        zip(names, allocate([examples[n] for n in names], pot, names=names).tolist(), strict=True)
-    )
+def _render(directory: RunDirectory, console: Console) -> None:
+    ledger, valuation = read_ledger(directory), read_valuation(directory)
+    payment, models = newest(ledger, PaymentRecord), newest(ledger, ModelsRecord)
+    law, config = read_law(directory), directory.config
+    table = _payout_table(directory, valuation, payment)
+    # Amounts are never cut off.
+    if _console(width=10_000).measure(table).maximum > console.width:
+        table.columns = [column for column in table.columns if str(column.header) not in SPARE]
+    console.print(table)
+    sentences = [
+        *_verdict(payment, law),
+        *pot_sentences(config, payment.rules, models.deployed_utility),
+        *law.remarks,
+        *learning_remarks(valuation, [*law.sizes][-1], law.anchors),
+    ]
+    if law.untested:
+        needed = [missing_sentence(code, law, config.n_companies) for code in law.untested]
+        sentences.append(f"Not tested: {' '.join(needed)}")
+    if law.next_run:
+        sentences.append(next_run_sentence(law.next_run, config.companies))
+    for sentence in (*sentences, *_cost(directory)):
+        console.print(sentence)
+    console.print(f"Report: {directory.file(files.REPORT)}", soft_wrap=True)
+
+
+def _payout_table(directory: RunDirectory, valuation: Valuation, payment: PaymentRecord) -> Table:
+    """One row a company, and their sum."""
+    config, rules = directory.config, payment.rules
+    examples, _ = read_companies(directory)
+    split = splits({name: payment.amounts[name] for name in config.companies}, examples)
 
     def amount(cents: int) -> str:
-        return money(cents, "", config.payouts.decimals).strip()
+        return money(cents, "", rules.decimals).strip()
 
     table = Table(title=config.title or None, title_justify="left")
     table.add_column("company", overflow="fold")
-    values = ("examples", "value", f"{valuation.level:.0%} interval", "share")
-    for heading in (*values, f"payout {config.payouts.currency}", "equal split", "by size"):
+    values = ("examples", "value", f"{percent(valuation.level, 0)} interval", "share")
+    for heading in (*values, f"payout {rules.currency}", "equal split", "by size"):
         table.add_column(heading, justify="right", no_wrap=True)
     for company in valuation.companies:
-        name = company.name
         table.add_row(
-            name,
-            f"{examples[name]:,}",
+            company.name,
+            f"{examples[company.name]:,}",
             f"{company.value:.4f}",
             f"{company.low:.4f} .. {company.high:.4f}",
-            f"{company.share:.1%}",
-            amount(amounts[name]),
-            amount(equal[name]),
-            amount(by_size[name]),
+            percent(company.share),
+            amount(split.paid[company.name]),
+            amount(split.equal[company.name]),
+            amount(split.by_size[company.name]),
         )
-    total = valuation.utility_grand - valuation.utility_empty
+    gain = valuation.utility_grand - valuation.utility_empty
+    pot = amount(sum(split.paid.values()))
     table.add_section()
-    table.add_row(
-        "sum",
-        f"{sum(examples.values()):,}",
-        f"{total:.4f}",
-        "",
-        "",
-        amount(pot),
-        amount(pot),
-        amount(pot),
-    )
-    if _console(width=10_000).measure(table).maximum > console.width:  # amounts are never cut off
-        table.columns = [column for column in table.columns if str(column.header) not in SPARE]
-    console.print(table)
-    _print_state(run, console, paid, valuation)
+    table.add_row("sum", f"{sum(examples.values()):,}", f"{gain:.4f}", "", "", pot, pot, pot)
+    return table
 
 
-def _print_state(
-    run: RunDirectory, console: Console, paid: PaymentRecord, valuation: Valuation
-) -> None:
-    law = read_law(run)
-    if paid.payable:
-        console.print(f"Payable. Law: {law.name}.")
-    else:
-        console.print("NOT payable; the amounts are provisional:")
-        for objection in paid.objections:
-            console.print(f"  {objection.sentence}")
-    models = newest(read_ledger(run), ModelsRecord)
-    sentences = (
-        *payment_words(run.config, paid.rules, models.deployed_utility),
-        *law.remarks,
-        *reach_remarks(valuation, [*law.sizes][-1], law.anchors),
+def _verdict(payment: PaymentRecord, law: LawRecord) -> list[str]:
+    """Whether the amounts may be paid, and what to do where they may not."""
+    if payment.payable:
+        return [f"Payable. {accepted_sentence(payment)} Law: {law.name}."]
+    lines = [
+        "NOT payable. The amounts are provisional. These alarms block payment:",
+        *(f"  {alarm.sentence}" for alarm in payment.objections),
+        decision_sentence(payment),
+    ]
+    command = accept_command(payment)
+    return [*lines, f"  {command}"] if command else lines
+
+
+def _cost(directory: RunDirectory) -> list[str]:
+    """Seconds by stage, and the sweep's arithmetic beside the teacher's."""
+    cost = read_cost(directory)
+    share = cost.sweep_share_of_teacher_flops
+    if share is None:
+        return []
+    seconds = ", ".join(
+        f"{_STAGES.get(name, name)} {stage.seconds:.0f} s" for name, stage in cost.stages.items()
     )
-    for sentence in sentences:
-        console.print(sentence)
-    if law.untested:
-        console.print(f"Not tested: {', '.join(law.untested)} (see the report).")
-    if law.next_run:
-        console.print(next_run_sentence(law.next_run, run.config.companies))
-    cost = read_cost(run)
-    if (share := cost.sweep_share_of_teacher_flops) is not None:
-        spent = ", ".join(f"{name} {stage.seconds:.0f} s" for name, stage in cost.stages.items())
-        console.print(f"Cost: {spent}; arithmetic of the sweep / of the teacher: {share:.2f}.")
-    console.print(f"Report: {run.file(files.REPORT)}", soft_wrap=True)
+    return [f"Time: {seconds}. The sweep took {share:.2f} times the teacher's arithmetic."]

@@ -1,9 +1,10 @@
-"""Matplotlib figures as SVG that lives inside the page: its colours and its typeface, no bytes that
-vary.
+"""Matplotlib figures as SVG inside the page, in its colours and typeface, with the same bytes every
+time.
 
-A picture is drawn twice, wide for paper and screens and narrow for phones; the style sheet shows
-one of them. Colours are placeholders that become variables of the style sheet, so that a picture
-follows the page into dark mode."""
+A picture is drawn twice: wide for paper and screens, narrow for phones. The style sheet shows one
+of them. Colours are placeholders that become variables of the style sheet, so that a picture
+follows the page into dark mode.
+"""
 
 import io
 import re
@@ -60,7 +61,7 @@ Draw = Callable[[Figure, int], None]  # (figure, its width in pixels)
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture in both widths, and the same in words for who cannot see it."""
+    """One picture in both widths, and a description for readers who cannot see it."""
 
     wide: str
     narrow: str
@@ -68,7 +69,7 @@ class Picture:
 
 
 def picture(key: str, height: dict[int, int], draw: Draw, description: str) -> Picture:
-    """`draw` at both widths. key: unique on the page; height: pixels by width."""
+    """A picture by `draw` at both widths. key: unique on the page; height: pixels by width."""
     return Picture(
         wide=_svg(f"{key}-wide", WIDE, height[WIDE], draw),
         narrow=_svg(f"{key}-narrow", NARROW, height[NARROW], draw),
@@ -91,7 +92,7 @@ def _svg(key: str, width: int, height: int, draw: Draw) -> str:
 
 
 def _embedded(svg: str, key: str) -> str:
-    """The drawing without what only a file needs, with ids that are unique on the page."""
+    """The drawing without the parts that only a file needs; its ids are unique on the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', svg)

@@ -1,6 +1,7 @@
 """`fl-sv pay`: a fixed pot, divided by the values of a finished run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from fl_sv.config.valuation import FixedPot
@@ -8,7 +9,7 @@ from fl_sv.errors import InputError
 from fl_sv.law.alarms import codes_of
 from fl_sv.machine import software
 from fl_sv.payment.payouts import payouts_csv
-from fl_sv.payment.settlement import NOT_DIVIDED, Payment, divide
+from fl_sv.payment.settlement import NOT_DIVIDED, Settlement, divide
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
@@ -20,8 +21,10 @@ from fl_sv.runs.verify import verified
 
 def pay_run(
     run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge"], accept: Sequence[str]
-) -> Payment:
-    """Writes payouts.csv and a ledger section; with objections left it writes nothing.
+) -> Settlement:
+    """The run's settlement with the new payment, written to payouts.csv and to the ledger.
+
+    With objections left it writes nothing.
 
     The tables are verified first: nobody signs anew what was changed. payouts.csv itself is
     replaced in any case. Raises VerificationError, and InputError when an alarm is accepted that
@@ -56,4 +59,4 @@ def pay_run(
             [PaymentRecord.of(payment)],
             sealed(evidence.config),
         )
-    return payment
+    return replace(settlement, payment=payment)

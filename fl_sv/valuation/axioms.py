@@ -15,11 +15,11 @@ from fl_sv.valuation.records import Valuation
 
 # What each axiom asks of the values, as the end of a sentence. An alarm answers no.
 AXIOM_QUESTIONS = {
-    "A1": "whether the values add up to what there is to be divided",
-    "A2": "whether a company that changes nothing has the value nothing",
-    "A3": "whether companies that can be exchanged for each other have the same value",
+    "A1": "whether the values add up to the total improvement",
+    "A2": "whether a company that changes no utility has the value zero",
+    "A3": "whether interchangeable companies have the same value",
     "A4": "whether the values stay the same when the companies are listed in another order",
-    "A5": "whether the amounts in cents keep what the values promise: the sum, equality and order",
+    "A5": "whether the amounts in cents keep the sum, the equality and the order of the values",
 }
 TOLERANCE = 1e-9  # relative to the total, as everywhere in a recomputation
 

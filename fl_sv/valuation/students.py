@@ -21,7 +21,8 @@ STUDIED = (
 
 STUDENTS_UNTESTED = "D10"  # the code of the alarm
 STUDENTS_QUESTION = (
-    "whether enough large runs say what small models that are students tell of the large one"
+    "whether there are enough large runs to show that small models that are students predict the"
+    " large one"
 )
 
 

@@ -1,6 +1,6 @@
-"""Everything the report is made from, read once from the run directory.
+"""Everything that the report is made from, read once from the run directory.
 
-Shapes: N companies, C coalitions of the design, ascending: all 2**N, or a sample.
+Shapes: C coalitions of the design, ascending: all 2**N of N companies, or a sample.
 """
 
 import math
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, VerificationError
+from fl_sv.law import Law
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
@@ -24,9 +25,9 @@ from fl_sv.valuation.records import Valuation
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the law says of the design's coalitions, ascending."""
+    """The losses that the law predicts for the coalitions of the design, ascending."""
 
-    small_C: NDArray[np.float64]  # mean loss of the small model that is shown beside it
+    small_C: NDArray[np.float64]  # mean loss of the largest small model
     predicted_C: NDArray[np.float64]  # loss of the large model
     low_C: NDArray[np.float64]
     high_C: NDArray[np.float64]
@@ -45,7 +46,7 @@ class Section:
 
 @dataclass(frozen=True)
 class LedgerHead:
-    """Where the ledger stands."""
+    """The last line of the ledger, and the sections that lead to it."""
 
     lines: int
     digest: str  # sha256 of the last line
@@ -54,67 +55,81 @@ class LedgerHead:
 
 
 @dataclass(frozen=True)
-class Tables:
+class FinishedRun:
     """A finished run as the report sees it."""
 
     evidence: Evidence
     valuation: Valuation
     law: LawRecord
     predictions: Predictions
-    decision: PaymentRecord  # the newest: what is paid by which rules, and what stands against it
+    payment: PaymentRecord  # the newest
     ledger: LedgerHead
     cost: CostRecord
 
 
-def read_tables(run: RunDirectory) -> Tables:
-    """Raises InputError for a table that is missing or damaged, VerificationError for one that was
-    changed.
+def read_run(directory: RunDirectory, law: Law | None = None) -> FinishedRun:
+    """Everything that the report needs from the run directory.
+
+    law: fitted to the run's tables; None fits it again.
+
+    Raises InputError for a table that is missing or damaged, VerificationError for one that was
+    changed after it was signed.
     """
-    ledger = read_ledger(run)
-    _require_as_signed(run, ledger)
-    evidence, valuation, law = read_evidence(run), read_valuation(run), read_law(run)
-    return Tables(
+    ledger = read_ledger(directory)
+    _require_as_signed(directory, ledger)
+    evidence, valuation = read_evidence(directory), read_valuation(directory)
+    recorded = read_law(directory)
+    if law is None:
+        law = _fitted(evidence, recorded)
+    return FinishedRun(
         evidence=evidence,
         valuation=valuation,
-        law=law,
+        law=recorded,
         predictions=_predictions(law, evidence, valuation),
-        decision=newest(ledger, PaymentRecord),
+        payment=newest(ledger, PaymentRecord),
         ledger=_head(ledger),
-        cost=read_cost(run),
+        cost=read_cost(directory),
     )
 
 
-def _require_as_signed(run: RunDirectory, ledger: Sequence[LedgerLine]) -> None:
-    """The page quotes the ledger's head, so it must not be made from tables that the head does not
-    cover.
+def _require_as_signed(directory: RunDirectory, ledger: Sequence[LedgerLine]) -> None:
+    """Raises VerificationError for a table that the head of the ledger, which the page quotes, does
+    not cover.
     """
     for name, expected in newest(ledger, CloseRecord).files.items():
-        if file_hash(run, name) != expected:
+        if file_hash(directory, name) != expected:
             raise VerificationError(
-                f"{name} was changed after it was signed; no report is made from it. "
+                f"{name} was changed after it was signed, so no report is made from it. "
                 "`fl-sv verify` names every difference."
             )
 
 
+def _fitted(evidence: Evidence, recorded: LawRecord) -> Law:
+    """The law, fitted to the tables.
+
+    Raises InputError when the config names a user's function that is not the one of the run.
+    """
+    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    family = evidence.config.law.family
+    same = law.name == recorded.name and _equal(law.parameters, recorded.parameters)
+    if ":" in family and not same:
+        raise InputError(
+            f"law.family: {family} is not the function that the run used. It gives {law.name} with"
+            f" {law.parameters}; law.json has {recorded.name} with {recorded.parameters}. Put the"
+            " function of the run on the Python path."
+        )
+    return law
+
+
 def _equal(parameters: Mapping[str, float], others: Mapping[str, float]) -> bool:
-    """But for the last digits, in which machines differ."""
+    """Whether the parameters agree, except for the last digits, in which machines differ."""
     return parameters.keys() == others.keys() and all(
         math.isclose(value, others[name], rel_tol=1e-6, abs_tol=1e-9)
         for name, value in parameters.items()
     )
 
 
-def _predictions(recorded: LawRecord, evidence: Evidence, valuation: Valuation) -> Predictions:
-    """Raises InputError when a law of the user's own is not the one that the run used."""
-    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
-    family = evidence.config.law.family
-    if ":" in family and not (
-        law.name == recorded.name and _equal(law.parameters, recorded.parameters)
-    ):
-        raise InputError(
-            f"law.family: {family} is not the function that the run used: it gives {law.name} with"
-            f" {law.parameters}, law.json says {recorded.name} with {recorded.parameters}."
-        )
+def _predictions(law: Law, evidence: Evidence, valuation: Valuation) -> Predictions:
     low_C, high_C = law.interval()
     small_C = np.array(list(evidence.table.mean_losses(valuation.small_model).values()))
     return Predictions(small_C, law.predict(), low_C, high_C)

@@ -1,0 +1,133 @@
+"""The checks in sentences: what each one checks, what its alarm means, and what to do then."""
+
+from dataclasses import dataclass, replace
+
+from fl_sv.law.diagnostics import CHECKS, large_runs_needed
+from fl_sv.payment.settlement import NOT_DIVIDED
+from fl_sv.report.page_table import PageTable
+from fl_sv.report.wording import counted
+from fl_sv.runs.records import FiredAlarm, LawRecord, PaymentRecord
+from fl_sv.valuation.axioms import AXIOM_QUESTIONS
+from fl_sv.valuation.students import STUDENTS_QUESTION, STUDENTS_UNTESTED
+
+# What each check asks. An alarm answers no.
+QUESTIONS = {
+    **{check.code: check.question for check in CHECKS},
+    STUDENTS_UNTESTED: STUDENTS_QUESTION,
+    **AXIOM_QUESTIONS,
+    NOT_DIVIDED: "whether the pot can be divided by the agreed rule",
+}
+
+# What a check needs besides large runs.
+NEEDS = {check.code: check.also_needs for check in CHECKS if check.also_needs}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What an alarm means for the values, and what to do."""
+
+    meaning: str
+    action: str
+
+
+_DEFECT = Advice(
+    "The values break a rule that they must keep. This is a defect of the program.",
+    "Do not pay. Report the defect.",
+)
+ADVICE = {
+    "D1": Advice(
+        "The small models rate this coalition too high or too low. The values of its members may"
+        " be wrong.",
+        "Check the data of these companies for wrong labels and repeated rows, or choose small"
+        " models closer in size to the large one.",
+    ),
+    "D2": Advice(
+        "The law may rank the companies wrongly.",
+        "Use wider small models or more seeds. Do not accept this alarm where the order of the"
+        " companies matters.",
+    ),
+    "D3": Advice(
+        "The law continues the trend of the small sizes. Here this trend is not reliable, so the"
+        " predictions may be far off.",
+        "Use sizes that lie further apart, more seeds, or a lower learning rate for the size that"
+        " breaks the trend.",
+    ),
+    "D4": Advice(
+        "The law has a systematic error.",
+        "Train the models longer, so that their sizes are comparable.",
+    ),
+    "D5": Advice(
+        "The losses of the small model say little about the companies.",
+        "Use wider small models, more rounds or another learning rate. More seeds do not help.",
+    ),
+    "D9": Advice(
+        "The small models add nothing to what the large runs say.",
+        "Choose other small models.",
+    ),
+    STUDENTS_UNTESTED: Advice(
+        "It is not known whether the small models, which are students, predict the large one.",
+        "Measure a large run of every company (law.anchors: singletons), or use small models that"
+        " are not students.",
+    ),
+    **dict.fromkeys(AXIOM_QUESTIONS, _DEFECT),
+    NOT_DIVIDED: Advice(
+        "Nothing is divided, and every amount is zero. Nobody can accept this alarm.",
+        "Choose the other rule for negative values, or another pot.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An alarm, or a check that was not made: what is wrong, what it means and what to do."""
+
+    sentence: str
+    question: str  # what the check asks, as a sentence
+    meaning: str = ""
+    action: str = ""
+
+
+def objection_finding(alarm: FiredAlarm) -> Finding:
+    """An alarm that blocks payment, with what it means and what to do."""
+    advice = ADVICE.get(alarm.code, Advice("", ""))
+    return Finding(alarm.sentence, _question(alarm.code), advice.meaning, advice.action)
+
+
+def accepted_finding(alarm: FiredAlarm) -> Finding:
+    """An alarm that somebody accepted, with what it means; there is nothing left to do."""
+    return replace(objection_finding(alarm), action="")
+
+
+def untested_finding(code: str, law: LawRecord, n_companies: int) -> Finding:
+    """A check that was not made, with what it needs."""
+    return Finding(missing_sentence(code, law, n_companies), _question(code))
+
+
+def missing_sentence(code: str, law: LawRecord, n_companies: int) -> str:
+    """What a check that was not made needs: `D4 needs four more large runs.`"""
+    measured = len(law.anchors) - 2  # besides the empty and the grand coalition
+    more = large_runs_needed(code, n_companies) - measured
+    if more > 0:
+        return f"{code} needs {counted(more, 'more large run')}."
+    return f"{code} needs {NEEDS[code]}." if code in NEEDS else f"{code} could not be made."
+
+
+def check_table(law: LawRecord, payment: PaymentRecord) -> PageTable:
+    """Every check of the law with its result."""
+    accepted = {alarm.code for alarm in payment.accepted_alarms}
+    fired = {alarm.code for alarm in law.fired}
+    results = dict.fromkeys(law.untested, "not tested")
+    for code in (*law.tested, *fired):
+        alarm = "alarm, accepted by name" if code in accepted else "ALARM"
+        results[code] = alarm if code in fired else "no alarm"
+    return PageTable(
+        caption="The checks of the law",
+        head=("Check", "What it checks", "Result"),
+        rows=tuple((code, QUESTIONS.get(code, ""), results[code]) for code in sorted(results)),
+        source="law.json",
+        text_columns=True,
+    )
+
+
+def _question(code: str) -> str:
+    return f"{code} checks {QUESTIONS[code]}." if code in QUESTIONS else ""

@@ -1,0 +1,42 @@
+"""Audit remarks: what must be known about a run and blocks no payment."""
+
+from fl_sv.config.data import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.report.finished_run import FinishedRun
+from fl_sv.report.underfit import learning_remarks
+from fl_sv.report.wording import percent
+from fl_sv.valuation.axioms import twins
+
+
+def remarks(run: FinishedRun) -> tuple[str, ...]:
+    """What must be known about the small models, equal rows, and defects put in on purpose."""
+    evidence = run.evidence
+    same_rows = twins(evidence.fingerprints)
+    return (
+        *run.law.remarks,
+        *learning_remarks(run.valuation, evidence.table.models[-1], run.law.anchors),
+        *(same_rows or ["No two companies registered exactly the same rows."]),
+        *(
+            f"A defect was put in on purpose for this study: {_defect(corruption)} (config.yaml)."
+            for corruption in evidence.config.data.corruptions
+        ),
+    )
+
+
+def _defect(corruption: Corruption) -> str:
+    match corruption:
+        case WrongLabels():
+            return (
+                f"{percent(corruption.fraction, 0)} of the labels of {corruption.company} are wrong"
+            )
+        case FeatureNoise():
+            return (
+                f"noise of standard deviation {corruption.std:g} is added to the features of"
+                f" {corruption.company}"
+            )
+        case Duplicate():
+            return (
+                f"{corruption.company} holds copies of {percent(corruption.fraction, 0)} of the"
+                f" rows of {corruption.of}"
+            )
+        case FreeRider():
+            return f"the rows of {corruption.company} carry no information"
