@@ -1,13 +1,13 @@
-"""Least core and prenucleolus: divisions of the utility that leave the most dissatisfied coalition
-least so.
+"""Least core and prenucleolus: allocations that leave no coalition much to gain by leaving.
 
 The excess of coalition S at an allocation x is v(S) - v(empty) - (sum of x over S): what S would
-gain by leaving. The least core minimises the largest excess; the prenucleolus minimises the list of
-all excesses, sorted from the largest down. Unlike Shapley values neither is linear in the
+gain by leaving. The least core minimises the largest excess. The prenucleolus minimises the list of
+all excesses, sorted from the largest down. Unlike Shapley values, neither is linear in the
 utilities.
 
-Shapes: N companies, P = 2**N - 2 proper nonempty coalitions, D directions in which the allocation
-is still free, Q coalitions whose share changes along one of them."""
+Shapes: N companies, C = 2**N coalitions. "proper" are the 2**N - 2 coalitions besides the empty and
+the grand one, "directions" those in which the allocation is still free.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,31 +26,48 @@ MOST_COMPANIES = 16
 
 
 def least_core(utilities: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-    """Least core of v - v(empty): (epsilon, allocation_N) (Maschler, Peleg and Shapley 1979).
+    """The least core of v - v(empty), as (epsilon, allocation) (Maschler, Peleg and Shapley 1979).
 
-    utilities: (2**N,), N <= 16. The allocation sums to v(grand) - v(empty); epsilon is its largest
-    excess over proper nonempty coalitions, the smallest possible, and may be negative. The core is
+    utilities: (2**N,) utility of every coalition, index = bitmask; N <= 16.
+
+    Returns the largest excess over the proper nonempty coalitions, which is the smallest possible
+    and may be negative, and the allocation (N,), which sums to v(grand) - v(empty). The core is
     empty exactly when epsilon is positive, up to rounding. Where the least core is more than one
-    point the allocation is the prenucleolus, the point in it that treats copies alike. One company
-    alone has no proper coalition: epsilon is 0. Raises InputError for a bad table.
+    point, the allocation is the prenucleolus: the point in it that treats equal companies equally.
+    With one company there is no proper coalition, and epsilon is 0.
 
-    >>> epsilon, allocation = least_core([0, 0, 0, 1, 0, 1, 0, 1])  # 0 needs one of 1 and 2, who
-    are alike >>> round(epsilon, 9), allocation.round(9) + 0 (0.0, array([1., 0., 0.]))"""
+    Raises InputError for a bad table.
+
+    Company 0 needs company 1 or company 2; these two can replace each other and get nothing:
+
+    >>> epsilon, allocation = least_core([0, 0, 0, 1, 0, 1, 0, 1])
+    >>> round(epsilon, 9), allocation.round(9) + 0
+    (0.0, array([1., 0., 0.]))
+    """
     return _least_core_and_prenucleolus(utilities)
 
 
 def prenucleolus(utilities: ArrayLike) -> NDArray[np.float64]:
-    """Prenucleolus of v - v(empty) (Schmeidler 1969, without his individual rationality).
+    """The prenucleolus of v - v(empty) (Schmeidler 1969, without his individual rationality).
 
-    utilities: (2**N,), N <= 16. Returns allocation_N, unique, which sums to v(grand) - v(empty).
-    Raises InputError for a bad table."""
+    utilities: (2**N,) utility of every coalition, index = bitmask; N <= 16.
+
+    Returns the allocation (N,), which is unique and sums to v(grand) - v(empty). Raises InputError
+    for a bad table.
+
+    >>> prenucleolus([0, 0, 0, 1, 0, 0, 0, 1]).round(9) + 0  # 0 and 1 need each other, not 2
+    array([0.5, 0.5, 0. ])
+    """
     return _least_core_and_prenucleolus(utilities)[1]
 
 
 def _least_core_and_prenucleolus(utilities: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-    """Linear programs in turn (Kopelowitz 1967): minimise the largest excess, hold the coalitions
-    that attain it in every solution, go on with those whose share can still change, until nothing
-    is free. The first is the least core."""
+    """Both, by linear programs in turn (Kopelowitz 1967).
+
+    Each minimises the largest excess among the coalitions whose share can still change. Those that
+    attain it in every solution are held fixed. The first program gives the least core's epsilon,
+    the last one leaves nothing free: the prenucleolus.
+    """
     utility_C, n_companies = as_table(utilities)
     if n_companies > MOST_COMPANIES:
         raise InputError(
@@ -77,11 +94,14 @@ def _least_core_and_prenucleolus(utilities: ArrayLike) -> tuple[float, NDArray[n
 def _lower_largest_excess(
     excesses: NDArray[np.float64], changes: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64], NDArray[np.bool_]]:
-    """Smallest e with excess - change @ step <= e, the step, and tight: excess equal to e in
-    every solution.
+    """One linear program: the smallest e for which some step has excesses - changes @ step <= e.
 
-    A positive multiplier proves a coalition tight; at least one is positive, since the multipliers
-    sum to 1."""
+    excesses: (coalitions,). changes: (coalitions, directions), of the coalitions' shares.
+
+    Returns e, the step (directions,), and which coalitions are tight (coalitions,): their excess is
+    e in every solution. A positive multiplier proves a coalition tight. At least one is positive,
+    since the multipliers sum to 1.
+    """
     n_coalitions, n_free = changes.shape
     solution = linprog(
         np.append(np.zeros(n_free), 1.0),

@@ -1,11 +1,11 @@
-"""Our estimator: a surrogate, corrected by the complementary contributions of what it leaves, with
-an interval.
+"""Our estimator, with an interval: a surrogate, corrected by what it leaves unexplained.
 
 The correction averages the residuals of the sampled pairs as the Shapley value averages all pairs:
-whatever the surrogate gets wrong on the sample is not paid out. (The idea of correcting a fitted
-game: Witter, Liu and Musco 2025, "regression-adjusted Monte Carlo".)
+whatever the surrogate gets wrong on the sample is not paid out. The idea of correcting a fitted
+game is of Witter, Liu and Musco 2025, "regression-adjusted Monte Carlo".
 
-Shapes: N companies, P pairs, R = P + 1 rows (the last is the pair grand and empty), K = N+1 sizes.
+Shapes: N companies. "rows" are the sampled pairs and, last, the pair of the grand and the empty
+coalition; "sizes" are 0 .. N.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,11 @@ Floats = NDArray[np.float64]
 
 # The surrogate chosen is the one whose left-out residuals came out smallest, and they are too
 # small, above all for few pairs. Measured on six families of games with N = 12
-# (benchmarks/estimators/games.py, 2026-11-21), nine of ten errors were below 2.0 to 3.8 times what they
-# announce at 12 pairs, 1.6 to 2.5 at 15, 1.2 to 1.8 at 19, and 0.9 to 1.2 from 24 to 127. Below N
-# pairs not even the slopes of a linear game are determined; there the factor is a guess.
+# (benchmarks/estimators/games.py, 2026-11-21), nine of ten errors were below 2.0 to 3.8 times what
+# they announce at 12 pairs, 1.6 to 2.5 at 15, 1.2 to 1.8 at 19, and 0.9 to 1.2 from 24 to 127.
+# Below N pairs not even the slopes of a linear game are determined; there the factor is a guess.
 CHOICE = 1.2
 FEW_PAIRS = 1.6
-
-
 # More of the small and the large coalitions than the Shapley kernel takes (1.0): 4 to 40 % less
 # error at 64 coalitions of 12 companies on six families of games, the same from 128 on
 # (2026-11-21).
@@ -35,18 +33,19 @@ SPREAD = 1.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Estimator:
-    """Shapley values as a linear map of the pairs' differences: value_N = differences @ row_weights.
+    """Shapley values as a linear map of the pairs' differences: values = differences @ row_weights.
 
-    It was chosen on one game and reads any other on the same pairs; the values of each sum to its
-    own total."""
+    It was chosen on one game and values any other game on the same pairs. The values of each game
+    sum to its own total.
+    """
 
-    row_weights: Floats
+    row_weights: Floats  # (rows, N)
     _pairs: Pairs
     _surrogate: Surrogate
-    _member_counts: Floats
+    _member_counts: Floats  # (sizes, N)
 
     def standard_errors(self, differences: Floats) -> Floats:
-        """stderr_N of the values, by the draw of the pairs."""
+        """(N,) standard errors of the values by the draw of the pairs. differences: (rows,)."""
         return _standard_errors(
             self._pairs, self._surrogate.left_out(differences)[:-1], self._member_counts
         )
@@ -55,7 +54,7 @@ class Estimator:
 def corrected_surrogate(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N and stderr_N from `budget` coalitions."""
+    """Values and standard errors, (N,) each, from `budget` coalitions."""
     pairs = draw_pairs(n_companies, (budget - 2) // 2, SPREAD, generator)
     pair_differences, total = pairs.differences(evaluate)
     if len(pair_differences) == 0:
@@ -66,8 +65,9 @@ def corrected_surrogate(
 
 
 def fit_estimator(pairs: Pairs, differences: Floats, generator: np.random.Generator) -> Estimator:
-    """The estimator that a game chooses. differences: v(S) - v(complement) of each pair, then
-    v(grand) - v(empty).
+    """The estimator that a game chooses.
+
+    differences: (rows,) v(S) - v(complement) of each pair, then v(grand) - v(empty).
     """
     surrogate = fit_surrogate(pairs, differences, generator)
     member_counts = _counts(pairs)
@@ -88,7 +88,7 @@ def fit_estimator(pairs: Pairs, differences: Floats, generator: np.random.Genera
 
 
 def _counts(pairs: Pairs) -> Floats:
-    """member_counts: how many sampled coalitions of size k have company n as a member."""
+    """(sizes, N): how many sampled coalitions of a size have the company as a member."""
     member_counts = np.zeros((pairs.n_companies + 1, pairs.n_companies))
     np.add.at(member_counts, pairs.sizes, pairs.members)
     np.add.at(member_counts, pairs.n_companies - pairs.sizes, ~pairs.members)
@@ -96,8 +96,9 @@ def _counts(pairs: Pairs) -> Floats:
 
 
 def _complementary_contributions(pairs: Pairs, member_counts: Floats) -> Floats:
-    """weights of the residuals: a value is the mean over sizes of the mean residual there, 0
-    where there is none.
+    """(pairs, N) weights of the residuals in the values.
+
+    A value is the mean over sizes of the mean residual there, 0 where there is none.
     """
     n_companies, sizes = pairs.n_companies, pairs.sizes
     share_by_size = 1 / (np.maximum(member_counts, 1) * n_companies)
@@ -113,9 +114,10 @@ def _complementary_contributions(pairs: Pairs, member_counts: Floats) -> Floats:
 
 
 def _standard_errors(pairs: Pairs, left_out: Floats, member_counts: Floats) -> Floats:
-    """stderr_N of the correction, from the residuals of pairs that were left out of the fit.
+    """(N,) standard errors of the correction, from residuals of pairs left out of the fit.
 
-    In-sample residuals of a surrogate that interpolates are 0 and say nothing.
+    left_out: (pairs,). The residuals in the sample are 0 where a surrogate interpolates, and say
+    nothing.
     """
     n_companies, n_pairs = pairs.n_companies, len(left_out)
     pairs_by_size = np.bincount(pairs.sizes, minlength=n_companies + 1)

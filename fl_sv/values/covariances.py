@@ -6,11 +6,12 @@ T, or those in which S and T differ. Data that overlap, each item of which count
 covariance of the first kind: what is in neither coalition is what the losses of both have in
 common. The second kind has no direction and takes any game.
 
-Either is a product over companies, and the Shapley values of a product S -> prod_i f_i(i in S) are
-one integral, phi_i = int_0^1 (f_i(1) - f_i(0)) prod_{j != i} (q f_j(1) + (1-q) f_j(0)) dq (Owen
-1972, multilinear extension).
+Either is a product over companies. The Shapley values of a product S -> prod_i f_i(i in S) are one
+integral (Owen 1972, multilinear extension):
 
-Shapes: N companies, C coalitions, L landmarks (coalitions T), Q nodes of the integral.
+    phi_i = int_0^1 (f_i(1) - f_i(0)) prod_{j != i} (q f_j(1) + (1-q) f_j(0)) dq
+
+Shapes: N companies, C coalitions. "landmarks" are the coalitions T, "nodes" those of the integral.
 """
 
 from dataclasses import dataclass
@@ -22,20 +23,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Members = NDArray[np.bool_]
 
-# Exact up to N = 96; beyond, the integrand is as smooth and 48 nodes leave rounding.
+# Exact up to N = 96. Beyond, the integrand is as smooth, and 48 nodes leave only rounding.
 MOST_NODES = 48
 
 
 class Covariance(Protocol):
-    """Covariance k of the utilities of two coalitions; weight_N says how much a company counts, 1
-    on average.
+    """Covariance k of the utilities of two coalitions.
+
+    landmarks: (landmarks, N) members. weight_N: how much each company counts, 1 on average.
     """
 
     def between(self, members_CN: Members, landmarks: Members, weight_N: Floats) -> Floats:
-        """covariance."""
+        """(C, landmarks) covariance of the coalitions with the landmarks."""
 
     def shapley(self, landmarks: Members, weight_N: Floats) -> Floats:
-        """values: Shapley values of the games S -> k(S, T), one for each T."""
+        """(landmarks, N) Shapley values of the games S -> k(S, T), one for each landmark T."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Linear:
 class Decay:
     """Mean of exp(-rate * weight that counts) over rates, each times rate**power.
 
-    shared: 1 counts the union of S and T, 2 what they differ in. Rates double, from `slowest` to
-    `fastest`."""
+    shared: 1 counts the union of S and T, 2 what they differ in.
+    slowest, fastest: the rates double from one to the other.
+    """
 
     shared: int
     slowest: float
@@ -73,6 +76,7 @@ class Decay:
         return covariance
 
     def shapley(self, landmarks: Members, weight_N: Floats) -> Floats:
+        # chances, mean_inside, mean_outside: (nodes, 1 or N); products: (landmarks, nodes)
         nodes, node_weights = np.polynomial.legendre.leggauss(
             min(len(weight_N) // 2 + 1, MOST_NODES)
         )
@@ -81,8 +85,8 @@ class Decay:
         inside, outside = landmarks.astype(float), (~landmarks).astype(float)
         for rate in self._rates():
             counts_N = np.exp(-rate * weight_N)
-            # Factor of a company by whether it is in S: outside T it counts when in S; in T always,
-            # or when not in S.
+            # Factor of a company by whether it is in S. Outside T it counts when it is in S; in T
+            # it counts always (union), or when it is not in S (difference).
             in_both_N = counts_N ** (2 - self.shared)
             mean_inside = chances * in_both_N + (1 - chances) * counts_N
             mean_outside = chances * counts_N + (1 - chances)
@@ -100,9 +104,10 @@ class Decay:
 def covariances_for(n_companies: int) -> list[Covariance]:
     """What the surrogate is chosen from, the simplest first.
 
-    Linear is exact on 2-additive games as soon as the pairs determine N slopes. Rates of the union
-    range from one at which all companies together count little to one at which a single company
-    counts much."""
+    Linear is exact on 2-additive games as soon as the pairs determine N slopes. The rates of the
+    union range from one at which all companies together count little to one at which a single
+    company counts much.
+    """
     slowest = 2.0 ** -(3 + np.ceil(np.log2(n_companies)))
     return [
         Linear(),
@@ -114,7 +119,7 @@ def covariances_for(n_companies: int) -> list[Covariance]:
 def _counted_weight(
     members_CN: Members, landmarks: Members, weight_N: Floats, shared: int
 ) -> Floats:
-    """weight of S plus that of T, less `shared` times that of both."""
+    """(C, landmarks) weight of S plus that of T, minus `shared` times that of what both have."""
     weighted_CN = members_CN * weight_N
     counted: Floats = weighted_CN @ (-float(shared) * landmarks.T)
     counted += weighted_CN.sum(axis=1)[:, None]

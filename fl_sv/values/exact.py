@@ -1,12 +1,13 @@
 """Semivalues and interactions from a complete utility table, exact up to rounding.
 
 A semivalue pays company i its marginal contributions v(S+i) - v(S), averaged with a weight that
-depends only on the size s of S. Seen as (high bits, bit i, low bits) the table gives all of i's
-marginal contributions by one subtraction, and dropping bit i leaves the other companies in the same
-order for every i: one vector of weights serves all companies.
+depends only on the size s of S. Seen as (high bits, bit i, low bits) the table gives all marginal
+contributions of i by one subtraction. Dropping bit i leaves the other companies in the same order
+for every i, so one vector of weights serves all companies.
 
-Shapes: N companies, C = 2**N coalitions (index = bitmask), R = 2**(N-1) coalitions of the rest (bit
-i dropped)."""
+Shapes: N companies, C = 2**N coalitions (index = bitmask). "rest" are the 2**(N-1) coalitions of
+the other companies (bit i dropped).
+"""
 
 import math
 
@@ -24,46 +25,60 @@ LARGEST_BETA = 1e6
 def shapley(utilities: ArrayLike) -> NDArray[np.float64]:
     """Exact Shapley value of each company (Shapley 1953).
 
-    utilities: (2**N,) score of every coalition, index = bitmask. Returns value_N in the unit of the
-    utilities; it sums to v(grand) - v(empty). Raises InputError when a coalition is missing. For
-    time and memory see `semivalue`.
+        value_i = sum over S without i of  s! (N - 1 - s)! / N!  (v(S+i) - v(S)),  s = |S|
 
-    >>> shapley([0, 1, 2, 6])
+    utilities: (2**N,) utility of every coalition, index = bitmask: bit i set, company i is in it.
+
+    Returns the values (N,) in the unit of the utilities; they sum to v(grand) - v(empty). Raises
+    InputError when a coalition is missing. `semivalue` states time and memory.
+
+    >>> shapley([0, 1, 2, 6])  # nobody, company 0, company 1, both
     array([2.5, 3.5])
     """
     return semivalue(utilities, "shapley")
 
 
 def banzhaf(utilities: ArrayLike) -> NDArray[np.float64]:
-    """Exact raw Banzhaf value of each company: the mean of its 2**(N-1) marginal contributions
-    (Banzhaf 1965).
+    """Exact raw Banzhaf value of each company: its mean marginal contribution (Banzhaf 1965).
 
-    utilities: (2**N,). Returns value_N, which in general does not sum to v(grand) - v(empty).
+    utilities: (2**N,) utility of every coalition, index = bitmask.
+
+    Returns the values (N,), means over the 2**(N-1) coalitions of the others. In general they do
+    not sum to v(grand) - v(empty).
+
+    >>> banzhaf([0, 0, 0, 4, 0, 0, 0, 4])  # companies 0 and 1 need each other, not 2
+    array([2., 2., 0.])
     """
     return semivalue(utilities, "banzhaf")
 
 
 def semivalue(utilities: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Exact semivalue of each company by name: shapley, banzhaf, beta:A,B (Kwon and Zou 2022) or
-    loo (leave-one-out).
+    """Exact semivalue of each company, by name.
 
-    utilities: (2**N,). Returns value_N in the unit of the utilities. Raises InputError for a bad
-    table or name.
+    utilities: (2**N,) utility of every coalition, index = bitmask.
+    name: shapley, banzhaf, loo (leave-one-out) or beta:A,B (Beta Shapley, Kwon and Zou 2022).
 
-    Beside the table it needs one more time the table's memory (twice, when that is not float64 and
-    has to be converted): 2**20 coalitions are 8 MiB and take 0.1 s, 2**24 are 128 MiB and take 2 s
-    (2 cores, 2026-11)."""
+    Returns the values (N,) in the unit of the utilities. Raises InputError for a bad table or name.
+
+    Besides the table it needs as much memory again, twice as much where the table must be converted
+    to float64. 2**20 coalitions are 8 MiB and take 0.1 s, 2**24 are 128 MiB and take 2 s (2 cores,
+    2026-11).
+
+    >>> semivalue([0, 1, 2, 6], "loo")  # what everybody together loses without the company
+    array([4., 5.])
+    """
     utility_C, n_companies = as_table(utilities)
     return _semivalue(utility_C, n_companies, semivalue_weights(n_companies, name))
 
 
 def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
-    """weight_N: weight of one marginal contribution to a coalition of size s = 0 .. N-1 without the
-    company.
+    """Weight of one marginal contribution, by the size s = 0 .. N-1 of the coalition joined.
 
-    The semivalue of company i is the sum over S without i of weight[|S|] * (v(S+i) - v(S)), and sum
-    over s of C(N-1, s) * weight[s] = 1. With these, callers whose table does not fit into memory
-    accumulate the values piece by piece. Raises InputError for an unknown name.
+    The semivalue of company i is the sum over S without i of weight[|S|] * (v(S+i) - v(S)). The
+    weights satisfy: sum over s of C(N-1, s) * weight[s] = 1. Callers whose table does not fit into
+    memory accumulate the values piece by piece with them.
+
+    Returns (N,). Raises InputError for an unknown name.
 
     >>> semivalue_weights(3, "shapley") * 6
     array([2., 1., 2.])
@@ -92,9 +107,17 @@ def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
 def interactions(utilities: ArrayLike) -> NDArray[np.float64]:
     """Pairwise Shapley interaction index (Grabisch and Roubens 1999).
 
-    utilities: (2**N,). Returns interaction_NN, symmetric with a zero diagonal, in the unit of the
-    utilities; negative where two companies replace each other. The interaction of i and j is the
-    Shapley value of j in the game of i's marginal contributions."""
+    The interaction of i and j is the Shapley value of j in the game of i's marginal contributions.
+    It is negative where two companies replace each other.
+
+    utilities: (2**N,) utility of every coalition, index = bitmask.
+
+    Returns (N, N), symmetric with a zero diagonal, in the unit of the utilities.
+
+    >>> interactions([0, 1, 2, 6])  # together they reach 3 more than each by itself
+    array([[0., 3.],
+           [3., 0.]])
+    """
     utility_C, n_companies = as_table(utilities)
     interaction_NN = np.zeros((n_companies, n_companies))
     if n_companies == 1:
@@ -107,10 +130,16 @@ def interactions(utilities: ArrayLike) -> NDArray[np.float64]:
 
 
 def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
-    """Moebius transform (Harsanyi dividends): dividend_C with v(S) = sum over T within S of
-    dividend[T].
+    """Moebius transform of a game: the Harsanyi dividends (Harsanyi 1963).
 
-    utilities: (2**N,). The Shapley value of i is the sum over T with i of dividend[T] / |T|.
+        v(S) = sum over T within S of dividend(T)
+
+    The Shapley value of i is the sum over the coalitions T with i of dividend(T) / |T|.
+
+    utilities: (2**N,) utility of every coalition, index = bitmask. Returns (2**N,).
+
+    >>> moebius([0, 1, 2, 6])
+    array([0., 1., 2., 3.])
     """
     utility_C, n_companies = as_table(utilities)
     dividend_C = utility_C.copy()
@@ -123,9 +152,7 @@ def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
 def _semivalue(
     utility_C: NDArray[np.float64], n_companies: int, weight_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """value_N: every company's marginal contributions, weighted by the size of the coalition it
-    joins.
-    """
+    """Every company's marginal contributions, weighted by the size of the coalition joined: (N,)."""
     rest_weights = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
     return np.array([_weighted_marginals(utility_C, i, rest_weights) for i in range(n_companies)])
 
@@ -133,8 +160,10 @@ def _semivalue(
 def _weighted_marginals(
     utility_C: NDArray[np.float64], i: int, rest_weights: NDArray[np.float64]
 ) -> float:
-    """Weighted sum of the marginal contributions of company i. A function of its own, so that the
-    marginals of one company are forgotten before the next are made."""
+    """Weighted sum of the marginal contributions of company i.
+
+    A function of its own, so that the marginals of one company are freed before the next are made.
+    """
     marginals = _marginals(utility_C, i)
     marginals *= rest_weights
     # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same
@@ -143,15 +172,13 @@ def _weighted_marginals(
 
 
 def _marginals(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]:
-    """marginals: v(S+i) - v(S) for the coalitions S of the rest, in ascending order with bit i
-    dropped.
-    """
+    """v(S+i) - v(S) for the coalitions S of the rest, ascending with bit i dropped: (2**(N-1),)."""
     halves = utility_C.reshape(-1, 2, 1 << i)
     return (halves[:, 1] - halves[:, 0]).reshape(-1)
 
 
 def _beta_parameters(name: str) -> tuple[float, float]:
-    """A and B of beta:A,B."""
+    """A and B of the name beta:A,B. Raises InputError for any other name."""
     kind, _, parameters = name.partition(":") if isinstance(name, str) else ("", "", "")
     try:
         a, b = (float(text) for text in parameters.split(","))

@@ -1,5 +1,4 @@
-"""The one way a utility table enters the valuation: as float64, complete and finite, or with a
-sentence why not.
+"""The one way a utility table enters the valuation: as float64, complete and finite, or not at all.
 
 Shapes: N companies, C = 2**N coalitions, index = bitmask.
 """
@@ -17,10 +16,13 @@ SHOWN = 10
 
 
 def as_numbers(given: ArrayLike, what: str) -> NDArray[np.float64]:
-    """`given` as float64, without a copy where it is that already.
+    """`given` as float64, without a copy where it is float64 already.
 
-    Raises InputError for text, objects, complex numbers, ragged lists and masked entries; numpy
-    alone would read the text "1.5" as a number, and what lies under a mask."""
+    what: how messages name it.
+
+    Raises InputError for text, objects, complex numbers, ragged lists and masked entries. By itself
+    numpy would read the text "1.5" as a number, and also what lies under a mask.
+    """
     if np.ma.is_masked(given):
         raise InputError(
             f"{what} has masked entries; allowed are real numbers only, with none missing"
@@ -37,7 +39,7 @@ def as_numbers(given: ArrayLike, what: str) -> NDArray[np.float64]:
 
 
 def spelled(coalition: int) -> str:
-    """The coalition as messages spell it.
+    """The coalition as messages spell it: its bitmask and its members' indices.
 
     >>> spelled(0b101)
     '5 = {0, 2}'
@@ -46,11 +48,12 @@ def spelled(coalition: int) -> str:
 
 
 def as_table(utilities: ArrayLike) -> tuple[NDArray[np.float64], int]:
-    """utility_C and N of a complete table over all coalitions.
+    """The utilities (2**N,) and N of a complete table over all coalitions.
 
-    Raises InputError when `utilities` is not one-dimensional, not numeric, not of length 2**N with
-    N >= 1, or holds NaN, infinity or a number beyond +-1e290; coalitions are named by bitmask and
-    member indices."""
+    Raises InputError when `utilities` is not one-dimensional, not numeric or not of length 2**N
+    with N >= 1, and when it holds NaN, infinity or a number beyond +-1e290. The message names the
+    coalitions by bitmask and members.
+    """
     utility_C = as_numbers(utilities, "utilities")
     if utility_C.ndim != 1:
         raise InputError(

@@ -1,41 +1,46 @@
-"""Which coalitions to evaluate: pairs of a coalition and its complement, stratified by size,
-without replacement.
+"""Which coalitions to evaluate: pairs of a coalition and its complement.
 
-The Shapley value of i is the mean over sizes k of E[v(S) - v(complement of S) | i in S, |S| = k]
-(Zhang, Sun, Liu, Xiong, Pei and Ren 2023, "complementary contributions"): it depends on the
-utilities only through these differences, and one pair tells something about every company.
+The pairs are stratified by size and drawn without replacement. The Shapley value of i is the mean
+over sizes k of E[v(S) - v(complement of S) | i in S, |S| = k] (Zhang, Sun, Liu, Xiong, Pei and Ren
+2023, "complementary contributions"). So it depends on the utilities only through these differences,
+and one pair tells something about every company.
 
-Shapes: N companies, P pairs, H = floor(N/2) strata. A pair is represented by its smaller member;
-where both have N/2 members, by the one with company 0."""
+A pair is represented by the smaller of its two coalitions; where both have N/2 members, by the one
+with company 0.
+
+Shapes: N companies, C coalitions. "strata" are the sizes 1 .. floor(N/2) of the smaller coalition.
+"""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 Evaluate = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
-"""members_CN of distinct coalitions -> utility_C."""
+"""From the members of distinct coalitions, bool (C, N), to their utilities (C,)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """The pairs drawn. `drawn` and `unseen` belong to a pair's stratum: how many of its pairs
-    were drawn, and which part of it was not."""
+    """The pairs that were drawn, each by the members of the coalition that represents it."""
 
-    members: NDArray[np.bool_]
-    sizes: NDArray[np.int64]
-    drawn: NDArray[np.int64]
-    unseen: NDArray[np.float64]
+    members: NDArray[np.bool_]  # (pairs, N)
+    sizes: NDArray[np.int64]  # (pairs,) number of members
+    drawn: NDArray[np.int64]  # (pairs,) how many pairs of its stratum were drawn
+    unseen: NDArray[np.float64]  # (pairs,) which share of its stratum was not drawn
 
     @property
     def n_companies(self) -> int:
         return int(self.members.shape[1])
 
     def differences(self, evaluate: Evaluate) -> tuple[NDArray[np.float64], float]:
-        """differences = v(S) - v(complement), and v(grand) - v(empty); all evaluated in one call."""
+        """v(S) - v(complement) of each pair (pairs,), and v(grand) - v(empty).
+
+        All coalitions are evaluated in one call.
+        """
         ends = np.repeat([[False], [True]], self.n_companies, axis=1)
         utility_C = evaluate(np.concatenate([ends, self.members, ~self.members]))
         smaller, larger = utility_C[2:].reshape(2, -1)
@@ -43,7 +48,10 @@ class Pairs:
 
 
 def pairs_of(members: NDArray[np.bool_]) -> Pairs:
-    """The pairs that these coalitions represent; of each size they must have been drawn evenly."""
+    """The pairs that these coalitions represent.
+
+    members: (pairs, N), drawn evenly among the coalitions of each size.
+    """
     n_companies = members.shape[1]
     sizes = members.sum(axis=1)
     drawn_by_size = np.bincount(sizes, minlength=n_companies + 1)
@@ -63,11 +71,13 @@ def pairs_of(members: NDArray[np.bool_]) -> Pairs:
 def draw_pairs(
     n_companies: int, n_pairs: int, exponent: float, generator: np.random.Generator
 ) -> Pairs:
-    """`n_pairs` distinct pairs, spread over the sizes s in proportion to (s (N-s))**-exponent, as
-    far as there are.
+    """`n_pairs` distinct pairs, spread over the sizes s in proportion to (s (N-s))**-exponent.
 
-    0 spreads them evenly over the sizes (as leverage scores do), 1 as the Shapley kernel weighs the
-    sizes."""
+    A stratum that has fewer pairs than its part gives all of them, and the others give more.
+
+    exponent: 0 spreads the pairs evenly over the sizes, as leverage scores do; 1 spreads them as
+        the Shapley kernel weighs the sizes.
+    """
     strata_sizes = np.arange(1, n_companies // 2 + 1)
     counts = _spread(n_pairs, strata_sizes, n_companies, exponent)
     drawn = zip(strata_sizes.tolist(), counts.tolist(), strict=True)
@@ -81,11 +91,13 @@ def draw_nested(
     exponent: float,
     generator: np.random.Generator,
 ) -> list[NDArray[np.bool_]]:
-    """The members (P, N) of the pairs that each step adds, so that every step with all before it is
-    a draw as `draw_pairs` makes it, but for the pairs of a single company and all others: the first
-    step has all of them.
+    """Pairs in steps: every step together with all before it is a draw as `draw_pairs` makes it.
 
-    n_pairs_by_step: pairs after each step, ascending, at least N.
+    The pairs of a singleton and its complement are an exception: the first step has all of them.
+
+    n_pairs_by_step: how many pairs there are after each step, ascending, at least N.
+
+    Returns the members of the pairs that each step adds, (pairs, N) each.
     """
     strata_sizes = np.arange(2, n_companies // 2 + 1)
     counts_by_step = np.array(
@@ -94,13 +106,11 @@ def draw_nested(
             for total in n_pairs_by_step
         ]
     )
-    counts_by_step = np.maximum.accumulate(
-        counts_by_step, axis=0
-    )  # rounding may favour a size at one step and not at the next
+    # Rounding may favour a size at one step and not at the next.
+    counts_by_step = np.maximum.accumulate(counts_by_step, axis=0)
+    # In random order, so any first part of a stratum is a draw of its own.
     strata = [
-        _distinct(
-            n_companies, size, most, generator
-        )  # in random order, so any first part is a draw of its own
+        _distinct(n_companies, size, most, generator)
         for size, most in zip(strata_sizes.tolist(), counts_by_step[-1].tolist(), strict=True)
     ]
     steps: list[NDArray[np.bool_]] = []
@@ -112,20 +122,21 @@ def draw_nested(
 
 
 def _existing(n_companies: int, size: int) -> int:
-    """Pairs whose smaller member has this size."""
+    """How many pairs there are whose smaller coalition has this size."""
     return math.comb(n_companies, size) // (2 if 2 * size == n_companies else 1)
 
 
 def _spread(
     total: int, strata_sizes: NDArray[np.int64], n_companies: int, exponent: float
 ) -> NDArray[np.int64]:
-    """counts: whole numbers that sum to `total`, proportional to (s (N-s))**-exponent as far as
-    there are pairs.
+    """How many pairs each stratum gives (strata,), `total` in all.
+
+    Proportional to (s (N-s))**-exponent as far as there are pairs; what is left over by rounding
+    goes to the largest remainders.
     """
     weights = np.power(strata_sizes * (n_companies - strata_sizes), -exponent, dtype=np.float64)
-    weights[2 * strata_sizes == n_companies] /= (
-        2  # every other stratum stands for two sizes, s and N-s
-    )
+    # Every stratum but this one stands for two sizes, s and N-s.
+    weights[2 * strata_sizes == n_companies] /= 2
     capacities = np.array(
         [min(_existing(n_companies, size), total) for size in strata_sizes.tolist()],
         dtype=np.float64,
@@ -149,21 +160,16 @@ def _spread(
 def _distinct(
     n_companies: int, size: int, drawn: int, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """`drawn` pairs whose smaller member has this size, distinct, each order of each choice equally
-    likely.
+    """`drawn` distinct pairs whose smaller coalition has this size, in random order: (drawn, N).
+
+    Each choice, in each order, is equally likely.
     """
     existing = _existing(n_companies, size)
     if 2 * drawn > existing:
         # In lexicographic order those with company 0 come first: at size N/2 they are the
         # `existing` ones.
-        member_indices = np.array(
-            [
-                c
-                for c, _ in zip(
-                    combinations(range(n_companies), size), range(existing), strict=False
-                )
-            ]
-        )
+        choices = islice(combinations(range(n_companies), size), existing)
+        member_indices = np.array(list(choices))
         members_CN = np.zeros((existing, n_companies), dtype=bool)
         np.put_along_axis(members_CN, member_indices, True, axis=1)
         return members_CN[generator.choice(existing, drawn, replace=False)]

@@ -1,10 +1,9 @@
-"""Shapley values by permutation: mean marginal contribution of each company over random orders of
-arrival.
+"""Shapley values by permutation: mean marginal contributions over random orders of arrival.
 
-The definition, sampled (Castro, Gomez and Tejada 2009). A second opinion that assumes nothing about
-the game, and needs far more coalitions than pairs do.
+This is the definition, sampled (Castro, Gomez and Tejada 2009). It assumes nothing about the game,
+and needs far more coalitions than pairs do.
 
-Shapes: N companies, C distinct coalitions, O orders of arrival.
+Shapes: N companies, C distinct coalitions.
 """
 
 import numpy as np
@@ -19,15 +18,16 @@ Floats = NDArray[np.float64]
 def permutation(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N and stderr_N from independent orders."""
+    """Values and standard errors, (N,) each, from independent orders."""
     return _orders(evaluate, n_companies, budget, False, generator)
 
 
 def antithetic(
     evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N and stderr_N from orders and their reversals (Mitchell, Cooper, Frank and Holmes
-    2022).
+    """Values and standard errors, (N,) each, from orders and their reversals.
+
+    (Mitchell, Cooper, Frank and Holmes 2022.)
     """
     return _orders(evaluate, n_companies, budget, True, generator)
 
@@ -35,9 +35,7 @@ def antithetic(
 def _orders(
     evaluate: Evaluate, n_companies: int, budget: int, reverse: bool, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """As many whole orders (with `reverse`: couples of orders) as `budget` distinct coalitions
-    allow.
-    """
+    """From as many whole orders as `budget` distinct coalitions allow; with `reverse` in pairs."""
     position = {EMPTY: 0, grand(n_companies): 1}
     draws: list[list[tuple[list[int], list[int]]]] = []
     # At most `budget` draws: near 2**N the last new coalition could be waited for very long.
@@ -53,9 +51,9 @@ def _orders(
         draws.append(draw)
     utility_C = evaluate(members_matrix(position, n_companies))
     if not draws:
-        return np.full(n_companies, (utility_C[1] - utility_C[0]) / n_companies), np.full(
-            n_companies, np.inf
-        )
+        equal = (utility_C[1] - utility_C[0]) / n_companies
+        return np.full(n_companies, equal), np.full(n_companies, np.inf)
+    # (orders, N)
     marginals = np.zeros((len(draws), n_companies))
     for marginal_N, draw in zip(marginals, draws, strict=True):
         for order, path in draw:

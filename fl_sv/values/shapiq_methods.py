@@ -1,10 +1,10 @@
-"""The estimators of the package shapiq by name, for comparison. The package is optional: `pip
-install 'fl-sv[shapiq]'`.
+"""The estimators of the package shapiq by name, for comparison.
 
-shapiq asks for coalitions a few at a time, often twice for the same. What it asks for does not
-depend on the answers, so a dry_run with zeros lists the coalitions, they are evaluated in one
-call, and the performance reads them. The sequential ShaplEIG is missing for that reason: it fits a
-new model for each coalition and cannot work in one batch.
+The package is optional: `pip install 'fl-sv[shapiq]'`. It asks for coalitions a few at a time, and
+often twice for the same one. What it asks for does not depend on the answers. So a dry run with
+zeros lists the coalitions, they are evaluated in one call, and the real run gets these utilities.
+The sequential ShaplEIG is missing for that reason: it fits a new model for each coalition and
+cannot work in one batch.
 
 Shapes: N companies, C distinct coalitions.
 """
@@ -42,18 +42,20 @@ SHAPIQ_METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 def shapiq_method(
     method: str, evaluate: Evaluate, n_companies: int, budget: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """value_N of the method and stderr_N, which is infinite: shapiq says nothing about its error.
+    """The method's values and their standard errors, (N,) each; shapiq's errors are infinite.
 
-    Where the method's values do not sum to v(grand) - v(empty), all are moved alike until they do.
-    Raises InputError when the package, or in its installed version the method, is missing."""
+    shapiq states no error of its own. Where its values do not sum to v(grand) - v(empty), the
+    difference is divided equally.
+
+    Raises InputError when the package is missing, or the method in its installed version.
+    """
     kind, options = SHAPIQ_METHODS[method]
     approximator = _approximator(method, kind)
     options = options | {"n": n_companies, "random_state": int(generator.integers(1 << 31))}
     dry_run = _DryRun(n_companies)
     approximator(**options).approximate(budget, dry_run)
-    if (
-        len(dry_run.position) > budget
-    ):  # Owen sampling never asks for the grand coalition: one is set aside for it
+    # Owen sampling never asks for the grand coalition: one evaluation is set aside for it.
+    if len(dry_run.position) > budget:
         budget, dry_run = budget - 1, _DryRun(n_companies)
         approximator(**options).approximate(budget, dry_run)
     position = dry_run.position
@@ -72,7 +74,7 @@ def _rows(members_CN: NDArray[np.bool_]) -> list[bytes]:
 
 
 class _DryRun:
-    """A game of zeros that remembers in which position it was first asked for a coalition."""
+    """A game of zeros that remembers the order in which it was asked for coalitions."""
 
     def __init__(self, n_companies: int) -> None:
         self.position = {bytes(n_companies): 0, b"\1" * n_companies: 1}

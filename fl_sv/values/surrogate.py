@@ -5,13 +5,16 @@ The surrogate is the posterior mean of a Gaussian process with one of the covari
 
 - the differences v(S) - v(complement) are again a Gaussian process, so one row a pair is fitted;
 - Shapley values are linear: those of the surrogate are sums over those of the covariance's columns;
-- the error of leaving one pair out costs nothing beside the fit, and chooses covariance, weights and ridge.
+- the error of leaving one pair out costs nothing beside the fit; it chooses covariance, weights and
+  ridge.
 
 Companies count alike at first, and then in proportion to the values found: a federation has large
 and small ones.
 
-Shapes: N companies, P pairs, R = P + 1 rows (the last is the pair grand and empty), L landmarks:
-rows whose covariances span the surrogate (Nystroem), D of their independent directions."""
+Shapes: N companies. "rows" are the sampled pairs and, last, the pair of the grand and the empty
+coalition. "landmarks" are the rows whose covariances span the surrogate (Nystroem), "directions"
+their independent combinations.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -26,7 +29,7 @@ Floats = NDArray[np.float64]
 RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # relative to the mean variance of a row
 # Up to so many pairs the fit is exact. It takes 0.1 s a covariance then (one core, 2026-11).
 MOST_LANDMARKS = 600
-MOST_ENTRIES = 1 << 23  # of one (R, L) matrix: 64 MiB
+MOST_ENTRIES = 1 << 23  # of one (rows, landmarks) matrix: 64 MiB
 INDEPENDENT = 1e-12  # directions with less of the largest eigenvalue are rounding
 REWEIGHTINGS = 2
 LEAST_WEIGHT = 0.05  # of a company whose value is small or negative, where the mean is 1
@@ -34,13 +37,15 @@ LEAST_WEIGHT = 0.05  # of a company whose value is small or negative, where the 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surrogate:
-    """The fit as linear maps of the differences, so that it reads any other game on the same pairs
-    alike.
+    """The fit as linear maps of the differences, so that it fits any other game on the same pairs.
 
-    directions: orthonormal. unfitted: part of the game along a direction that the ridge leaves.
-    direction_values: Shapley values of the surrogate of a game of length 1 along a direction. unexplained: part
-    of a row that no other row explains. error: the variance that the left-out residuals mean for a
-    value, up to a factor."""
+    directions: (rows, directions), orthonormal columns.
+    unfitted: (directions,) part of a game along a direction that the ridge does not fit.
+    direction_values: (directions, N) Shapley values of the surrogate of a game of length 1 along a
+        direction.
+    unexplained: (rows,) part of a row that no other row explains.
+    error: the variance that the left-out residuals mean for a value, up to a factor.
+    """
 
     directions: Floats
     unfitted: Floats
@@ -49,15 +54,15 @@ class Surrogate:
     error: float
 
     def values(self, differences: Floats) -> Floats:
-        """value_N of the surrogate fitted to `differences`."""
+        """(N,) Shapley values of the surrogate fitted to `differences` (rows,)."""
         value_N: Floats = (self.directions.T @ differences) @ self.direction_values
         return value_N
 
     def left_out(self, differences: Floats) -> Floats:
-        """What each row would differ from the surrogate, had it not been fitted itself."""
+        """(rows,) how far each row lies from the surrogate that is fitted to all other rows."""
         along = self.directions.T @ differences
-        # The part that is left, not 1 minus the part that is fitted: small ridges would leave
-        # rounding alone.
+        # The part that is left, not 1 minus the part that is fitted: with small ridges that would
+        # be nothing but rounding.
         residuals = (
             differences - self.directions @ along + self.directions @ (self.unfitted * along)
         )
@@ -66,10 +71,11 @@ class Surrogate:
 
 
 def fit_surrogate(pairs: Pairs, differences: Floats, generator: np.random.Generator) -> Surrogate:
-    """The surrogate with the smallest error on left-out pairs, over all covariances, weights of
-    companies and RIDGES.
+    """The surrogate with the smallest error on left-out pairs.
 
-    differences: v(S) - v(complement) of each pair, then v(grand) - v(empty).
+    It is chosen over all covariances, weights of the companies and RIDGES.
+
+    differences: (rows,) v(S) - v(complement) of each pair, then v(grand) - v(empty).
     """
     row_members = np.vstack([pairs.members, np.ones((1, pairs.n_companies), dtype=bool)])
     n_landmarks = min(len(row_members), MOST_LANDMARKS, MOST_ENTRIES // len(row_members))
@@ -79,7 +85,7 @@ def fit_surrogate(pairs: Pairs, differences: Floats, generator: np.random.Genera
     importance = pairs.unseen / (pairs.drawn**2 * pairs.sizes * (pairs.n_companies - pairs.sizes))
 
     def best(covariance: Covariance, weight_N: Floats) -> Surrogate:
-        """Over the ridges."""
+        """The best over the ridges."""
         row_covariance = _covariance_of_differences(
             covariance, row_members, row_members[landmarks], weight_N
         )
@@ -102,7 +108,7 @@ def fit_surrogate(pairs: Pairs, differences: Floats, generator: np.random.Genera
 
 
 def _weights(value_N: Floats) -> Floats:
-    """weight_N in proportion to the values, 1 on average."""
+    """(N,) weights in proportion to the values, 1 on average."""
     weight_N = np.maximum(value_N / max(np.abs(value_N).mean(), np.finfo(float).tiny), LEAST_WEIGHT)
     normalised_N: Floats = weight_N / weight_N.mean()
     return normalised_N
@@ -111,8 +117,10 @@ def _weights(value_N: Floats) -> Floats:
 def _ridge_fits(
     row_covariance: Floats, landmarks: NDArray[np.int64], landmark_values: Floats
 ) -> list[Surrogate]:
-    """A surrogate for each ridge, not yet judged. landmark_values: Shapley values of the covariance's
-    columns.
+    """A surrogate for each ridge, not yet judged.
+
+    row_covariance: (rows, landmarks). landmarks: their rows. landmark_values: (landmarks, N)
+    Shapley values of the covariance's columns.
     """
     eigenvalues, basis = _independent(row_covariance[landmarks])
     basis /= np.sqrt(eigenvalues)
@@ -139,9 +147,7 @@ def _ridge_fits(
 
 
 def _independent(symmetric: Floats) -> tuple[Floats, Floats]:
-    """Eigenvalues and eigenvectors of a positive semidefinite matrix, without those that are
-    rounding.
-    """
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix, but for mere rounding."""
     eigenvalue, eigenvector = np.linalg.eigh(symmetric)
     keep = eigenvalue > INDEPENDENT * eigenvalue[-1]
     return eigenvalue[keep], eigenvector[:, keep]
@@ -153,7 +159,7 @@ def _covariance_of_differences(
     landmark_members: NDArray[np.bool_],
     weight_N: Floats,
 ) -> Floats:
-    """row_covariance of v(S) - v(complement of S) with v(T) - v(complement of T)."""
+    """(rows, landmarks) covariance of v(S) - v(complement of S) with v(T) - v(complement of T)."""
     row_covariance = covariance.between(row_members, landmark_members, weight_N)
     row_covariance += covariance.between(~row_members, ~landmark_members, weight_N)
     row_covariance -= covariance.between(~row_members, landmark_members, weight_N)
@@ -164,8 +170,9 @@ def _covariance_of_differences(
 def _shapley_of_columns(
     covariance: Covariance, landmark_members: NDArray[np.bool_], weight_N: Floats
 ) -> Floats:
-    """landmark_values: Shapley values of the games S -> k(S, T) - k(S, complement of T), one for each
-    landmark T.
+    """(landmarks, N) Shapley values of the games S -> k(S, T) - k(S, complement of T).
+
+    There is one game for each landmark T.
     """
     return covariance.shapley(landmark_members, weight_N) - covariance.shapley(
         ~landmark_members, weight_N

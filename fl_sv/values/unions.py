@@ -1,7 +1,7 @@
 """Owen value: companies that belong together (subsidiaries, a hospital group) bargain as one union.
 
-Shapes: N companies, C = 2**N coalitions (index = bitmask); for one union of B companies: T = 2**B
-subsets of it, H = sets of other unions."""
+Shapes: N companies, C = 2**N coalitions (index = bitmask).
+"""
 
 from collections.abc import Sequence
 
@@ -14,16 +14,20 @@ from fl_sv.values.inputs import as_table
 
 
 def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Owen value of each company (Owen 1977): Shapley between the unions, then Shapley inside each
-    of them.
+    """Owen value of each company: Shapley between the unions, then inside each (Owen 1977).
 
-    utilities: (2**N,), index = bitmask. unions: lists of company indices that name each of 0 .. N-1
-    exactly once. Returns value_N; it sums to v(grand) - v(empty), a union's part is its Shapley
+    utilities: (2**N,) utility of every coalition, index = bitmask.
+    unions: lists of company indices that name each of 0 .. N-1 exactly once.
+
+    Returns the values (N,). They sum to v(grand) - v(empty), and those of a union to its Shapley
     value in the game between the unions. Raises InputError for a bad table or unions that are no
     partition.
 
-    >>> owen([0, 0, 0, 6, 0, 6, 0, 6], [[0], [1, 2]])  # the union holds the whole supply of what 0
-    needs array([3. , 1.5, 1.5])"""
+    Company 0 needs company 1 or company 2. As a union these two get half instead of a third:
+
+    >>> owen([0, 0, 0, 6, 0, 6, 0, 6], [[0], [1, 2]])
+    array([3. , 1.5, 1.5])
+    """
     utility_C, n_companies = as_table(utilities)
     groups = _as_partition(unions, n_companies)
     value_N = np.empty(n_companies)
@@ -32,8 +36,8 @@ def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.fl
         others = [sum(1 << i for i in other) for other in groups if other is not group]
         other_unions = _unions_of(others)
         weight = weight_by_size[np.bitwise_count(_unions_of([1 << k for k in range(len(others))]))]
-        # What each part T of the union adds to the other unions, averaged over which of them came
-        # before: a game among the union's own companies.
+        # What each part of the union adds to the other unions, averaged over which of them came
+        # before: a game among the union's own companies. (sets of other unions, parts)
         joined = other_unions[:, None] | _unions_of([1 << i for i in group])
         added = utility_C[joined] - utility_C[other_unions][:, None]
         value_N[group] = shapley((weight[:, None] * added).sum(axis=0))
@@ -49,9 +53,7 @@ def _unions_of(masks: list[int]) -> NDArray[np.int64]:
 
 
 def _as_partition(unions: Sequence[Sequence[int]], n_companies: int) -> list[list[int]]:
-    """`unions` as lists of int. Raises InputError unless each company stands in exactly one of
-    them.
-    """
+    """`unions` as lists of int. Raises InputError unless each company is in exactly one."""
     allowed = (
         f"allowed are lists of company indices that name each of 0 .. {n_companies - 1} exactly"
         " once"

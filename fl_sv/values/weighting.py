@@ -1,11 +1,11 @@
-"""Values as weights of utilities: value_N = weight_CN.T @ utility_C, for a whole game and for a
-sample of it.
+"""Values as weights of utilities: value_N = weight_CN.T @ utility_C.
 
-Everything that a value is made of, or made uncertain by, goes through the same weights: the
-predicted utilities, the small model's, those of every single validation example, and the law's
-errors.
+There are weights for a whole game and for a sample of it. Everything that makes a value, or makes
+it uncertain, goes through the same weights: the predicted utilities, the small model's, those of
+every single validation example, and the law's errors.
 
-Shapes: N companies, C coalitions of the design (ascending), P pairs, R = P + 1 rows.
+Shapes: N companies, C coalitions of the design (ascending). "pairs" are a coalition and its
+complement, "rows" the pairs and, last, the grand and the empty coalition.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,16 @@ Floats = NDArray[np.float64]
 
 
 class Weighting(Protocol):
-    """How values follow from the utilities of a design's coalitions."""
+    """How values follow from the utilities of a design's coalitions.
+
+    Utilities are given for all coalitions of the design, ascending.
+    """
 
     def weights(self, coalitions: Sequence[int]) -> Floats:
         """(C, N) weight of each of these coalitions' utility in each company's value."""
 
     def values(self, utility_C: Floats) -> Floats:
-        """value_N of a game, from its utilities on the design's coalitions."""
+        """(N,) values of a game, from its utilities on the design's coalitions."""
 
     def sampling_variance(self, utility_C: Floats) -> Floats:
         """(N,) variance of the values by the draw of the coalitions."""
@@ -68,8 +71,8 @@ class Sampled:
 
     weight_CN: Floats
     _row_of: Mapping[int, int]
-    _smaller: NDArray[np.intp]  # rows of the pairs, and of the coalitions of all others
-    _larger: NDArray[np.intp]
+    _smaller: NDArray[np.intp]  # (pairs,) places of the pairs' smaller coalitions in the design
+    _larger: NDArray[np.intp]  # (pairs,) and of their complements
     _by_name: NDArray[np.intp]
     _estimator: Estimator
 
@@ -91,10 +94,15 @@ class Sampled:
 def sampled(
     coalitions: Sequence[int], utility_C: Floats, companies: Sequence[str], seed: int
 ) -> Sampled:
-    """The weights that a game on a sample of coalitions (ascending) chooses.
+    """The weights that a game on a sample of coalitions chooses.
 
-    Companies are taken in the order of their names, so that the config's order changes no bit.
-    Raises InputError unless the empty coalition and the complement of every other one are there.
+    coalitions: ascending, with the complement of every one of them.
+    utility_C: their utilities.
+    companies: names, in the order of the bits. The weights are computed in the order of the names,
+        so that the config's order changes no bit.
+    seed: of the landmarks.
+
+    Raises InputError when a complement is missing.
     """
     everybody = grand(len(companies))
     row_of = {coalition: row for row, coalition in enumerate(coalitions)}
@@ -128,5 +136,5 @@ def sampled(
 
 
 def _differences(utility_C: Floats, smaller: NDArray[np.intp], larger: NDArray[np.intp]) -> Floats:
-    """differences: v(S) - v(complement) of each pair, and v(grand) - v(empty)."""
+    """(rows,): v(S) - v(complement) of each pair, then v(grand) - v(empty)."""
     return np.append(utility_C[smaller] - utility_C[larger], utility_C[-1] - utility_C[0])
