@@ -10,7 +10,8 @@ from importlib import import_module as _import_module
 
 if _typing.TYPE_CHECKING:
     from fl_sv import distillation as distillation
-    from fl_sv.law import fit_law
+    from fl_sv.api import Run, plan, read_run, run, verify
+    from fl_sv.law import Alarm, Law, fit_law
     from fl_sv.payment.payouts import allocate
     from fl_sv.values import (
         Estimate,
@@ -27,7 +28,10 @@ if _typing.TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alarm",
     "Estimate",
+    "Law",
+    "Run",
     "__version__",
     "allocate",
     "banzhaf",
@@ -36,20 +40,43 @@ __all__ = [
     "interactions",
     "least_core",
     "owen",
+    "plan",
     "prenucleolus",
+    "read_run",
+    "run",
     "semivalue",
     "shapley",
+    "verify",
 ]
 
-_ELSEWHERE = {"allocate": "fl_sv.payment.payouts", "fit_law": "fl_sv.law"}
+_ROOM_OF = {
+    "Alarm": "fl_sv.law",
+    "Estimate": "fl_sv.values",
+    "Law": "fl_sv.law",
+    "Run": "fl_sv.api",
+    "allocate": "fl_sv.payment.payouts",
+    "banzhaf": "fl_sv.values",
+    "estimate_shapley": "fl_sv.values",
+    "fit_law": "fl_sv.law",
+    "interactions": "fl_sv.values",
+    "least_core": "fl_sv.values",
+    "owen": "fl_sv.values",
+    "plan": "fl_sv.api",
+    "prenucleolus": "fl_sv.values",
+    "read_run": "fl_sv.api",
+    "run": "fl_sv.api",
+    "semivalue": "fl_sv.values",
+    "shapley": "fl_sv.values",
+    "verify": "fl_sv.api",
+}
 
 
 def __getattr__(name: str) -> _typing.Any:
     if name == "distillation":
         return _import_module("fl_sv.distillation")
-    if name not in __all__:
+    if name not in _ROOM_OF:
         raise AttributeError(f"module 'fl_sv' has no attribute {name!r}")
-    return getattr(_import_module(_ELSEWHERE.get(name, "fl_sv.values")), name)
+    return getattr(_import_module(_ROOM_OF[name]), name)
 
 
 def __dir__() -> list[str]:

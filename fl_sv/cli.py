@@ -47,51 +47,39 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """The whole flow."""
+    from fl_sv.api import carry_out
     from fl_sv.config import load_config
-    from fl_sv.planning.forecast import check, forecast
     from fl_sv.progress import Progress
-    from fl_sv.runs.directory import RunDirectory, check_destination, start_or_resume
-    from fl_sv.runs.extend import read_origin, take_over
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
-    check_destination(options.out, config, resume=options.resume)
     progress = Progress(options.detail)
     progress.say(f"Checking {options.config}, its data and how fast this machine is.")
-    origin = read_origin(options.source, config) if options.source else None
-    if not RunDirectory(options.out).finished:
-        forecast(config, check(config), on_ray=options.backend == "ray")
+    directory = carry_out(
+        config,
+        options.out,
+        options.backend,
+        resume=options.resume,
+        source=options.source,
+        progress=progress,
+        make_stop=_stop_on_signals,
+    )
+    if options.detail != "quiet":
+        from fl_sv.report.screen import print_summary
 
-    from fl_sv.app import import_app
-    from fl_sv.report import write_missing_report
-    from fl_sv.report.screen import print_summary
-
-    if options.backend == "ray" and config.ray.address:
-        import_app("server.ray").require_head(config.ray.address)
-    with start_or_resume(options.out, config, resume=options.resume) as directory:
-        if not directory.finished:
-            if origin is not None:
-                progress.say(
-                    f"{take_over(origin, directory):,} coalitions are taken over from"
-                    f" {options.source}."
-                )
-            simulation = import_app("server.simulation")
-            simulation.simulate(config, directory, options.backend, progress, _stop_on_signals())
-        write_missing_report(directory)
-        if options.detail != "quiet":
-            print_summary(directory)
+        print_summary(directory)
     return 0
 
 
 def plan(options: argparse.Namespace) -> int:
     """Cost forecast without training."""
+    from fl_sv import api
     from fl_sv.config import load_config
-    from fl_sv.data import own_files_are_here
-    from fl_sv.planning.forecast import check, forecast, plan_text
+    from fl_sv.planning.forecast import plan_text
 
     config = load_config(options.config)
     _find_modules_beside(options.config)
-    found = forecast(config, check(config, own_data=own_files_are_here(config)))
+    found = api.plan(config)
     print(found.to_json() if options.json else plan_text(found))
     return 0
 

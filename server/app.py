@@ -15,13 +15,11 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fl_sv.api import prepared_run
 from fl_sv.config import load_config
 from fl_sv.errors import FlsvError, InputError
-from fl_sv.planning.forecast import check, forecast
 from fl_sv.progress import Progress
-from fl_sv.report import write_missing_report
 from fl_sv.report.screen import summary
-from fl_sv.runs.directory import start_or_resume
 from server.valuation import value_companies
 
 BUNDLE = Path(__file__).resolve().parent.parent
@@ -50,11 +48,9 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
             " disk."
         )
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
-    forecast(
-        config, check(config, own_data=False)
-    )  # refuses what would not fit; companies' files are theirs to read
-    with start_or_resume(out, config, resume=bool(settings["resume"])) as run:
+    resume = bool(settings["resume"])
+    # The companies' own files are theirs to read.
+    with prepared_run(config, out, resume=resume, own_data=False) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())
-        write_missing_report(run)
-        print(summary(run))
+    print(summary(run))

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from fl_sv.config import Config
 from fl_sv.data import fingerprint, operator_data
+from fl_sv.design.workloads import Workload
 from fl_sv.game.utilities import Score, UtilityTable, planned_rows
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import OPERATOR, Journal
@@ -20,8 +21,6 @@ from server.exchange import Federation, join
 from server.interleave import Work
 from strategies.coalitions import CoalitionStrategy
 from strategies.teacher import TeacherStrategy
-
-BACKWARD_AND_FORWARD = 3  # a training step costs three forward passes
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,10 @@ class Job:
             after_round(server_round, arrays)
         return arrays
 
-    def training_flops(self, model: ModelSpec, rows: float, rounds: int) -> float:
-        """Floating-point operations of training one model on `rows` examples for some rounds."""
-        return (
-            BACKWARD_AND_FORWARD
-            * model.forward_flops
-            * rows
-            * self.config.training.local_epochs
-            * rounds
-        )
+    def flops(self, workload: Workload) -> float:
+        """Floating-point operations of a workload with the companies' registered examples."""
+        examples_N = [self.examples[company] for company in self.config.companies]
+        return workload.flops(examples_N, self.config.training.local_epochs)
 
     @contextmanager
     def costed(self, stage: str, flops: float = 0.0) -> Iterator[None]:

@@ -13,9 +13,9 @@ from flwr.app import ArrayRecord
 
 from fl_sv.design.large_runs import planned_large_runs
 from fl_sv.design.sample import design_steps
-from fl_sv.design.waves import large_run_waves
+from fl_sv.design.workloads import LARGE_RUNS, Workload, large_run_workloads
 from fl_sv.flower import wire
-from fl_sv.game.coalitions import EMPTY, grand, member_names, members_matrix
+from fl_sv.game.coalitions import EMPTY, grand, member_names
 from fl_sv.game.utilities import Score
 from fl_sv.progress import Bar
 from server.interleave import run_to_end
@@ -27,39 +27,52 @@ from strategies.roster import check_arrays, to_numpy, to_record
 def measure_large_runs(job: Job) -> list[int]:
     """The coalitions on which the large model is measured; their scores go into the journal, once.
 
-    Which they are says `planned_large_runs`: first the singletons, then, once these are measured,
-    the larger coalitions."""
+    `planned_large_runs` says which they are: the singletons first, and once these are measured the
+    larger coalitions too.
+    """
     for replicate in range(job.config.training.large_seeds):
         job.keep(job.validation.untrained(job.large, replicate)[1])
     measured = [EMPTY, grand(job.config.n_companies)]
     first_step = design_steps(job.config)[0].coalitions
-    for train in (_train_singletons, _train_together):
+    for _ in ("singletons", "larger coalitions"):
         table = job.table(first_step, measured)
         planned = planned_large_runs(job.config, table, job.sizes, job.examples)
-        train(job, [coalition for coalition in planned if coalition not in measured])
+        _carry_out(job, [coalition for coalition in planned if coalition not in measured])
         measured = planned
     return measured
 
 
-def _train_singletons(job: Job, coalitions: list[int]) -> None:
-    """Every company in question trains the large model alone: all rounds and replicates in one
-    message.
-    """
-    config, roster = job.config, job.federation.roster
-    bits = {config.companies[c.bit_length() - 1]: c for c in coalitions}
+def _carry_out(job: Job, coalitions: list[int]) -> None:
+    """The large runs on `coalitions`: singletons by themselves, the others wave by wave."""
     todo = set(_without_score(job, coalitions))
-    missing = [company for company in roster.by_name if bits.get(company) in todo]
-    if not missing:
-        return
+    workloads = large_run_workloads(job.config, job.large, coalitions)
+    singletons = [workload for workload in workloads if workload.exchanges == 1]
+    waves = [workload for workload in workloads if workload.exchanges > 1]
+    for workload in singletons:
+        if missing := [c for c in workload.coalitions if c in todo]:
+            _train_singletons(job, workload, missing)
+    if any(c in todo for wave in waves for c in wave.coalitions):
+        with job.progress.stage(LARGE_RUNS, sum(wave.rounds for wave in waves), "rounds") as bar:
+            for wave in waves:
+                if missing := [c for c in wave.coalitions if c in todo]:
+                    _train_wave(job, wave.of(missing), bar)
+                else:
+                    bar.advance(wave.rounds)
+
+
+def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
+    """Each company of a missing singleton trains by itself: all rounds and seeds for one message."""
+    config, roster = job.config, job.federation.roster
+    coalition_of = {config.companies[c.bit_length() - 1]: c for c in missing}
+    companies = [company for company in roster.by_name if company in coalition_of]
     initial = {key: params_P.numpy() for key, params_P in _initial(job).items()}
     shapes = {key: params.shape for key, params in initial.items()}
-    rows = sum(roster.examples[company] for company in missing) * len(initial)
     with (
-        job.progress.stage("anchors", len(coalitions), "companies") as bar,
-        job.costed("anchors", job.training_flops(job.large, rows, config.training.rounds)),
+        job.progress.stage(LARGE_RUNS, len(workload.coalitions), "companies") as bar,
+        job.costed(workload.stage, job.flops(workload.of(missing))),
     ):
-        bar.advance(len(coalitions) - len(missing))
-        requests = [roster.message(company, wire.SINGLETON, 0, initial) for company in missing]
+        bar.advance(len(workload.coalitions) - len(missing))
+        requests = [roster.message(company, wire.SINGLETON, 0, initial) for company in companies]
         replies = run_to_end(
             job.federation.exchange(
                 requests,
@@ -70,45 +83,25 @@ def _train_singletons(job: Job, coalitions: list[int]) -> None:
         )
         for company, content in roster.replies_by_name(replies, 0).items():
             for key, params_P in to_numpy(content[wire.ARRAYS]).items():
-                job.journal.add_scores(
-                    _scores(job, [bits[company]], key, torch.tensor(params_P)[None])
-                )
+                stack = torch.tensor(params_P)[None]
+                job.journal.add_scores(_scores(job, [coalition_of[company]], key, stack))
 
 
-def _train_together(job: Job, coalitions: list[int]) -> None:
-    """The coalitions of two companies or more, wave by wave, each wave by FedAvg over the members."""
-    rounds, todo = job.config.training.rounds, set(_without_score(job, coalitions))
-    if not todo:
-        return
-    waves = large_run_waves(job.config, job.large.n_params, coalitions)
-    with job.progress.stage("anchors", len(waves) * rounds, "rounds") as bar:
-        for number, wave in enumerate(waves):
-            missing = [coalition for coalition in wave if coalition in todo]
-            if missing:
-                _train_wave(job, f"anchors/{number}", missing, bar)
-            else:
-                bar.advance(rounds)
-
-
-def _train_wave(job: Job, run: str, coalitions: list[int], bar: Bar) -> None:
-    """Trains to the last round, from where the journal stands."""
-    rounds = job.config.training.rounds
-    done, stacks = job.journal.stacks(run)
+def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
+    """Trains a wave to the last round by FedAvg over the members, from where the journal stands."""
+    done, stacks = job.journal.stacks(wave.name)
     if not done:
         stacks = {key: params_P[None].numpy() for key, params_P in _initial(job).items()}
     bar.advance(done)
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
-        job.journal.keep_stacks(run, server_round, to_numpy(arrays))
+        job.journal.keep_stacks(wave.name, server_round, to_numpy(arrays))
         bar.advance(1)
 
+    coalitions = [*wave.coalitions]
     strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
-    what = f"training the large model by coalitions of companies ({run})"
-    examples_N = [job.examples[company] for company in job.config.companies]
-    rows = float((members_matrix(coalitions, job.config.n_companies) @ examples_N).sum()) * len(
-        stacks
-    )
-    with job.costed("anchors", job.training_flops(job.large, rows, rounds - done)):
+    what = f"training the large model by coalitions of companies ({wave.name})"
+    with job.costed(wave.stage, job.flops(wave.after(done))):
         trained = run_to_end(
             job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round)
         )
@@ -117,7 +110,7 @@ def _train_wave(job: Job, run: str, coalitions: list[int], bar: Bar) -> None:
             for key, stack_CP in to_numpy(trained).items()
             for score in _scores(job, coalitions, key, torch.tensor(stack_CP))
         ]
-    job.journal.finish_stacks(run, scores)
+    job.journal.finish_stacks(wave.name, scores)
 
 
 def _scores(job: Job, coalitions: list[int], key: str, stack_CP: torch.Tensor) -> list[Score]:

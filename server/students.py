@@ -9,14 +9,14 @@ from collections.abc import Iterable
 import torch
 
 from fl_sv.config.students import Deployed
+from fl_sv.design.workloads import DEPLOYED
 from fl_sv.flower import wire
 from fl_sv.payment.settlement import StudentLoss
 from fl_sv.runs.journal import TeacherRound
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
 from fl_sv.training.models import ModelSpec
 from server.interleave import run_to_end
-from server.job import BACKWARD_AND_FORWARD, Job
-from server.teacher import DEPLOYED
+from server.job import Job
 from strategies.roster import check_metrics
 
 STUDENT = "student"  # its run in the journal
@@ -65,13 +65,11 @@ def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
 
 def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TeacherRound:
     scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
-    steps = (
-        deployed.epochs * spec.forward_flops
-        + teacher_passes(deployed, rows) * job.large.forward_flops
-    )
+    flops = deployed.epochs * spec.training_flops(rows)
+    flops += job.large.training_flops(teacher_passes(deployed, rows) * rows)
     with (
         job.progress.stage("student", 1, "student") as bar,
-        job.costed("student", BACKWARD_AND_FORWARD * rows * steps),
+        job.costed("student", flops),
     ):
         params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)
         ((loss, accuracy),) = job.validation.means(spec, params_P[None], "the deployed student")

@@ -12,9 +12,10 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from fl_sv.design.sample import Step
-from fl_sv.design.waves import IN_FLIGHT, plan_waves
+from fl_sv.design.waves import IN_FLIGHT
+from fl_sv.design.workloads import SWEEP, Workload, sweep_workloads
 from fl_sv.flower import wire
-from fl_sv.game.coalitions import EMPTY, members_matrix
+from fl_sv.game.coalitions import EMPTY
 from fl_sv.game.utilities import Score
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import REUSED, Wave
@@ -37,34 +38,26 @@ def sweep_coalitions(job: Job, step: Step) -> None:
 
     While the companies train one wave, the server averages another.
     """
-    journal, rounds = job.journal, job.config.training.rounds
+    journal = job.journal
     for model in job.small:
         for replicate in range(job.config.training.seeds):
             job.keep(job.validation.untrained(model, replicate)[1])
     finished = journal.finished_waves()
     known = journal.wave_coalitions(REUSED) if REUSED in finished else []
     done = {coalition for number in finished for coalition in journal.wave_coalitions(number)}
-    # Planned from the step alone, so that a run that goes on trains the waves that it would have
-    # trained.
-    waves = plan_waves(job.config, [model.n_params for model in job.small], step.added, known)
-    missing = [wave for wave in waves if wave[0] not in done]
+    # Planned from the step alone, so that a resumed run trains the waves that it would have trained.
+    waves = sweep_workloads(job.config, job.small, step, known)
+    missing = [(place, wave) for place, wave in enumerate(waves) if wave.coalitions[0] not in done]
     if missing and job.config.students:
         send_teacher(job)
-    with job.progress.stage("sweep", len(waves) * rounds, "rounds") as bar:
-        bar.advance((len(waves) - len(missing)) * rounds)
+    with job.progress.stage(SWEEP, sum(wave.rounds for wave in waves), "rounds") as bar:
+        bar.advance(sum(wave.rounds for wave in waves) - sum(wave.rounds for _, wave in missing))
         numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
         for start in range(0, len(numbered), IN_FLIGHT):
-            together = numbered[start : start + IN_FLIGHT]
-            with job.costed("sweep"):
+            with job.costed(SWEEP):
                 interleave(
-                    _run_wave(
-                        job,
-                        number,
-                        coalitions,
-                        f"wave {waves.index(coalitions) + 1} of {len(waves)}",
-                        bar,
-                    )
-                    for number, coalitions in together
+                    _run_wave(job, number, wave, f"wave {place + 1} of {len(waves)}", bar)
+                    for number, (place, wave) in numbered[start : start + IN_FLIGHT]
                 )
 
 
@@ -97,15 +90,14 @@ def validation_values(
     return total_NV
 
 
-def _run_wave(job: Job, number: int, coalitions: list[int], place: str, bar: Bar) -> Work[None]:
+def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Work[None]:
     """Trains the wave and enters its scores into the journal."""
+    coalitions = [*wave.coalitions]
     what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
     stacks = yield from _train(job, coalitions, what, bar)
-    scores, wave = _score(job, coalitions, stacks, what)
-    job.journal.add_wave(number, scores, wave)
-    job.journal.add_cost(
-        "sweep", flops=_flops(job, coalitions)
-    )  # at once: the other wave may fail yet
+    scores, finished = _score(job, coalitions, stacks, what)
+    job.journal.add_wave(number, scores, finished)
+    job.journal.add_cost(SWEEP, flops=job.flops(wave))  # at once: the other wave may fail yet
 
 
 def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]:
@@ -144,12 +136,3 @@ def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[
             sum_CV = sum_CV + losses.numpy()
         largest_losses_CV = sum_CV / job.config.training.seeds
     return scores, Wave(coalitions, largest_losses_CV)
-
-
-def _flops(job: Job, coalitions: list[int]) -> float:
-    examples_N = np.array([job.examples[company] for company in job.config.companies])
-    rows = float((members_matrix(coalitions, job.config.n_companies) @ examples_N).sum())
-    training = job.config.training
-    return training.seeds * sum(
-        job.training_flops(model, rows, training.rounds) for model in job.small
-    )

@@ -1,12 +1,10 @@
 """The teacher: the large model trained by the grand coalition."""
 
-from dataclasses import dataclass
-
 import torch
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
-from fl_sv.config.strategies import is_the_game
+from fl_sv.design.workloads import DEPLOYED, TEACHER, TeacherWorkload, teacher_workloads
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import grand
 from fl_sv.game.utilities import Score
@@ -19,65 +17,31 @@ from strategies.flower import everyone, make_strategy
 from strategies.roster import to_numpy, to_record
 from strategies.teacher import TeacherStrategy
 
-DEPLOYED = "teacher/0"  # the run whose model earns the money
-
-
-@dataclass(frozen=True)
-class LargeRun:
-    """One federated training of the large model by the grand coalition."""
-
-    name: str
-    replicate: int
-    in_the_game: bool  # its loss is L_large(N)
-
-
-def large_runs(job: Job) -> list[LargeRun]:
-    """The deployed teacher first, and the runs whose losses stand for the grand coalition in the
-    game.
-
-    They are the same unless the teacher's strategy is something else than the game's aggregation.
-    """
-    replicates = range(job.config.training.large_seeds)
-    if is_the_game(job.config.teacher.strategy):
-        return [LargeRun(f"teacher/{r}", r, in_the_game=True) for r in replicates]
-    game = [LargeRun(f"fedavg/{r}", r, in_the_game=True) for r in replicates]
-    return [LargeRun(DEPLOYED, 0, in_the_game=False), *game]
-
 
 def train_teacher(job: Job) -> list[TeacherLoss]:
-    """The curve of the deployed teacher; the grand coalition's scores of the large model go into
-    the journal.
+    """Trains the large model by the grand coalition, at every seed that the run needs.
+
+    Returns the deployed teacher's losses, round by round. The grand coalition's scores of the large
+    model go into the journal.
     """
-    runs = large_runs(job)
-    with job.progress.stage("teacher", len(runs) * job.config.training.rounds, "rounds") as bar:
+    runs = teacher_workloads(job.config, job.large)
+    with job.progress.stage(TEACHER, sum(run.rounds for run in runs), "rounds") as bar:
         for run in runs:
-            final = _train(job, run, bar)
+            last = _train(job, run, bar)
             if run.in_the_game:
-                score = Score(
-                    grand(job.config.n_companies),
-                    job.large.name,
-                    run.replicate,
-                    final.loss,
-                    final.accuracy,
-                )
+                everybody = grand(job.config.n_companies)
+                score = Score(everybody, job.large.name, run.replicate, last.loss, last.accuracy)
                 job.keep(score)
     return [TeacherLoss(r.number, r.loss, r.accuracy) for r in job.journal.teacher_rounds(DEPLOYED)]
 
 
-def _train(job: Job, run: LargeRun, bar: Bar) -> TeacherRound:
+def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
     """Trains to the last round, from where the journal stands. Returns the last round."""
     key, rounds = (
         wire.stack_key(job.large.name, run.replicate),
         job.journal.teacher_rounds(run.name),
     )
-    inner = (
-        make_strategy(job.config)
-        if run.name.startswith("teacher")
-        else FedAvg(**everyone(job.config.n_companies))
-    )
-    strategy = TeacherStrategy(
-        inner, job.federation.roster, key, job.large.n_params, job.config.compute.dtype
-    )
+    strategy = _strategy(job, run, key)
     if rounds:
         strategy.restore(rounds[-1].strategy)
     else:
@@ -85,28 +49,30 @@ def _train(job: Job, run: LargeRun, bar: Bar) -> TeacherRound:
         rounds = [_keep_round(job, run, strategy, 0, to_record({key: initial.numpy()}))]
     done = rounds[-1].number
     bar.advance(done)
-    if done == job.config.training.rounds:
+    if done == run.rounds:
         return rounds[-1]
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
         rounds.append(_keep_round(job, run, strategy, server_round, arrays))
         bar.advance(1)
 
-    what = f"the teacher's training ({run.name})"
-    flops = job.training_flops(
-        job.large, sum(job.examples.values()), job.config.training.rounds - done
-    )
-    with job.costed("teacher", flops):
-        run_to_end(
-            job.run_rounds(
-                strategy, to_record({key: rounds[-1].params}), done + 1, what, after_round
-            )
-        )
+    start = to_record({key: rounds[-1].params})
+    with job.costed(run.stage, job.flops(run.after(done))):
+        what = f"the teacher's training ({run.name})"
+        run_to_end(job.run_rounds(strategy, start, done + 1, what, after_round))
     return rounds[-1]
 
 
+def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
+    """The strategy that combines the companies' models, made strict."""
+    config = job.config
+    inner = make_strategy(config) if run.by_strategy else FedAvg(**everyone(config.n_companies))
+    roster, n_params = job.federation.roster, job.large.n_params
+    return TeacherStrategy(inner, roster, key, n_params, config.compute.dtype)
+
+
 def _keep_round(
-    job: Job, run: LargeRun, strategy: TeacherStrategy, number: int, arrays: ArrayRecord
+    job: Job, run: TeacherWorkload, strategy: TeacherStrategy, number: int, arrays: ArrayRecord
 ) -> TeacherRound:
     (params_P,) = to_numpy(arrays).values()
     ((loss, accuracy),) = job.validation.means(

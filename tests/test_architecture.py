@@ -29,7 +29,7 @@ FLOORS = (
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 SERVING = {"errors", "machine", "plugins", "progress", "streams"}
 # they open rooms; `app` and the version are asked for from inside
-DOORS = {"__init__", "app", "cli"}
+DOORS = {"__init__", "api", "app", "cli"}
 
 OUTSIDE = {
     "fl_sv": {"flwr", "ray", "clients", "server", "strategies", "benchmarks"},

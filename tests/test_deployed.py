@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 from benchmarks.common.command_line import SMOKE
 from fl_sv.config import Config, load_config, parse_config
 from fl_sv.data import operator_data
+from fl_sv.design.workloads import DEPLOYED
 from fl_sv.errors import InputError, RunError
 from fl_sv.payment.payouts import money, pot_cents
 from fl_sv.progress import Progress
@@ -33,7 +34,6 @@ from fl_sv.training.models import model_specs, tensors
 from fl_sv.training.scoring import ValidationSet
 from server.simulation import simulate
 from server.students import STUDENT
-from server.teacher import DEPLOYED
 from tests.runs import Command
 
 RATE, FLOOR = 500_000, -2.5

@@ -19,7 +19,7 @@ from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError, RunError
 from fl_sv.flower import wire
 from fl_sv.payment.settlement import TeacherLoss
-from fl_sv.planning.forecast import check
+from fl_sv.planning.checks import check
 from fl_sv.progress import Progress
 from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.files import TEACHER, UTILITIES

@@ -34,6 +34,7 @@ from fl_sv.config import Config, dump_config, load_config, parse_config
 from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, TEMPERATURE, Distillation
 from fl_sv.data import Task, company_data, operator_data
 from fl_sv.design.sample import design_steps
+from fl_sv.design.workloads import DEPLOYED
 from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY, grand, members_of
@@ -54,7 +55,7 @@ from server.inline import InlineGrid
 from server.job import Job, open_job
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
-from server.teacher import DEPLOYED, train_teacher
+from server.teacher import train_teacher
 from tests.runs import Command, with_sections
 from tests.test_twins import MODELS, drawn, game_with
 

@@ -9,7 +9,7 @@ import pytest
 
 from fl_sv.errors import InputError
 from fl_sv.payment.settlement import settle
-from fl_sv.planning.forecast import check
+from fl_sv.planning.checks import check
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
 from fl_sv.valuation.fit import fit_to_table

@@ -43,9 +43,17 @@ def parse_config(text: str, where: str, folder: Path | None = None) -> Config:
     """The validated configuration in `text`; `where` names it in messages, `folder` resolves
     relative data paths.
     """
-    raw = _parse_yaml(text, where)
+    return config_of(_parse_yaml(text, where), where, folder)
+
+
+def config_of(content: dict[str, Any], where: str, folder: Path | None = None) -> Config:
+    """The validated configuration in `content`, keys as in a file.
+
+    where: its name in messages. folder: what relative data paths are relative to; without it they
+    stay as they are. Raises InputError.
+    """
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(content)
     except ValidationError as error:
         raise InputError(_explain(error, where)) from None
     return config if folder is None else _with_absolute_paths(config, folder)

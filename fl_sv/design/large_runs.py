@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from fl_sv.config import Config
 from fl_sv.config.checks import most_large_runs
 from fl_sv.design.sample import design_steps
-from fl_sv.design.waves import large_run_waves
 from fl_sv.errors import VerificationError, listed
 from fl_sv.game.coalitions import EMPTY, grand, member_names, members_of
 from fl_sv.game.utilities import UtilityTable
@@ -61,42 +60,6 @@ class NextLargeRun(NextRun):
     """The large run that would be added first, and the `law.anchors` that adds it."""
 
     anchors: int
-
-
-@dataclass(frozen=True)
-class Load:
-    """What the large runs of `law.anchors` will take, before it is known which they are.
-
-    models: large models in messages, one way; rows: examples in one epoch of all trainings; widest:
-    large models that are trained side by side; exchanges: how often the server waits for answers.
-    """
-
-    trainings: int
-    messages: int
-    models: int
-    rows: float
-    widest: int
-    exchanges: int
-
-
-def anchor_load(config: Config, n_params: int, n_examples: int) -> Load:
-    """The forecast of the large runs: every company of mean size, larger coalitions leave-one-out.
-
-    n_params: of the large model; n_examples: of all companies together.
-    """
-    n, seeds, rounds = config.n_companies, config.training.large_seeds, config.training.rounds
-    counts = large_run_counts(config)
-    waves = large_run_waves(config, n_params, range(counts.larger))
-    return Load(
-        trainings=seeds * (counts.singletons + counts.larger),
-        messages=counts.singletons + n * rounds * len(waves),
-        # In its first round a wave's models are still the same.
-        models=seeds
-        * (counts.singletons + n * len(waves) + (n - 1) * counts.larger * (rounds - 1)),
-        rows=seeds * n_examples * (counts.singletons + (n - 1) * counts.larger) / n,
-        widest=seeds * max(map(len, waves), default=0),
-        exchanges=bool(counts.singletons) + rounds * len(waves),
-    )
 
 
 def planned_large_runs(

@@ -28,6 +28,8 @@ from fl_sv.errors import InputError
 from fl_sv.plugins import resolve
 from fl_sv.streams import stream_seed, torch_draws
 
+FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
+
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -83,6 +85,10 @@ class ModelSpec:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self._skeleton(row)
         return int(counter.get_total_flops())
+
+    def training_flops(self, rows: float) -> float:
+        """Floating-point operations of training on `rows` rows: three forward passes each."""
+        return FORWARD_PASSES_OF_A_STEP * self.forward_flops * rows
 
     @property
     def starts_at_zero(self) -> bool:

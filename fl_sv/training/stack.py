@@ -68,7 +68,7 @@ def train_stack(
         x = x.flatten(1)
         if soft_targets is None:
             y = mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
-    elif 3 * model.forward_flops * len(recipe.batches[0]) <= VMAP_MAX_FLOPS:
+    elif model.training_flops(len(recipe.batches[0])) <= VMAP_MAX_FLOPS:
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])

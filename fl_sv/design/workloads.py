@@ -1,0 +1,241 @@
+"""What a run trains, as a list of workloads. The stages of the server carry out this list and the
+forecast adds it up, so what is forecast is what runs.
+
+Shapes: N companies, C coalitions.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import combinations, islice
+from operator import or_
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fl_sv.config import Config
+from fl_sv.config.strategies import is_the_game
+from fl_sv.design.large_runs import by_size_and_names, large_run_counts
+from fl_sv.design.sample import Step, design_steps
+from fl_sv.design.waves import large_run_waves, plan_waves
+from fl_sv.game.coalitions import grand, members_matrix
+
+TEACHER, SWEEP, LARGE_RUNS = "teacher", "sweep", "anchors"  # stages, as cost.json names them
+DEPLOYED = "teacher/0"  # the run whose model earns the money
+
+
+class Model(Protocol):
+    """What a workload needs to know of a model (`fl_sv.training.models.ModelSpec`)."""
+
+    @property
+    def n_params(self) -> int: ...
+
+    def training_flops(self, rows: float) -> float: ...
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Models that are trained together, from their first round to their last.
+
+    Every model is trained at every seed of `replicates` on every coalition. exchanges: how often
+    the server sends a message to each company that takes part. Usually that is once a round; a
+    company that trains by itself does all rounds for one message. In the first exchange all
+    coalitions still have the same model, so one travels for all of them.
+    """
+
+    stage: str
+    name: str
+    models: tuple[Model, ...]
+    replicates: tuple[int, ...]
+    coalitions: Sequence[int]
+    rounds: int
+    exchanges: int
+
+    @property
+    def trainings(self) -> int:
+        """Trainings of whole models."""
+        return len(self.models) * len(self.replicates) * len(self.coalitions)
+
+    @property
+    def companies(self) -> int:
+        """The companies that take part, as a bitmask."""
+        return reduce(or_, self.coalitions, 0)
+
+    @property
+    def messages(self) -> int:
+        """Messages from the server to companies."""
+        return self.exchanges * self.companies.bit_count()
+
+    @property
+    def params_of_a_coalition(self) -> int:
+        """Parameters of one coalition's models, over all sizes and seeds."""
+        return len(self.replicates) * sum(model.n_params for model in self.models)
+
+    @property
+    def params_sent(self) -> int:
+        """Parameters in the messages to companies; as many come back."""
+        memberships = sum(coalition.bit_count() for coalition in self.coalitions)
+        stacks = self.companies.bit_count() + (self.exchanges - 1) * memberships
+        return self.params_of_a_coalition * stacks
+
+    def after(self, rounds: int) -> Self:
+        """What is left of the workload when `rounds` are done."""
+        return replace(self, rounds=self.rounds - rounds)
+
+    def of(self, coalitions: Sequence[int]) -> Self:
+        """The same workload on these of its coalitions alone."""
+        return replace(self, coalitions=coalitions)
+
+    def rows(self, examples: ArrayLike) -> float:
+        """Rows in one epoch of one model and seed, over all coalitions.
+
+        examples: (N,) rows of each company.
+        """
+        examples_N = np.asarray(examples, dtype=np.float64)
+        return float((members_matrix(self.coalitions, len(examples_N)) @ examples_N).sum())
+
+    def flops(self, examples: ArrayLike, local_epochs: int) -> float:
+        """Floating-point operations of all trainings. examples: (N,) rows of each company."""
+        epochs = local_epochs * self.rounds
+        rows = self.rows(examples) * epochs * len(self.replicates)
+        return sum(model.training_flops(rows) for model in self.models)
+
+
+@dataclass(frozen=True)
+class TeacherWorkload(Workload):
+    """One training of the large model by the grand coalition.
+
+    by_strategy: by the teacher's strategy, as the config has it; else by FedAvg. in_the_game: its
+    loss is the large model's loss of the grand coalition, from which the law is fitted.
+    """
+
+    by_strategy: bool = True
+    in_the_game: bool = True
+
+    @property
+    def replicate(self) -> int:
+        (replicate,) = self.replicates
+        return replicate
+
+
+def teacher_workloads(config: Config, large: Model) -> list[TeacherWorkload]:
+    """The deployed teacher first, then whatever else the grand coalition trains.
+
+    If the teacher's strategy aggregates as the game does, each of its seeds is a run of the game.
+    Otherwise the game needs runs of its own, by FedAvg.
+    """
+    rounds, replicates = config.training.rounds, range(config.training.large_seeds)
+
+    def workload(
+        name: str, replicate: int, *, by_strategy: bool, in_the_game: bool
+    ) -> TeacherWorkload:
+        return TeacherWorkload(
+            stage=TEACHER,
+            name=f"{name}/{replicate}",
+            models=(large,),
+            replicates=(replicate,),
+            coalitions=(grand(config.n_companies),),
+            rounds=rounds,
+            exchanges=rounds,
+            by_strategy=by_strategy,
+            in_the_game=in_the_game,
+        )
+
+    if is_the_game(config.teacher.strategy):
+        return [workload("teacher", r, by_strategy=True, in_the_game=True) for r in replicates]
+    game = [workload("fedavg", r, by_strategy=False, in_the_game=True) for r in replicates]
+    return [workload("teacher", 0, by_strategy=True, in_the_game=False), *game]
+
+
+def sweep_workloads(
+    config: Config, small: Sequence[Model], step: Step, known: Collection[int] = ()
+) -> list[Workload]:
+    """The waves in which a step of the design trains the small models on its coalitions.
+
+    known: coalitions that another run has trained.
+    """
+    rounds = config.training.rounds
+    waves = plan_waves(config, [model.n_params for model in small], step.added, known)
+    return [
+        Workload(
+            stage=SWEEP,
+            name=f"sweep/{number}",
+            models=tuple(small),
+            replicates=tuple(range(config.training.seeds)),
+            coalitions=wave,
+            rounds=rounds,
+            exchanges=rounds,
+        )
+        for number, wave in enumerate(waves)
+    ]
+
+
+def large_run_workloads(
+    config: Config, large: Model, coalitions: Collection[int]
+) -> list[Workload]:
+    """The large runs on `coalitions`: the singletons in one message each, the others in waves."""
+    replicates, rounds = tuple(range(config.training.large_seeds)), config.training.rounds
+    singletons = [coalition for coalition in coalitions if coalition.bit_count() == 1]
+    others = [coalition for coalition in coalitions if coalition.bit_count() > 1]
+    alone = Workload(
+        stage=LARGE_RUNS,
+        name="anchors/singletons",
+        models=(large,),
+        replicates=replicates,
+        coalitions=singletons,
+        rounds=rounds,
+        exchanges=1,
+    )
+    waves = [
+        Workload(
+            stage=LARGE_RUNS,
+            name=f"anchors/{number}",
+            models=(large,),
+            replicates=replicates,
+            coalitions=wave,
+            rounds=rounds,
+            exchanges=rounds,
+        )
+        for number, wave in enumerate(large_run_waves(config, large.n_params, others))
+    ]
+    return [alone, *waves] if singletons else waves
+
+
+def expected_large_runs(config: Config) -> list[int]:
+    """Coalitions that stand for the large runs before it is known which they are.
+
+    There are as many of each kind as the config plans. Those of more than one company are taken to
+    be the largest ones.
+    """
+    n, counts = config.n_companies, large_run_counts(config)
+    singletons = by_size_and_names(config, (1 << i for i in range(n)))[: counts.singletons]
+    everybody = grand(n)
+    larger = (
+        everybody & ~sum(1 << i for i in absent)
+        for n_absent in range(1, n - 1)
+        for absent in combinations(range(n), n_absent)
+    )
+    return [*singletons, *islice(larger, counts.larger)]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """All workloads of a run, of a sampled design that grows to its end."""
+
+    teacher: list[TeacherWorkload]
+    sweep: list[list[Workload]]  # by step of the design
+    large_runs: list[Workload]
+
+    @property
+    def all(self) -> list[Workload]:
+        return [*self.teacher, *(wave for step in self.sweep for wave in step), *self.large_runs]
+
+
+def planned_run(config: Config, small: Sequence[Model], large: Model) -> PlannedRun:
+    """The workloads of a run before it begins. Which the large runs are is not known yet."""
+    return PlannedRun(
+        teacher=teacher_workloads(config, large),
+        sweep=[sweep_workloads(config, small, step) for step in design_steps(config)],
+        large_runs=large_run_workloads(config, large, expected_large_runs(config)),
+    )

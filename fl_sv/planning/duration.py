@@ -1,0 +1,64 @@
+"""Wall time of a run on this machine, from how fast it trains a few batches.
+
+Shapes: N companies.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.config import Config
+from fl_sv.data import operator_data
+from fl_sv.design.workloads import PlannedRun
+from fl_sv.planning.calibration import seconds_per_row
+from fl_sv.training.deployed import deployed_spec, n_rows, teacher_passes
+from fl_sv.training.models import ModelSpec
+
+# Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and
+# without Ray.
+RAY_START_SECONDS = 12.0
+ROUND_SECONDS = 0.15  # one exchange of empty messages with all companies
+
+
+def training_seconds(
+    config: Config,
+    run: PlannedRun,
+    small: tuple[ModelSpec, ...],
+    large: ModelSpec,
+    rows_N: NDArray[np.float64],
+    n_workers: int,
+) -> float:
+    """Seconds of all trainings of a run.
+
+    rows_N: rows of each company. n_workers: companies that train side by side.
+    """
+    waves = [wave for step in run.sweep for wave in step]
+    # A company belongs to half of the coalitions, and trains at most a chunk of them together.
+    stacked = min(config.compute.chunk, (sum(len(wave.coalitions) for wave in waves) + 1) // 2)
+    students = bool(config.students)
+    small_row = sum(seconds_per_row(config, m, stacked=stacked, students=students) for m in small)
+    large_row = seconds_per_row(config, large, stacked=1)
+    sweep = sum(wave.rows(rows_N) * len(wave.replicates) for wave in waves)
+    large_runs = sum(load.rows(rows_N) * len(load.replicates) for load in run.large_runs)
+    # A round of the teacher waits for its largest company, however many workers there are.
+    teacher = len(run.teacher) * max(rows_N.sum() / n_workers, rows_N.max())
+    epochs = config.training.local_epochs * config.training.rounds
+    seconds = small_row * sweep / n_workers + large_row * (teacher + large_runs / n_workers)
+    return float(epochs * seconds + _student_seconds(config, large_row))
+
+
+def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
+    """Seconds that messages take on this machine, besides training."""
+    return exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0
+
+
+def _student_seconds(config: Config, large_row: float) -> float:
+    """Seconds of distilling the deployed student; 0 when there is none.
+
+    large_row: seconds of a training step of the teacher on one row.
+    """
+    if config.deployed is None:
+        return 0.0
+    scaling = operator_data(config).scaling
+    rows = n_rows(config, config.deployed, scaling)
+    row = seconds_per_row(config, deployed_spec(config, config.deployed, scaling), stacked=1)
+    return rows * (config.deployed.epochs * row + teacher_passes(config.deployed, rows) * large_row)
