@@ -153,7 +153,7 @@ def test_run_on_a_full_disk_stops_with_a_sentence_wherever_it_is_and_with_space_
         except PermissionError as reason:
             pytest.skip(str(reason))
         full = set()
-        for leaving in count(step=32768):  # a little more space each time, and further on each time
+        for leaving in count(step=16384):  # a little more space each time, and further on each time
             filler = fill(disk, leaving)
             answer = command("run", game, *options, disk / "run")
             filler.unlink()
