@@ -127,7 +127,7 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
     assert broken.returncode == 2 and "the law quadratic raised ValueError" in broken.stderr
     (run / "law.json").write_text("{}", encoding="utf-8")
     changed = fl_sv("verify", run, PYTHONPATH=installed)
-    assert changed.returncode == 1 and "nothing that they name is imported" in changed.stderr
+    assert changed.returncode == 1 and "nothing is imported by name" in changed.stderr
 
 
 def help_of(verb: str) -> str:
