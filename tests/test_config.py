@@ -236,7 +236,7 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         ("data.files", {"Ash": "a.csv", "Beech": "b.csv"}, r"data\.files: only `source: own`"),
         ("data.validation.fraction", 1.0, r"data\.validation\.fraction: .*less than 1; given 1\.0"),
         ("data.validation.fraction", float("nan"), r"data\.validation\.fraction: .*given nan"),
-        ("data.partition", None, r"data\.partition: say how the rows are divided"),
+        ("data.partition", None, r"data\.partition: .*missing; say how the rows are divided"),
         ("data.partition.kind", "shards", r"data\.partition: .*'shards'.*'iid'"),
         (
             "data.partition",
@@ -313,14 +313,18 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         (
             "law.anchors",
             3,
-            r"law\.anchors: 3 extra large runs.*form only 2 coalitions; take at most",
+            r"law\.anchors: 3 large runs given.*form only 2 coalitions; give at most 2",
         ),
         (
             "law.family",
             "cubic",
             r"law\.family: .*'ladder\+power', or package\.module:attribute; given 'cubic'",
         ),
-        ("law.family", "ladder", r"law\.family: ladder needs at least two models in models\.small"),
+        (
+            "law.family",
+            "ladder",
+            r"law\.family: ladder needs at least two models in `models\.small`",
+        ),
         ("law.accept", ["D11"], r"law\.accept\[0\]: .*given 'D11'"),
         ("values.semivalue", "shapely", r"values\.semivalue: .*given 'shapely'"),
         ("payouts.pot", 100, r"payouts\.pot: .*given 100"),
@@ -350,7 +354,7 @@ def test_a_missing_section_is_named(key: str) -> None:
     ("data", "expected"),
     [
         ({"classes": 2}, r"data\.validation\.file: `source: own` needs"),
-        ({"validation": {"file": "v.csv"}}, r"data\.classes: with `source: own`"),
+        ({"validation": {"file": "v.csv"}}, r"data\.classes: .*missing; with `source: own`"),
         (
             {"classes": 2, "validation": {"file": "v.csv"}, "partition": {"kind": "iid"}},
             r"data\.partition: with",

@@ -302,7 +302,7 @@ def test_plan_counts_the_student_and_refuses_more_rows_than_memory_holds(
         ),
         (
             {"transfer_set": {"kind": "uniform", "low": 1, "high": 1}},
-            r"low is 1 and high is 1; a box needs low < high",
+            r"low is 1 and high is 1; low must be below high",
         ),
         (
             {"transfer_set": {"kind": "uniform", **BOX, "steps": 3}},
@@ -331,7 +331,7 @@ def test_rows_from_class_probabilities_are_refused_in_a_regression(kind: str) ->
     content = game(kind, loss="logit_l2", temperature=None).model_dump(mode="json")
     content["data"] = {"source": "diabetes", "partition": {"kind": "iid"}}
     with pytest.raises(
-        InputError, match=f"kind {kind} are made from class probabilities, and this is a regression"
+        InputError, match=f"kind {kind} are made from class probabilities, but this is a regression"
     ):
         parse_config(yaml.safe_dump(content), "game")
 

@@ -99,7 +99,7 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
     "sections, said",
     [
         ({"coalitions": {"design": "sampled"}}, "`design: sampled` needs it"),
-        ({"coalitions": {"stop": {"max_evaluations": 40}}}, "only `design: sampled` stops"),
+        ({"coalitions": {"stop": {"max_evaluations": 40}}}, "`design: all` takes no such key"),
         (
             {"coalitions": {"design": "sampled", "stop": {"max_evaluations": 13}}},
             "too few for 6 companies; at least 14",
@@ -113,7 +113,7 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
                 "coalitions": {"design": "sampled", "stop": {"max_evaluations": 40}},
                 "values": {"semivalue": "banzhaf"},
             },
-            "only shapley is estimated",
+            "a sample estimates shapley alone",
         ),
         (
             {

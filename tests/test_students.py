@@ -465,7 +465,7 @@ def test_students_cannot_be_taken_over_from_a_run_with_another_teacher(tmp_path:
         ({"weight": 0.5, "loss": "hintn"}, r"distillation\.loss: .*'hinton', 'dkd'.*given 'hintn'"),
         (
             {"weight": 0.5, "loss": "logit_l2", "temperature": 4},
-            r"distillation\.temperature: logit_l2 has none",
+            r"distillation\.temperature: logit_l2 has no temperature",
         ),
         (
             {"weight": 0.5, "options": {"alpha": 0.9}},
@@ -505,6 +505,6 @@ def test_losses_of_probabilities_are_refused_in_a_regression(
     answer = command("plan", path)
     assert answer.code == 2
     assert (
-        f"{loss} compares class probabilities, and this is a regression; allowed are logit_l2"
+        f"{loss} compares class probabilities, but this is a regression; allowed are logit_l2"
         in answer.err
     )

@@ -1,6 +1,6 @@
 """What the sections of a configuration must agree on, as far as the configuration alone can tell.
 
-Every check raises ValueError with one sentence: where, what is wrong, what is allowed.
+Every check raises ValueError with one message: where, what is wrong, what is allowed.
 """
 
 import re
@@ -26,12 +26,11 @@ from fl_sv.config.valuation import Coalitions, Law, Values
 
 
 def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> None:
-    """Names stand once, and every section names companies that there are."""
+    """Every name is given once, and every section names companies of the list `companies`."""
     doubles = [name for name, count in Counter(companies).items() if count > 1]
     if doubles:
         raise ValueError(
-            f"companies: the name {doubles[0]!r} stands twice; every company needs a name of"
-            " its own"
+            f"companies: the name {doubles[0]!r} stands twice; every company needs its own name"
         )
     named = {
         "data.files": data.files or {},
@@ -45,7 +44,7 @@ def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> N
     if len(set(united)) < len(united):
         twice = next(company for company in united if united.count(company) > 1)
         raise ValueError(
-            f"values.unions: {twice!r} stands twice; a company belongs to one union at most"
+            f"values.unions: {twice!r} stands twice; a company belongs to at most one union"
         )
     for index, corruption in enumerate(data.corruptions):
         mentioned = (
@@ -71,7 +70,7 @@ def _check_names(
 
 
 def check_data(data: Data) -> None:
-    """A source that there is, and the keys that it needs."""
+    """The source exists, has the keys that it needs, and no others."""
     is_function = re.fullmatch(REFERENCE, data.source) is not None
     if not (
         data.source in BUILT_IN_SOURCES
@@ -96,120 +95,124 @@ def check_data(data: Data) -> None:
     if data.source == "own":
         if data.validation.file is None:
             raise ValueError(
-                "data.validation.file: `source: own` needs the operator's own validation file"
+                "data.validation.file: `source: own` needs a validation file of the operator"
             )
         if data.partition is not None:
             raise ValueError(
-                "data.partition: with `source: own` every company brings its rows; leave it out"
+                "data.partition: with `source: own` every company brings its own rows; leave the"
+                " key out"
             )
         if data.task != "regression" and data.classes is None:
             raise ValueError(
-                "data.classes: with `source: own` nobody sees all labels; say how many classes"
-                " there are"
+                "data.classes: the key is missing; with `source: own` nobody sees all labels, so"
+                " say how many classes there are"
             )
     else:
         if data.files is not None:
             raise ValueError("data.files: only `source: own` takes a file for each company")
         if data.partition is None:
             raise ValueError(
-                "data.partition: say how the rows are divided, for example {kind: iid}"
+                "data.partition: the key is missing; say how the rows are divided, for example"
+                " {kind: iid}"
             )
     for index, corruption in enumerate(data.corruptions):
         if isinstance(corruption, Duplicate) and (
             corruption.of == corruption.company or data.source == "own"
         ):
             raise ValueError(
-                f"data.corruptions[{index}]: a duplicate copies another company's rows of a shared"
-                " source"
+                f"data.corruptions[{index}]: a duplicate needs two companies and a shared source;"
+                " it copies one company's rows to the other"
             )
         if any(
             (other.kind, other.company) == (corruption.kind, corruption.company)
             for other in data.corruptions[:index]
         ):
             raise ValueError(
-                f"data.corruptions[{index}]: {corruption.company!r} has two defects of one kind;"
-                " join them"
+                f"data.corruptions[{index}]: {corruption.company!r} has two defects of the kind"
+                f" {corruption.kind}; give one for both"
             )
 
 
 def check_models(models: Models) -> None:
-    """Every size has a name of its own in the tables."""
+    """Every model has its own name in the tables."""
     names = [model_name(model) for model in (*models.small, models.large)]
     doubles = [name for name, count in Counter(names).items() if count > 1]
     if doubles:
         raise ValueError(
-            f"models: {doubles[0]!r} stands twice; every size is another one, the large model"
-            " larger than all small ones, and a `name` tells apart what is written alike"
+            f"models: {doubles[0]!r} stands twice; no two models may be equal, and the large one"
+            " must be larger than all small ones. A `name` tells apart models that are written"
+            " alike"
         )
 
 
 def check_design(coalitions: Coalitions, values: Values, n_companies: int) -> None:
-    """A sample has an end, and only values that can be estimated from it."""
+    """A sampled design says when it ends, and asks only for values that a sample can give."""
     design, stop, n = coalitions.design, coalitions.stop, n_companies
     if design == "all":
         if stop is not None:
             raise ValueError(
-                "coalitions.stop: only `design: sampled` stops; leave it out, or take a sample"
+                "coalitions.stop: `design: all` takes no such key; leave it out, or set `design:"
+                " sampled`"
             )
         return
     if stop is None:
         raise ValueError(
-            "coalitions.stop: `design: sampled` needs it, for example {max_evaluations: 500}"
+            "coalitions.stop: the key is missing; `design: sampled` needs it, for example"
+            " {max_evaluations: 500}"
         )
     least = 2 * n + 2
     if stop.max_evaluations < least:
         raise ValueError(
             f"coalitions.stop.max_evaluations: {stop.max_evaluations} are too few for {n}"
-            f" companies; at least {least} (nobody, everybody, every company alone and everybody"
-            " but one)"
+            f" companies; at least {least} are needed: the empty and the grand coalition, {n}"
+            f" singletons and {n} leave-one-out coalitions"
         )
     if stop.max_evaluations >= 2**n:
         raise ValueError(
-            f"coalitions.stop.max_evaluations: {n} companies form only {2**n} coalitions; take"
-            " `design: all`, or fewer"
+            f"coalitions.stop.max_evaluations: {stop.max_evaluations} given, but {n} companies form"
+            f" only {2**n} coalitions; set `design: all`, or give fewer"
         )
     if values.semivalue != "shapley":
         raise ValueError(
-            f"values.semivalue: {values.semivalue} needs `coalitions.design: all`; from a sample"
-            " only shapley is estimated"
+            f"values.semivalue: {values.semivalue} needs `coalitions.design: all`; a sample"
+            " estimates shapley alone"
         )
     if values.unions:
         raise ValueError(
-            "values.unions: what acting as one pays needs `coalitions.design: all`; leave the"
-            " unions out"
+            "values.unions: the payout of a union needs `coalitions.design: all`; leave the key out"
         )
 
 
 def most_large_runs(n_companies: int, coalitions: Coalitions) -> int:
-    """How many extra large runs `law.anchors` may ask for: all coalitions, of a sample those that
-    it always holds.
+    """The most large runs that `law.anchors` may plan, besides the empty and the grand coalition.
+
+    With a sampled design only coalitions that every sample holds can be planned: singletons and
+    leave-one-out coalitions.
     """
     others: int = 2**n_companies - 2  # besides the empty and the grand coalition
     return min(2 * n_companies, others) if coalitions.design == "sampled" else others
 
 
 def check_law(law: Law, models: Models, coalitions: Coalitions, n_companies: int) -> None:
-    """The law's family has the sizes that it needs, and the large runs are coalitions that there
-    are.
-    """
+    """The law's family has the small models that it needs, and there are enough coalitions."""
     if law.family.startswith("ladder") and ":" not in law.family and len(models.small) < 2:
-        raise ValueError(f"law.family: {law.family} needs at least two models in models.small")
+        raise ValueError(f"law.family: {law.family} needs at least two models in `models.small`")
     anchors, n, most = law.anchors, n_companies, most_large_runs(n_companies, coalitions)
     if not isinstance(anchors, int) or anchors <= most:
         return
     if coalitions.design == "sampled":
         raise ValueError(
-            f"law.anchors: {anchors} extra large runs; with `coalitions.design: sampled` take at"
-            f" most {most}, the companies alone and all but one"
+            f"law.anchors: {anchors} large runs given; with `coalitions.design: sampled` there are"
+            f" at most {most}, the singletons and the leave-one-out coalitions"
         )
     raise ValueError(
-        f"law.anchors: {anchors} extra large runs, but besides nobody and all {n} companies form "
-        f"only {most} coalitions; take at most that many"
+        f"law.anchors: {anchors} large runs given, but besides the empty and the grand coalition"
+        f" {n} companies form only {most} coalitions; give at most {most}"
     )
 
 
 def check_distillation(distillation: Distillation, data: Data) -> None:
-    """The loss and the transfer set suit the task, and the loss takes these options."""
+    """Loss and transfer set suit the task, and the options are those of the loss."""
     loss = distillation.loss
     regression = (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
     if distillation.deployed is not None:
@@ -217,12 +220,12 @@ def check_distillation(distillation: Distillation, data: Data) -> None:
     if loss in SOFT_LOSSES and regression:
         others = ", ".join(name for name in LOSS_OPTIONS if name not in SOFT_LOSSES)
         raise ValueError(
-            f"distillation.loss: {loss} compares class probabilities, and this is a regression;"
+            f"distillation.loss: {loss} compares class probabilities, but this is a regression;"
             f" allowed are {others}"
         )
     if distillation.temperature is not None and loss not in SOFT_LOSSES:
         raise ValueError(
-            f"distillation.temperature: {loss} has none; it belongs to {' and '.join(SOFT_LOSSES)}"
+            f"distillation.temperature: {loss} has no temperature; {' and '.join(SOFT_LOSSES)} have"
         )
     try:
         LOSS_OPTIONS[loss].model_validate(distillation.options)
@@ -246,10 +249,10 @@ def _check_transfer_rows(rows: TransferRows, *, regression: bool) -> None:
         return
     if not rows.low < rows.high:
         raise ValueError(
-            f"{where}: low is {rows.low:g} and high is {rows.high:g}; a box needs low < high"
+            f"{where}: low is {rows.low:g} and high is {rows.high:g}; low must be below high"
         )
     if regression and isinstance(rows, InversionRows | GeneratorRows | DensityRows):
         raise ValueError(
-            f"{where}: the rows of kind {rows.kind} are made from class probabilities, and this is"
+            f"{where}: rows of the kind {rows.kind} are made from class probabilities, but this is"
             " a regression; allowed are public, gaussian, uniform"
         )

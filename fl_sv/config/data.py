@@ -152,7 +152,10 @@ class Data(Frozen):
     options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")
     task: Literal["classification", "regression"] | None = Field(
         None,
-        description="kind of target; built-in sources have their own, others default to classification",
+        description=(
+            "kind of target; a built-in source has its own, any other is a classification by"
+            " default"
+        ),
     )
     target: str = Field(
         "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
@@ -193,7 +196,7 @@ class Data(Frozen):
         tuple[Corruption, ...],
         Key(may_change="on extension"),
         many(
-            "defects put in on purpose, for studies, in this order; a company has at most one of each"
-            " kind"
+            "defects put in on purpose, for studies, in this order; a company has at most one of"
+            " each kind"
         ),
     ] = ()

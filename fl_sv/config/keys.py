@@ -64,10 +64,9 @@ def all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, Key
 
 
 def replaced(section: Section, change: Callable[[Key, Any], Any]) -> Section:
-    """A copy of `section` in which `change(key, value)` stands for every value, at every level.
+    """A copy of `section` with `change(key, value)` in place of every value, at every level.
 
-    `change` returns the value itself where nothing is to change; only then the levels below are
-    visited.
+    Where `change` returns the value itself, the levels below that value are visited, too.
     """
     changes = {}
     for name, field in type(section).model_fields.items():
@@ -89,8 +88,6 @@ def _inside(value: Any, change: Callable[[Key, Any], Any]) -> Any:
 
 
 def unchangeable(config: BaseModel, occasion: Literal["resume", "extension"]) -> dict[str, Any]:
-    """The values of `config` that must be the same on that occasion, None in place of the others."""
-    kept = replaced(
-        config, lambda key, value: None if key.may_change_on(occasion) else value
-    )  # a None where the type knows none: for comparisons alone
-    return kept.model_dump(warnings=False)
+    """The values that must be the same on that occasion, with None in place of all others."""
+    kept = replaced(config, lambda key, value: None if key.may_change_on(occasion) else value)
+    return kept.model_dump(warnings=False)  # there are Nones where the types allow none

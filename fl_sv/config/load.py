@@ -1,6 +1,4 @@
-"""From a YAML file to a validated `Config`, or one message that says what is wrong, where, and what
-is allowed.
-"""
+"""Reads a YAML file into a validated `Config`, or says what is wrong, where, what is allowed."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,30 +16,27 @@ from fl_sv.errors import InputError, suggestion
 MAX_PROBLEMS = 5
 MAX_LINE = 400
 MAX_BYTES = 1_000_000
-SHOULD_BE = "Input should be "  # pydantic's
-SCALAR_BRANCHES = (
-    "bool",
-    "int",
-    "float",
-    "str",
-    "list",
-    "constrained-",
-    "literal[",
-)  # how they begin
+# How pydantic's messages, and its names of a union's scalar branches, begin.
+SHOULD_BE = "Input should be "
+SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")
 
 
 def load_config(path: str | Path) -> Config:
     """The validated configuration in the YAML file `path`; relative data paths become absolute.
 
-    Raises InputError with one message of at most a dozen lines.
+    Raises InputError with one message of at most twelve lines.
     """
     path = Path(path)
     return parse_config(_read(path), str(path), path.resolve().parent)
 
 
 def parse_config(text: str, where: str, folder: Path | None = None) -> Config:
-    """The validated configuration in `text`; `where` names it in messages, `folder` resolves
-    relative data paths.
+    """The validated configuration in `text`.
+
+    where: what messages call the text, such as its path.
+    folder: where relative data paths start; None leaves them as they are.
+
+    Raises InputError like `load_config`.
     """
     return config_of(_parse_yaml(text, where), where, folder)
 
@@ -96,24 +91,15 @@ def _read(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset without tags, aliases and repeated keys: a config is read as it is
-    written.
-    """
+    """YAML's safe subset without tags, aliases and repeated keys: a config means what it says."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases (*name) are not allowed; write the value out", event.start_mark
-            )
+            raise _refusal("aliases (*name) are not allowed; write the value out", event)
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None):
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                f"the tag {event.tag} is not allowed; write a plain value",
-                event.start_mark,
-            )
+            raise _refusal(f"the tag {event.tag} is not allowed; write a plain value", event)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -121,18 +107,16 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for (key_node, _), key in zip(node.value, keys, strict=True):
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"the key {key!r} is not a text; put it in quotes",
-                    key_node.start_mark,
-                )
+                raise _refusal(f"the key {key!r} is not a text; put it in quotes", key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice in one place", key_node.start_mark
-                )
+                raise _refusal(f"the key {key!r} stands twice in one place", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _refusal(message: str, at: Any) -> yaml.constructor.ConstructorError:
+    """The error that stops YAML's reader at an event or node."""
+    return yaml.constructor.ConstructorError(None, None, message, at.start_mark)
 
 
 def _parse_yaml(text: str, where: str) -> dict[str, Any]:
@@ -159,9 +143,8 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    problems: dict[
-        str, list[Any]
-    ] = {}  # a value that no branch of a union takes is one mistake, not one a branch
+    # A value that no branch of a union takes is one mistake, not one for each branch.
+    problems: dict[str, list[Any]] = {}
     for problem in error.errors(include_url=False):
         problems.setdefault(_place(problem["loc"]), []).append(problem)
     shown = list(problems.items())[:MAX_PROBLEMS]
@@ -174,7 +157,7 @@ def _explain(error: ValidationError, where: str) -> str:
 
 
 def _one_line(text: str | None) -> str:
-    """Keys and values of any length, with any line breaks, must not make a message long."""
+    """The text without line breaks, and cut: no key or value may make a message long."""
     text = " ".join(str(text).split())
     return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
 
@@ -200,7 +183,7 @@ def _message(problem: Any) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """`data.corruptions[0].fraction`: the location without the union branches that pydantic adds."""
+    """The location as users write it, without pydantic's names of union branches."""
     text = ""
     for part, is_branch in _walk(location):
         if isinstance(part, int):
@@ -225,13 +208,12 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
             if not models
             else len(models) > 1 and not is_field
         )
-        yield part, is_branch or (len(models) > 1 and any(_tag(model) == part for model in models))
+        is_tag = len(models) > 1 and any(_tag(model) == part for model in models)
+        yield part, is_branch or is_tag
 
 
 def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that may stand at `location`: several inside a union whose branch is not chosen
-    yet.
-    """
+    """The models that may stand at `location`: several in a union before a branch is chosen."""
     models: list[type[BaseModel]] = [Config]
     for part in location:
         chosen = [model for model in models if _tag(model) == part]

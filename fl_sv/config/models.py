@@ -96,7 +96,9 @@ class Training(Frozen):
         1,
         ge=1,
         le=100,
-        description="trainings in each large run, seeds 0, 1, ...; the teacher of seed 0 is deployed",
+        description=(
+            "trainings in each large run, seeds 0, 1, ...; the teacher of seed 0 is deployed"
+        ),
     )
 
 

@@ -1,9 +1,11 @@
 """The one configuration of a run: frozen pydantic models, every number with its range and unit.
 
-`docs/config.md` is generated from these models (`make docs`), so a description is what a user
-reads. Values are checked as far as the configuration alone can tell; what needs the data or torch
-is checked by `fl_sv.planning`. Every number has an upper bound, so that no calibration allocates
-what `plan` would refuse."""
+`docs/config.md` is generated from these models (`make docs`): users read the descriptions.
+
+Values are checked here as far as the configuration alone allows; `fl_sv.planning` checks what needs
+the data or torch. Every number has an upper bound, so that the calibration allocates nothing that
+`plan` would refuse.
+"""
 
 from typing import Annotated, Self
 
@@ -29,30 +31,30 @@ class Config(Frozen):
         0,
         ge=0,
         lt=2**63,
-        description="the one seed; every stream of random numbers derives from it",
+        description="the only seed; every stream of random numbers derives from it",
     )
     companies: Annotated[
         tuple[CompanyName, ...],
         Key(may_change="on extension"),
         many(
-            "names of the companies; bit i of a coalition is the i-th",
+            "names of the companies; bit i of a coalition is the i-th company",
             min_length=2,
             max_length=1000,
         ),
     ]
-    data: Data = Field(description="rows, owners and validation set")
+    data: Data = Field(description="the rows, their owners, and the validation set")
     models: Models = Field(description="the small models and the large one")
     training: Training = Field(Training(), description="federated training, the same for all")
     teacher: Teacher = Field(Teacher(), description="strategy of the large model")
     # as long as the small models of neither run learn from a teacher
     distillation: Annotated[Distillation | None, Key(may_change="on extension")] = Field(
-        None, description="students of the teacher; none without it"
+        None, description="students that learn from the teacher; without it there are none"
     )
     coalitions: Annotated[Coalitions, Key(may_change="on extension")] = Field(
         Coalitions(), description="which coalitions train, and in which waves"
     )
     law: Annotated[Law, Key(may_change="on extension")] = Field(
-        Law(), description="from small losses to large ones"
+        Law(), description="from the losses of small models to those of the large one"
     )
     values: Annotated[Values, Key(may_change="on extension")] = Field(
         Values(), description="semivalue and level of the intervals"
@@ -60,7 +62,7 @@ class Config(Frozen):
     payouts: Annotated[Payouts, Key(may_change="on extension")] = Field(
         description="pot and rules of payment"
     )
-    compute: Compute = Field(Compute(), description="how the work is spread")
+    compute: Compute = Field(Compute(), description="where and how the models train")
     faults: Annotated[Faults, Key(may_change="on resume")] = Field(
         Faults(), description="retries and restarts"
     )
@@ -74,7 +76,7 @@ class Config(Frozen):
 
     @property
     def students(self) -> Distillation | None:
-        """How the small models listen to the teacher; None when they are plain."""
+        """How the small models learn from the teacher; None when they do not."""
         return (
             self.distillation
             if self.distillation is not None and self.distillation.weight > 0
@@ -83,7 +85,7 @@ class Config(Frozen):
 
     @property
     def deployed(self) -> Deployed | None:
-        """The student that is deployed; None when it is the teacher itself."""
+        """The student that is deployed; None when the teacher is."""
         return None if self.distillation is None else self.distillation.deployed
 
     @model_validator(mode="after")

@@ -77,18 +77,19 @@ def grand_coalition_runs(config: "Config") -> int:
 
 
 def check_strategy(config: "Config") -> None:
-    """Raises InputError when the teacher's strategy or one of its options is unknown, when an
-    option's value is not allowed, or when the strategy needs more companies than there are.
+    """Checks the teacher's strategy, as far as fl-sv knows it.
 
-    The class and the options of a user's own strategy are checked when it is made.
+    Raises InputError when the strategy or an option is unknown, when an option's value is not
+    allowed, or when the strategy needs more companies than there are. The class and the options of
+    a user's own strategy are checked when it is made.
     """
     name, options = config.teacher.strategy, config.teacher.options
     if ":" in name:
         return
     if name not in STRATEGIES:
         raise InputError(
-            f"teacher.strategy: there is no strategy {name!r}. Built in are {', '.join(STRATEGIES)}; "
-            "any other Flower Strategy is given as package.module:Class."
+            f"teacher.strategy: there is no strategy {name!r}. Built in are"
+            f" {', '.join(STRATEGIES)}; any other Flower Strategy is given as package.module:Class."
         )
     facts = STRATEGIES[name]
     unknown = [option for option in options if option not in facts.options]

@@ -13,7 +13,7 @@ NoiseGranularity = Literal["per_logit", "per_sample"]
 
 
 class HintonOptions(Frozen):
-    """None of its own: `weight` says how much it counts."""
+    """It has none: `weight` says how much the loss counts."""
 
 
 class DkdOptions(Frozen):
@@ -24,17 +24,17 @@ class DkdOptions(Frozen):
 
 
 class LogitL2Options(Frozen):
-    """None."""
+    """It has none."""
 
 
 class SmoothL1Options(Frozen):
-    """Where the squared error turns into the absolute one."""
+    """The difference at which the squared error turns into the absolute one."""
 
     beta: float = Field(1.0, ge=0, le=1e6)
 
 
 class NoisyTeacherOptions(Frozen):
-    """How the teacher is disturbed, and how often."""
+    """What noise the teacher's logits get, and how often."""
 
     sigma: float = Field(0.3, ge=0, le=1e3)
     mode: NoiseMode = "multiplicative"
@@ -54,8 +54,9 @@ TEMPERATURE = 4.0  # of the soft losses
 
 
 class PublicRows(Frozen):
-    """Rows that everybody may see: a file with the columns of the other data. Its targets are not
-    looked at.
+    """Rows that everybody may see: a file with the columns of the other data.
+
+    Its targets are not used.
     """
 
     kind: Literal["public"]
@@ -65,9 +66,9 @@ class PublicRows(Frozen):
 
 
 class InventedRows(Frozen):
-    """Rows that nobody owns. All inputs lie in one box, in scaled units."""
+    """Rows that nobody owns. All inputs lie in a box, in scaled units."""
 
-    rows: int = Field(2000, ge=2, le=1_000_000, description="how many")
+    rows: int = Field(2000, ge=2, le=1_000_000, description="number of rows")
     low: float = Field(
         ge=-1e6, le=1e6, description="the box's lower end in every input, in scaled units"
     )
@@ -77,33 +78,33 @@ class InventedRows(Frozen):
 
 
 class GaussianRows(InventedRows):
-    """Normal noise about the box's centre; the ends are two standard deviations away."""
+    """Normal noise around the box's centre; the ends are two standard deviations away."""
 
     kind: Literal["gaussian"]
 
 
 class UniformRows(InventedRows):
-    """All possible rows alike."""
+    """Rows drawn evenly from the box."""
 
     kind: Literal["uniform"]
 
 
 class InversionRows(InventedRows):
-    """What the teacher takes for each class, by gradient descent from uniform rows."""
+    """Rows that the teacher takes for each class, found by gradient descent from uniform rows."""
 
     kind: Literal["inversion"]
     steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the rows")
 
 
 class GeneratorRows(InventedRows):
-    """A small generator's, trained against the teacher alone."""
+    """Rows of a small generator network, which is trained against the teacher alone."""
 
     kind: Literal["generator"]
     steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the generator")
 
 
 class DensityRows(InventedRows):
-    """Samples of the density that the teacher implies."""
+    """Samples of the density that the teacher implies (Langevin)."""
 
     kind: Literal["density"]
     steps: int = Field(200, ge=1, le=100_000, description="Langevin steps of each row")
@@ -116,34 +117,38 @@ TransferRows = Annotated[
 
 
 class Deployed(Frozen):
-    """A student that the operator distils from the finished teacher by the loss alone, and deploys
-    in its place.
+    """A student that the operator deploys in the teacher's place.
+
+    It learns from the finished teacher by the loss alone, without targets.
     """
 
     model: Model = Field(
         description="the student; batch size, momentum and learning rate are those of `training`"
     )
-    transfer_set: TransferRows = Field(description="rows on which it listens")
+    transfer_set: TransferRows = Field(description="rows on which it learns from the teacher")
     epochs: int = Field(20, ge=1, le=10_000, description="passes over these rows")
 
 
 class Distillation(Frozen):
-    """Students: small models that listen to the finished teacher. Without this section all models
-    are plain.
+    """Students: small models that learn from the finished teacher.
+
+    Without this section no model learns from the teacher.
     """
 
     loss: Literal["hinton", "dkd", "logit_l2", "smooth_l1", "noisy_teacher"] = Field(
         "hinton",
         description=(
-            "how far a student is from the teacher, by the logits of a row (docs/distillation.md)"
+            "how the distance of a student from the teacher is measured, by the logits of a row"
+            " (docs/distillation.md)"
         ),
     )
     weight: float = Field(
         ge=0,
         le=1,
         description=(
-            "of the loss in every small model of the coalitions: they minimise (1 - weight) CE +"
-            " weight loss (regression: squared error); 0 leaves them plain"
+            "weight of this loss in the small models of all coalitions: they minimise (1 - weight)"
+            " CE + weight loss (in a regression the squared error instead of CE); with 0 they do"
+            " not learn from the teacher"
         ),
     )
     temperature: float | None = Field(
@@ -155,19 +160,20 @@ class Distillation(Frozen):
         ),
     )
     options: dict[str, Scalar] = Field(
-        {}, description="the loss's own: dkd, smooth_l1 and noisy_teacher have some"
+        {}, description="options of the loss: dkd, smooth_l1 and noisy_teacher have some"
     )
     transfer_set: Literal["own"] = Field(
         "own",
         description=(
-            "rows on which the small models listen: the company's own, since any other rows would"
-            " make the models of all coalitions alike"
+            "rows on which the small models learn from the teacher: the company's own, since any"
+            " other rows would make the models of all coalitions alike"
         ),
     )
     # the operator's own affair
     deployed: Annotated[Deployed | None, Key(to_companies="nothing")] = Field(
         None,
         description=(
-            "a student that is deployed instead of the teacher; a performance pot then pays by it"
+            "a student that is deployed instead of the teacher; a performance pot then depends on"
+            " its utility"
         ),
     )

@@ -15,16 +15,14 @@ class Stop(Frozen):
         ge=1,
         le=10**15,
         description=(
-            "stop when the widest payout's interval is at most so wide (minor units, from its low"
-            " to its high end); without it the sample grows to `max_evaluations`"
+            "stop when no payout's interval is wider than this, from its low to its high end, in"
+            " minor units; without it the sample grows to `max_evaluations`"
         ),
     )
     max_evaluations: int = Field(
         ge=10,
         le=20_000,
-        description=(
-            "most coalitions whose utility is measured, the empty and the grand one included"
-        ),
+        description=("the most coalitions that are trained, the empty and the grand one included"),
     )
 
 
@@ -34,56 +32,62 @@ class Coalitions(Frozen):
     design: Literal["all", "sampled"] = Field(
         "all",
         description=(
-            "`all`: every one of the 2**N coalitions, up to 20 companies; `sampled`: a sample that"
-            " grows until `stop` says that it is enough, for any number of companies"
+            "`all`: every one of the 2**N coalitions, for up to 20 companies; `sampled`: a sample"
+            " that grows until a condition in `stop` holds, for any number of companies"
         ),
     )
-    stop: Stop | None = Field(None, description="with `sampled`: when there are enough coalitions")
+    stop: Stop | None = Field(None, description="with `sampled`: when the sample is large enough")
     wave_megabytes: float = Field(
         64.0,
         gt=0,
         le=1024,
-        description="upper bound on one message of a wave, in MB; a crash loses two waves at most",
+        description=(
+            "upper bound on a message of a wave, in MB; a crash loses the work of two waves at most"
+        ),
     )
     waves: int = Field(
         1,
         ge=1,
         le=100_000,
-        description="smallest number of waves (of a step of a sample), so that a crash loses less",
+        description=(
+            "the least number of waves (in a sample: of each step); with more waves a crash loses"
+            " less"
+        ),
     )
 
 
 class Law(Frozen):
-    """What the large model is measured on besides the empty and the grand coalition."""
+    """How the law carries the losses of small models to the large model."""
 
     anchors: (
         Literal["none", "singletons", "singletons+loo"] | Annotated[int, Field(ge=0, le=10_000)]
     ) = Field(
         "singletons",
         description=(
-            "extra large runs: `singletons` lets every company train the large model alone,"
-            " `singletons+loo` also all companies but one; a number makes that many runs:"
-            " singletons first, then all but one, then what narrows the values most for its price"
+            "large runs besides those of the empty and the grand coalition: `singletons` trains the"
+            " large model on every company alone, `singletons+loo` also on all companies but one; a"
+            " number plans that many: singletons first, then leave-one-out coalitions, then the"
+            " coalitions that narrow the values most for their price"
         ),
     )
     family: Literal["auto", "affine", "power", "ladder", "ladder+power"] | Reference = Field(
         "auto",
         description=(
-            "the law: `auto` chooses; or one of the others by name, or a function of one's own, "
-            "`package.module:function`"
+            "the law: `auto` chooses one; the others by name; or a function of your own,"
+            " `package.module:function`"
         ),
     )
     accept: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^D([1-9]|10)$")], ...],
-        many("alarms that do not block payment, by code (D1 ... D10)"),
+        many("codes (D1 ... D10) of alarms that do not block payment"),
     ] = ()
     untrained_loss: float | None = Field(
         None,
         ge=0,
         le=1e9,
         description=(
-            "loss of the empty coalition for a `module` model (nats or squared units); measured"
-            " without it"
+            "loss of the empty coalition for a `module` model, in nats or squared units; without it"
+            " the loss is measured"
         ),
     )
 
@@ -102,8 +106,8 @@ class Values(Frozen):
     ] = Field(
         {},
         description=(
-            "companies that belong together, by the union's name; the report shows what acting as"
-            " one pays"
+            "companies that belong together, by the union's name; the report shows what they would"
+            " be paid as one"
         ),
     )
 
@@ -116,8 +120,9 @@ class FixedPot(Frozen):
 
 
 class PerformancePot(Frozen):
-    """The pot grows with the deployed model: round(max(0, u - floor) * rate), u its measured
-    utility.
+    """The pot grows with the deployed model's measured utility u.
+
+    It is round(max(0, u - floor) * cents_per_utility).
     """
 
     kind: Literal["performance"]
@@ -139,14 +144,16 @@ class Payouts(Frozen):
     negative: Literal["clip", "charge"] = Field(
         "clip",
         description=(
-            "companies of negative value: `clip` pays them nothing, `charge` makes them pay"
+            "companies with a negative value: `clip` pays them nothing, `charge` makes them pay"
         ),
     )
     max_charge: int | None = Field(
         None,
         ge=0,
         le=10**15,
-        description="with `charge`: the most a company may be charged, in cents; default the pot",
+        description=(
+            "with `charge`: the most that a company may be charged, in cents; by default the pot"
+        ),
     )
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
         "EUR", description="ISO 4217 code; amounts are whole minor units"

@@ -73,8 +73,8 @@ def sizes_of(n_rows: int, relative: Mapping[str, float]) -> dict[str, int]:
     if empty:
         raise InputError(
             f"data.partition: {listed(empty)} would get none of the {n_rows} rows. Every company"
-            " needs at least one: raise its relative size in `sizes`, take fewer companies, or give more"
-            " rows."
+            " needs at least one: raise its relative size in `sizes`, take fewer companies, or give"
+            " more rows."
         )
     return sizes
 
