@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -70,12 +71,29 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def test_python_example_of_the_readme_runs() -> None:
-    (example,) = blocks(README, "python")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+def printed_by(example: str) -> list[str]:
+    """The lines that an example of the README prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
         exec(compile(example, "README.md", "exec"), {})
-    *companies, law = said.getvalue().splitlines()
+    return out.getvalue().splitlines()
+
+
+def test_run_of_the_readme_prints_what_every_company_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    whole_flow, _ = blocks(README, "python")
+    lines = [line.split() for line in printed_by(whole_flow)]
+    assert [line[0] for line in lines] == ["Ash", "Beech", "Chestnut", "Damson"]
+    assert sum(int(line[-1]) for line in lines) == 1_000_000
+    assert (tmp_path / "runs" / "smoke" / "report.html").exists()
+
+
+def test_mathematics_of_the_readme_divide_the_pot() -> None:
+    _, mathematics = blocks(README, "python")
+    *companies, law = printed_by(mathematics)
     assert [line.split()[0] for line in companies] == ["Ash", "Beech", "Chestnut"]
     cents = [round(100 * float(line.split()[-2].replace(",", ""))) for line in companies]
     assert sum(cents) == 10_000_000
