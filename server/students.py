@@ -12,14 +12,12 @@ from fl_sv.config.students import Deployed
 from fl_sv.design.workloads import DEPLOYED
 from fl_sv.flower import wire
 from fl_sv.payment.settlement import StudentLoss
-from fl_sv.runs.journal import TeacherRound
+from fl_sv.runs.journal import TrainedStudent
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
 from fl_sv.training.models import ModelSpec
 from server.interleave import run_to_end
 from server.job import Job
 from strategies.roster import check_metrics
-
-STUDENT = "student"  # its run in the journal
 
 
 def deploy_student(job: Job) -> StudentLoss | None:
@@ -30,8 +28,7 @@ def deploy_student(job: Job) -> StudentLoss | None:
     if deployed is None:
         return None
     spec, rows = deployed_spec(job.config, deployed, scaling), n_rows(job.config, deployed, scaling)
-    found = job.journal.teacher_rounds(STUDENT) or [_distil(job, deployed, spec, rows)]
-    student = found[-1]
+    student = job.journal.student() or _distil(job, deployed, spec, rows)
     return StudentLoss(
         spec.name, spec.n_params, deployed.transfer_set.kind, rows, student.loss, student.accuracy
     )
@@ -63,7 +60,7 @@ def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
     )
 
 
-def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TeacherRound:
+def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TrainedStudent:
     scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
     flops = deployed.epochs * spec.training_flops(rows)
     flops += job.large.training_flops(teacher_passes(deployed, rows) * rows)
@@ -73,7 +70,7 @@ def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> Teacher
     ):
         params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)
         ((loss, accuracy),) = job.validation.means(spec, params_P[None], "the deployed student")
-        state = TeacherRound(deployed.epochs, params_P.numpy(), b"", loss, accuracy)
-        job.journal.add_teacher_round(STUDENT, state)
+        student = TrainedStudent(params_P.numpy(), loss, accuracy)
+        job.journal.add_student(student)
         bar.advance(1)
-    return state
+    return student

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.utilities import Score
-from fl_sv.runs.journal import Journal, TeacherRound, Wave
+from fl_sv.runs.journal import Journal, TeacherRound, TrainedStudent, Wave
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -37,6 +37,23 @@ def journal(path: Path) -> Iterator[Journal]:
 def reopened(journal: Journal, path: Path) -> Journal:
     journal.close()
     return Journal(path)
+
+
+def test_deployed_student_is_entered_once_and_read_back_exactly(
+    journal: Journal, path: Path
+) -> None:
+    assert journal.student() is None
+    params = np.array([0.1, np.nextafter(0.1, 1)], dtype=np.float32)
+    student = TrainedStudent(params, 0.25, None)
+    journal.add_student(student)
+    with pytest.raises(RunError, match=r"journal\.sqlite cannot be used: UNIQUE"):
+        journal.add_student(student)
+    journal = reopened(journal, path)
+    found = journal.student()
+    journal.close()
+    assert found is not None
+    assert np.array_equal(found.params, params) and found.params.dtype == params.dtype
+    assert (found.loss, found.accuracy) == (0.25, None)
 
 
 @settings(max_examples=20)  # each waits for the disk

@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss
 CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, coalitions TEXT, losses BLOB);
 CREATE TABLE IF NOT EXISTS teacher (run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
                                     PRIMARY KEY (run, round));
+CREATE TABLE IF NOT EXISTS student (number INTEGER PRIMARY KEY CHECK (number = 0), params BLOB,
+                                    loss REAL, accuracy REAL);
 CREATE TABLE IF NOT EXISTS stack (run TEXT, name TEXT, round INTEGER, params BLOB, PRIMARY KEY (run, name));
 CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
 CREATE TABLE IF NOT EXISTS cost (stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL);
@@ -49,6 +51,15 @@ class TeacherRound:
     number: int
     params: NDArray[Any]  # (P,)
     strategy: bytes  # the Flower strategy's own state
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedStudent:
+    """The student that is deployed in the teacher's place, with its scores on the validation set."""
+
+    params: NDArray[Any]  # one flat vector
     loss: float
     accuracy: float | None
 
@@ -149,6 +160,19 @@ class Journal:
                 ("INSERT INTO teacher VALUES (?, ?, ?, ?, ?, ?)", values),
             ]
         )
+
+    def student(self) -> TrainedStudent | None:
+        """The deployed student; None before it is trained."""
+        rows = self._read("SELECT params, loss, accuracy FROM student")
+        if not rows:
+            return None
+        ((params, loss, accuracy),) = rows
+        return TrainedStudent(_array(params), loss, accuracy)
+
+    def add_student(self, student: TrainedStudent) -> None:
+        """Enters the deployed student, once."""
+        values = (0, _blob(student.params), student.loss, student.accuracy)
+        self._write([("INSERT INTO student VALUES (?, ?, ?, ?)", values)])
 
     def stacks(self, run: str) -> tuple[int, dict[str, NDArray[Any]]]:
         """The last round of a wave of large runs and its stacks (C, P) by name; 0 and nothing
