@@ -8,15 +8,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
 
-_DATA = (
-    "look at a company's own file before it joins: does it fit, and what will leave this machine"
-)
+Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,15 +119,12 @@ def pay(options: argparse.Namespace) -> int:
         settlement = pay_run(directory, options.pot, options.negative, options.accept)
         if objections := settlement.payment.objections:
             codes = [code for code in codes_of(objections) if code != NOT_DIVIDED]
-            decide = "Decide on each alarm and accept it by name: " + " ".join(
-                f"--accept {code}" for code in codes
-            )
-            advice = decide if codes else "Take the other rule (--negative) or another pot."
-            raise RunError(
-                "\n".join(
-                    ["This run is not payable:", *objections, f"Nothing was written. {advice}"]
-                )
-            )
+            accept = " ".join(f"--accept {code}" for code in codes)
+            advice = f"Decide on each alarm and accept it by name: {accept}"
+            if not codes:
+                advice = "Take the other rule (--negative) or another pot."
+            lines = ["This run is not payable:", *objections, f"Nothing was written. {advice}"]
+            raise RunError("\n".join(lines))
         write_report(directory, settlement.law)
         print_summary(directory)
     return 0
@@ -208,6 +205,11 @@ def _cents(text: str) -> int:
     return cents
 
 
+# --- arguments ------------------------------------------------------------------------------------
+
+Verbs = Any  # what argparse's add_subparsers returns; it has no public type
+
+
 def _parser() -> argparse.ArgumentParser:
     from fl_sv import __version__
 
@@ -217,86 +219,80 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fl-sv {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def verb(name: str, command: object, subject: str, meaning: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=meaning, description=meaning)
-        made.add_argument(subject, type=Path, metavar=subject.upper())
-        made.set_defaults(command=command)
-        return made
-
-    made = verb("run", run, "config", "teacher, coalition sweep, law, valuation, payouts, report")
-    made.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty"
-    )
-    made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
-    made.add_argument(
-        "--from", dest="source", type=Path, metavar="RUN", help="reuse a run with other companies"
-    )
-    made.add_argument(
-        "--backend", choices=("ray", "inline"), default="ray", help="Flower on Ray, or one process"
-    )
-    loudness = made.add_mutually_exclusive_group()
-    loudness.add_argument(
-        "--quiet",
-        dest="detail",
-        action="store_const",
-        const="quiet",
-        default="normal",
-        help="print nothing but errors",
-    )
-    loudness.add_argument(
-        "--verbose",
-        dest="detail",
-        action="store_const",
-        const="verbose",
-        help="print what Flower and Ray say, too",
-    )
-
-    made = verb("plan", plan, "config", "cost forecast without training")
+    _add_run(verbs)
+    made = _verb(verbs, "plan", plan, "config", "cost forecast without training")
     made.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_value(verbs)
+    _add_pay(verbs)
+    _verb(verbs, "report", report, "dir", "write report.html again from the tables alone")
+    recompute = "recompute everything and check every hash and signature"
+    made = _verb(verbs, "verify", verify, "dir", recompute)
+    made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
+    _add_data(verbs)
+    add_federation(verbs)
+    return parser
 
-    made = verb(
-        "value", value, "table", "values from a CSV table with the columns coalition,utility"
-    )
+
+def _verb(
+    verbs: Verbs, name: str, command: Command, subject: str, meaning: str
+) -> argparse.ArgumentParser:
+    """A command about one file or folder, its subject."""
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=meaning, description=meaning)
+    made.add_argument(subject, type=Path, metavar=subject.upper())
+    made.set_defaults(command=command)
+    return made
+
+
+def _add_run(verbs: Verbs) -> None:
+    flow = "teacher, coalition sweep, law, valuation, payouts, report"
+    made = _verb(verbs, "run", run, "config", flow)
+    out, origin = "run directory, new or empty", "reuse a run with other companies"
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
+    made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    made.add_argument("--from", dest="source", type=Path, metavar="RUN", help=origin)
+    backend = "Flower on Ray, or one process"
+    made.add_argument("--backend", choices=("ray", "inline"), default="ray", help=backend)
+    made.set_defaults(detail="normal")
+    detail = made.add_mutually_exclusive_group()
+    for name, meaning in (
+        ("quiet", "print nothing but errors"),
+        ("verbose", "print what Flower and Ray say, too"),
+    ):
+        detail.add_argument(
+            f"--{name}", dest="detail", action="store_const", const=name, help=meaning
+        )
+
+
+def _add_value(verbs: Verbs) -> None:
+    table = "values from a CSV table with the columns coalition,utility"
+    made = _verb(verbs, "value", value, "table", table)
     made.add_argument("--semivalue", default="shapley", help="shapley, banzhaf, beta:A,B or loo")
     made.add_argument("--json", action="store_true", help="print one JSON document")
 
-    made = verb("pay", pay, "dir", "payouts of a fixed pot from a finished run")
+
+def _add_pay(verbs: Verbs) -> None:
+    made = _verb(verbs, "pay", pay, "dir", "payouts of a fixed pot from a finished run")
     made.add_argument("--pot", type=_cents, required=True, metavar="CENTS", help="the pot in cents")
-    made.add_argument(
-        "--negative", choices=("clip", "charge"), default="clip", help="rule for negative values"
-    )
-    made.add_argument(
-        "--accept",
-        action="append",
-        default=[],
-        metavar="ALARM",
-        help="an alarm to accept, by its code",
-    )
+    rule = "rule for negative values"
+    made.add_argument("--negative", choices=("clip", "charge"), default="clip", help=rule)
+    code = "an alarm to accept, by its code"
+    made.add_argument("--accept", action="append", default=[], metavar="ALARM", help=code)
 
-    verb("report", report, "dir", "write report.html again from the tables alone")
-    made = verb("verify", verify, "dir", "recompute everything and check every hash and signature")
-    made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
 
-    group = verbs.add_parser(
-        "data", help="a company's own data", description="a company's own data"
-    )
+def _add_data(verbs: Verbs) -> None:
+    own = "a company's own data"
+    group = verbs.add_parser("data", help=own, description=own)
+    look = "look at a company's file before it joins: does it fit, and what will leave this machine"
     made = group.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "check", help=_DATA, description=_DATA
+        "check", help=look, description=look
     )
-    made.add_argument(
-        "source", type=Path, metavar="CONFIG_OR_FILE", help="the run's config, or a data file alone"
-    )
+    source = "the run's config, or a data file alone"
+    made.add_argument("source", type=Path, metavar="CONFIG_OR_FILE", help=source)
     made.add_argument("--company", help="a company of the config")
     made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
-    made.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="of a data file alone: what is predicted (column `target`)",
-    )
+    target = "of a data file alone: what is predicted (column `target`)"
+    made.add_argument("--target", metavar="COLUMN", help=target)
     made.set_defaults(command=data_check)
-    add_federation(verbs)
-    return parser
 
 
 if __name__ == "__main__":
