@@ -109,7 +109,7 @@ def test_mean_over_seeds_is_taken_coalition_by_coalition() -> None:
         ("1,Ash-Co,s,0,1.0,,maybe", "line 3: the status is 'maybe'; it must be done or planned"),
         ("1,Ash-Co,s,0,1.0", "line 3: the row has more or fewer cells than the 7 columns"),
         ("1,Ash-Co,s,0,1.0,,done,", "line 3: the row has more or fewer cells than the 7 columns"),
-        ("0,,s,0,2.0,,done", "line 3: coalition 0 of s, seed 0, stands twice"),
+        ("0,,s,0,2.0,,done", "line 3: coalition 0 of s, seed 0, is listed twice"),
     ],
 )
 def test_bad_row_is_named_with_its_line(tmp_path: Path, row: str, message: str) -> None:
@@ -119,7 +119,7 @@ def test_bad_row_is_named_with_its_line(tmp_path: Path, row: str, message: str) 
 
 def test_planned_row_that_stands_twice_is_named_however_far_apart(tmp_path: Path) -> None:
     rows = "0,,s,0,,,planned\n1,Ash-Co,s,0,,,planned\n0,,s,0,,,planned\n"
-    with pytest.raises(InputError, match="line 4: coalition 0 of s, seed 0, stands twice"):
+    with pytest.raises(InputError, match="line 4: coalition 0 of s, seed 0, is listed twice"):
         read(tmp_path, HEADER + rows)
 
 
@@ -173,7 +173,7 @@ def test_game_reads_back_exactly(
             "coalition,utility\n0,1\n8388608,1\n",
             r"16777214 of 16777216 coalitions .* are missing: 1, 2, .* and 16777204",
         ),
-        ("coalition,utility\n0,1\n1,1\n1,2\n", "line 4: coalition 1 stands twice"),
+        ("coalition,utility\n0,1\n1,1\n1,2\n", "line 4: coalition 1 is listed twice"),
         ("coalition,utility\n0,1\n1.5,1\n", "line 3: the coalition is '1.5'"),
         ("coalition,utility\n0,1\n-1,1\n", "line 3: coalition -1 is out of range"),
         (

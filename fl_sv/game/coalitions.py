@@ -29,12 +29,20 @@ def members_of(coalition: int) -> tuple[int, ...]:
 
 
 def member_names(coalition: int, companies: Sequence[str]) -> str:
-    """The members' names as the utility table spells them, `A+C+D`."""
+    """The members' names as the utility table spells them.
+
+    >>> member_names(0b101, ["Ash", "Beech", "Chestnut"])
+    'Ash+Chestnut'
+    """
     return NAME_JOINER.join(companies[i] for i in members_of(coalition))
 
 
 def coalition_name(coalition: int, companies: Sequence[str]) -> str:
-    """As it is spoken of: nobody, all companies, all but one, or the members."""
+    """The coalition as a person calls it: nobody, all companies, all but one, or the members.
+
+    >>> coalition_name(0b101, ["Ash", "Beech", "Chestnut"])
+    'all but Beech'
+    """
     everybody = grand(len(companies))
     if coalition in (EMPTY, everybody):
         return "nobody" if coalition == EMPTY else "all companies"
@@ -45,7 +53,12 @@ def coalition_name(coalition: int, companies: Sequence[str]) -> str:
 
 
 def members_matrix(coalitions: Iterable[int], n_companies: int) -> NDArray[np.bool_]:
-    """members_CN: whether company n is a member of coalition c. Any number of companies."""
+    """(C, N) whether company n is a member of coalition c, for any number of companies.
+
+    >>> members_matrix([0b01, 0b11], 2)
+    array([[ True, False],
+           [ True,  True]])
+    """
     coalitions = list(coalitions)
     n_bytes = (n_companies + 7) // 8
     packed = np.frombuffer(
@@ -57,6 +70,8 @@ def members_matrix(coalitions: Iterable[int], n_companies: int) -> NDArray[np.bo
 
 def n_companies_of_table(length: int, what: str = "the table") -> int:
     """Number of companies N of a table over all 2**N coalitions.
+
+    what: how messages name the table.
 
     Raises InputError when `length` is not a power of two of at least 2.
     """

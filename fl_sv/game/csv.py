@@ -1,6 +1,4 @@
-"""Tables in CSV: how every one is read, and the utility table from anywhere, `coalition,utility`,
-2**N rows.
-"""
+"""Tables in CSV: how each is read, and a game from a table `coalition,utility` of 2**N rows."""
 
 import csv
 import math
@@ -19,10 +17,14 @@ MAX_COMPANIES = 24
 def read_table(
     path: Path, columns: tuple[str, ...], *, others: bool = False
 ) -> Iterator[tuple[dict[str, str], str]]:
-    """Each row of a CSV file by column, with the words that say where it stands.
+    """Each row of a CSV file by column, with its place for messages: "FILE, line 3".
 
-    Raises InputError when the file cannot be read, has not exactly these columns (with `others`:
-    lacks one), or a row has more or fewer cells."""
+    columns: those that the file must have, in this order.
+    others: whether it may have further columns, and any order.
+
+    Raises InputError when the file cannot be read, lacks a column or has others that it must not
+    have, or when a row has more or fewer cells than columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -48,7 +50,7 @@ def read_table(
 
 
 def read_game(path: Path) -> NDArray[np.float64]:
-    """(2**N,) utilities by bitmask.
+    """(2**N,) utilities by bitmask, from a file `coalition,utility`.
 
     Raises InputError that names the line, or the coalitions that are missing.
     """
@@ -56,7 +58,7 @@ def read_game(path: Path) -> NDArray[np.float64]:
     for row, where in read_table(path, COLUMNS, others=True):
         coalition, utility = _read_row(row, where)
         if coalition in utilities:
-            raise InputError(f"{where}: coalition {coalition} stands twice.")
+            raise InputError(f"{where}: coalition {coalition} is listed twice.")
         utilities[coalition] = utility
     return _complete(utilities, path)
 

@@ -1,5 +1,6 @@
-"""The utility table: the loss of every planned (coalition, model, seed), and how it is written and
-read.
+"""The utility table: the loss of every planned training, and how it is written and read.
+
+A training is that of one model on one coalition with one seed.
 
 Shapes: N companies, C coalitions, M small sizes, R seeds.
 """
@@ -24,13 +25,13 @@ DONE, PLANNED = "done", "planned"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one trained model reached on the operator's validation set."""
+    """What one trained model reaches on the operator's validation set."""
 
     coalition: int
     model: str
     seed: int
     loss: float  # mean over the validation set: nats, or squared standardised units
-    accuracy: float | None  # share classified rightly; None for regression
+    accuracy: float | None  # share classified correctly; None for regression
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -62,7 +63,10 @@ class UtilityTable:
         }
 
     def loss_by_seed(self, model: str) -> NDArray[np.float64]:
-        """(R, C) losses of `model`, coalitions ascending. Raises InputError when one is not done."""
+        """(R, C) losses of `model`, coalitions ascending.
+
+        Raises InputError when a planned training is not done.
+        """
         self.require_complete(model)
         seeds = sorted({seed for name, seed, _ in self.planned if name == model})
         coalitions = self.coalitions(model)
@@ -73,6 +77,7 @@ class UtilityTable:
         return sorted({coalition for name, _, coalition in self.planned if name == model})
 
     def require_complete(self, model: str) -> None:
+        """Raises InputError when a planned training of `model` is not done."""
         missing = [key for key in self.planned if key[0] == model and key not in self.scores]
         if missing:
             named = [
@@ -81,14 +86,17 @@ class UtilityTable:
             ]
             raise InputError(
                 f"{len(missing)} trainings of {model} have no utility: {listed(named, 5)}. Values"
-                " need all of them; continue with `fl-sv run CONFIG --out DIR --resume`."
+                " need all of them. Continue with `fl-sv run CONFIG --out DIR --resume`."
             )
 
 
 def planned_rows(
     models: Sequence[str], seeds: dict[str, int], coalitions: dict[str, Iterable[int]]
 ) -> tuple[tuple[str, int, int], ...]:
-    """Every planned (model, seed, coalition): by model size, then seed, then coalition."""
+    """Every planned (model, seed, coalition): in the order of models, then seed, then coalition.
+
+    models: ascending in size. seeds: how many each model has. coalitions: those of each model.
+    """
     return tuple(
         (model, seed, coalition)
         for model in models
@@ -98,7 +106,10 @@ def planned_rows(
 
 
 def utilities_csv(table: UtilityTable) -> str:
-    """The text of `utilities.csv`; floats as Python's shortest text that reads back exactly."""
+    """The text of `utilities.csv`.
+
+    Floats are Python's shortest text that reads back exactly.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -118,7 +129,9 @@ def utilities_csv(table: UtilityTable) -> str:
 
 
 def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:
-    """Inverse of `utilities_csv`.
+    """The table of a `utilities.csv`: the inverse of `utilities_csv`.
+
+    companies: of the run, in the order of the bits.
 
     Raises InputError that names the line and what is wrong in it.
     """
@@ -128,7 +141,7 @@ def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:
         if key in planned:
             model, seed, coalition = key
             raise InputError(
-                f"{where}: coalition {coalition} of {model}, seed {seed}, stands twice."
+                f"{where}: coalition {coalition} of {model}, seed {seed}, is listed twice."
             )
         planned[key] = score
     models = tuple(dict.fromkeys(model for model, _, _ in planned))

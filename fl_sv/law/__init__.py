@@ -1,6 +1,4 @@
-"""The law: from small models' losses on all coalitions to the large model's, and what it leaves
-uncertain.
-"""
+"""The law: from small models' losses on all coalitions to the large model's, with intervals."""
 
 from fl_sv.law.alarms import Alarm
 from fl_sv.law.families import Family, Game

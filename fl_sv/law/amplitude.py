@@ -1,5 +1,6 @@
-"""How far the large game may lie from a law: learned from how far the largest small size lies from
-the ones below it.
+"""How far the large game may lie from a law.
+
+That is learned from how far the largest small size lies from the ones below it.
 
 Shapes: C coalitions, M small sizes.
 """
@@ -11,23 +12,23 @@ from fl_sv.law.families import Family, Game
 from fl_sv.law.inputs import LawData
 from fl_sv.law.process import variance
 
-# Measured as in process.py: standard deviation of a singleton's progress around the law.
+# Measured as in process.py: standard deviation of a singleton's normalised utility around the law.
 SINGLETON_STD = 0.15
 SMALLEST = 0.01
 PER_STEP = 0.7
-# A seed_std needs two seeds, so a mean over seeds carries at most half the variance of one run.
+# A seed_std needs two seeds, so a mean over seeds has at most half the variance of one run.
 LEAST_SEEDS = 2
 
 
 def amplitude_of(
     family: Family, game: Game, data: LawData, missed_C: NDArray[np.float64] | None = None
 ) -> float:
-    """Standard deviation of a singleton's deviation from `family`, in progress, seed noise
-    included.
+    """Standard deviation of a singleton's normalised utility around `family`, with seed noise.
 
-    missed_C: what the law missed of the largest small size, where that is known; otherwise it is
-    what the law's form leaves of the ladder's last step. That step carries the seed noise of two
-    sizes, so there the noise given is only a lower bound."""
+    missed_C: by how much the law misses the largest small size, where that is known. Otherwise it
+        is what the law's form leaves of the ladder's last step. That step has the seed noise of two
+        sizes, so there the known noise is only a lower bound.
+    """
     share = float(variance(data.members_CN).sum())
     if share == 0:
         return SMALLEST
@@ -48,10 +49,11 @@ def amplitude_of(
 
 
 def noise_of(game: Game, data: LawData) -> float:
-    """Standard deviation of the seed noise in a coalition's progress of the largest small size, 0
-    if unknown.
+    """Standard deviation of the seed noise in a normalised utility of the largest small size.
+
+    0 where it is not known.
     """
-    if data.seed_std_M is None or game.fault is not None:
+    if data.seed_std_M is None or game.fallback_reason is not None:
         return 0.0
     gain = abs(float(data.small_CM[0, -1] - data.small_CM[-1, -1]))
     return float(data.seed_std_M[-1] / np.sqrt(LEAST_SEEDS)) / gain

@@ -161,8 +161,8 @@ def ladder(compared: Comparison) -> Result | None:
     return Result(
         figures,
         f"the steps of the size ladder {'turn back' if compared.game.turns_back else 'grow'}: the"
-        f" last step is {retention:.2f} times the step before (allowed {TURNING} to {GROWING}). They"
-        f" say nothing about the next step{without}",
+        f" last step is {retention:.2f} times the step before (allowed {TURNING} to {GROWING}), so"
+        f" they say nothing about the next step{without}",
     )
 
 
@@ -203,8 +203,8 @@ def resolution(compared: Comparison) -> Result | None:
     """D5: whether the small model can tell coalitions apart."""
     game, data = compared.game, compared.data
     gain = float(data.small_CM[0, -1] - data.small_CM[-1, -1])
-    if game.fault is not None:
-        return Result({"small_gain": gain}, game.fault)
+    if game.fallback_reason is not None:
+        return Result({"small_gain": gain}, game.fallback_reason)
     if gain * game.unit < 0:
         return Result(
             {"small_gain": gain, "large_gain": game.unit},
@@ -295,7 +295,7 @@ def _lowest(compared: Comparison) -> tuple[float, int | None]:
     if (
         not len(proper_CM)
         or min(game.loss_empty, game.loss_grand) <= 0
-        or game.fault is not None
+        or game.fallback_reason is not None
         or game.unit < 0
     ):
         return 0.0, None

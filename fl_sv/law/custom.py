@@ -1,6 +1,6 @@
-"""A law of a user's own: checked wherever it is asked, and tried one step down the ladder.
+"""A user's own law: checked wherever it is called, and tried one step down the ladder.
 
-Shapes: C coalitions, M small sizes, P parameters of a law.
+Shapes: C coalitions, M small sizes. theta are a law's parameters.
 """
 
 from dataclasses import replace
@@ -18,11 +18,12 @@ RESERVED = ("deviation_std", "step_reliability")  # parameters of every law, or 
 
 
 def own_law(make: FamilyOf, game: Game) -> Family:
-    """The law that `make` returns for a game; its curve raises InputError where it is none.
+    """The law that `make` returns for a game, with a curve that checks what it computes.
 
-    Raises InputError that says what is wrong with it at its prior or one standard deviation beside
-    it."""
-    said = f"the law {getattr(make, '__qualname__', repr(make))}"
+    Raises InputError that states what is wrong with it, at its prior or one standard deviation
+    beside it. The curve raises InputError wherever its result is no law.
+    """
+    subject = f"the law {getattr(make, '__qualname__', repr(make))}"
     n_sizes = game.normalized_CM.shape[1]
     sizes = "1 small size" if n_sizes == 1 else f"{n_sizes} small sizes"
     given = replace(game, normalized_CM=game.normalized_CM.copy())
@@ -30,9 +31,9 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     try:
         law = make(given)
     except Exception as error:  # a user's function may raise anything
-        raise InputError(f"{said} raised {type(error).__name__} for {sizes}: {error}") from error
+        raise InputError(f"{subject} raised {type(error).__name__} for {sizes}: {error}") from error
     if not isinstance(law, Family):
-        raise InputError(f"{said} returned {law!r:.60}; it must return a fl_sv.law.Family")
+        raise InputError(f"{subject} returned {law!r:.60}; it must return a fl_sv.law.Family")
     names = tuple(law.parameters)
     if (
         len(set(names)) != len(names)
@@ -40,18 +41,22 @@ def own_law(make: FamilyOf, game: Game) -> Family:
         or not all(isinstance(name, str) for name in names)
     ):
         raise InputError(
-            f"{said} has the parameters {names}; names must differ, and not be"
+            f"{subject} has the parameters {names}; names must differ, and not be"
             f" {' or '.join(RESERVED)}"
         )
-    prior, prior_std = (_numbers(said, values, len(names)) for values in (law.prior, law.prior_std))
+    prior, prior_std = (
+        _numbers(subject, values, len(names)) for values in (law.prior, law.prior_std)
+    )
     if not (prior_std > 0).all():
         raise InputError(
-            f"{said} has the prior_std {prior_std.tolist()}; standard deviations are above 0"
+            f"{subject} has the prior_std {prior_std.tolist()}; standard deviations are above 0"
         )
 
     def curve(theta: NDArray[np.float64]) -> NDArray[np.float64]:
         where = (
-            f"{said}, at {dict(zip(names, theta.tolist(), strict=True))}," if names else f"{said}"
+            f"{subject}, at {dict(zip(names, theta.tolist(), strict=True))},"
+            if names
+            else f"{subject}"
         )
         try:
             curve_C = np.array(law.curve(theta), dtype=np.float64)
@@ -64,18 +69,18 @@ def own_law(make: FamilyOf, game: Game) -> Family:
 
     prior_C, _, _ = (curve(prior + step * prior_std) for step in (0.0, 1.0, -1.0))
     if law.increasing:
-        _require_rising(said, game.normalized_CM[:, -1], prior_C)
+        _require_rising(subject, game.normalized_CM[:, -1], prior_C)
     return replace(
         law, parameters=names, prior=prior, prior_std=prior_std, curve=curve, ladder=False
     )
 
 
 def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
-    """(C,) progress of the largest small size less what the law would have said of it, had it been
-    the large model.
+    """(C,) by how much the law misses the largest small size, as if that were the large one.
 
-    None where that cannot be said: with one size, or with a law that needs more sizes than are
-    left."""
+    Measured minus predicted normalised utility. None where that is not known: with one size, or
+    with a law that needs more sizes than are left.
+    """
     if data.small_CM.shape[1] < 2:
         return None
     below = replace(
@@ -88,7 +93,7 @@ def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
         measured_losses=data.small_CM[[0, -1], -1],
     )
     game = game_of(below)
-    if game.fault is not None:
+    if game.fallback_reason is not None:
         return None
     try:
         law = own_law(make, game)
@@ -99,14 +104,14 @@ def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
     return missed_C
 
 
-def _numbers(said: str, values: object, count: int) -> NDArray[np.float64]:
+def _numbers(subject: str, values: object, count: int) -> NDArray[np.float64]:
     try:
         vector = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         vector = np.full(0, np.nan)
     if vector.shape != (count,) or not np.isfinite(vector).all():
         raise InputError(
-            f"{said} has {count} parameters; prior and prior_std need one finite number for each"
+            f"{subject} has {count} parameters; prior and prior_std need one finite number for each"
         )
     return vector
 
@@ -115,8 +120,8 @@ def _require_normalized(where: str, curve_C: NDArray[np.float64], n_coalitions: 
     if curve_C.shape != (n_coalitions,) or not np.isfinite(curve_C).all():
         raise InputError(
             f"{where} gives {curve_C.shape} numbers, or some that are not finite; needed is one"
-            f" finite number for each of the {n_coalitions} coalitions (progress may be below 0 or"
-            " above 1: worse than nobody, better than all)"
+            f" finite number for each of the {n_coalitions} coalitions. Below 0 is worse than"
+            " nobody, above 1 better than all companies; both are allowed"
         )
     if max(abs(curve_C[0]), abs(curve_C[-1] - 1)) > ENDS:
         raise InputError(
@@ -126,7 +131,7 @@ def _require_normalized(where: str, curve_C: NDArray[np.float64], n_coalitions: 
 
 
 def _require_rising(
-    said: str, normalized_C: NDArray[np.float64], curve_C: NDArray[np.float64]
+    subject: str, normalized_C: NDArray[np.float64], curve_C: NDArray[np.float64]
 ) -> None:
     order = np.argsort(normalized_C, kind="stable")
     further, rise = np.diff(normalized_C[order]), np.diff(curve_C[order])
@@ -134,6 +139,7 @@ def _require_rising(
         (further <= EQUAL) & (np.abs(rise) > ENDS)
     ).any():
         raise InputError(
-            f"{said} says that it is increasing, but it does not rise strictly with the progress of"
-            " the largest small size, or reads something else; say increasing=False"
+            f"{subject} states increasing=True, but it does not rise strictly with the normalised"
+            " utility of the largest small size, or depends on something else; give"
+            " increasing=False"
         )

@@ -1,24 +1,29 @@
-"""The candidate laws: how far each coalition of the large model has come, from the small models'
-losses.
+"""The candidate laws: from the small models' normalised utilities to the large model's.
 
-Progress P(S) = (L(empty) - L(S)) / (L(empty) - L(grand)) is 0 and 1 at the two ends at every size,
-so any law of progress passes through both free anchors. Large loss: L(S) = L(empty) - P(S)
-(L(empty) - L(grand)).
+The normalised utility of coalition S is
 
-  affine        P = p_M. Shares equal the small model's shares.
-  power         the affine law's loss to the power kappa, anchored: y**kappa between y(empty)**kappa and
-                y(grand)**kappa (loss-to-loss with K and E1 eliminated by the anchors; Brandfonbrener et al. 2024).
-  ladder        P = p_M + k (p_M - p_(M-1)): every coalition goes on along its own line in log size.
-  ladder+power  the power of the ladder's loss.
+    u(S) = (L(empty) - L(S)) / (L(empty) - L(grand)).
 
-affine and power increase strictly in the small loss; the ladders do not: two coalitions with equal
-loss at size M may have come from different losses at size M - 1.
+It is 0 at the empty and 1 at the grand coalition, at every size. So any law of it passes through
+the two ends that are measured anyway. The large model's loss is L(empty) - u(S) (L(empty) -
+L(grand)). With u_M of the largest small size and u_(M-1) of the one below it:
 
-A ladder goes on as far as its last step is one: as far as seeds agree on it, and not at all where
-the steps turn back. What the seeds of training make of a step would be carried on as well, several
-steps far.
+    affine        u = u_M: shares equal those of the small model.
+    power         the affine law's loss y to the power kappa, between y(empty)**kappa and
+                  y(grand)**kappa (loss-to-loss with K and E1 eliminated by the two ends;
+                  Brandfonbrener et al. 2024).
+    ladder        u = u_M + slope (u_M - u_(M-1)): every coalition goes on along its own line in log
+                  size.
+    ladder+power  the power of the ladder's loss.
 
-Shapes: N companies, C coalitions, M small sizes, R seeds, P parameters of a law.
+affine and power increase strictly in the small loss. The ladders do not: two coalitions with equal
+loss at size M may have different losses at size M - 1.
+
+A ladder goes on with its last step only as far as the seeds agree on it, and not at all where the
+steps turn back. Otherwise what is mere seed noise in the step would be carried on several steps
+far.
+
+Shapes: N companies, C coalitions, M small sizes, R seeds. theta are a law's parameters.
 """
 
 from collections.abc import Callable
@@ -34,27 +39,30 @@ from fl_sv.law.inputs import LawData
 # step by about as much as if every further step were seven tenths of the one before; what the
 # retention of the ladder itself says adds nothing to that.
 SHRINKING, SLOPE_STD = 0.7, 0.3
-# Retentions below this: two steps of pure noise have -0.5 where sizes are evenly apart, for they
-# share the one between.
+# A ladder turns back where its retention is below this. Two steps of pure noise have -0.5 where
+# sizes are evenly apart, for they share the size between them.
 TURNING = -0.2
 CURVATURE, CURVATURE_STD = 0.1, 0.15
 # Beyond these bounds of log kappa a power is a step at one of its ends.
 STEEPEST = 1.5
-# A game whose two ends differ by less than this share of its largest loss has no progress to speak
-# of.
+# A game whose two ends differ by less than this share of its largest loss cannot be normalised.
 FLAT = 1e-6
 
 
 @dataclass(frozen=True)
 class Game:
-    """Progress of the small games, and the large game's two ends.
+    """The small games, normalised, and the large game's two ends.
 
-    normalized_CM; unit: the loss that is one unit of the large game's progress, `end` its progress at
-    the grand coalition (1, but 0 when the large model learns nothing); steps_to_large: distance from the
-    largest small size to the large one in steps of the ladder (log size); retention: slope of
-    progress over the last step relative to the step before (None with fewer than three sizes);
-    step_reliability: share of the last step that is no seed noise (None if not known); fault: why only
-    the affine law can be fitted, None if all can."""
+    normalized_CM: normalised utility of every coalition at every small size.
+    loss_empty, loss_grand: the large model's loss with nobody and with all companies.
+    unit: the loss that is one unit of the large game's normalised utility.
+    end: normalised utility of the grand coalition: 1, but 0 where the large model learns nothing.
+    steps_to_large: how many steps the large size lies beyond the largest small one. The unit is the
+        ladder's last step, in log size.
+    retention: the last step's slope over that of the step before, None with fewer than three sizes.
+    step_reliability: share of the last step that is no seed noise, None where that is not known.
+    fallback_reason: why only the affine law can be fitted, None where all can.
+    """
 
     normalized_CM: NDArray[np.float64]
     loss_empty: float
@@ -64,21 +72,28 @@ class Game:
     steps_to_large: float
     retention: float | None
     step_reliability: float | None
-    fault: str | None
+    fallback_reason: str | None
 
     @property
     def turns_back(self) -> bool:
+        """Whether the ladder's last step clearly goes against the one before."""
         return self.retention is not None and self.retention < TURNING
 
 
 @dataclass(frozen=True)
 class Family:
-    """One candidate law: `curve(theta)` is normalized_C; theta has independent normal priors.
+    """One candidate law: a curve with parameters theta, which have independent normal priors.
 
-    A law of one's own is a function from Game to Family. Its curve must be 0 and 1 at the first and
-    the last coalition, the empty and the grand one, whatever theta. increasing: strictly, in the
-    progress of the largest small size, and in nothing else. ladder: goes on along the ladder's last
-    step, by the first parameter."""
+    A user's law is a function from Game to Family.
+
+    name, parameters: how `Law` names the law and its parameters.
+    prior, prior_std: mean and standard deviation of each parameter.
+    increasing: whether the curve increases strictly in the normalised utility of the largest small
+        size, and depends on nothing else.
+    curve: from theta to the large model's normalised utilities (C,). It must be 0 at the first
+        coalition, the empty one, and 1 at the last, the grand one, whatever theta.
+    ladder: whether it goes on along the ladder's last step, by the first parameter.
+    """
 
     name: str
     parameters: tuple[str, ...]
@@ -93,24 +108,22 @@ FamilyOf = Callable[[Game], Family]
 
 
 def game_of(data: LawData) -> Game:
-    """The data as progress. Where a game has no progress at all, a stand-in and the sentence that
-    says so.
-    """
+    """The data, normalised. A game that cannot be normalised is replaced, with a reason."""
     gain_M = data.small_CM[0] - data.small_CM[-1]
     gain = float(data.measured_losses[0] - data.measured_losses[-1])
-    fault = None
+    fallback_reason = None
     if (np.abs(gain_M) <= FLAT * np.abs(data.small_CM).max(axis=0)).any():
-        fault = (
-            "a small model gains practically nothing from all companies together; the law counts"
-            " members instead"
+        fallback_reason = (
+            "a small model gains practically nothing from all companies together, so the law"
+            " counts members instead"
         )
         normalized_CM = data.members_CN.mean(axis=1)[:, None]
     else:
         normalized_CM = (data.small_CM[0] - data.small_CM) / gain_M
     unit, end = gain, 1.0
     if abs(gain) <= FLAT * float(np.abs(data.measured_losses).max()):
-        fault = (
-            "the large model gains practically nothing from all companies together; there is"
+        fallback_reason = (
+            "the large model gains practically nothing from all companies together, so there is"
             " nothing to share"
         )
         unit = max(float(np.abs(data.measured_losses).max()), 1.0)
@@ -130,7 +143,7 @@ def game_of(data: LawData) -> Game:
             if n_sizes > 1 and data.small_RCM is not None
             else None
         ),
-        fault=fault,
+        fallback_reason=fallback_reason,
     )
 
 
@@ -139,7 +152,7 @@ def families(game: Game) -> dict[str, Family]:
     largest_C = game.normalized_CM[:, -1]
     nothing = np.zeros(0)
     affine = Family("affine", (), nothing, nothing, True, lambda theta: game.end * largest_C)
-    if game.fault is not None:
+    if game.fallback_reason is not None:
         return {affine.name: affine}
     laws = [
         affine,
@@ -186,15 +199,18 @@ def families(game: Game) -> dict[str, Family]:
 def power(
     normalized_C: NDArray[np.float64], log_kappa: float, loss_empty: float, loss_grand: float
 ) -> NDArray[np.float64]:
-    """Progress after raising the large loss to the power kappa between its two ends."""
+    """Normalised utilities after the large loss is raised to the power kappa between its ends.
+
+    normalized_C: normalised utilities of the law whose loss is raised; may lie outside 0 to 1.
+    """
     gain = loss_empty - loss_grand
     smaller = min(loss_empty, loss_grand)
-    # Losses are at least 0; a utility with negative losses is shifted, which makes the curve as
-    # weak as at E0 = 0.
+    # Losses are at least 0. Where some are negative all are shifted, which makes the curve as weak
+    # as at E0 = 0.
     floor = 0.0 if smaller > 0 else smaller - max(abs(gain), abs(smaller), 1.0)
     kappa = float(np.exp(np.clip(log_kappa, -STEEPEST, STEEPEST)))
-    # Relative to the loss of the empty coalition, so that no power overflows; extrapolated progress
-    # may pass zero loss.
+    # Relative to the loss of the empty coalition, so that no power overflows. An extrapolated loss
+    # may be below zero.
     relative_C = (loss_empty - floor - normalized_C * gain) / (loss_empty - floor)
     end = (loss_grand - floor) / (loss_empty - floor)
     if abs(1 - end) < 1e-9:
@@ -205,8 +221,9 @@ def power(
 
 
 def _step_reliability(small_RCM: NDArray[np.float64]) -> float:
-    """1 - (squared standard error of the mean step) / (its square), both summed over coalitions; at
-    least 0.
+    """Share of the ladder's last step that is no seed noise, from 0 to 1.
+
+    1 - (squared standard error of the mean step) / (its square), both summed over coalitions.
     """
     gain_RM = small_RCM[:, 0] - small_RCM[:, -1]
     if (np.abs(gain_RM[:, -2:]) <= FLAT * np.abs(small_RCM[:, :, -2:]).max(axis=1)).any():
@@ -215,14 +232,13 @@ def _step_reliability(small_RCM: NDArray[np.float64]) -> float:
     step_RC = normalized_RCM[:, :, 1] - normalized_RCM[:, :, 0]
     step_C = step_RC.mean(axis=0)
     seeds = len(step_RC)
-    moved, noise = (
-        float(step_C @ step_C),
-        float(((step_RC - step_C) ** 2).sum()) / (seeds * (seeds - 1)),
-    )
+    moved = float(step_C @ step_C)
+    noise = float(((step_RC - step_C) ** 2).sum()) / (seeds * (seeds - 1))
     return max(0.0, 1 - noise / moved) if moved > 0 else 0.0
 
 
 def _retention(normalized_CM: NDArray[np.float64], step_M: NDArray[np.float64]) -> float:
+    """The last step's slope over that of the step before, by least squares over coalitions."""
     before_C = (normalized_CM[:, -2] - normalized_CM[:, -3]) / step_M[-3]
     last_C = (normalized_CM[:, -1] - normalized_CM[:, -2]) / step_M[-2]
     moved = float(before_C @ before_C)

@@ -1,9 +1,10 @@
 """`fit_law`: the large model's loss for every coalition, from small models and a few large runs.
 
-    small tables -> progress -> law of progress -> condition on the large runs -> losses, values,
-    intervals, alarms
+    small tables -> normalised utilities -> their law -> condition on the large runs
+                 -> losses, values, intervals, alarms
 
-Shapes: N companies, C coalitions, M small sizes, A large runs.
+Shapes: N companies, C coalitions, M small sizes, R seeds. "runs" are the large runs besides the
+empty and the grand coalition.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +28,24 @@ from fl_sv.values.exact import shapley
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """A fitted law between small and large losses.
+    """A fitted law between small and large losses, as `fit_law` returns it.
 
-    name: affine, power, ladder, ladder+power (families.py) or a user's, "(fallback)" where no other
-    could be fitted. increasing: strictly, in the loss of the largest small size alone. parameters:
-    the law's own; of the ladders step_reliability, the share of the last step that they go on with;
-    deviation_std, a singleton's standard deviation around the law in units of loss. diagnostics:
-    figures by code and name ("D1 p_value"). tested, untested: codes with and without the data they
-    need. alarms: sentences, each beginning with its code; holds: no alarm fired."""
+    name: affine, power, ladder, ladder+power (families.py) or that of a user's law; with
+        "(fallback)" where no other could be fitted.
+    increasing: whether the large loss increases strictly in the loss of the largest small size, and
+        depends on nothing else.
+    parameters: the law's own; with a ladder `step_reliability`, the share of the last step that it
+        goes on with; `deviation_std`, a singleton's standard deviation around the law, in units of
+        loss.
+    findings: what the checks found.
+
+    >>> small = [2.30, 1.20, 1.45, 0.90]  # losses with nobody, company 0, company 1, both
+    >>> law = fit_law(small, {0: 2.30, 1: 0.75, 3: 0.40})
+    >>> law.name, law.holds, law.untested
+    ('power', True, ('D2', 'D3', 'D4', 'D5', 'D9'))
+    >>> law.anchors
+    {0: 2.3, 1: 0.75, 3: 0.4}
+    """
 
     name: str
     increasing: bool
@@ -47,53 +58,60 @@ class Law:
 
     @property
     def complete(self) -> bool:
-        """Whether every coalition has a small loss; a sampled design has not."""
+        """Whether every coalition has a small loss; in a sampled design some have none."""
         return self._data.complete
 
     @property
     def coalitions(self) -> tuple[int, ...]:
-        """Those with a small loss, ascending."""
+        """The coalitions that have a small-model loss, ascending."""
         return self._data.coalition_C
 
     @property
     def anchors(self) -> dict[int, float]:
-        """Measured mean loss of every large run, by coalition."""
+        """Measured mean loss of every large run by coalition, of nobody and all included."""
         runs = [self._data.coalition_C[row] for row in self._data.measured_rows]
         return dict(zip(runs, self._data.measured_losses.tolist(), strict=True))
 
     @property
     def alarms(self) -> list[Alarm]:
+        """What fired: sentences that begin with their code, with the coalition and the figures."""
         return list(self.findings.alarms)
 
     @property
     def holds(self) -> bool:
+        """Whether no alarm fired. Checks without their data are not made: see `untested`."""
         return not self.findings.alarms
 
     @property
     def diagnostics(self) -> dict[str, float]:
+        """Figures of all checks that were made, by code and name: "D1 p_value"."""
         return dict(self.findings.diagnostics)
 
     @property
     def tested(self) -> tuple[str, ...]:
+        """Codes of the checks that were made."""
         return self.findings.tested
 
     @property
     def untested(self) -> tuple[str, ...]:
+        """Codes of the checks that lack their data."""
         return self.findings.untested
 
     def predict(self, coalitions: Iterable[int] | None = None) -> NDArray[np.float64]:
-        """Mean loss of the large model: (2**N,), or one for each of `coalitions`.
+        """Mean loss of the large model on each of `coalitions`; without them on all, (2**N,).
 
-        Equals the measured loss at every large run. Without `coalitions` a sampled design predicts
-        its own coalitions, ascending. Raises InputError for a coalition out of range or without a
-        small loss."""
+        It equals the measured loss at every large run. Without `coalitions` a sampled design
+        predicts its own coalitions, ascending. Raises InputError for a coalition out of range or
+        without a small loss.
+        """
         return self._loss(self._rows(coalitions))
 
     def interval(
         self, coalitions: Iterable[int] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(low, high) around `predict`: pointwise, at `level`, for the expected loss over training
-        seeds.
+        """The interval (low, high) around `predict`, for the expected loss over training seeds.
+
+        It is pointwise: each coalition's loss lies inside with the probability `level`.
         """
         rows = self._rows(coalitions)
         half = _quantile(self._data.level) * np.sqrt(self._loss_variance(rows))
@@ -101,10 +119,10 @@ class Law:
         return loss - half, loss + half
 
     def shapley(self) -> Estimate:
-        """Shapley values of the large model, utility = minus loss; they sum to large[0] -
-        large[grand].
+        """Shapley values of the large model with intervals; the utility is minus the loss.
 
-        Raises InputError for a sampled design: there the estimator must be used on `predict`.
+        They sum to large[0] - large[grand]. Raises InputError for a sampled design: use the
+        estimator on `predict` there.
         """
         self._need_complete("shapley()")
         value_N = shapley(-self._loss(slice(None)))
@@ -117,11 +135,16 @@ class Law:
         )
 
     def value_covariance(self, weight_CN: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """(N, N) covariance of `shapley().values`: law parameters, deviation from the law, seed
-        noise.
+        """(N, N) covariance of `shapley().values`, in squared units of loss.
 
-        weight_CN: of the values weight_CN.T @ utility_C instead, over the coalitions of a sampled
-        design, ascending. Raises InputError for a sampled design without them."""
+        It holds the uncertainty by the law's parameters, by deviations from the law and by training
+        seeds.
+
+        weight_CN: for the values weight_CN.T @ utility_C instead, over the coalitions of a sampled
+            design, ascending.
+
+        Raises InputError for a sampled design without weights.
+        """
         if weight_CN is None:
             self._need_complete("value_covariance()")
         return self._game.unit**2 * normalized_value_covariance(
@@ -135,14 +158,17 @@ class Law:
         given: Sequence[int] = (),
         weight_CN: NDArray[np.float64] | None = None,
     ) -> list[NextRun]:
-        """The `count` coalitions of `pool` whose large runs would narrow the values most for their
-        price, in order.
+        """The `count` large runs that narrow the values most for their price, best first.
 
-        given: coalitions that will be measured anyway. weight_CN: of the values weight_CN.T @
-        utility_C, over the coalitions of a sampled design, ascending, instead of Shapley values.
-        Measured coalitions are passed over, and of equally good ones the first in the pool is
-        taken. Raises InputError for a sampled design without weights and for a coalition without a
-        small loss."""
+        pool: coalitions to choose from. Measured ones are passed over, and of equally good ones the
+            first in the pool is taken.
+        given: coalitions that will be measured anyway.
+        weight_CN: for the values weight_CN.T @ utility_C instead of Shapley values, over the
+            coalitions of a sampled design, ascending.
+
+        Raises InputError for a sampled design without weights, and for a coalition without a small
+        loss.
+        """
         if weight_CN is None:
             self._need_complete("next_runs()")
         amplitude = self._posterior.amplitude(self._prior)
@@ -153,7 +179,7 @@ class Law:
 
     def _loss(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
         loss_C = self._game.loss_empty - self._game.unit * self._posterior.normalized_C
-        # Put in rather than computed, so that the anchors are exact to the last bit.
+        # Put in rather than computed, so that the measured losses are exact to the last bit.
         loss_C[self._data.measured_rows] = self._data.measured_losses
         return loss_C[rows]
 
@@ -163,9 +189,9 @@ class Law:
     def _need_complete(self, what: str) -> None:
         if not self.complete:
             raise InputError(
-                f"{what} needs the small losses of all 2**N coalitions; this is a sampled design of"
-                f" {len(self._data.coalition_C)}. Use estimate_shapley on law.predict(coalitions),"
-                " or give weight_CN."
+                f"{what} needs the small losses of all 2**N coalitions. This is a sampled design of"
+                f" {len(self._data.coalition_C)}: use estimate_shapley on law.predict(coalitions),"
+                " or give weight_CN"
             )
 
 
@@ -180,24 +206,39 @@ def fit_law(
     family: str | FamilyOf = AUTO,
     level: float = 0.9,
 ) -> Law:
-    """Fit the law between the losses of small models on all coalitions and of the large model on
-    few.
+    """Fit the law from small models' losses on all coalitions to the large model's.
 
-    small: mean loss over seeds, (2**N,) or (2**N, M) with sizes ascending, index = bitmask; or a
-    sampled design {bitmask: loss or (M,)} with at least 0 and the grand coalition. large: {bitmask:
-    mean loss}, at least 0 and the grand coalition. sizes: (M+1,) parameter counts, ascending, the
-    large model's last; without them the large model is taken to be one step of the ladder away.
-    examples: (N,) data sizes. seed_std: standard deviation over seeds of one small run, scalar or
-    (M,). by_seed: (R, C, M), what `small` is the mean of, coalitions ascending; it tells how much
-    of the ladder's last step is noise, and seed_std where that is not given. family: "auto", or the
-    law by name or as a function from Game to Family. level: of all intervals. Raises InputError
-    naming what is wrong."""
+    The large model is measured on few coalitions, at least on nobody (0) and on all companies.
+
+    small: mean loss over seeds, (2**N,) or (2**N, M) with sizes ascending, index = bitmask. Or a
+        sampled design {bitmask: loss or (M,)}, with at least 0 and the grand coalition.
+    large: {bitmask: mean loss}, with at least 0 and the grand coalition.
+    sizes: (M+1,) parameter counts, ascending, the large model's last. Without them the large model
+        is taken to be one step of the ladder away.
+    examples: (N,) data sizes. They serve check D4 and the price of further large runs.
+    seed_std: standard deviation over seeds of one small run, a number or (M,).
+    by_seed: (R, C, M), the losses whose mean is `small`, coalitions ascending. They tell how much
+        of the ladder's last step is noise, and `seed_std` where that is not given.
+    family: "auto", or the law by name, or as a function from Game to Family.
+    level: of all intervals, between 0 and 1.
+
+    Raises InputError that names what is wrong.
+
+    >>> small = [2.30, 1.20, 1.45, 0.90]  # losses with nobody, company 0, company 1, both
+    >>> law = fit_law(small, {0: 2.30, 3: 0.40})
+    >>> law.predict().round(3)
+    array([2.3  , 0.807, 1.146, 0.4  ])
+    >>> law.shapley().values.round(3)  # they sum to 2.30 - 0.40
+    array([1.12, 0.78])
+    """
     data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
     game = game_of(data)
     normalized_runs = (game.loss_empty - data.measured_losses[1:-1]) / game.unit
     choice = selected(game, data, normalized_runs, family)
     posterior = condition(choice.prior, data, normalized_runs)
-    name = choice.family.name if game.fault is None else f"{choice.family.name} (fallback)"
+    name = (
+        choice.family.name if game.fallback_reason is None else f"{choice.family.name} (fallback)"
+    )
     parameters = dict(zip(choice.family.parameters, choice.prior.theta.tolist(), strict=True))
     if choice.family.ladder and game.step_reliability is not None:
         parameters["step_reliability"] = game.step_reliability
@@ -215,4 +256,5 @@ def fit_law(
 
 
 def _quantile(level: float) -> float:
+    """Standard deviations from the middle of a normal distribution to the end of its interval."""
     return float(ndtri((1 + level) / 2))

@@ -1,7 +1,8 @@
 """Everything `fit_law` is given, checked once and frozen.
 
-Shapes: N companies, C coalitions with a small loss, M small sizes, R seeds, A anchors (coalitions
-with a large loss)."""
+Shapes: N companies, C coalitions with a small loss, M small sizes, R seeds. "measured" are the
+coalitions with a large loss, the empty and the grand one included.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,31 +23,24 @@ Table = ArrayLike | Mapping[int, ArrayLike]
 
 @dataclass(frozen=True)
 class LawData:
-    """The measured losses of both games in one order of rows.
-
-    coalition_C: bitmasks ascending, row 0 the empty, the last row the grand coalition. complete:
-    all 2**N are there. small_CM: mean loss over seeds of every small size, ascending sizes.
-    measured_rows: rows of the large runs, ascending; measured_losses: their mean losses. log_sizes: log
-    parameter counts, the large model's last. examples_N: data sizes. small_RCM: the same losses of
-    every seed, None if only means are known. seed_std_M: standard deviation over seeds of one small
-    run. level: of the intervals."""
+    """The measured losses of both games in one order of rows: coalitions ascending."""
 
     n_companies: int
-    coalition_C: tuple[int, ...]
-    complete: bool
+    coalition_C: tuple[int, ...]  # bitmasks; the first is the empty, the last the grand coalition
+    complete: bool  # whether all 2**N coalitions are there
     members_CN: NDArray[np.bool_]
-    small_CM: NDArray[np.float64]
-    small_RCM: NDArray[np.float64] | None
-    measured_rows: NDArray[np.intp]
-    measured_losses: NDArray[np.float64]
-    log_sizes: NDArray[np.float64] | None
-    examples_N: NDArray[np.float64] | None
-    seed_std_M: NDArray[np.float64] | None
-    level: float
+    small_CM: NDArray[np.float64]  # mean loss over seeds, sizes ascending
+    small_RCM: NDArray[np.float64] | None  # the losses of every seed, where they are known
+    measured_rows: NDArray[np.intp]  # (measured,) rows of the coalitions with a large loss
+    measured_losses: NDArray[np.float64]  # (measured,) their mean losses
+    log_sizes: NDArray[np.float64] | None  # (M+1,) log parameter counts, the large model's last
+    examples_N: NDArray[np.float64] | None  # data sizes
+    seed_std_M: NDArray[np.float64] | None  # standard deviation over seeds of one small run
+    level: float  # of the intervals
 
     @property
     def large_run_rows(self) -> NDArray[np.intp]:
-        """Rows of the large runs besides the empty and the grand coalition."""
+        """(runs,) rows of the large runs besides the empty and the grand coalition."""
         return self.measured_rows[1:-1]
 
     def rows(self, coalitions: list[int]) -> NDArray[np.intp]:
@@ -78,9 +72,7 @@ def law_data(
     by_seed: ArrayLike | None,
     level: float,
 ) -> LawData:
-    """The arguments of `fit_law` as LawData. Raises InputError that names the first thing that is
-    wrong.
-    """
+    """The arguments of `fit_law`, checked. Raises InputError for the first that is wrong."""
     coalition_C, small_CM, n_companies = _small_table(small)
     n_sizes = small_CM.shape[1]
     _refuse_unusable(small_CM, coalition_C)
@@ -125,7 +117,7 @@ def law_data(
 
 
 def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], int]:
-    """coalition_C, small_CM and N of a full table or a sampled design."""
+    """Coalitions, their losses small_CM and N, of a full table or a sampled design."""
     if isinstance(small, Mapping):
         keys = _bitmasks(small, "small")
         coalition_C = tuple(sorted(keys))
@@ -134,8 +126,8 @@ def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], in
         ]
         if not rows or coalition_C[-1] == EMPTY or coalition_C[0] != EMPTY:
             raise InputError(
-                "small has no loss for the empty coalition 0 or for any other; the law needs both"
-                " ends"
+                "small must have a loss for the empty coalition 0 and for the grand one; the law"
+                " needs both ends"
             )
         if len({row.shape for row in rows}) != 1 or rows[0].ndim > 1:
             raise InputError(
@@ -171,7 +163,8 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
     for needed, name in ((EMPTY, "empty"), (last, "grand")):
         if needed not in losses:
             raise InputError(
-                f"large has no loss for the {name} coalition {needed}; the law is anchored there"
+                f"large has no loss for the {name} coalition {needed}; the law needs the large"
+                " model's loss there"
             )
     outside = sorted(c for c in losses if c > last)
     if outside:
@@ -196,7 +189,7 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
 
 
 def _bitmasks(table: Mapping[int, ArrayLike], what: str) -> dict[int, ArrayLike]:
-    """`table` with Python integers as keys; numpy would otherwise overflow beyond 63 companies."""
+    """`table` with Python integers as keys: numpy's overflow beyond 63 companies."""
     for key in table:
         if not isinstance(key, Integral) or isinstance(key, bool) or key < 0:
             raise InputError(
@@ -234,9 +227,7 @@ def _by_seed(given: ArrayLike, small_CM: NDArray[np.float64]) -> NDArray[np.floa
     if not np.allclose(
         small_RCM.mean(axis=0), small_CM, rtol=1e-6, atol=1e-9 * float(np.abs(small_CM).max())
     ):
-        raise InputError(
-            "by_seed does not belong to small: its mean over seeds is not what small says"
-        )
+        raise InputError("by_seed does not belong to small: its mean over seeds must be small")
     return small_RCM
 
 

@@ -1,10 +1,14 @@
-"""Which further large run says most about the values for its price.
+"""Which further large run tells most about the values for its price.
 
-A run at coalition S takes Cov(values, P(S)) Cov(values, P(S))' / Var(P(S)) off the covariance of
-the values. Greedy A-optimal design: the largest trace of that by price comes first. What a run will
-measure does not matter for it, so several runs are chosen before any of them is made.
+With u(S) the normalised utility of coalition S, a run at S takes
 
-Shapes: N companies, C coalitions, A large runs measured or chosen, P law parameters.
+    Cov(values, u(S)) Cov(values, u(S))' / Var(u(S))
+
+off the covariance of the values. The design is greedy and A-optimal: the largest trace of that by
+price comes first. What a run will measure does not matter for it, so several runs are chosen before
+any of them is made.
+
+Shapes: N companies, C coalitions. "runs" are the large runs that are measured or chosen.
 """
 
 from collections.abc import Sequence
@@ -18,10 +22,10 @@ from fl_sv.law.inputs import LawData
 from fl_sv.law.posterior import BLOCK, Prior, factored, shapley_columns
 from fl_sv.law.process import covariance, value_covariance, value_cross_covariance, variance
 
-# Runs whose worth differs by less than this share are equally good: rounding must not choose
+# Runs whose gain differs by less than this share are equally good: rounding must not choose
 # between them.
 TIE = 1e-9
-# Below this share of the largest variance a coalition is known, and what is left of it is rounding.
+# A coalition with less than this share of the largest variance is known: the rest is rounding.
 KNOWN = 1e-9
 
 
@@ -29,9 +33,12 @@ KNOWN = 1e-9
 class NextRun:
     """A large run that has not been made.
 
-    narrower: share by which it narrows the standard deviations of the values, mean over companies;
-    price: its examples as a share of the grand coalition's, so its cost in trainings of the
-    teacher."""
+    coalition: its bitmask.
+    narrower: share by which it narrows the standard deviations of the values, as far as they come
+        from the law; in the mean over companies.
+    price: its examples as a share of the grand coalition's: what it costs, in large trainings of
+        all companies.
+    """
 
     coalition: int
     narrower: float
@@ -40,13 +47,11 @@ class NextRun:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """With some large runs known: covariance cross_NC of values and progress, and the variances of
-    both.
-    """
+    """What is uncertain where some large runs are known."""
 
-    cross_NC: NDArray[np.float64]
-    variance_C: NDArray[np.float64]
-    variance_N: NDArray[np.float64]
+    cross_NC: NDArray[np.float64]  # covariance of the values with the normalised utilities
+    variance_C: NDArray[np.float64]  # of the normalised utilities
+    variance_N: NDArray[np.float64]  # of the values
 
 
 def best_runs(
@@ -58,13 +63,16 @@ def best_runs(
     given: Sequence[int],
     weight_CN: NDArray[np.float64] | None,
 ) -> list[NextRun]:
-    """The `count` coalitions of `pool` to measure next, best first; of equally good ones the first
-    in the pool.
+    """The `count` coalitions of `pool` to measure next, best first; fewer where the pool ends.
 
-    Fewer when the pool ends. amplitude: of the deviations, as the runs so far leave it; given:
-    coalitions that will be measured anyway; weight_CN: the values are weight_CN.T @ utility_C
-    instead of Shapley values of a complete table. Raises InputError when a coalition has no small
-    loss."""
+    Of equally good ones the first in the pool is taken.
+
+    amplitude: of the deviations, given the runs so far.
+    given: coalitions that will be measured anyway.
+    weight_CN: the values are weight_CN.T @ utility_C instead of Shapley values of a complete table.
+
+    Raises InputError when a coalition has no small loss.
+    """
     price_C, before = _prices(data), _before_any_run(prior, data, amplitude, weight_CN)
     rows = np.union1d(data.large_run_rows, data.rows([*given])).astype(np.intp)
     passed = {*data.measured_rows.tolist(), *rows.tolist()}
@@ -88,13 +96,12 @@ def best_runs(
 def _before_any_run(
     prior: Prior, data: LawData, amplitude: float, weight_CN: NDArray[np.float64] | None
 ) -> Uncertainty:
+    """What is uncertain by the law's parameters and the deviations from it."""
     members_CN, law_sensitivity, square = data.members_CN, prior.sensitivity, amplitude**2
     if weight_CN is None:
         law_values = shapley_columns(law_sensitivity)
-        unit_NC, unit_N = (
-            value_cross_covariance(members_CN),
-            np.diag(value_covariance(data.n_companies)),
-        )
+        unit_NC = value_cross_covariance(members_CN)
+        unit_N = np.diag(value_covariance(data.n_companies))
     else:
         law_values = weight_CN.T @ law_sensitivity
         blocks = [members_CN[start : start + BLOCK] for start in range(0, len(members_CN), BLOCK)]
@@ -112,7 +119,7 @@ def _before_any_run(
 def _given(
     before: Uncertainty, prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]
 ) -> Uncertainty:
-    """What the runs in `rows` leave uncertain."""
+    """What the runs in `rows` leave uncertain: `before`, conditioned on them."""
     if not len(rows):
         return before
     members_CN, law_sensitivity = data.members_CN, prior.sensitivity

@@ -1,13 +1,15 @@
-"""What the large runs say: law parameters and deviations from the law as one Gaussian process.
+"""What the large runs tell: law parameters and deviations from the law as one Gaussian process.
 
-Progress of the large game = curve(theta) + amplitude * deviation, with theta ~ N(prior) and the
-deviation of process.py, which the training-seed noise of the small tables is part of. Conditioning
-on the large runs puts every prediction through the measured loss. Everything is linear in the runs,
-so that mean and covariance of the Shapley values follow without a covariance of 2**N coalitions.
-The amplitude is uncertain: a grid of amplitudes with log-normal prior weight is averaged by
-evidence.
+    normalised utility of the large model = curve(theta) + amplitude * deviation
 
-Shapes: N companies, C coalitions, A extra large runs, P law parameters, G amplitudes.
+theta has a normal prior, and the deviation is that of process.py. It includes the seed noise of the
+small models. Conditioning on the large runs puts every prediction through the measured loss. All is
+linear in the runs, so mean and covariance of the Shapley values follow without a covariance of 2**N
+coalitions. The amplitude is uncertain: amplitudes on a grid with log-normal prior weights are
+averaged by their evidence.
+
+Shapes: N companies, C coalitions. "runs" are the large runs besides the empty and the grand
+coalition, "parameters" those of the law, "amplitudes" the points of the grid.
 """
 
 from dataclasses import dataclass
@@ -37,10 +39,13 @@ CAUTION = 1.2
 
 @dataclass(frozen=True)
 class Prior:
-    """A law linearised where the runs put it, before the runs have been used.
+    """A law linearised where the runs put it, before it is conditioned on the runs.
 
-    mean_C: progress; sensitivity: its derivative by theta times the prior's standard deviation.
-    amplitude: standard deviation of a singleton's deviation, in progress.
+    theta: (parameters,) where it is linearised.
+    mean_C: normalised utilities at the prior's parameters, by the linearised law.
+    sensitivity: (C, parameters) their derivative by each parameter, times the prior's standard
+        deviation.
+    amplitude: standard deviation of a singleton's deviation, in normalised utility.
     """
 
     theta: NDArray[np.float64]
@@ -51,22 +56,23 @@ class Prior:
 
 @dataclass(frozen=True)
 class Posterior:
-    """normalized_C and its variance_C; amplitude_weights of the amplitudes."""
+    """Normalised utilities with their variance, and how probable each amplitude is."""
 
     normalized_C: NDArray[np.float64]
     variance_C: NDArray[np.float64]
-    amplitude_weights: NDArray[np.float64]
+    amplitude_weights: NDArray[np.float64]  # (amplitudes,), sum 1
 
     def amplitude(self, prior: Prior) -> float:
-        """Root mean square of the deviations' amplitude, as the runs leave it."""
+        """Root mean square of the deviations' amplitude, given the runs."""
         return float(np.sqrt(self.amplitude_weights @ (prior.amplitude * AMPLITUDE_GRID) ** 2))
 
 
 def linearised(
     family: Family, data: LawData, normalized_runs: NDArray[np.float64], amplitude: float
 ) -> Prior:
-    """The law around its most probable parameters (three Gauss-Newton steps; the curves are nearly
-    linear).
+    """The law linearised at its most probable parameters.
+
+    Three Gauss-Newton steps are enough: the curves are nearly linear.
     """
     run_members = data.members_CN[data.large_run_rows]
     deviation_covariance = amplitude**2 * covariance(run_members, run_members)
@@ -85,7 +91,7 @@ def linearised(
 
 
 def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> Posterior:
-    """Progress of every coalition given the extra large runs."""
+    """Normalised utility of every coalition given the large runs."""
     amplitudes = prior.amplitude * AMPLITUDE_GRID
     own_C = variance(data.members_CN)
     law_C = np.sum(prior.sensitivity**2, axis=1)
@@ -119,11 +125,14 @@ def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64])
 def normalized_value_covariance(
     prior: Prior, posterior: Posterior, data: LawData, weight_CN: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """(N, N) covariance of the values of the large game's progress: Shapley values of a complete
-    table, or the values that weight_CN makes of a sample."""
+    """(N, N) covariance of the values of the large game, in squared normalised utility.
+
+    They are the Shapley values of a complete table, or with weight_CN the values weight_CN.T @
+    utility_C of a sample.
+    """
 
     def read(games: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, K) values of the games in the columns."""
+        """(N, games) values of the games in the columns."""
         return shapley_columns(games) if weight_CN is None else weight_CN.T @ games
 
     sampled = None if weight_CN is None else _weighted_covariance(data.members_CN, weight_CN)
@@ -147,14 +156,14 @@ def normalized_value_covariance(
         factor = factored(square * unit_runs + fixed_runs)
         total_NN += weight * (square * unit_NN - cross @ cho_solve(factor, cross.T))
         shifts.append(cross @ cho_solve(factor, residuals))
-    # The amplitudes disagree on the values themselves: the covariance between them.
+    # Each amplitude leads to values of its own: the covariance between them.
     value_shifts = np.array(shifts) - posterior.amplitude_weights @ np.array(shifts)
     total_NN += (value_shifts.T * posterior.amplitude_weights) @ value_shifts
     return (total_NN + total_NN.T) / 2
 
 
 def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray[np.float64]:
-    """(A, A) covariance of what the extra runs measure around prior.mean_C."""
+    """(runs, runs) covariance of what the large runs measure around the prior's mean."""
     run_members = data.members_CN[data.large_run_rows]
     run_sensitivity = prior.sensitivity[data.large_run_rows]
     total: NDArray[np.float64] = amplitude**2 * covariance(run_members, run_members)
@@ -163,19 +172,18 @@ def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Each extra run predicted from all the others: measured minus predicted progress, and its
-    standard deviation.
-    """
+    """How well each large run is predicted from all the others."""
 
-    errors: NDArray[np.float64]
-    stds: NDArray[np.float64]
+    errors: NDArray[np.float64]  # (runs,) measured minus predicted normalised utility
+    stds: NDArray[np.float64]  # (runs,) and what the law expects of their size
 
 
 def left_out(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> LeftOut:
     """Leave-one-large-run-out without refitting (Sundararajan and Keerthi 2001).
 
-    The amplitude stays the ladder's: learned from the runs, it would grow with every run that
-    breaks the law and so excuse it."""
+    The amplitude stays that of the ladder. Learned from the runs it would grow with every run that
+    breaks the law, and so excuse it.
+    """
     total = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
     inverse = cho_solve(factored(total), np.eye(len(normalized_runs)))
     precisions = np.diag(inverse)
@@ -188,8 +196,9 @@ def left_out(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) 
 def _with_sensitivity(
     family: Family, theta: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """curve_C at theta and its derivative by each parameter in units of the prior's standard
-    deviation.
+    """The curve (C,) at theta, and its derivative by each parameter (C, parameters).
+
+    The derivative is in units of the prior's standard deviation.
     """
     curve_C = family.curve(theta)
     columns = []
@@ -202,7 +211,7 @@ def _with_sensitivity(
 
 
 def _averaging(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Posterior weights of the amplitudes from the log likelihood of each."""
+    """Posterior weights of the amplitudes. scores: (amplitudes,) log likelihood of each."""
     log_weights = scores + np.log(AMPLITUDE_PRIOR)
     amplitude_weights = np.exp(log_weights - log_weights.max())
     averaged: NDArray[np.float64] = amplitude_weights / amplitude_weights.sum()
@@ -210,7 +219,7 @@ def _averaging(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def shapley_columns(games: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shapley values (N, K) of the games in the columns."""
+    """(N, games) Shapley values of the games in the columns. games: (2**N, games)."""
     n_companies = len(games).bit_length() - 1
     columns = [shapley(np.ascontiguousarray(games[:, k])) for k in range(games.shape[1])]
     return np.stack(columns, axis=1) if columns else np.zeros((n_companies, 0))
@@ -219,8 +228,9 @@ def shapley_columns(games: NDArray[np.float64]) -> NDArray[np.float64]:
 def _weighted_covariance(
     members_CN: NDArray[np.bool_], weight_CN: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N, N) covariance of weight_CN.T @ deviation_C at unit amplitude, never C x C numbers in
-    memory.
+    """(N, N) covariance of weight_CN.T @ deviation_C, in units of a singleton's variance.
+
+    It is summed in blocks: C x C numbers are never in memory.
     """
     total_NN = np.zeros((weight_CN.shape[1],) * 2)
     for start in range(0, len(members_CN), BLOCK):
@@ -230,14 +240,15 @@ def _weighted_covariance(
 
 
 def factored(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
-    """The Cholesky factor as cho_solve takes it."""
+    """The Cholesky factor of a covariance, as cho_solve takes it."""
     factor, lower = cho_factor(_jittered(matrix), lower=True)
     return factor, lower
 
 
 def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positive definite in floating point too; what is added is far below any loss that is written
-    down.
+    """The matrix, positive definite in floating point too.
+
+    What is added is far below the last digit of any loss.
     """
     if not len(matrix):
         return matrix
@@ -245,4 +256,5 @@ def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _positive(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations to divide by: 1 in place of 0, where nothing can shift."""
     return np.where(std > 0, std, 1.0)

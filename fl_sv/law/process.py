@@ -1,29 +1,33 @@
-"""What no law explains: a random game of which only the sizes of coalitions matter, and its Shapley
-values.
+"""What no law explains: a random game that knows only the sizes of coalitions.
 
-The deviation of the large game from the fitted law, as measured on 63 brute-forced games
-(families.py names them), is a sum of four parts that are independent of each other:
+The deviation of the large game from the fitted law was measured on 63 brute-forced games
+(families.py names them). Between coalitions S and T with s and t members its covariance is a sum of
+four independent parts:
 
-    alike     d(s) J(S, T) J(N - S, N - T): coalitions deviate alike as far as they agree in members
-    *and* in absentees, average   |S & T| N / (s t (N - 1)) - 1 / (N - 1): a mean over members,
-    level     d(s) min(s, t) / max(s, t): what all coalitions of a size have in common, and sizes
-    near each other, singleton     a company singleton deviates by as much again, in a manner that no other
-    coalition shows,
+    alike      d J(S, T) J(N - S, N - T): coalitions deviate alike as far as they agree in members
+               and in absentees
+    average    |S & T| N / (s t (N - 1)) - 1 / (N - 1): a mean over members
+    level      d min(s, t) / max(s, t): what coalitions of the same size, or of sizes near each
+               other, have in common
+    singleton  only for S = T of one member: such a coalition deviates by as much again, in a way
+               that no other coalition shares
 
-with J Jaccard's similarity and d(s) = (N / s - 1) / (N - 1), the finite-population variance of a
-mean over s members (for two sizes the geometric mean). The shares were fitted to the products of
-deviations by least squares; two sets of games, learned by two programs, gave nearly the same. The
-sum is positive definite, 1 for a singleton, 0 at the empty and the grand coalition. Because it
-knows only sizes, the covariance of the N Shapley values is a multiple of I - 1/N, found by counting
-pairs of coalitions: no 2**N x 2**N matrix.
+J is Jaccard's similarity. d(s) = (N / s - 1) / (N - 1) is the finite-population variance of a mean
+over s members; d is the geometric mean of d(s) and d(t).
 
-Shapes: N companies, C and A coalitions.
+The shares were fitted to the products of deviations by least squares. Two sets of games, trained by
+two programs, gave nearly the same. The sum is positive definite, 1 for a singleton, and 0 at the
+empty and the grand coalition. Because it knows only sizes, the covariance of the N Shapley values
+is a multiple of I - 1/N. It is found by counting pairs of coalitions, without a 2**N x 2**N matrix.
+
+Shapes: N companies, C coalitions.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+# Shares of the four parts in the variance of a singleton.
 AVERAGE, ALIKE, LEVEL, SINGLETON = 0.1, 0.39, 0.06, 0.45
 
 
@@ -40,15 +44,16 @@ def covariance(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[n
 
 
 def variance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """K_CC's diagonal: d(s)."""
+    """(C,) variance of each coalition's deviation: the diagonal of `covariance`."""
     size_C = members_CN.sum(axis=1).astype(np.float64)
     return _by_counts(size_C, size_C, size_C, members_CN.shape[1])
 
 
 def value_covariance(n_companies: int) -> NDArray[np.float64]:
-    """(N, N) covariance of the Shapley values of a game drawn from the process at unit amplitude.
+    """(N, N) covariance of the Shapley values of a game drawn from the process.
 
-    The values are exchangeable and sum to zero, so one company's variance says everything.
+    In units of a singleton's variance. The values are exchangeable and sum to zero, so the variance
+    of one company determines all of it.
     """
     if n_companies == 1:
         return np.zeros((1, 1))
@@ -58,8 +63,8 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
     s, t, both = s[possible], t[possible], both[possible]
     parts = np.stack([both, s - both, t - both, rest - s - t + both])
     log_pairs = gammaln(rest + 1) - gammaln(parts + 1).sum(axis=0)
-    # A company's value is a sum over coalitions of the rest, of size s, with weight s! (N - 1 - s)!
-    # / N!.
+    # A company's value is a sum over coalitions of the rest, of size s, each with the weight
+    # s! (N - 1 - s)! / N!.
     log_weight = gammaln(s + 1) + gammaln(rest - s + 1) + gammaln(t + 1) + gammaln(rest - t + 1)
     weight = np.exp(log_pairs + log_weight - 2 * gammaln(n_companies + 1))
     marginal = (
@@ -72,10 +77,12 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
 
 
 def value_cross_covariance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N, C) covariance of the Shapley values with the deviations at unit amplitude.
+    """(N, C) covariance of the Shapley values with the coalitions' deviations.
 
-    A member's depends on the coalition's size singleton, an absentee's likewise, and their sum over
-    companies is the deviation of the grand coalition less that of the empty one: zero."""
+    In units of a singleton's variance. It depends on the coalition's size, and on whether the
+    company is a member. Summed over companies it is zero: the values sum to the deviation of the
+    grand coalition minus that of the empty one, and both are zero.
+    """
     n_companies = members_CN.shape[1]
     by_size = np.array(
         [_member_cross_covariance(size, n_companies) for size in range(n_companies + 1)]
@@ -87,9 +94,7 @@ def value_cross_covariance(members_CN: NDArray[np.bool_]) -> NDArray[np.float64]
 
 
 def _member_cross_covariance(size: int, n_companies: int) -> float:
-    """Covariance of a company's Shapley value with the deviation of a coalition of `size` that it
-    belongs to.
-    """
+    """Covariance of a company's Shapley value with a coalition of `size` that it belongs to."""
     if size in (0, n_companies):
         return 0.0
     rest = n_companies - 1
@@ -110,7 +115,7 @@ def _member_cross_covariance(size: int, n_companies: int) -> float:
 def _by_counts(
     s: NDArray[np.float64], t: NDArray[np.float64], both: NDArray[np.float64], n_companies: int
 ) -> NDArray[np.float64]:
-    """K from the two sizes and the number of common members (broadcast)."""
+    """Covariance from the two sizes and the number of common members; the arrays broadcast."""
     if n_companies == 1:
         return np.zeros(np.broadcast_shapes(s.shape, t.shape))
     rest = n_companies - 1
@@ -119,8 +124,8 @@ def _by_counts(
     both = np.where(proper, both, 0)
     either = s + t - both
     depth = np.sqrt((n_companies / s - 1) * (n_companies / t - 1)) / rest
-    # Absent from both over absent from at least one; nobody is absent from at least one only at the
-    # grand coalition.
+    # The second factor is Jaccard's similarity of the absentees. Its denominator is zero only at
+    # the grand coalition, which is not proper.
     alike = depth * both / either * (n_companies - either) / (n_companies - both)
     average = both * n_companies / (s * t * rest) - 1 / rest
     level = depth * np.minimum(s, t) / np.maximum(s, t)

@@ -1,13 +1,13 @@
-"""Which law: the default until the large runs speak against it.
+"""Which law: the default, unless the large runs clearly prefer another.
 
-Leave-one-large-run-out with the one-standard-error rule. The default is the law that won on the
-brute-forced games: ladder+power with two sizes or more; with one size power, or affine as long as
-no run can tell its curve. Another law replaces it only when its mean squared error over the
-left-out runs is smaller by more than one standard error of the difference. With fewer runs than
-companies such a standard error means little, and the default stands. Where the ladder turns back
-(D3), laws that go on with it are no candidates. Whoever asks for a law gets it.
+The choice is by leave-one-large-run-out with the one-standard-error rule. The default is the law
+that won on the brute-forced games: ladder+power with two sizes or more; with one size power, or
+affine where no run determines its curve. Another law replaces it only when its mean squared error
+over the left-out runs is smaller by more than one standard error of the difference. With fewer runs
+than companies such a standard error means little, and the default stays. Where the ladder turns
+back (D3), laws that go on with it are no candidates. A law that the user names is taken as it is.
 
-Shapes: A extra large runs, C coalitions.
+Shapes: C coalitions. "runs" are the large runs besides the empty and the grand coalition.
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,11 @@ from fl_sv.law.posterior import LeftOut, Prior, left_out, linearised
 
 @dataclass(frozen=True)
 class Selected:
-    """The law, its linearised prior, and every law's errors on left-out runs (none with fewer runs
-    than companies).
-    """
+    """The chosen law."""
 
     family: Family
     prior: Prior
-    left_out: dict[str, LeftOut]
+    left_out: dict[str, LeftOut]  # of every candidate by name; empty with fewer runs than companies
 
 
 AUTO = "auto"
@@ -43,11 +41,19 @@ def selected(
     normalized_runs: NDArray[np.float64],
     requested: str | FamilyOf = AUTO,
 ) -> Selected:
-    """The law for these runs. requested: "auto", or the only candidate by name or as a function of the
-    game.
+    """The law for these runs.
+
+    normalized_runs: normalised utilities of the large runs.
+    requested: "auto", or the only candidate, by name or as a function of the game.
+
+    Raises InputError for an unknown name and for a function that returns no law.
     """
     laws = _candidates(game, requested)
-    missed_C = None if isinstance(requested, str) or game.fault else missed_below(requested, data)
+    missed_C = (
+        None
+        if isinstance(requested, str) or game.fallback_reason
+        else missed_below(requested, data)
+    )
     priors = {
         name: linearised(law, data, normalized_runs, amplitude_of(law, game, data, missed_C))
         for name, law in laws.items()
@@ -69,7 +75,7 @@ def selected(
 
 def _candidates(game: Game, requested: str | FamilyOf) -> dict[str, Family]:
     laws = families(game)
-    if game.fault is not None:
+    if game.fallback_reason is not None:
         return laws
     if not isinstance(requested, str):
         law = own_law(requested, game)
@@ -78,8 +84,8 @@ def _candidates(game: Game, requested: str | FamilyOf) -> dict[str, Family]:
         return {name: law for name, law in laws.items() if not (law.ladder and game.turns_back)}
     if requested not in laws:
         raise InputError(
-            f"family is {requested!r}; allowed with these small sizes are {AUTO}, {', '.join(laws)}, "
-            "or a function from Game to Family"
+            f"family is {requested!r}; allowed with these small sizes are {AUTO},"
+            f" {', '.join(laws)}, or a function from Game to Family"
         )
     return {requested: laws[requested]}
 

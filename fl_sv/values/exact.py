@@ -152,7 +152,7 @@ def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
 def _semivalue(
     utility_C: NDArray[np.float64], n_companies: int, weight_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Every company's marginal contributions, weighted by the size of the coalition joined: (N,)."""
+    """(N,) sum of every company's marginal contributions, weighted by the size it joins."""
     rest_weights = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
     return np.array([_weighted_marginals(utility_C, i, rest_weights) for i in range(n_companies)])
 
