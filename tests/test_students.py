@@ -375,8 +375,8 @@ def test_run_of_students_says_so_wherever_its_values_are_read(
     law = json.loads(run_of_students.read_text(files.LAW))
     study, here = law["remarks"]
     assert "students of the finished teacher (loss hinton, weight 0.5)" in study
-    assert f"{', '.join(law['tested'])} looked at these students" in here
-    assert f"{', '.join(law['untested'])} could not be made" in here
+    assert f"Checks made on these students: {', '.join(law['tested'])}." in here
+    assert f"Not tested: {', '.join(law['untested'])}." in here
     assert f"{law['diagnostics']['D9 error']:.3f} of the large model's gain" in here
     page = html.unescape(run_of_students.read_text(files.REPORT))
     screen = " ".join(summary(run_of_students).split())

@@ -1,6 +1,7 @@
 """The screen of a finished run: values, intervals and payouts beside two simple splits."""
 
 import io
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -66,8 +67,22 @@ def _render(directory: RunDirectory, console: Console) -> None:
     if law.next_run:
         sentences.append(next_run_sentence(law.next_run, config.companies))
     for sentence in (*sentences, *_cost(directory)):
-        console.print(sentence)
+        console.print(_wrapped(sentence, console.width), soft_wrap=True)
     console.print(f"Report: {directory.file(files.REPORT)}", soft_wrap=True)
+
+
+def _wrapped(sentence: str, width: int) -> str:
+    """The sentence in lines of this width, as far indented as it begins; a number stays with its
+    unit, unlike in rich's own wrapping.
+    """
+    indent = sentence[: len(sentence) - len(sentence.lstrip())]
+    return textwrap.fill(
+        sentence,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _payout_table(directory: RunDirectory, valuation: Valuation, payment: PaymentRecord) -> Table:
@@ -107,7 +122,8 @@ def _verdict(payment: PaymentRecord, law: LawRecord) -> list[str]:
     if payment.payable:
         return [f"Payable. {accepted_sentence(payment)} Law: {law.name}."]
     lines = [
-        "NOT payable. The amounts are provisional. These alarms block payment:",
+        "NOT payable. The amounts are provisional. These alarms block payment (explained in the"
+        " report):",
         *(f"  {alarm.sentence}" for alarm in payment.objections),
         decision_sentence(payment),
     ]

@@ -174,8 +174,8 @@ def _large_runs(run: FinishedRun) -> StoryStep:
         trained.append(counted(further, "further coalition"))
     return StoryStep(
         "Large runs",
-        f"The large model was trained and measured on {enumerated(trained)}. The untrained model was"
-        " measured as well. Each loss is the mean over"
+        f"The large model was trained and measured on {enumerated(trained)}. The untrained model"
+        " was measured as well. Each loss is the mean over"
         f" {counted(config.training.large_seeds, 'seed')}.",
     )
 

@@ -105,7 +105,8 @@ def _pot(run: FinishedRun, notation: Notation) -> list[str]:
     evidence, rules = run.evidence, run.payment.rules
     pot = notation.money(pot_cents(rules.pot, evidence.deployed_utility))
     sentences = [
-        f"A pot of {pot} is divided by what each company's data contributed to the large model."
+        f"A pot of {pot} is divided according to what each company's data contributed to the large"
+        " model."
     ]
     if is_different_pot(evidence.config, rules):
         sentences.append("This is a different pot from the run's own.")

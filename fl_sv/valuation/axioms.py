@@ -126,8 +126,8 @@ def twins(fingerprints: Mapping[str, str]) -> tuple[str, ...]:
     for company, fingerprint in fingerprints.items():
         holders.setdefault(fingerprint, []).append(company)
     return tuple(
-        f"{' and '.join(companies)} hold exactly the same rows. Neither adds what the other has"
-        " brought; the value of these rows is divided between them."
+        f"{' and '.join(companies)} hold exactly the same rows. The value of these rows is divided"
+        " between them."
         for companies in holders.values()
         if len(companies) > 1
     )

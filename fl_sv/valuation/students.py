@@ -1,5 +1,6 @@
-"""What small models that are students of the teacher mean for the law: an alarm, and remarks that
-block no payment.
+"""What it means for the law that small models are students: an alarm, and remarks.
+
+Remarks do not block payment.
 """
 
 from dataclasses import replace
@@ -9,8 +10,8 @@ from fl_sv.law.alarms import Alarm, codes_of
 from fl_sv.law.diagnostics import Findings
 
 # What benchmarks/distillation/alarms.py found with the singletons as large runs, plain small models
-# first, then students: weight of the teacher's soft targets, R2 between small and large losses, error of
-# the values in %, games with an alarm of ten.
+# first, then students: weight of the teacher's soft targets, R2 between small and large losses,
+# error of the values in %, games with an alarm of ten.
 STUDIED = (
     (0.0, 0.99, 2, 0),
     (0.3, 0.93, 5, 2),
@@ -36,10 +37,10 @@ def with_student_alarm(config: Config, findings: Findings) -> Findings:
     if "D9" in findings.tested:
         return tested
     sentence = (
-        "the small models are students of the teacher, and too few large runs say whether they"
-        f" tell anything of the large model: as many as companies are needed, {config.n_companies}"
-        " (law.anchors: singletons). Without any, students' values were off by 12 to 39 % in a"
-        " study, and their 90 % intervals covered 12 to 44 %"
+        "the small models are students of the teacher, and there are too few large runs to show"
+        " whether they predict the large model. As many as companies are needed:"
+        f" {config.n_companies} (law.anchors: singletons). In a study without large runs the values"
+        " of students were off by 12 to 39 %, and their 90 % intervals covered 12 to 44 %"
     )
     alarm = Alarm(
         STUDENTS_UNTESTED, sentence, figures={"large_runs_needed": float(config.n_companies)}
@@ -52,31 +53,29 @@ def student_remarks(config: Config, findings: Findings) -> tuple[str, ...]:
     students = config.students
     if students is None:
         return ()
-    columns = zip(*STUDIED[1:], strict=True)
-    weights, r2s, errors, fired = (
-        ", ".join(f"{figure:g}" for figure in column) for column in columns
+    (_, plain_r2, plain_error, plain_alarms), *studied = STUDIED
+    by_weight = "; ".join(
+        f"{weight:g}: {r2:g}, {error} %, {alarms}" for weight, r2, error, alarms in studied
     )
-    _, plain_r2, plain_error, plain_fired = STUDIED[0]
     return (
         (
             f"The small models are students of the finished teacher (loss {students.loss}, weight"
-            f" {students.weight:g}). Students tell less of the large model than plain small models"
-            f" do. In a study on digits with the singletons as large runs, at the weights {weights}"
-            f" R2 between small and large losses was {r2s} ({plain_r2:g} for plain ones), the"
-            f" values were off by {errors} % ({plain_error} %), and an alarm fired in {fired} of"
-            f" ten games ({plain_fired}): docs/studies/distillation.md."
+            f" {students.weight:g}). Students predict the large model less well than plain small"
+            " models do. A study on digits with the singletons as large runs measured three things"
+            " (docs/studies/distillation.md): R2 between small and large losses, error of the"
+            f" values, games of ten with an alarm. Plain small models: {plain_r2:g}, {plain_error}"
+            f" %, {plain_alarms}. Students by weight: {by_weight}."
         ),
         f"{_checks(findings)} {_measured(findings)}",
     )
 
 
 def _checks(findings: Findings) -> str:
-    """Which alarms looked at the students, and which could not."""
-    fired = codes_of(findings.alarms)
-    looked = f"Of the law's checks {', '.join(findings.tested) or 'none'} looked at these students"
+    """Which checks were made on the students, and which alarms fired."""
+    fired = ", ".join(codes_of(findings.alarms)) or "none"
     return (
-        f"{looked}, {', '.join(fired) or 'none'} fired; {', '.join(findings.untested)} could not be"
-        " made."
+        f"Checks made on these students: {', '.join(findings.tested) or 'none'}. Alarms: {fired}."
+        f" Not tested: {', '.join(findings.untested) or 'none'}."
     )
 
 
@@ -85,11 +84,11 @@ def _measured(findings: Findings) -> str:
     figures = findings.diagnostics
     if "D9 error" not in figures:
         return (
-            "How well these students do is not measured here: that takes as many large runs as"
+            "How well these students do is not measured here. This takes as many large runs as"
             " there are companies."
         )
     return (
-        f"The law misses a large run that it was not shown by {figures['D9 error']:.3f} of the"
-        " large model's gain, the mean of the other runs of its size by"
+        f"The law misses a large run that it has not seen by {figures['D9 error']:.3f} of the"
+        " large model's gain. The mean of the other runs of the same size misses it by"
         f" {figures['D9 error_without_small_model']:.3f}."
     )
