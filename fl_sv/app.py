@@ -1,5 +1,6 @@
-"""Finds the Flower app (clients, server, strategies): data of this package, never installed under
-its own names.
+"""Finds the Flower App: the folders clients, server and strategies.
+
+They are data of this package and are never installed under their own names.
 """
 
 import importlib
@@ -20,9 +21,7 @@ QUIET = {
 
 
 def app_folder() -> Path:
-    """The folder that holds clients/, server/, strategies/ and configs/: in the wheel, or in a
-    checkout.
-    """
+    """The folder of clients/, server/, strategies/ and configs/, in the wheel or in a checkout."""
     package = Path(__file__).resolve().parent
     for folder in (package / "_app", package.parent):
         if (folder / "server" / "valuation.py").exists():
@@ -33,9 +32,9 @@ def app_folder() -> Path:
 
 
 def import_app(module: str) -> ModuleType:
-    """A module of the Flower app, for example `server.simulation`; the network stays unasked.
+    """A module of the Flower App, for example `server.simulation`.
 
-    Raises InputError when Flower is not installed.
+    Flower and Ray are set not to ask the network. Raises InputError when Flower is not installed.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

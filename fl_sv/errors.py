@@ -4,7 +4,7 @@
     |-- InputError (also a ValueError)   the user's input is wrong          exit code 2
     |-- RunError                         the run failed, journal intact     exit code 1
     |   |-- CompanyFailed                a company did not deliver, after all retries
-    |   |-- WorkerDied                   a Ray actor died: the simulation must be started anew
+    |   |-- WorkerDied                   a Ray actor died: the simulation must be started again
     |   `-- Interrupted                  Ctrl-C
     `-- VerificationError                `fl-sv verify` found a difference  exit code 1
 
@@ -32,25 +32,26 @@ class RunError(FlsvError):
 
 
 class CompanyFailed(RunError):
-    """A company raised, answered garbage or nothing, and went on doing so through every retry."""
+    """A company raised an error, gave a wrong reply or none, and did so in every retry."""
 
 
 class WorkerDied(RunError):
-    """A Ray actor died. Flower keeps the dead actor in its pool, so the whole simulation must be
-    restarted.
+    """A Ray actor died.
+
+    Flower keeps the dead actor in its pool, so the whole simulation must be started again.
     """
 
 
 class Interrupted(RunError):
-    """The user pressed Ctrl-C (or the process was asked to end)."""
+    """The user pressed Ctrl-C, or the process got a signal to end."""
 
 
 class VerificationError(FlsvError):
-    """A recorded file, digit or signature is not what it should be."""
+    """A file, a number or a signature of a run is not what it should be."""
 
 
 def listed(items: Sequence[object], limit: int = 10) -> str:
-    """`items` separated by commas, cut after `limit` with a count of the rest."""
+    """The items separated by commas, cut after `limit` with a count of the rest."""
     shown = ", ".join(str(item) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 

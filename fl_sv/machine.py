@@ -1,4 +1,4 @@
-"""One place where a process is told how to use the machine, and what the library is made of."""
+"""How a process uses the machine, and which software it runs."""
 
 import ctypes
 import hashlib
@@ -13,8 +13,9 @@ MALLOC_OPTIONS = {-1: 256 << 20, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_MMAP_THRES
 
 
 def use_threads(n_threads: int) -> None:
-    """Limits torch and BLAS. Every process calls this before it computes: sums depend on the number
-    of threads.
+    """Limits the threads of torch and BLAS.
+
+    Every process calls this before it computes, because sums depend on the number of threads.
     """
     import threadpoolctl  # `fl-sv pay` and `verify` need neither
     import torch
@@ -24,11 +25,11 @@ def use_threads(n_threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Lets a process on glibc reuse the stacks that it frees instead of giving them back to the
-    system.
+    """Lets a process on glibc keep the memory that it frees, instead of returning it to the system.
 
-    Stacks of models of the same size come and go every round: getting their pages anew was half of
-    the system time of a sweep on Ray, a tenth of its wall time (10 companies, 2 cores, 2026-11).
+    Stacks of models of the same size are made and freed every round. Fetching their pages again was
+    half of the system time of a sweep on Ray, a tenth of its wall time (10 companies, 2 cores,
+    2026-11).
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if set_option is not None:
@@ -38,7 +39,10 @@ def keep_freed_memory() -> None:
 
 @cache
 def library_hash() -> str:
-    """sha256 over the source files of fl_sv: server and companies must run the same library."""
+    """sha256 of the source files of fl_sv, as hex digits.
+
+    Server and companies must run the same library.
+    """
     folder = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
@@ -48,7 +52,7 @@ def library_hash() -> str:
 
 
 def software() -> dict[str, str]:
-    """Versions that can change a result, for the ledger."""
+    """The versions on which a result may depend, for the ledger."""
     packages = ("fl-sv", "flwr", "ray", "torch", "numpy", "scipy", "scikit-learn")
     versions = {"python": platform.python_version(), "fl_sv source": library_hash()}
     for package in packages:

@@ -1,4 +1,4 @@
-"""Names in the config that mean a user's own Python object: `package.module:attribute`."""
+"""Finds a user's own Python object by its name in the config: `package.module:attribute`."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,9 @@ from fl_sv.errors import InputError
 
 
 def resolve(reference: str, where: str) -> Any:
-    """The object that `reference` names; `where` is the key of the config that holds it.
+    """The object that `reference` names.
+
+    where: the key of the config that holds the reference, for messages.
 
     Raises InputError when the module cannot be imported or has no such attribute.
     """

@@ -26,7 +26,7 @@ from benchmarks.federation.proxy import Proxy, Server
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError, RunError
-from fl_sv.federation import certificates, flower, folder
+from fl_sv.federation import certificates, flower, folder, settings
 from fl_sv.federation.certificates import (
     certificate_faults,
     check_public_key,
@@ -79,12 +79,12 @@ def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
 def test_init_again_keeps_the_authority_and_the_registrations_and_renews_the_certificate(
     federation: Path,
 ) -> None:
-    folder.add_node(federation, "Ash", "17")
+    settings.add_node(federation, "Ash", "17")
     before = {name: (federation / name).read_bytes() for name in ("ca.crt", "ca.key", "server.pem")}
     folder.init(federation, "other.example.com", load_config(SMOKE), port=8443)
     after = {name: (federation / name).read_bytes() for name in before}
     assert [name for name in before if before[name] != after[name]] == ["server.pem"]
-    assert folder.read_nodes(federation) == {"Ash": "17"}
+    assert settings.read_nodes(federation) == {"Ash": "17"}
     assert certificate_faults(federation, "other.example.com") == []
 
 
@@ -175,18 +175,18 @@ def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_a
         assert _reach("server", "localhost", port, authority).ok
         assert (
             "its certificate is not for this address"
-            in _reach("server", "127.0.0.2", port, authority).words
+            in _reach("server", "127.0.0.2", port, authority).text
         )
         (tmp_path / "other").mkdir()
         make_authority(tmp_path / "other")
         found = _reach("server", "localhost", port, tmp_path / "other" / "ca.crt")
-        assert "is not signed by this federation's ca.crt" in found.words
-    assert "the port is closed" in _reach("server", "localhost", port, authority).words
+        assert "is not signed by this federation's ca.crt" in found.text
+    assert "the port is closed" in _reach("server", "localhost", port, authority).text
     monkeypatch.setattr(certificates, "SKEW", timedelta(days=3))
     monkeypatch.setattr(certificates, "SERVER_DAYS", -1)
     make_server_certificate(tmp_path, "localhost")
     with server(tmp_path) as port:
-        assert "its certificate has expired" in _reach("server", "localhost", port, authority).words
+        assert "its certificate has expired" in _reach("server", "localhost", port, authority).text
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_a_superlink_that_is_busy_is_looked_at_again_for_a_while(
     listed: Callable[..., FlowerRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert listed("busy", "running", "busy", "finished:completed").status == "finished:completed"
-    monkeypatch.setattr(flower, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(flower, "TIMEOUT_SECONDS", 0.0)
     with pytest.raises(RunError, match="database is locked"):
         listed("busy")
 

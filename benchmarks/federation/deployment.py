@@ -24,7 +24,7 @@ import yaml
 from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer
 from fl_sv.config import load_config
 from fl_sv.data import company_data, operator_data
-from fl_sv.federation.folder import environment
+from fl_sv.federation.settings import environment
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")

@@ -1,5 +1,5 @@
-"""A federation across companies: certificates, keys, checks, and thin commands over Flower's own
-command line.
+"""A federation across companies: certificates, keys, checks, and commands that call Flower's own.
 
-Nothing here imports Flower. `flwr` runs as a program, and what speaks its protocol is a module of
-`clients`."""
+Nothing here imports Flower: `flwr` runs as a program, and the module that speaks its protocol lies
+in `clients`.
+"""

@@ -1,7 +1,8 @@
 """The federation's certificate authority, the server's certificate, and the companies' keys.
 
-P-256 for TLS; P-384 in OpenSSH's format for companies. Flower takes any NIST curve in that format,
-and so does `register`."""
+Keys are P-256 for TLS, and P-384 in OpenSSH's format for companies. Flower and `register` take any
+NIST curve in that format.
+"""
 
 import ipaddress
 import os
@@ -27,7 +28,8 @@ from fl_sv.errors import InputError
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
-SKEW = timedelta(hours=1)  # a company's clock may be behind when it first sees the certificate
+# A company's clock may be behind when it first gets the certificate.
+SKEW = timedelta(hours=1)
 
 
 def make_authority(folder: Path) -> None:
@@ -36,9 +38,7 @@ def make_authority(folder: Path) -> None:
         return
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fl-sv federation")])
-    usage = x509.KeyUsage(
-        False, False, False, False, False, True, True, False, False
-    )  # signs certificates and CRLs
+    usage = _usage(key_cert_sign=True, crl_sign=True)
     certificate = (
         _certificate(name, name, key.public_key(), key.public_key(), CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -50,24 +50,22 @@ def make_authority(folder: Path) -> None:
 
 
 def make_server_certificate(folder: Path, address: str) -> None:
-    """Writes server.key (secret) and server.pem, signed by the folder's authority, for `address`
-    and for loopback.
+    """Writes server.key (secret) and server.pem, for `address` and for loopback.
+
+    The folder's authority signs it. Raises InputError when the authority cannot be read.
     """
     try:
         authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
         signer = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The authority in {folder} cannot sign: {error}. Put ca.key back for the time of this"
-            " command."
+            f"The authority in {folder} cannot sign: {error}. Put ca.key back for this command."
         ) from None
     assert isinstance(signer, ec.EllipticCurvePrivateKey), "only `make_authority` writes ca.key"
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, address[:64])])
     names = [_general_name(name) for name in dict.fromkeys((address, "localhost", "127.0.0.1"))]
-    usage = x509.KeyUsage(
-        True, False, False, False, False, False, False, False, False
-    )  # signs a handshake
+    usage = _usage(digital_signature=True)  # of a handshake
     certificate = (
         _certificate(subject, authority.subject, key.public_key(), signer.public_key(), SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -81,15 +79,16 @@ def make_server_certificate(folder: Path, address: str) -> None:
 
 
 def make_company_key(folder: Path, company: str) -> Path:
-    """Writes company.key (secret), unless the folder has it. Returns the public key's file, named
-    after the company.
+    """Writes company.key (secret), unless the folder has one, and the public key.
+
+    Returns the file of the public key, which has the company's name. Raises InputError when the
+    folder is the kit of another company.
     """
     secret, public = folder / "company.key", folder / f"{company}.pub"
     others = sorted(path.stem for path in folder.glob("*.pub") if path != public)
     if others:
         raise InputError(
-            f"{folder} is the kit of {others[0]}, with its key. {company} joins with a kit of its"
-            " own."
+            f"{folder} is the kit of {others[0]}, with its key. {company} needs its own kit."
         )
     if not secret.exists():
         key = ec.generate_private_key(ec.SECP384R1())
@@ -102,7 +101,10 @@ def make_company_key(folder: Path, company: str) -> Path:
 
 
 def read_company_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """A company's private key. Raises InputError when it is missing, or no key that Flower takes."""
+    """A company's private key.
+
+    Raises InputError when it is missing, or is not of a kind that Flower takes.
+    """
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -115,8 +117,9 @@ def read_company_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def check_public_key(path: Path) -> None:
-    """Raises InputError when the file is not the public half of a company's key; says so when it is
-    the secret half.
+    """Raises InputError when the file is not the public half of a company's key.
+
+    The message says so when it is the secret half.
     """
     try:
         data = path.read_bytes()
@@ -124,24 +127,26 @@ def check_public_key(path: Path) -> None:
         raise InputError(f"The public key {path} cannot be read: {error.strerror}.") from None
     if b"PRIVATE KEY" in data:
         raise InputError(
-            f"{path} is a PRIVATE key. It must never leave its company: let it make a new one and"
-            " send NAME.pub."
+            f"{path} is a PRIVATE key, which must never leave its company. The company has to make"
+            " a new one and send NAME.pub."
         )
     try:
         key = load_ssh_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
         raise InputError(
-            f"{path} is no public key in OpenSSH's form. Give the NAME.pub that `join` wrote."
+            f"{path} is no public key in OpenSSH's format. Give the NAME.pub that `join` wrote."
         ) from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise InputError(
-            f"{path} is no elliptic-curve key; make it with `join`, or ssh-keygen -t ecdsa -b 384."
+            f"{path} is no elliptic-curve key. Make one with `fl-sv federation join`, or by"
+            " `ssh-keygen -t ecdsa -b 384`."
         )
 
 
 def certificate_faults(folder: Path, address: str, now: datetime | None = None) -> list[str]:
-    """What is wrong with server.pem: expired or about to be, not from this authority, or not for
-    `address`.
+    """What is wrong with server.pem, one sentence a fault; empty when nothing is.
+
+    It has expired or soon will, was not signed by this authority, or is not for `address`.
     """
     now = now or datetime.now(UTC)
     try:
@@ -171,7 +176,7 @@ def certificate_faults(folder: Path, address: str, now: datetime | None = None) 
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """A file that nobody else may read, not even for a moment; it appears whole."""
+    """Writes a file that nobody else can read, not even for a moment; it appears whole."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -198,6 +203,25 @@ def _certificate(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
     )
+
+
+def _usage(**allowed: bool) -> x509.KeyUsage:
+    """What the key of a certificate may do: only what is given."""
+    nothing = dict.fromkeys(
+        (
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "key_cert_sign",
+            "crl_sign",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    return x509.KeyUsage(**{**nothing, **allowed})
 
 
 def _general_name(name: str) -> x509.GeneralName:

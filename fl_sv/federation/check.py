@@ -1,4 +1,4 @@
-"""What is wrong with a federation, in words: from the operator's machine, or from a company's."""
+"""`fl-sv federation check`: what is wrong, seen from the operator's machine or from a company's."""
 
 import http.client
 import shutil
@@ -15,14 +15,13 @@ from fl_sv.app import import_app
 from fl_sv.errors import FlsvError, listed
 from fl_sv.federation import flower
 from fl_sv.federation.certificates import certificate_faults, read_company_key
-from fl_sv.federation.folder import Settings, read_nodes, read_settings, shared_software
+from fl_sv.federation.settings import Settings, read_nodes, read_settings, shared_software
 
-PATIENCE = 10.0
-AHEAD, BEHIND = (
-    5.0,
-    305.0,
-)  # seconds by which a signature's time may differ from the SuperLink's (Flower 1.41)
+TIMEOUT = 10.0  # seconds
+# Seconds by which a signature's time may differ from the SuperLink's (Flower 1.41).
+AHEAD, BEHIND = 5.0, 305.0
 FLEET, CONTROL = "/v1/fleet/activate-node", "/v1/control/list-nodes"
+# What OpenSSL's error codes of a certificate mean, as the end of a sentence.
 X509 = {
     10: "has expired",
     9: "is not valid yet: is this machine's clock right?",
@@ -33,25 +32,30 @@ MARKS = {True: "ok", False: "WRONG", None: "?"}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `ok` is None where it could not be."""
+class CheckResult:
+    """One thing that was checked.
 
-    what: str
+    ok: None where it could not be checked.
+    text: what was found, and what to do about it.
+    """
+
+    subject: str
     ok: bool | None
-    words: str
+    text: str
 
     def __str__(self) -> str:
-        return f"{MARKS[self.ok]:<6}{self.what:<13}{self.words}"
+        return f"{MARKS[self.ok]:<6}{self.subject:<13}{self.text}"
 
 
-def check_operator(folder: Path) -> Iterator[Finding]:
-    """The operator's machine: software, certificate, SuperLink, proxy, clock, and the node of every
-    company.
+def check_operator(folder: Path) -> Iterator[CheckResult]:
+    """Checks the operator's machine.
+
+    Software, certificate, SuperLink, proxy, clock, and the node of every company.
     """
     settings = read_settings(folder)
     yield _software(settings)
     faults = certificate_faults(folder, settings.address)
-    yield Finding(
+    yield CheckResult(
         "certificate", not faults, "; ".join(faults) or f"for {settings.address}, signed by ca.crt"
     )
     here = _reach("SuperLink", "127.0.0.1", settings.superlink_port, folder / "ca.crt")
@@ -61,20 +65,23 @@ def check_operator(folder: Path) -> Iterator[Finding]:
     if proxy.ok:
         status, _ = _post(settings.address, settings.port, folder / "ca.crt", CONTROL)
         if status == 403:
-            yield Finding("control API", True, "the proxy refuses everything but the Fleet API")
+            yield CheckResult("control API", True, "the proxy refuses everything but the Fleet API")
         else:
-            danger = "WHOEVER REACHES IT CAN RUN CODE. Use nginx.conf as written"
-            yield Finding(
-                "control API", False, f"the proxy answers {status} to {CONTROL}: {danger}"
+            yield CheckResult(
+                "control API",
+                False,
+                f"the proxy answers {status} to {CONTROL}: ANYBODY WHO REACHES IT CAN RUN CODE. Use"
+                " nginx.conf as it was written",
             )
     yield _synchronised()
     if here.ok:
         yield from _nodes(folder, settings)
 
 
-def check_company(folder: Path) -> Iterator[Finding]:
-    """A company's machine: software, key, name, port, certificate, clock, and whether its key is
-    registered.
+def check_company(folder: Path) -> Iterator[CheckResult]:
+    """Checks a company's machine.
+
+    Software, key, name, port, certificate, clock, and whether its key is registered.
     """
     settings = read_settings(folder)
     yield _software(settings)
@@ -82,11 +89,11 @@ def check_company(folder: Path) -> Iterator[Finding]:
     try:
         key = read_company_key(path)
         shared = path.stat().st_mode & 0o077
-        yield Finding(
+        yield CheckResult(
             "key", not shared, f"{path} may be read by others: chmod 600" if shared else str(path)
         )
     except FlsvError as error:
-        yield Finding("key", False, str(error))
+        yield CheckResult("key", False, str(error))
         return
     proxy = _reach("server", settings.address, settings.port, folder / "ca.crt")
     yield proxy
@@ -95,12 +102,12 @@ def check_company(folder: Path) -> Iterator[Finding]:
     _, date = _post(settings.address, settings.port, folder / "ca.crt", FLEET)
     yield _clock(date, time.time())
     try:
-        ask: Callable[..., str] = import_app("clients.probe").ask_about_key
+        ask_about_key: Callable[..., str] = import_app("clients.probe").ask_about_key
     except FlsvError as error:
-        yield Finding("registration", None, str(error))
+        yield CheckResult("registration", None, str(error))
         return
-    answer = ask(f"{settings.address}:{settings.port}", folder / "ca.crt", key)
-    words = {
+    answer = ask_about_key(f"{settings.address}:{settings.port}", folder / "ca.crt", key)
+    meaning = {
         "registered": "the server knows this key",
         "unknown": (
             "the server does not know this key: send the operator the .pub file, then start the"
@@ -108,12 +115,12 @@ def check_company(folder: Path) -> Iterator[Finding]:
         ),
         "refused": "the server does not accept the signature: look at the clock of both machines",
     }
-    yield Finding(
-        "registration", answer == "registered", words.get(answer, f"the server said {answer}")
+    yield CheckResult(
+        "registration", answer == "registered", meaning.get(answer, f"the server answered {answer}")
     )
 
 
-def _software(settings: Settings) -> Finding:
+def _software(settings: Settings) -> CheckResult:
     ours = shared_software()
     other = [
         f"{name} is {ours.get(name, 'not here')[:12]}, the federation's {theirs[:12]}"
@@ -121,58 +128,60 @@ def _software(settings: Settings) -> Finding:
         if _release(name, ours.get(name, "")) != _release(name, theirs)
     ]
     if other:
-        return Finding("software", False, f"{'; '.join(other)}: install the same on every machine")
-    return Finding(
+        return CheckResult(
+            "software", False, f"{'; '.join(other)}: install the same on every machine"
+        )
+    return CheckResult(
         "software", True, ", ".join(f"{name} {ours[name][:12]}" for name in settings.software)
     )
 
 
 def _release(name: str, version: str) -> str:
-    """What must agree of a version: Flower's machines may differ in the last number."""
+    """The part of a version that must agree: that of Flower without its last number."""
     return ".".join(version.split(".")[:2]) if name == "flwr" else version
 
 
-def _reach(what: str, address: str, port: int, authority: Path) -> Finding:
-    """Name, port and certificate of a server, the first fault in words."""
+def _reach(subject: str, address: str, port: int, authority: Path) -> CheckResult:
+    """Checks name, port and certificate of a server, up to the first fault."""
     where = f"{address}:{port}"
     try:
         place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4][0]
     except OSError:
-        return Finding(
-            what,
+        return CheckResult(
+            subject,
             False,
             f"the name {address} is unknown here: ask for its DNS entry, or add it to /etc/hosts",
         )
     try:
         with (
-            socket.create_connection((address, port), PATIENCE) as plain,
+            socket.create_connection((address, port), TIMEOUT) as plain,
             _tls(authority).wrap_socket(plain, server_hostname=address),
         ):
-            return Finding(
-                what, True, f"{where} ({place}) answers with a certificate of this federation"
+            return CheckResult(
+                subject, True, f"{where} ({place}) answers with a certificate of this federation"
             )
     except ssl.SSLCertVerificationError as error:
         reason = X509.get(
             error.verify_code,
             "is not signed by this federation's ca.crt: another server, or an old kit",
         )
-        return Finding(what, False, f"{where}: its certificate {reason}")
+        return CheckResult(subject, False, f"{where}: its certificate {reason}")
     except ssl.SSLError as error:
-        return Finding(
-            what, False, f"{where} does not speak TLS ({error.reason}): is it the proxy?"
+        return CheckResult(
+            subject, False, f"{where} does not speak TLS ({error.reason}): is it the proxy?"
         )
     except ConnectionRefusedError:
-        return Finding(what, False, f"{where}: the port is closed; nothing listens there")
+        return CheckResult(subject, False, f"{where}: the port is closed; nothing listens there")
     except OSError as error:
-        return Finding(
-            what, False, f"{where}: no connection ({error}); a firewall, or the machine is down"
+        return CheckResult(
+            subject, False, f"{where}: no connection ({error}); a firewall, or the machine is down"
         )
 
 
 def _post(address: str, port: int, authority: Path, path: str) -> tuple[int, str]:
     """Status and date of the answer to an empty request."""
     connection = http.client.HTTPSConnection(
-        address, port, timeout=PATIENCE, context=_tls(authority)
+        address, port, timeout=TIMEOUT, context=_tls(authority)
     )
     try:
         connection.request("POST", path, body=b"")
@@ -188,70 +197,72 @@ def _tls(authority: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority))
 
 
-def _clock(date: str, now: float) -> Finding:
+def _clock(date: str, now: float) -> CheckResult:
     """This machine's clock against the server's, which dates its answers to the second."""
     if not date:
-        return Finding("clock", None, "the server gave no date")
+        return CheckResult("clock", None, "the server gave no date")
     ahead = now - parsedate_to_datetime(date).timestamp()
-    words = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    difference = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if -BEHIND < ahead < AHEAD:
-        return Finding("clock", True, words)
-    return Finding(
+        return CheckResult("clock", True, difference)
+    return CheckResult(
         "clock",
         False,
-        f"{words}; signatures hold from {AHEAD:.0f} s ahead to {BEHIND:.0f} s behind. Turn NTP on",
+        f"{difference}; signatures are valid from {AHEAD:.0f} s ahead to {BEHIND:.0f} s behind."
+        " Turn NTP on",
     )
 
 
-def _synchronised() -> Finding:
-    """Whether the operating system says that its clock follows a time server."""
+def _synchronised() -> CheckResult:
+    """Checks whether the clock follows a time server, by the operating system."""
     if shutil.which("timedatectl") is None:
-        return Finding("clock", None, "no timedatectl here; make sure that NTP is on")
+        return CheckResult("clock", None, "no timedatectl here; make sure that NTP is on")
     command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if answer not in ("yes", "no"):
-        return Finding("clock", None, "timedatectl does not say; make sure that NTP is on")
-    return Finding(
+        return CheckResult("clock", None, "timedatectl does not tell; make sure that NTP is on")
+    return CheckResult(
         "clock",
         answer == "yes",
         "follows a time server" if answer == "yes" else "not synchronised: turn NTP on",
     )
 
 
-def _nodes(folder: Path, settings: Settings) -> Iterator[Finding]:
+def _nodes(folder: Path, settings: Settings) -> Iterator[CheckResult]:
+    """Checks that every company is registered and online, and nobody else is registered."""
     try:
         listing = flower.list_nodes(folder)
     except FlsvError as error:
-        yield Finding("companies", False, str(error))
+        yield CheckResult("companies", False, str(error))
         return
     known = read_nodes(folder)
     status = {company: listing.get(node, {}).get("status", "") for company, node in known.items()}
     for company in settings.companies:
         if status.get(company) == "online":
-            yield Finding("company", True, f"{company} is online")
+            yield CheckResult("company", True, f"{company} is online")
         elif company not in known:
-            yield Finding(
+            yield CheckResult(
                 "company",
                 False,
                 f"{company} is not registered: `register {company}.pub --name '{company}'`",
             )
         elif not status[company]:
-            yield Finding(
+            yield CheckResult(
                 "company",
                 False,
                 f"{company} was unregistered, or the SuperLink has lost its database",
             )
         else:
-            yield Finding(
+            yield CheckResult(
                 "company",
                 False,
                 f"{company} is registered and offline: its SuperNode must be (re)started",
             )
     strangers = sorted(node for node in listing if node not in known.values())
     if strangers:
-        yield Finding(
+        yield CheckResult(
             "company",
             False,
-            f"nodes that `register` did not enter: {listed(strangers)}. `flwr supernode"
-            " unregister`",
+            f"nodes that `register` did not enter: {listed(strangers)}. Remove them by `flwr"
+            " supernode unregister`",
         )

@@ -10,7 +10,7 @@ MEGABYTE = 1e6
 
 
 def init(options: argparse.Namespace) -> int:
-    """The operator's folder, with the kit for the companies."""
+    """Writes the operator's folder, with the kit for the companies."""
     from fl_sv.config import load_config
     from fl_sv.federation import folder
 
@@ -23,18 +23,18 @@ def init(options: argparse.Namespace) -> int:
         f" {settings.address}:{settings.port}"
     )
     print(
-        f"Secret and for this machine alone: {options.dir}/*.key. Every company gets"
+        f"{options.dir}/*.key are secret and stay on this machine. Every company gets"
         f" {options.dir}/{folder.KIT}."
     )
     print(
-        f"Start it: copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both"
+        f"To start it, copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both"
         " units."
     )
     return 0
 
 
 def join(options: argparse.Namespace) -> int:
-    """A company's key and unit, in the kit that it got."""
+    """Makes a company's key and unit, in the kit that it got."""
     from fl_sv.federation import folder
 
     public = folder.join(options.dir, options.company, options.data_path)
@@ -44,47 +44,48 @@ def join(options: argparse.Namespace) -> int:
 
 
 def register(options: argparse.Namespace) -> int:
-    """A company's key under its name."""
-    from fl_sv.federation import flower, folder
+    """Registers a company's key under its name."""
+    from fl_sv.federation import flower, settings
     from fl_sv.federation.certificates import check_public_key
 
-    folder.require_company(folder.read_settings(options.dir), options.name)
+    settings.require_company(settings.read_settings(options.dir), options.name)
     check_public_key(options.key)
-    before = folder.read_nodes(options.dir).get(options.name)
+    before = settings.read_nodes(options.dir).get(options.name)
     if before and before in flower.list_nodes(options.dir):
         raise InputError(
-            f"{options.name} is registered already, as node {before}; a company has one key. For"
-            f" another one: FLWR_HOME={options.dir}/flower flwr supernode unregister {before}"
-            f" {flower.CONNECTION}"
+            f"{options.name} is registered already, as node {before}, and a company has one key. To"
+            f" register another one, first remove this: FLWR_HOME={options.dir}/flower flwr"
+            f" supernode unregister {before} {flower.CONNECTION}"
         )
     node_id = flower.register_node(options.dir, options.key, options.name)
-    folder.add_node(options.dir, options.name, node_id)
+    settings.add_node(options.dir, options.name, node_id)
     print(f"{options.name} is registered as node {node_id}.")
     return 0
 
 
 def check(options: argparse.Namespace) -> int:
-    """What is wrong, in words."""
+    """Prints what was checked. Returns 1 if anything is wrong."""
     from fl_sv.federation.check import check_company, check_operator
 
-    findings = check_operator if (options.dir / "server.key").exists() else check_company
-    wrong = 0
-    for finding in findings(options.dir):
-        print(finding, flush=True)
-        wrong += finding.ok is False
-    return 1 if wrong else 0
+    is_operator = (options.dir / "server.key").exists()
+    results = check_operator(options.dir) if is_operator else check_company(options.dir)
+    is_wrong = False
+    for result in results:
+        print(result, flush=True)
+        is_wrong |= result.ok is False
+    return 1 if is_wrong else 0
 
 
 def run(options: argparse.Namespace) -> int:
-    """The whole flow on the federation."""
+    """Runs the whole flow on the federation."""
     from fl_sv.config import load_config
-    from fl_sv.federation import flower, folder
+    from fl_sv.federation import flower, settings
     from fl_sv.runs.directory import check_destination
 
-    settings = folder.read_settings(options.dir)
+    federation = settings.read_settings(options.dir)
     config = load_config(options.config)
     for company in config.companies:
-        folder.require_company(settings, company)
+        settings.require_company(federation, company)
     check_destination(options.out, config, resume=options.resume)
     done = flower.run_app(options.dir, options.config, options.out, resume=options.resume)
     print(
@@ -95,11 +96,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    """The node of every company, and every run."""
-    from fl_sv.federation import flower, folder
+    """Prints the node of every company, and every run."""
+    from fl_sv.federation import flower, settings
 
-    companies = folder.read_settings(options.dir).companies
-    nodes, known = flower.list_nodes(options.dir), folder.read_nodes(options.dir)
+    companies = settings.read_settings(options.dir).companies
+    nodes, known = flower.list_nodes(options.dir), settings.read_nodes(options.dir)
     for company in companies:
         node = nodes.get(known.get(company, ""), {})
         since = node.get("online-at") if node.get("status") == "online" else node.get("offline-at")
@@ -112,7 +113,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def add_commands(verbs: Any) -> None:
-    """The group `federation` among the verbs of the command line."""
+    """Adds the group `federation` to the verbs of the command line."""
     meaning = "run across companies: certificates, keys, checks, runs"
     group = verbs.add_parser("federation", help=meaning, description=meaning)
     commands = group.add_subparsers(required=True, metavar="COMMAND")
@@ -122,14 +123,21 @@ def add_commands(verbs: Any) -> None:
         made.set_defaults(command=command)
         return made
 
-    def here(made: argparse.ArgumentParser) -> None:
-        made.add_argument(
-            "--dir", type=Path, default=Path(), help="the federation's folder or kit (here)"
-        )
+    _add_init(add("init", init, "operator: certificates, proxy, units, and the companies' kit"))
+    _add_join(add("join", join, "company: its key and the unit of its SuperNode, in the kit"))
+    _add_register(add("register", register, "operator: let a company's key in, under its name"))
+    _add_dir(add("check", check, "operator or company: what is wrong; exit code 1 if anything is"))
+    _add_run(add("run", run, "operator: the whole flow on the companies' machines"))
+    _add_dir(add("status", status, "operator: companies and runs"))
 
-    made = add(
-        "init", init, "the operator: certificates, proxy, units, and the kit for the companies"
+
+def _add_dir(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--dir", type=Path, default=Path(), help="the federation's folder or kit (here)"
     )
+
+
+def _add_init(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "dir", type=Path, metavar="DIR", help="folder of the federation, new or to be renewed"
     )
@@ -137,7 +145,7 @@ def add_commands(verbs: Any) -> None:
         "--address",
         required=True,
         metavar="HOST",
-        help="name or IPv4 address that companies connect to",
+        help="name or IPv4 address to which companies connect",
     )
     made.add_argument(
         "--config", type=Path, required=True, help="the run's config: its companies may register"
@@ -147,36 +155,27 @@ def add_commands(verbs: Any) -> None:
         "--superlink-port", type=int, metavar="PORT", help="on loopback (8000, or as before)"
     )
 
-    made = add(
-        "join",
-        join,
-        "a company: make its key and the unit of its SuperNode, in the kit that it got",
-    )
+
+def _add_join(made: argparse.ArgumentParser) -> None:
     made.add_argument("--company", required=True, help="its name in the config")
     made.add_argument(
         "--data-path", type=Path, required=True, metavar="FILE", help="its own data file"
     )
-    here(made)
+    _add_dir(made)
 
-    made = add("register", register, "the operator: let a company's key in, under its name")
+
+def _add_register(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "key", type=Path, metavar="KEY.pub", help="the public key that the company sent"
     )
     made.add_argument("--name", required=True, metavar="COMPANY", help="a company of the config")
-    here(made)
+    _add_dir(made)
 
-    here(
-        add(
-            "check",
-            check,
-            "operator or company: what is wrong, in words; exit code 1 if anything is",
-        )
-    )
-    made = add("run", run, "the operator: the whole flow on the companies' machines")
+
+def _add_run(made: argparse.ArgumentParser) -> None:
     made.add_argument("config", type=Path, metavar="CONFIG")
     made.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty"
     )
     made.add_argument("--resume", action="store_true", help="go on with the run in it")
-    here(made)
-    here(add("status", status, "the operator: companies and runs"))
+    _add_dir(made)

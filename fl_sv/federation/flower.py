@@ -15,23 +15,25 @@ from typing import Any
 
 from fl_sv.app import app_folder
 from fl_sv.errors import InputError, RunError
-from fl_sv.federation.folder import environment
+from fl_sv.federation.settings import environment
 
-CONNECTION = "federation"  # its name in flower/config.toml
+CONNECTION = "federation"  # Flower's name of the federation, in flower/config.toml
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
 FINISHED, COMPLETED = "finished", "finished:completed"
 POLL_SECONDS = 5.0
-PATIENCE_SECONDS = 60.0  # a busy SuperLink may not answer a look at once
+TIMEOUT_SECONDS = 60.0  # a busy SuperLink may leave some questions without an answer
+# What Flower prints.
 STARTED = "Successfully started run "
-NOTHING = "N/A"  # Flower's words
-KEY_IS_USED = "Public key already in use"  # Flower's words
+NOTHING = "N/A"
+KEY_IS_USED = "Public key already in use"
 OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
 
 
 @dataclass(frozen=True)
 class FlowerRun:
-    """A run as Flower lists it. `n_bytes` is what crossed the network, both ways; seconds are wall
-    time.
+    """A run as Flower lists it.
+
+    seconds: wall time. n_bytes: sent over the network, in both directions.
     """
 
     run_id: str
@@ -43,8 +45,9 @@ class FlowerRun:
 
 
 def register_node(folder: Path, public_key: Path, company: str) -> str:
-    """Registers a company's key under its name. Returns Flower's node id. Raises InputError when
-    the key was used.
+    """Registers a company's key under its name and returns Flower's node id.
+
+    Raises InputError when the key was registered before.
     """
     try:
         answer = _json(
@@ -54,17 +57,16 @@ def register_node(folder: Path, public_key: Path, company: str) -> str:
         if KEY_IS_USED not in str(error):
             raise
         raise InputError(
-            f"{public_key} was registered before, for another company or for a node that was"
-            f" unregistered since. A key is used once: let {company} make a new one (`join` in a"
-            " new kit, or without company.key) and send it."
+            f"{public_key} was registered before, for another company or for a node that is"
+            f" unregistered now. A key is used once. Let {company} make a new one by `join`, in a"
+            " new kit or after removing company.key, and send it."
         ) from None
     return str(answer["node-id"])
 
 
 def list_nodes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Flower's facts about each registered node, by node id. Flower goes on listing those that were
-    unregistered.
-    """
+    """What Flower lists of each registered node, by node id."""
+    # Flower also lists the nodes that were unregistered.
     nodes = _json(folder, "supernode", "list", CONNECTION)["nodes"]
     return {node["node-id"]: node for node in nodes if node["status"] != "unregistered"}
 
@@ -86,12 +88,15 @@ def list_runs(folder: Path) -> list[FlowerRun]:
 
 
 def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun:
-    """Runs the Flower App on the federation and shows its log as it comes. Returns the run as
-    Flower lists it.
+    """Runs the Flower App on the federation and prints its log as it comes.
 
-    `flwr run` returns 0 for a failed run, and on a busy server also when only the stream of its log
-    broke: so Flower is asked afterwards, until the run is finished. Ctrl-C stops the run, not its
-    log alone. Raises RunError with the run's own sentence when it did not complete."""
+    `flwr run` exits with 0 also when the run failed, or when a busy server broke the stream of its
+    log. Therefore Flower's list is read afterwards, until the run is finished. Ctrl-C stops the
+    run, not the log alone.
+
+    Returns the run as Flower lists it. Raises RunError with the run's own message when it did not
+    complete.
+    """
     run_id, sentence = "", ""
     with _bundle() as app:
         settings = app.parent / "settings.toml"  # a file: no shell, and no quoting of paths
@@ -114,9 +119,10 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                         run_id = line.partition(STARTED)[2].split()[0]
                     if OUR_ERROR in line:
                         sentence = line.partition(OUR_ERROR)[2].strip()
-                    print(line, end="", flush=True)  # last: who reads it may interrupt at once
+                    # Printed last: a reader may interrupt as soon as the line is there.
+                    print(line, end="", flush=True)
                 if not run_id:
-                    raise RunError("Flower did not start the run; what it said stands above.")
+                    raise RunError("Flower did not start the run. Its own messages stand above.")
                 run = _finished(folder, run_id)
             except KeyboardInterrupt:
                 if run_id:
@@ -132,8 +138,9 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
 
 
 def _finished(folder: Path, run_id: str) -> FlowerRun:
-    """The run, once Flower lists it as finished. Raises RunError when it lists nothing for
-    PATIENCE_SECONDS.
+    """The run, once Flower lists it as finished.
+
+    Raises RunError when Flower gives no list for TIMEOUT_SECONDS.
     """
     answered = time.monotonic()
     while True:
@@ -143,7 +150,7 @@ def _finished(folder: Path, run_id: str) -> FlowerRun:
             if run.status.startswith(FINISHED):
                 return run
         except RunError:
-            if time.monotonic() - answered >= PATIENCE_SECONDS:
+            if time.monotonic() - answered >= TIMEOUT_SECONDS:
                 raise
         time.sleep(POLL_SECONDS)
 
@@ -156,16 +163,18 @@ def _bundle() -> Iterator[Path]:
         bundle.mkdir()
         for name in BUNDLED:
             source = app_folder() / name
-            (
+            if source.is_dir():
                 shutil.copytree(source, bundle / name)
-                if source.is_dir()
-                else shutil.copy(source, bundle)
-            )
+            else:
+                shutil.copy(source, bundle)
         yield bundle
 
 
 def _json(folder: Path, *arguments: str) -> dict[str, Any]:
-    """The answer of a command of Flower's. Raises RunError with Flower's own words when it failed."""
+    """The answer of one of Flower's commands.
+
+    Raises RunError with Flower's own message when the command failed.
+    """
     command = _command(*arguments, "--format", "json")
     done = subprocess.run(
         command, env=_environment(folder), capture_output=True, text=True, check=False
@@ -175,12 +184,11 @@ def _json(folder: Path, *arguments: str) -> dict[str, Any]:
     except ValueError:
         answer = {}
     if done.returncode != 0 or not answer.get("success"):
-        words = str(
-            answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
-        ).splitlines() or ["nothing"]
+        printed = answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
+        lines = str(printed).splitlines() or ["it printed nothing."]
         raise RunError(
-            f"`flwr {' '.join(arguments[:2])}` failed: {words[-1]} Is the SuperLink up? Try"
-            " `federation check`."
+            f"`flwr {' '.join(arguments[:2])}` failed: {lines[-1]} Is the SuperLink running? Try"
+            " `fl-sv federation check`."
         )
     return answer
 
