@@ -8,41 +8,33 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from benchmarks.common.command_line import SMOKE, Answer, shell
-from fl_sv.cli import main
+from benchmarks.common.command_line import SMOKE, Answer
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import HOME_VARIABLE
-from tests.runs import Command
+from tests.runs import Command, fl_sv
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
 settings.load_profile("no deadline")
 
-# They start Ray or a SuperLink, which take what cores there are, or disturb each other.
-REAL = "real components"
-REAL_COMPONENTS = {
-    "test_app",
-    "test_ray",
-    "test_deployment",
-    "test_faults",
-    "test_flow",
-    "test_resume",
-}
+RAY = "Ray"
+FEDERATION = "federation"
 
 
 @pytest.hookimpl(wrapper=True)  # round all other plugins: xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """With several workers (`make test`) a file stays with one of them, and so do all files of real
-    components.
+    """Gives every test its group: with several workers (`make test`) a group stays with one of them.
 
-    These come first: they take the longest, and the other workers would wait for them at the end.
+    The tests marked `ray` are one group, since two Rays that start on one machine may take each
+    other's ports. All others go by file. Real components come first: they take the longest, and
+    the other workers would wait for them at the end.
     """
-    items.sort(key=lambda item: _group(item) != REAL)
+    items.sort(key=lambda item: (not item.get_closest_marker(RAY), not _is_real(item)))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
+        if _is_real(item):
+            item.add_marker(pytest.mark.slow)
     yield
-    if (
-        "PYTEST_XDIST_WORKER" in os.environ
-    ):  # two Rays at once on one machine may take each other's ports, and die
+    if "PYTEST_XDIST_WORKER" in os.environ:
         grouped = all(item.nodeid.endswith(f"@{_group(item)}") for item in items)
         assert grouped, (
             "several workers need --dist loadgroup, and a pytest whose names of tests xdist can"
@@ -50,8 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         )
 
 
+def _is_real(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(mark) for mark in (RAY, FEDERATION))
+
+
 def _group(item: pytest.Item) -> str:
-    return REAL if item.path.stem in REAL_COMPONENTS else item.path.stem
+    return RAY if item.get_closest_marker(RAY) else item.path.stem
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,7 +65,7 @@ def finished_run(owner_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     copy.
     """
     out = tmp_path_factory.mktemp("smoke") / "run"
-    assert shell("run", SMOKE, "--out", out, "--backend", "inline", "--quiet") == Answer(0, "", "")
+    assert fl_sv("run", SMOKE, "--out", out, "--backend", "inline", "--quiet") == Answer(0, "", "")
     return out
 
 
@@ -80,14 +76,6 @@ def run(finished_run: Path, tmp_path: Path) -> RunDirectory:
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
+def command() -> Command:
     """`fl-sv ARGUMENTS` in this process."""
-
-    def call(*arguments: object) -> Answer:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as refusal:  # argparse
-            code = int(refusal.code or 0)
-        return Answer(code, *capsys.readouterr())
-
-    return call
+    return fl_sv

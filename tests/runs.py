@@ -1,10 +1,13 @@
 """The command line as a test calls it, and finished runs on evidence of a test's own."""
 
+import io
 import shutil
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from benchmarks.common.command_line import Answer
+from fl_sv.cli import main
 from fl_sv.config import Config, dump_config
 from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, settle
@@ -13,6 +16,20 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.publish import publish
 
 Command = Callable[..., Answer]
+
+
+def fl_sv(*arguments: object) -> Answer:
+    """`fl-sv ARGUMENTS` in this process, which has imported already what a new one imports first.
+
+    A test of the process itself (signals, exit codes, imports) takes `shell`.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as refusal:  # argparse
+            code = int(refusal.code or 0)
+    return Answer(code, out.getvalue(), err.getvalue())
 
 
 def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDirectory:

@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLWR = Path(sys.executable).parent / "flwr"
+pytestmark = pytest.mark.ray  # Flower's local SuperLink simulates on it
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -83,7 +84,7 @@ def flwr_run(flower: dict[str, str], bundle: Path, nodes: int, settings: str) ->
         settings,
     ]
     log = subprocess.run(
-        command, env=flower, capture_output=True, text=True, timeout=300, check=False
+        command, env=flower, capture_output=True, text=True, timeout=1200, check=False
     )
     listing = [FLWR, "list", "local", "--format", "json"]
     listed = subprocess.run(listing, env=flower, capture_output=True, text=True, check=True)
@@ -101,17 +102,7 @@ def test_flwr_run_gives_the_same_bytes_as_fl_sv_run(
         assert (out / name).read_bytes() == (finished_run / name).read_bytes()
 
 
-def test_failed_run_is_listed_as_failed_and_says_why(
-    flower: dict[str, str], bundle: Path, tmp_path: Path
-) -> None:
-    log, status = flwr_run(
-        flower, bundle, 3, f'config="configs/smoke.yaml" out="{tmp_path / "run"}"'
-    )
-    assert status == "finished:failed"
-    assert "A simulation needs num-supernodes=4" in log
-
-
-def test_run_that_would_take_too_long_is_refused_under_flower_too(
+def test_run_that_is_refused_is_listed_as_failed_and_says_why(
     flower: dict[str, str], bundle: Path, tmp_path: Path
 ) -> None:
     smoke = (ROOT / "configs" / "smoke.yaml").read_text()

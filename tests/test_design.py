@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.common.command_line import shell
 from fl_sv.config import Config
 from fl_sv.config.valuation import Stop
 from fl_sv.design.sample import design_steps, require_design
@@ -25,6 +24,7 @@ from fl_sv.runs.tables import read_evidence
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated, sampled
 from tests.config_of import config_of
+from tests.runs import fl_sv
 
 MANY = tuple(f"Company {letter}{digit}" for letter in "ZYX" for digit in range(10))
 SIX = ("Fir", "Elm", "Damson", "Chestnut", "Beech", "Ash")
@@ -204,7 +204,7 @@ SAMPLED = "design: sampled, stop: {{max_evaluations: 50{more}}}"
 
 def run(folder: Path, name: str, design: str, *options: object) -> RunDirectory:
     (folder / f"{name}.yaml").write_text(CONFIG.format(design=design))
-    done = shell(
+    done = fl_sv(
         "run", folder / f"{name}.yaml", "--out", folder / name, "--backend", "inline", *options
     )
     assert done.code == 0, done.err
@@ -247,7 +247,7 @@ def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(fo
 
 
 def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path) -> None:
-    assert shell("verify", folder / "sampled").code == 0
+    assert fl_sv("verify", folder / "sampled").code == 0
     page = (folder / "sampled" / "report.html").read_text()
     assert "of which 50 were drawn" in page and "Another sample would change the values" in page
     assert "Next best run: all but" in page
@@ -307,10 +307,10 @@ def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path
     stopped = run(folder, "stopped", SAMPLED.format(more=", widest_interval_cents: 900000"))
     table = read_utilities(stopped.file(files.UTILITIES), SIX)
     assert len(table.coalitions("mlp-8")) == 24  # the first step
-    assert shell("verify", stopped.path).code == 0
+    assert fl_sv("verify", stopped.path).code == 0
 
 
 def test_a_forecast_counts_the_largest_sample(folder: Path) -> None:
-    forecast = json.loads(shell("plan", folder / "sampled.yaml", "--json").out)
+    forecast = json.loads(fl_sv("plan", folder / "sampled.yaml", "--json").out)
     assert forecast["coalitions"] == 50 and forecast["sampled"] is True
     assert forecast["trainings"] == 49 * 2 * 2 + 1 + 6

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_digits
 
-from benchmarks.common.command_line import Answer, shell
+from benchmarks.common.command_line import Answer
 from fl_sv.game.utilities import read_utilities
 from fl_sv.payment.payouts import read_payouts
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.journal import REUSED, Journal
+from tests.runs import fl_sv
 
 OWNERS = ("Ash", "Beech", "Chestnut", "Damson")
 CONFIG = """
@@ -49,7 +50,7 @@ def folder(owner_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, config: str, out: Path, *options: object) -> Answer:
-    return shell("run", folder / f"{config}.yaml", "--out", out, "--backend", "inline", *options)
+    return fl_sv("run", folder / f"{config}.yaml", "--out", out, "--backend", "inline", *options)
 
 
 def assert_same(extended: Path, fresh: Path) -> None:
@@ -77,7 +78,7 @@ def test_run_that_extends_another_equals_a_fresh_one(
     journal = Journal(tmp_path / "run" / files.JOURNAL)
     assert len(journal.wave(REUSED).coalitions) == reused
     journal.close()
-    assert shell("verify", tmp_path / "run").code == 0
+    assert fl_sv("verify", tmp_path / "run").code == 0
 
 
 def test_a_sample_extends_to_all_coalitions_and_trains_only_the_others(
@@ -115,7 +116,7 @@ def reused(run: Path) -> int:
 
 
 def test_plan_forecasts_the_bytes_of_further_large_runs_too(folder: Path) -> None:
-    forecast = json.loads(shell("plan", folder / "four.yaml", "--json").out)
+    forecast = json.loads(fl_sv("plan", folder / "four.yaml", "--json").out)
     assert forecast["large_runs_of_other_coalitions"] == 6
     stages = json.loads((folder / "four" / files.COST).read_text())["stages"]
     sent = sum(stage["bytes"] for stage in stages.values())

@@ -133,14 +133,6 @@ def test_batchnorm_is_refused_with_a_sentence(tmp_path: Path) -> None:
         )
 
 
-def test_ray_and_one_process_give_the_same_bytes(finished_run: Path, tmp_path: Path) -> None:
-    directory, _ = run(
-        load_config(ROOT / "configs" / "smoke.yaml"), tmp_path / "run", backend="ray"
-    )
-    for name in TABLES:
-        assert directory.file(name).read_bytes() == (finished_run / name).read_bytes()
-
-
 def test_threads_of_one_process_change_no_bit_even_of_modules_that_draw(tmp_path: Path) -> None:
     dropout = (
         "{kind: module, name: drops, factory: 'tests.plugins:dropout_mlp', options: {width: 8}}"
