@@ -16,8 +16,10 @@ OFFLINE = FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 \
 
 # By groups, xdist 3.8 waits forever for the tests of a worker that crashed and was started again.
 STOP_AT_A_CRASH = --max-worker-restart 0
+PYTEST = $(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder \
+         $(STOP_AT_A_CRASH)
 
-.PHONY: demo test check audit bench docs install install-dev clean
+.PHONY: demo test test-fast check audit bench docs install install-dev clean
 
 demo: install
 	rm -rf runs/demo
@@ -25,7 +27,10 @@ demo: install
 	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
 
 test: install-dev
-	$(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder $(STOP_AT_A_CRASH)
+	$(PYTEST)
+
+test-fast: install-dev  # without real components and long runs: for the inner loop
+	$(PYTEST) -m 'not slow'
 
 check: install-dev
 	$(BIN)/ruff format --check .

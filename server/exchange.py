@@ -33,6 +33,8 @@ POLL_SECONDS = 0.02
 REMOTE_POLL_SECONDS = 0.5
 # Until all companies are there, and to answer the first message.
 JOIN_SECONDS = 60.0
+# for the first reply: Ray's actors or a company's process start meanwhile, on a machine that may be busy
+FIRST_REPLY_SECONDS = 600.0
 # The same for simulated nodes, which register within milliseconds.
 SIMULATED_JOIN_SECONDS = 5.0
 # Until a node that went away is back: a killed SuperNode is refused for 60 s, and a supervisor
@@ -234,7 +236,7 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
         requests.append(Message(content, node_id, wire.REGISTER))
     # The first message waits until Ray's actors, or the process of a company, have started.
     registration = federation.exchange(
-        requests, _check_registration, "registration", least_seconds=JOIN_SECONDS
+        requests, _check_registration, "registration", least_seconds=FIRST_REPLY_SECONDS
     )
     replies = run_to_end(registration)
     node_of: dict[str, int] = {}
@@ -261,12 +263,17 @@ def _wait_for_nodes(
 
     Simulated nodes have neither key nor name: here they are called by their numbers.
     """
-    started = time.monotonic()
+    last_came = started = time.monotonic()
+    n_nodes = 0
     while True:
         nodes = list(grid.get_nodes())
+        if len(nodes) > n_nodes:
+            n_nodes, last_came = len(nodes), time.monotonic()
         simulated = not any(node.name or node.public_key.startswith(REAL_KEY) for node in nodes)
-        patience = SIMULATED_JOIN_SECONDS if nodes and simulated else JOIN_SECONDS
-        if len(nodes) >= config.n_companies or time.monotonic() - started > patience:
+        deadline = (
+            last_came + SIMULATED_JOIN_SECONDS if nodes and simulated else started + JOIN_SECONDS
+        )
+        if len(nodes) >= config.n_companies or time.monotonic() > deadline:
             break
         _pause(stop, POLL_SECONDS if simulated else REMOTE_POLL_SECONDS)
     names = [node.name for node in nodes]

@@ -25,7 +25,7 @@ from clients.probe import ask_about_key
 from fl_sv.federation.certificates import make_authority, make_company_key, read_company_key
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.federation
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,7 @@ def config() -> Config:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(federation, "REMOTE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(federation, "JOIN_SECONDS", 0.5)
+    monkeypatch.setattr(federation, "SIMULATED_JOIN_SECONDS", 0.5)
     monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
     monkeypatch.setattr(federation, "RESTART_LOOK_SECONDS", 0.05)
 
@@ -118,6 +119,11 @@ def test_a_registered_name_that_is_no_company_is_refused_and_so_is_an_absent_one
 ) -> None:
     with pytest.raises(InputError, match=words):
         joined(config, RegisteredGrid(names))
+
+
+def test_a_simulation_with_another_number_of_nodes_says_how_many_it_needs(config: Config) -> None:
+    with pytest.raises(InputError, match=r"2 nodes are online; .* needs num-supernodes=3;"):
+        joined(config, InlineGrid(app, range(2)))
 
 
 def test_companies_are_told_no_path_of_the_operators(config: Config) -> None:

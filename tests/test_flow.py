@@ -24,9 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = (files.UTILITIES, files.VALUATION, files.PAYOUTS)
 
 
-def run(config: Config, out: Path, backend: str = "inline") -> tuple[RunDirectory, Settlement]:
+def run(config: Config, out: Path) -> tuple[RunDirectory, Settlement]:
     with start_or_resume(out, config, resume=False) as directory:
-        return directory, simulate(config, directory, backend, Progress("quiet"), threading.Event())
+        quiet, stop = Progress("quiet"), threading.Event()
+        return directory, simulate(config, directory, "inline", quiet, stop)
 
 
 GAME = """

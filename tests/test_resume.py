@@ -64,7 +64,7 @@ class Run:
         )
 
     def end(self) -> tuple[int, str]:
-        _, errors = self.process.communicate(timeout=300)
+        _, errors = self.process.communicate(timeout=1200)
         return self.process.returncode, errors
 
     def tables(self) -> dict[str, bytes]:
@@ -111,6 +111,7 @@ def test_run_killed_in_every_stage_ends_in_the_same_bytes(
     assert last.tables() == undisturbed
 
 
+@pytest.mark.ray
 def test_run_killed_on_ray_then_interrupted_by_control_c_then_finished_inline_ends_in_the_same_bytes(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
