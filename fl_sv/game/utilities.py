@@ -35,6 +35,7 @@ class Score:
 
     @property
     def key(self) -> tuple[str, int, int]:
+        """(model, seed, coalition): which training it is."""
         return self.model, self.seed, self.coalition
 
 

@@ -43,7 +43,7 @@ LOWEST, CEILING, CEILING_STDS = 0.8, 0.65, 2.0
 # Share of the coalitions that teach the large model and may leave the small one worse than
 # untrained.
 MISSED = 0.2
-# So many large runs must teach the large model before the share of missed ones says something.
+# So many large runs must teach the large model before the share of missed ones means something.
 LEAST_USEFUL = 5
 
 
@@ -108,7 +108,7 @@ def outlier(compared: Comparison) -> Result:
 
 
 def order(compared: Comparison) -> Result:
-    """D2: whether the large runs stand in another order than the law puts them.
+    """D2: whether the large runs rank the coalitions differently from the law.
 
     An order that the law's own spread explains is no alarm.
     """
@@ -122,7 +122,7 @@ def order(compared: Comparison) -> Result:
         return Result(figures, None)
     return Result(
         figures,
-        f"the large runs stand in another order than the law puts them: Spearman {agreement:.2f},"
+        f"the large runs rank the coalitions differently from the law: Spearman {agreement:.2f},"
         f" at least {LEAST_RANK:.2f} is needed (p = {p_value:.4f} if the law holds)",
     )
 

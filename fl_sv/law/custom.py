@@ -34,37 +34,17 @@ def own_law(make: FamilyOf, game: Game) -> Family:
         raise InputError(f"{subject} raised {type(error).__name__} for {sizes}: {error}") from error
     if not isinstance(law, Family):
         raise InputError(f"{subject} returned {law!r:.60}; it must return a fl_sv.law.Family")
-    names = tuple(law.parameters)
-    if (
-        len(set(names)) != len(names)
-        or set(names) & set(RESERVED)
-        or not all(isinstance(name, str) for name in names)
-    ):
-        raise InputError(
-            f"{subject} has the parameters {names}; names must differ, and not be"
-            f" {' or '.join(RESERVED)}"
-        )
-    prior, prior_std = (
-        _numbers(subject, values, len(names)) for values in (law.prior, law.prior_std)
-    )
-    if not (prior_std > 0).all():
-        raise InputError(
-            f"{subject} has the prior_std {prior_std.tolist()}; standard deviations are above 0"
-        )
+    names, prior, prior_std = _parameters(subject, law)
 
     def curve(theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        where = (
-            f"{subject}, at {dict(zip(names, theta.tolist(), strict=True))},"
-            if names
-            else f"{subject}"
-        )
+        at = f", at {dict(zip(names, theta.tolist(), strict=True))}," if names else ""
         try:
             curve_C = np.array(law.curve(theta), dtype=np.float64)
         except Exception as error:  # a user's function may raise anything
             raise InputError(
-                f"{where} raised {type(error).__name__} for {sizes}: {error}"
+                f"{subject}{at} raised {type(error).__name__} for {sizes}: {error}"
             ) from error
-        _require_normalized(where, curve_C, len(game.normalized_CM))
+        _require_normalized(f"{subject}{at}", curve_C, len(game.normalized_CM))
         return curve_C
 
     prior_C, _, _ = (curve(prior + step * prior_std) for step in (0.0, 1.0, -1.0))
@@ -102,6 +82,30 @@ def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
     normalized_C = (data.small_CM[0, -1] - data.small_CM[:, -1]) / game.unit
     missed_C: NDArray[np.float64] = normalized_C - law.curve(law.prior)
     return missed_C
+
+
+def _parameters(
+    subject: str, law: Family
+) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """The law's parameters by name, and their priors. Raises InputError where they are none."""
+    names = tuple(law.parameters)
+    if (
+        len(set(names)) != len(names)
+        or set(names) & set(RESERVED)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise InputError(
+            f"{subject} has the parameters {names}; names must differ, and not be"
+            f" {' or '.join(RESERVED)}"
+        )
+    prior, prior_std = (
+        _numbers(subject, numbers, len(names)) for numbers in (law.prior, law.prior_std)
+    )
+    if not (prior_std > 0).all():
+        raise InputError(
+            f"{subject} has the prior_std {prior_std.tolist()}; standard deviations are above 0"
+        )
+    return names, prior, prior_std
 
 
 def _numbers(subject: str, values: object, count: int) -> NDArray[np.float64]:

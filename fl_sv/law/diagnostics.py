@@ -41,7 +41,7 @@ class Check:
         return n_companies if self.large_runs == "as many as companies" else self.large_runs
 
 
-# D6 to D8 are not built: docs/guide.md says why.
+# D6 to D8 are not built: docs/guide.md gives the reasons.
 CHECKS = (
     Check(
         code="D1",

@@ -36,8 +36,8 @@ from fl_sv.law.inputs import LawData
 
 # Priors, measured on the games of tests/data/law_digits.npz (two steps of the ladder to the large
 # model) and on 18 of benchmarks.truth (four steps). The large game goes on along the ladder's last
-# step by about as much as if every further step were seven tenths of the one before; what the
-# retention of the ladder itself says adds nothing to that.
+# step by about as much as if every further step were seven tenths of the one before; the
+# retention of the ladder itself adds nothing to that.
 SHRINKING, SLOPE_STD = 0.7, 0.3
 # A ladder turns back where its retention is below this. Two steps of pure noise have -0.5 where
 # sizes are evenly apart, for they share the size between them.

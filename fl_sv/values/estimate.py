@@ -84,11 +84,9 @@ def estimate_shapley(
     n_clients = _whole_number("n_clients", n_clients, 1, MOST_COMPANIES)
     budget = min(_whole_number("budget", budget, 2), 1 << n_clients)
     seed = _whole_number("seed", seed, 0)
+    estimate = _method(method)
     if not callable(game):
         raise InputError(f"game is {game!r}; allowed is a function from bool (C, N) to float (C,)")
-    methods = METHODS | {name: partial(shapiq_method, name) for name in SHAPIQ_METHODS}
-    if not isinstance(method, str) or method not in methods:
-        raise InputError(f"method is {method!r}; allowed are {', '.join(methods)}")
     if not isinstance(level, float | np.floating) or not 0.01 <= level <= 0.9999:
         raise InputError(
             f"level is {level!r}; allowed is a number from 0.01 to 0.9999, for example 0.9"
@@ -113,9 +111,7 @@ def estimate_shapley(
         value_N = shapley(evaluate(members_matrix(range(budget), n_clients)))
         half_width_N = np.zeros(n_clients)
     else:
-        value_N, stderr_N = methods[method](
-            evaluate, n_clients, budget, np.random.default_rng(seed)
-        )
+        value_N, stderr_N = estimate(evaluate, n_clients, budget, np.random.default_rng(seed))
         half_width_N = ndtri((1 + level) / 2) * stderr_N
     return Estimate(
         values=value_N * scale,
@@ -123,6 +119,14 @@ def estimate_shapley(
         high=(value_N + half_width_N) * scale,
         n_evaluations=sum(evaluated),
     )
+
+
+def _method(name: object) -> Method:
+    """The method of this name, of shapiq's included. Raises InputError for an unknown one."""
+    methods = METHODS | {method: partial(shapiq_method, method) for method in SHAPIQ_METHODS}
+    if not isinstance(name, str) or name not in methods:
+        raise InputError(f"method is {name!r}; allowed are {', '.join(methods)}")
+    return methods[name]
 
 
 def _utilities(game: Game, members_CN: NDArray[np.bool_]) -> Floats:

@@ -34,6 +34,7 @@ class Pairs:
 
     @property
     def n_companies(self) -> int:
+        """Number of companies N."""
         return int(self.members.shape[1])
 
     def differences(self, evaluate: Evaluate) -> tuple[NDArray[np.float64], float]:
