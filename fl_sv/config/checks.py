@@ -72,12 +72,8 @@ def _check_names(
 def check_data(data: Data) -> None:
     """The source exists, has the keys that it needs, and no others."""
     is_function = re.fullmatch(REFERENCE, data.source) is not None
-    if not (
-        data.source in BUILT_IN_SOURCES
-        or data.source == "own"
-        or data.source.endswith(DATA_FILES)
-        or is_function
-    ):
+    is_file = data.source.endswith(DATA_FILES)
+    if not (data.source in BUILT_IN_SOURCES or data.source == "own" or is_file or is_function):
         raise ValueError(
             f"data.source: there is no source {data.source!r}; allowed are"
             f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}) or"
@@ -87,34 +83,47 @@ def check_data(data: Data) -> None:
         raise ValueError(
             f"data.options: only a module:function takes options, {data.source} takes none"
         )
-    if (
-        data.classes is not None
-        and (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
-    ):
+    if data.classes is not None and _is_regression(data):
         raise ValueError("data.classes: a regression has no classes; leave the key out")
     if data.source == "own":
-        if data.validation.file is None:
-            raise ValueError(
-                "data.validation.file: `source: own` needs a validation file of the operator"
-            )
-        if data.partition is not None:
-            raise ValueError(
-                "data.partition: with `source: own` every company brings its own rows; leave the"
-                " key out"
-            )
-        if data.task != "regression" and data.classes is None:
-            raise ValueError(
-                "data.classes: the key is missing; with `source: own` nobody sees all labels, so"
-                " say how many classes there are"
-            )
+        _check_own_source(data)
     else:
-        if data.files is not None:
-            raise ValueError("data.files: only `source: own` takes a file for each company")
-        if data.partition is None:
-            raise ValueError(
-                "data.partition: the key is missing; say how the rows are divided, for example"
-                " {kind: iid}"
-            )
+        _check_shared_source(data)
+    _check_corruptions(data)
+
+
+def _is_regression(data: Data) -> bool:
+    return (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
+
+
+def _check_own_source(data: Data) -> None:
+    if data.validation.file is None:
+        raise ValueError(
+            "data.validation.file: `source: own` needs a validation file of the operator"
+        )
+    if data.partition is not None:
+        raise ValueError(
+            "data.partition: with `source: own` every company brings its own rows; leave the key"
+            " out"
+        )
+    if data.task != "regression" and data.classes is None:
+        raise ValueError(
+            "data.classes: the key is missing; with `source: own` nobody sees all labels, so say"
+            " how many classes there are"
+        )
+
+
+def _check_shared_source(data: Data) -> None:
+    if data.files is not None:
+        raise ValueError("data.files: only `source: own` takes a file for each company")
+    if data.partition is None:
+        raise ValueError(
+            "data.partition: the key is missing; say how the rows are divided, for example"
+            " {kind: iid}"
+        )
+
+
+def _check_corruptions(data: Data) -> None:
     for index, corruption in enumerate(data.corruptions):
         if isinstance(corruption, Duplicate) and (
             corruption.of == corruption.company or data.source == "own"
@@ -214,7 +223,7 @@ def check_law(law: Law, models: Models, coalitions: Coalitions, n_companies: int
 def check_distillation(distillation: Distillation, data: Data) -> None:
     """Loss and transfer set suit the task, and the options are those of the loss."""
     loss = distillation.loss
-    regression = (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
+    regression = _is_regression(data)
     if distillation.deployed is not None:
         _check_transfer_rows(distillation.deployed.transfer_set, regression=regression)
     if loss in SOFT_LOSSES and regression:

@@ -70,12 +70,6 @@ def is_the_game(strategy: str) -> bool:
     return strategy in STRATEGIES and STRATEGIES[strategy].is_the_game
 
 
-def grand_coalition_runs(config: "Config") -> int:
-    """How often the grand coalition trains the large model, each time for all rounds."""
-    additional = 0 if is_the_game(config.teacher.strategy) else 1
-    return config.training.large_seeds + additional
-
-
 def check_strategy(config: "Config") -> None:
     """Checks the teacher's strategy, as far as fl-sv knows it.
 

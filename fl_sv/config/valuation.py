@@ -22,7 +22,9 @@ class Stop(Frozen):
     max_evaluations: int = Field(
         ge=10,
         le=20_000,
-        description=("the most coalitions that are trained, the empty and the grand one included"),
+        description=(
+            "most coalitions whose utility is measured, the empty and the grand one included"
+        ),
     )
 
 

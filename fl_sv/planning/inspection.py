@@ -166,11 +166,11 @@ def _registration(rows: Dataset | None) -> list[Departure]:
 
 def _large_models(config: Config, large: "ModelSpec", company: str) -> list[Departure]:
     """The large models of the grand coalition, then those of the other large runs."""
-    from fl_sv.config.strategies import grand_coalition_runs
     from fl_sv.design.large_runs import large_run_counts
+    from fl_sv.design.workloads import teacher_workloads
 
     rounds, counts = config.training.rounds, large_run_counts(config)
-    in_all = f"{rounds * grand_coalition_runs(config)} rounds"
+    in_all = f"{sum(workload.rounds for workload in teacher_workloads(config, large))} rounds"
     departures = [
         Departure(in_all, f"{large.name} ({large.n_params:,} parameters), trained on these rows"),
         Departure(in_all, "the mean loss on these rows of the model that was received"),
