@@ -1,7 +1,6 @@
 """The command line: what it promises to scripts, and what it says to somebody whose input is wrong."""
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,12 +17,10 @@ from benchmarks.federation.deployment import own_files_config
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
 from fl_sv.errors import InputError
-from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, start_or_resume
 from fl_sv.runs.keys import HOME_VARIABLE
-from fl_sv.runs.tables import read_evidence
-from tests.runs import Command, published, with_sections
+from tests.runs import Command, with_sections
 
 MAX_LINES = 12
 
@@ -590,25 +587,6 @@ def test_resuming_where_nothing_is_begins(tmp_path: Path) -> None:
         with start_or_resume(out, load_config(SMOKE), resume=True) as directory:
             assert directory.config == load_config(SMOKE)
             assert not directory.finished
-
-
-# --- the screen -----------------------------------------------------------------------------------
-
-
-def test_screen_shows_the_sum_and_both_simple_splits(run: RunDirectory) -> None:
-    text = summary(run)
-    (last,) = [line for line in text.splitlines() if line.startswith("│ sum")]
-    assert last.count("10,000.00") == 3
-    assert all(name in text for name in run.config.companies)
-
-
-def test_title_and_names_are_printed_as_they_are(run: RunDirectory, tmp_path: Path) -> None:
-    evidence = read_evidence(run)
-    title = "[bold]Round[/b] [1] :smile:"
-    titled = evidence.config.model_copy(update={"title": title})
-    assert title in summary(
-        published(tmp_path / "titled", run, dataclasses.replace(evidence, config=titled))
-    )
 
 
 def test_reader_that_goes_away_is_no_traceback(run: RunDirectory) -> None:

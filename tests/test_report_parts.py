@@ -1,0 +1,131 @@
+"""Parts of the report that need no run: money, ranking, numbers and labels.
+
+pytest tests/test_report_parts.py
+"""
+
+import numpy as np
+import pytest
+
+from fl_sv.config.valuation import Payouts, PerformancePot
+from fl_sv.game.coalitions import coalition_name
+from fl_sv.payment.intervals import money_intervals
+from fl_sv.payment.payouts import allocate
+from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
+from fl_sv.report.pot_comparison import compare_pots
+from fl_sv.report.ranking import overlapping
+from fl_sv.report.splits import splits
+from fl_sv.report.wording import decimal, places_for, scaled, short
+from fl_sv.valuation.records import CompanyValue, Valuation
+from tests.report_runs import COMPANIES
+
+
+def appraised(values: list[float], halves: list[float], kind: str = "shapley") -> Valuation:
+    companies = tuple(
+        CompanyValue(f"c{i}", v, v - h, v + h, 0.0, 0.0)
+        for i, (v, h) in enumerate(zip(values, halves, strict=True))
+    )
+    return Valuation(0.9, kind, 0.0, sum(values), True, "small", 0.0, companies, ())
+
+
+def ends(valuation: Valuation, rules: Payouts) -> list[tuple[int, int]]:
+    amounts = allocate(valuation.values, 1000, rules.negative).tolist()
+    return list(
+        money_intervals(valuation, {f"c{i}": a for i, a in enumerate(amounts)}, rules).values()
+    )
+
+
+def rules_of(negative: str) -> Payouts:
+    return Payouts.model_validate({"pot": {"kind": "fixed", "cents": 1000}, "negative": negative})
+
+
+def test_without_negative_values_the_line_is_the_interval_over_the_fixed_sum() -> None:
+    valuation = appraised([5.0, 3.0, 2.0], [1.0, 1.0, 0.5])
+    expected = [(400, 600), (200, 400), (150, 250)]
+    assert ends(valuation, rules_of("clip")) == expected
+    assert ends(valuation, rules_of("charge")) == expected
+
+
+def test_a_company_paid_nothing_may_still_reach_up() -> None:
+    low, high = ends(appraised([5.0, 5.0, -0.5], [1.0, 1.0, 1.0]), rules_of("clip"))[2]
+    assert low == 0
+    assert high == round(
+        1000 * 0.5 / 9.5
+    )  # at +0.5 the others stand at 4.5 each: the sum stays 9.5
+
+
+def test_charging_reaches_below_zero() -> None:
+    assert ends(appraised([6.0, 5.0, -1.0], [1.0, 1.0, 1.0]), rules_of("charge"))[2] == (-200, 0)
+
+
+def test_other_semivalues_leave_the_others_where_they_are() -> None:
+    assert ends(appraised([3.0, 1.0], [1.0, 0.5], "banzhaf"), rules_of("clip"))[0] == (
+        round(2000 / 3),
+        800,
+    )
+
+
+def test_every_line_contains_its_payout() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        valuation = appraised(random.normal(1, 1, 5).tolist(), random.uniform(0, 1, 5).tolist())
+        amounts = allocate(np.append(valuation.values[:4], 5.0), 1000)
+        paid = {f"c{i}": a for i, a in enumerate(amounts.tolist())}
+        for name, (low, high) in money_intervals(valuation, paid, rules_of("clip")).items():
+            assert low <= paid[name] <= high
+
+
+def test_a_ten_percent_smaller_improvement_pays_ten_percent_less_of_a_performance_pot() -> None:
+    found = compare_pots(rules_of("clip"), -2.0, -0.5)
+    assert found is not None
+    assert [(case.fixed_cents, case.performance_cents) for case in found.scenarios] == [
+        (1000, 1000), (1000, 900), (1000, 500), (1000, 0),
+    ]  # fmt: skip
+    rules = Payouts(pot=PerformancePot(kind="performance", cents_per_utility=100.0, floor=-1.0))
+    found = compare_pots(rules, -2.0, -0.5)
+    assert found is not None
+    assert [(case.fixed_cents, case.performance_cents) for case in found.scenarios] == [
+        (50, 50),
+        (50, 35),
+        (50, 0),
+        (50, 0),
+    ]
+    assert compare_pots(rules, -0.5, -0.5) is None
+
+
+def test_splits_add_up() -> None:
+    found = splits({"a": 1, "b": 99}, {"a": 1, "b": 2})
+    assert found.equal == {"a": 50, "b": 50} and found.by_size == {"a": 33, "b": 67}
+
+
+# --- words and places -----------------------------------------------------------------------------
+
+
+def test_overlapping_sets_are_the_largest_ones() -> None:
+    valuation = appraised([5.0, 4.0, 3.0, 0.0], [0.6, 0.6, 0.6, 0.1])
+    assert overlapping(valuation.companies) == [("c0", "c1"), ("c1", "c2")]
+
+
+@pytest.mark.parametrize(
+    ("coalition", "name"),
+    [(0, "nobody"), (15, "all companies"), (2, "Beech"), (3, "Ash+Beech"), (7, "all but Damson")],
+)
+def test_coalitions_are_named(coalition: int, name: str) -> None:
+    assert coalition_name(coalition, COMPANIES) == name
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert decimal(-0.00001, 4) == "0.0000"
+    assert [places_for(total) for total in (500.0, 1.9, 0.01, 0.0)] == [4, 4, 5, 4]
+    assert scaled(205.8e9, "FLOP") == "205.8\N{NO-BREAK SPACE}GFLOP"
+    assert short({"a": [0.123456, None, True]}) == "a: 0.1235, none, yes"
+
+
+def test_labels_move_apart_and_stay_inside() -> None:
+    assert spread([0.0, 0.01, 0.5], 0.1) == [0.0, 0.1, 0.5]
+    assert spread([0.9, 0.95, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1.0])
+    assert spread([], 0.1) == []
+
+
+def test_a_large_game_is_drawn_in_part_with_both_ends() -> None:
+    drawn = drawn_coalitions(np.arange(4096)[::-1].astype(float))
+    assert len(drawn) == MOST_POINTS and {0, 4095} <= set(drawn.tolist())

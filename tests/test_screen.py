@@ -1,0 +1,60 @@
+"""The screen of a finished run.
+
+pytest tests/test_screen.py
+"""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fl_sv.payment.payouts import money, read_payouts
+from fl_sv.report.screen import summary
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.tables import read_evidence
+from tests.report_runs import ALARMS, make_run
+from tests.runs import published
+
+
+def test_the_screen_of_an_unpayable_run_says_what_to_do(tmp_path: Path) -> None:
+    shown = summary(make_run(tmp_path / "run", ALARMS))
+    assert "NOT payable" in shown and all(alarm in shown for alarm in ALARMS)
+    assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in shown
+    assert "D4 needs four more large runs." in shown
+
+
+def test_a_number_stays_with_its_unit_on_the_screen(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for width in range(70, 110):
+        monkeypatch.setattr("fl_sv.report.screen.WIDTH", width)
+        assert not any(line.startswith("%") for line in summary(run).splitlines())
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_no_amount_is_cut_off_on_any_terminal(
+    run: RunDirectory, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fl_sv.report.screen.WIDTH", width)
+    shown = summary(run)
+    amounts = read_payouts(run.file(files.PAYOUTS))
+    assert all(f" {money(cents, '', 2).strip()} " in shown for cents in amounts.values())
+    assert "…" not in shown
+    assert ("equal split" in shown) == (width == 110)
+
+
+def test_screen_shows_the_sum_and_both_simple_splits(run: RunDirectory) -> None:
+    text = summary(run)
+    (last,) = [line for line in text.splitlines() if line.startswith("│ sum")]
+    assert last.count("10,000.00") == 3
+    assert all(name in text for name in run.config.companies)
+
+
+def test_title_and_names_are_printed_as_they_are(run: RunDirectory, tmp_path: Path) -> None:
+    evidence = read_evidence(run)
+    title = "[bold]Round[/b] [1] :smile:"
+    titled = evidence.config.model_copy(update={"title": title})
+    assert title in summary(
+        published(tmp_path / "titled", run, dataclasses.replace(evidence, config=titled))
+    )
