@@ -31,7 +31,7 @@ from fl_sv.progress import Progress
 from fl_sv.report import write_missing_report
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, check_destination, existing, start_or_resume
-from fl_sv.runs.extend import read_origin, take_over
+from fl_sv.runs.extend import read_origin, reuse_trainings
 from fl_sv.runs.tables import read_evidence
 from fl_sv.runs.verify import Verification, verified, verify_run
 from fl_sv.valuation.fit import fit_to_table
@@ -129,7 +129,7 @@ def carry_out(
     with prepared_run(config, out, resume=resume, on_ray=on_ray) as directory:
         if not directory.finished:
             if origin is not None:
-                reused = take_over(origin, directory)
+                reused = reuse_trainings(origin, directory)
                 progress.say(f"{reused:,} coalitions are taken over from {source}.")
             simulation = import_app("server.simulation")
             simulation.simulate(config, directory, backend, progress, make_stop())

@@ -1,4 +1,4 @@
-"""A sample of the coalitions: how it is drawn, what it makes of a game, and the run that grows it."""
+"""A sample of the coalitions: how it is drawn, its values of a game, and the run that grows it."""
 
 import json
 import shutil
@@ -82,7 +82,7 @@ def test_a_sample_that_nobody_drew_is_found_out() -> None:
     require_design(config, honest)
     pair = next(c for c in honest if c.bit_count() == 2)
     chosen = sorted({*honest} - {pair, grand(30) & ~pair} | {0b111, grand(30) & ~0b111})
-    with pytest.raises(VerificationError, match="not those that the config and its seed draw"):
+    with pytest.raises(VerificationError, match="not those that the config draws with its seed"):
         require_design(config, chosen)
 
 
@@ -194,7 +194,9 @@ CONFIG = """
 seed: 5
 companies: [Fir, Elm, Damson, Chestnut, Beech, Ash]
 data: {{source: digits, partition: {{kind: iid}}}}
-models: {{small: [{{kind: mlp, hidden: [4]}}, {{kind: mlp, hidden: [8]}}], large: {{kind: mlp, hidden: [32]}}}}
+models:
+  small: [{{kind: mlp, hidden: [4]}}, {{kind: mlp, hidden: [8]}}]
+  large: {{kind: mlp, hidden: [32]}}
 training: {{rounds: 2, local_epochs: 2, batch_size: 32, learning_rate: 0.3, seeds: 2}}
 coalitions: {{{design}}}
 payouts: {{pot: {{kind: fixed, cents: 1000000}}}}

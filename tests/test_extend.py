@@ -94,7 +94,7 @@ def test_a_sample_extends_to_all_coalitions_and_trains_only_the_others(
     assert reused(tmp_path / "run") == 11  # all of the sample but the empty coalition
 
 
-def test_only_what_the_origin_signed_is_taken_over_from_it(folder: Path, tmp_path: Path) -> None:
+def test_only_what_the_origin_signed_is_reused(folder: Path, tmp_path: Path) -> None:
     """A sample of a run on all coalitions has all of them in its journal, and signed the sample."""
     text = (folder / "four.yaml").read_text()
     design = "coalitions: {design: sampled, stop: {max_evaluations: 12}}"

@@ -186,7 +186,7 @@ def test_the_number_that_is_named_buys_the_run_that_is_named(
     assert set(planned) == {*law.anchors, found.coalition}
 
 
-def test_covariance_of_values_and_deviations_by_counting_equals_the_one_through_all_coalitions() -> (
+def test_covariance_of_values_and_deviations_by_counting_equals_that_through_all_coalitions() -> (
     None
 ):
     for n_companies in (1, 2, 3, 5):

@@ -112,7 +112,7 @@ def test_run_killed_in_every_stage_ends_in_the_same_bytes(
 
 
 @pytest.mark.ray
-def test_run_killed_on_ray_then_interrupted_by_control_c_then_finished_inline_ends_in_the_same_bytes(
+def test_run_killed_on_ray_then_interrupted_then_finished_inline_ends_in_the_same_bytes(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     killed = Run(tmp_path, "ray")
@@ -134,14 +134,16 @@ def test_run_killed_on_ray_then_interrupted_by_control_c_then_finished_inline_en
 SMALL_GAME = """
 companies: [Ash, Beech]
 data: {source: iris, partition: {kind: iid}}
-models: {small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [4]}], large: {kind: mlp, hidden: [32]}}
+models:
+  small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [4]}]
+  large: {kind: mlp, hidden: [32]}
 training: {rounds: 3}
 coalitions: {waves: 2}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
 
 
-def test_run_on_a_full_disk_stops_with_a_sentence_wherever_it_is_and_with_space_ends_in_the_same_bytes(
+def test_run_on_a_full_disk_stops_with_a_sentence_and_with_space_ends_in_the_same_bytes(
     command: Command, tmp_path: Path
 ) -> None:
     game = tmp_path / "game.yaml"
@@ -162,7 +164,15 @@ def test_run_on_a_full_disk_stops_with_a_sentence_wherever_it_is_and_with_space_
                 break
             assert (answer.code, len(answer.err.splitlines())) == (1, 1), answer
             full.add(answer.err.split(" cannot be ")[0].rpartition("/")[2])
-        assert {"config.yaml", "journal.sqlite", "report.html"} <= full
+        assert {"config.yaml", "journal.sqlite"} <= full
+        (disk / "run" / "report.html").unlink()  # the last file, as if it had found no space
+        filler = fill(disk)
+        answer = command("run", game, *options, disk / "run")
+        assert (answer.code, len(answer.err.splitlines())) == (1, 1), answer
+        assert "report.html cannot be written" in answer.err
+        filler.unlink()
+        assert command("run", game, *options, disk / "run").code == 0
+        assert (disk / "run" / "report.html").exists()
         for name in TABLES:
             assert (disk / "run" / name).read_bytes() == (
                 tmp_path / "undisturbed" / name

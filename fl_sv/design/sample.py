@@ -1,10 +1,11 @@
 """Which coalitions train the small models, step by step.
 
-`all` is one step with every coalition. `sampled` grows: after each step the run looks at its
-payouts and stops when they are certain enough (`fl_sv.payment.stopping`). The steps are nested, so
-what was trained is never trained again.
+The design `all` is one step with every coalition. The design `sampled` grows: after each step the
+run looks at its payouts and stops when they are certain enough (`fl_sv.payment.stopping`). A step
+contains all steps before it, so nothing is trained twice.
 
-A sample is drawn by the companies' names: their order in the config decides only bits.
+A sample is drawn by the companies' names. Their order in the config changes no coalition, only the
+bits that stand for it.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ ENDS = 2  # the empty and the grand coalition are always there
 
 
 def check_design(config: Config) -> None:
-    """Raises InputError when there are more coalitions than anybody trains."""
+    """Raises InputError when `coalitions.design: all` means more coalitions than anybody trains."""
     if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
         raise InputError(
             f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with"
@@ -39,11 +40,10 @@ def check_design(config: Config) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the design: the coalitions that it adds (the empty one is never trained), and all
-    up to here, the empty one included; both ascending."""
+    """A step of the design. Coalitions are ascending."""
 
-    added: Sequence[int]
-    coalitions: Sequence[int]
+    added: Sequence[int]  # to be trained in this step; never the empty coalition
+    coalitions: Sequence[int]  # of this step and all before it, the empty one included
 
 
 def design_steps(config: Config) -> list[Step]:
@@ -66,26 +66,24 @@ def design_steps(config: Config) -> list[Step]:
 
 
 def require_design(config: Config, coalitions: Sequence[int]) -> None:
-    """Raises VerificationError unless `coalitions` (ascending) are those of the design, up to the
-    end of a step.
+    """Raises VerificationError unless these are the coalitions of a step of the design.
 
-    Who chooses the sample could choose who is paid.
+    Who chooses the sample could choose who is paid. coalitions: ascending.
     """
     if not any([*step.coalitions] == [*coalitions] for step in design_steps(config)):
         raise VerificationError(
             f"the {len(coalitions)} coalitions of the small models are not those that the config"
-            " and its seed draw"
+            " draws with its seed"
         )
 
 
 def _evaluations_by_step(config: Config) -> list[int]:
-    """Ascending, the last the most that the config allows."""
+    """How many coalitions there are after each step; after the last, `max_evaluations`."""
     assert config.coalitions.stop is not None
     most = config.coalitions.stop.max_evaluations
     steps = [FIRST * config.n_companies]
     while steps[-1] < most:
         steps.append(int(GROWTH * steps[-1]))
-    below = [
-        evaluations for evaluations in steps if evaluations * GROWTH**0.5 < most
-    ]  # no tiny step at the end
+    # The last step is not tiny.
+    below = [evaluations for evaluations in steps if evaluations * GROWTH**0.5 < most]
     return [*below, most]

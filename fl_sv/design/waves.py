@@ -1,5 +1,8 @@
-"""Waves: bounded sets of coalitions that are trained from start to finish, so that memory, messages
-and what a crash loses are bounded by the wave and not by 2**N."""
+"""Waves: sets of coalitions that are trained together from start to finish.
+
+The size of a wave bounds memory, messages and what a crash loses, however many coalitions there
+are.
+"""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -14,8 +17,9 @@ MEGABYTE = 1_000_000
 
 
 def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
-    """Bytes of one coalition's models in a message: every small size (n_params of each) and every
-    replicate.
+    """Bytes of one coalition's small models in a message: of every size and every replicate.
+
+    n_params: of every small size.
     """
     itemsize = np.dtype(config.compute.dtype).itemsize
     return sum(n_params) * config.training.seeds * itemsize
@@ -24,8 +28,10 @@ def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
 def plan_waves(
     config: Config, n_params: Sequence[int], coalitions: Iterable[int], known: Collection[int] = ()
 ) -> list[list[int]]:
-    """The coalitions but the known ones, ascending, in waves of messages within the configured
-    size.
+    """The waves of the small models: the coalitions, without the known ones, ascending.
+
+    The messages of a wave stay within `coalitions.wave_megabytes`, and there are at least
+    `coalitions.waves` of them. n_params: of every small size.
     """
     known = frozenset(known)
     todo = sorted(coalition for coalition in coalitions if coalition not in known)
@@ -33,15 +39,19 @@ def plan_waves(
 
 
 def large_run_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
-    """The coalitions that train the large model together, in waves of messages within the
-    configured size.
+    """The waves of the large model: the coalitions, ascending.
+
+    The messages of a wave stay within `coalitions.wave_megabytes`. n_params: of the large model.
     """
     itemsize = np.dtype(config.compute.dtype).itemsize
     return _split(config, sorted(coalitions), n_params * config.training.large_seeds * itemsize, 1)
 
 
 def _split(config: Config, coalitions: list[int], n_bytes: int, least: int) -> list[list[int]]:
-    """At least `least` waves of nearly equal length; n_bytes: of one coalition's models."""
+    """At least `least` waves of nearly equal length.
+
+    n_bytes: of one coalition's models in a message.
+    """
     per_wave = max(1, int(config.coalitions.wave_megabytes * MEGABYTE / n_bytes))
     n_waves = min(len(coalitions), max(least, math.ceil(len(coalitions) / per_wave)))
     # Python's integers, not numpy's: there may be more companies than bits in a word.

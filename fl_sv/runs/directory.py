@@ -1,6 +1,4 @@
-"""The run directory: who may write it, what it holds, and how files get into it whole or not at
-all.
-"""
+"""The run directory: who may write it, and how files get into it, whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -21,20 +19,22 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's folder."""
+    """The folder of a run."""
 
     path: Path
 
     def file(self, name: str) -> Path:
+        """The path of one of the run's files, there or not."""
         return self.path / name
 
     @property
     def finished(self) -> bool:
-        """The ledger is written last, in one piece."""
+        """Whether the ledger is there, which is written last, in one piece."""
         return self.file(LEDGER).exists()
 
     @property
     def config(self) -> Config:
+        """The config of the run. Raises InputError when it is missing or damaged."""
         return parse_config(self.read_text(CONFIG), str(self.file(CONFIG)))
 
     def read_text(self, name: str) -> str:
@@ -58,12 +58,14 @@ class RunDirectory:
             raise InputError(f"{self.file(name)} cannot be read: {error}.") from None
 
     def write_text(self, name: str, text: str) -> None:
+        """As `write_bytes`, in UTF-8."""
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Replaces a file in one step: a reader, or a crash, finds the old one or the new one.
+        """Replaces a file in one step: a reader finds the old one or the new one, also after a
+        crash.
 
-        Raises RunError when it cannot be written, on a full disk say; no part of it is left.
+        Raises RunError when it cannot be written, for example on a full disk; no part of it stays.
         """
         temporary = self.file(f".{name}.part")
         try:
@@ -76,8 +78,8 @@ class RunDirectory:
             with suppress(OSError):
                 temporary.unlink()
             raise RunError(
-                f"{self.file(name)} cannot be written: {error.strerror}. Mend that and give the"
-                " command again, `run` with --resume: what was finished is kept."
+                f"{self.file(name)} cannot be written: {error.strerror}. Make that possible and"
+                " give the command again (`run` with --resume); what is finished is kept."
             ) from error
 
 
@@ -92,9 +94,9 @@ def existing(path: Path) -> RunDirectory:
 
 @contextmanager
 def writing(path: Path) -> Iterator[RunDirectory]:
-    """The finished run at `path`, locked against other writers for the duration of the block.
+    """The finished run at `path`, locked against other writers until the block ends.
 
-    Raises InputError when there is none or somebody else writes it.
+    Raises InputError when there is no finished run, or another process writes it.
     """
     run = existing(path)
     if not run.finished:
@@ -125,10 +127,10 @@ def _locked(run: RunDirectory) -> Iterator[None]:
 
 
 def check_destination(path: Path, config: Config, *, resume: bool) -> None:
-    """Raises InputError when a run cannot begin in `path`, or go on there with `resume`, or while
-    another one does.
+    """Raises InputError when a run of `config` cannot begin in `path`, or go on there.
 
-    A folder that is missing or empty is begun in; one with a run of the same config can be resumed.
+    A run begins in a folder that is missing or empty. With `resume` it goes on in a folder with a
+    run of the same config, unless another process writes there.
     """
     _check_content(path, config, resume=resume)
     if _occupied(path):
@@ -164,11 +166,10 @@ def _check_content(path: Path, config: Config, *, resume: bool) -> None:
 
 @contextmanager
 def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[RunDirectory]:
-    """The run directory of a run that begins, or goes on with `resume`, locked against other
-    writers.
+    """The run directory of a run that begins or goes on, locked against other writers.
 
-    Raises what `check_destination` does, and InputError when the owner's key, which signs at the
-    very end, is unusable.
+    Raises what `check_destination` raises, and InputError when the owner's key cannot be used: it
+    signs at the very end.
     """
     check_destination(path, config, resume=resume)
     owner_key()
@@ -187,7 +188,7 @@ def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[Run
 
 
 def _occupied(path: Path) -> bool:
-    """Whether there is anything but what a run leaves that was killed before it began."""
+    """Whether the folder holds more than a run leaves that was killed before it began."""
     return path.is_dir() and any(
         entry.name not in (_LOCK, f".{CONFIG}.part") for entry in path.iterdir()
     )
@@ -206,12 +207,16 @@ def _require_same_config(run: RunDirectory, config: Config) -> None:
         where, was, is_now = first_difference(before, now)
         raise InputError(
             f"{run.path} was begun with another config: {where} was {was!r} and is {is_now!r}. "
-            "Resume with the config it was begun with, or give a new folder."
+            "Resume with the config of the beginning, or give a new folder."
         )
 
 
 def first_difference(before: object, now: object, where: str = "") -> tuple[str, object, object]:
-    """Path of the first key in which two nested mappings differ, and both its values."""
+    """The first key in which two nested mappings differ: its path, and both values.
+
+    >>> first_difference({"training": {"rounds": 2}}, {"training": {"rounds": 3}})
+    ('training.rounds', 2, 3)
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
             if before.get(key) != now.get(key):

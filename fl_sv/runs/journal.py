@@ -1,9 +1,10 @@
-"""The journal of a run: what has been finished, in one SQLite file, so that a killed run goes on
-where it was.
+"""The journal of a run: what is finished, in one SQLite file, so that a killed run can go on.
 
-A wave of coalitions, a round of the teacher or of other large runs, and a company's large run alone
-are each written in one transaction: `kill -9` at any moment loses at most what is in flight. Floats
-and arrays are stored exactly.
+Each of these is written in one transaction: a wave of coalitions, a round of the teacher, a round
+of a wave of large runs, the large run of a singleton. `kill -9` at any moment loses at most what is
+in flight. Floats and arrays are stored exactly.
+
+Shapes: C coalitions of a wave, V validation examples.
 """
 
 import io
@@ -21,9 +22,9 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.utilities import Score
 
-REUSED = -1  # the wave that a run takes over from the one it extends
+REUSED = -1  # number of the wave whose trainings are those of the run that this one extends
 OPERATOR = ""  # no company has this name
-OF_THE_DISK = (
+DISK_FAILURES = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_READONLY,
@@ -31,25 +32,35 @@ OF_THE_DISK = (
 )
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS score (model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
-                                  PRIMARY KEY (model, seed, coalition));
+CREATE TABLE IF NOT EXISTS score (
+    model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
+    PRIMARY KEY (model, seed, coalition)
+);
 CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, coalitions TEXT, losses BLOB);
-CREATE TABLE IF NOT EXISTS teacher (run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
-                                    PRIMARY KEY (run, round));
-CREATE TABLE IF NOT EXISTS student (number INTEGER PRIMARY KEY CHECK (number = 0), params BLOB,
-                                    loss REAL, accuracy REAL);
-CREATE TABLE IF NOT EXISTS stack (run TEXT, name TEXT, round INTEGER, params BLOB, PRIMARY KEY (run, name));
+CREATE TABLE IF NOT EXISTS teacher (
+    run TEXT, round INTEGER, params BLOB, strategy BLOB, loss REAL, accuracy REAL,
+    PRIMARY KEY (run, round)
+);
+CREATE TABLE IF NOT EXISTS student (
+    number INTEGER PRIMARY KEY CHECK (number = 0), params BLOB, loss REAL, accuracy REAL
+);
+CREATE TABLE IF NOT EXISTS stack (
+    run TEXT, name TEXT, round INTEGER, params BLOB,
+    PRIMARY KEY (run, name)
+);
 CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
-CREATE TABLE IF NOT EXISTS cost (stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL);
+CREATE TABLE IF NOT EXISTS cost (
+    stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL
+);
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherRound:
-    """State of a federated run of the large model after one round; round 0 is the untrained model."""
+    """A federated run of the large model after one round; round 0 is the untrained model."""
 
     number: int
-    params: NDArray[Any]  # (P,)
+    params: NDArray[Any]  # one vector
     strategy: bytes  # the Flower strategy's own state
     loss: float
     accuracy: float | None
@@ -57,7 +68,7 @@ class TeacherRound:
 
 @dataclass(frozen=True, slots=True)
 class TrainedStudent:
-    """The student that is deployed in the teacher's place, with its scores on the validation set."""
+    """The student that is deployed in the teacher's place, with its validation scores."""
 
     params: NDArray[Any]  # one flat vector
     loss: float
@@ -66,20 +77,20 @@ class TrainedStudent:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Coalitions that were trained together, and what the largest small model lost on each
-    validation example.
-    """
+    """Coalitions that were trained together, and their losses by validation example."""
 
     coalitions: list[int]
-    losses_CV: NDArray[np.float64]  # mean over seeds, rows in the order of the coalitions
+    losses_CV: NDArray[np.float64]  # of the largest small model, mean over seeds
 
 
 class Journal:
-    """Reads and appends. One writer at a time; the run directory's lock sees to that."""
+    """Reads and appends. There is one writer at a time: the run directory is locked.
+
+    Every method raises RunError when the file cannot be used.
+    """
 
     def __init__(self, path: Path) -> None:
-        # The server app runs in a thread of Flower's; the lock keeps its use and the command line's
-        # apart.
+        # The server app runs in a thread of Flower's. The lock separates it from the command line.
         self._path = path
         with self._explained():
             self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -87,6 +98,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def close(self) -> None:
+        """Ends the use of the file."""
         self._database.close()
 
     # --- scores and waves -------------------------------------------------------------------------
@@ -101,15 +113,17 @@ class Journal:
         return {score.key: score for score in found}
 
     def has_score(self, key: tuple[str, int, int]) -> bool:
+        """Whether (model, seed, coalition) has a score."""
         model, seed, coalition = key
         query = "SELECT 1 FROM score WHERE model=? AND seed=? AND coalition=?"
         return bool(self._read(query, model, seed, str(coalition)))
 
     def add_scores(self, scores: Iterable[Score]) -> None:
+        """Enters scores that are not there yet, all or none."""
         self._write(_score_statements(scores))
 
     def finished_waves(self) -> set[int]:
-        """Numbers of the waves that are finished; REUSED among them when the run extends another."""
+        """Numbers of the finished waves; REUSED among them when the run extends another."""
         return {number for (number,) in self._read("SELECT number FROM wave")}
 
     def wave_coalitions(self, number: int) -> list[int]:
@@ -120,18 +134,19 @@ class Journal:
     def wave(self, number: int) -> Wave:
         """What a finished wave left."""
         ((losses,),) = self._read("SELECT losses FROM wave WHERE number=?", number)
-        return Wave(self.wave_coalitions(number), _array(losses))
+        return Wave(self.wave_coalitions(number), self._array(losses))
 
     def add_wave(self, number: int, scores: Iterable[Score], wave: Wave) -> None:
-        """Scores of every model, and the wave's losses by example."""
+        """Enters a finished wave: the scores of every model, and the losses by example."""
         values = (number, " ".join(map(str, wave.coalitions)), _blob(wave.losses_CV))
         self._write([*_score_statements(scores), ("INSERT INTO wave VALUES (?, ?, ?)", values)])
 
     # --- the large model --------------------------------------------------------------------------
 
     def teacher_rounds(self, run: str) -> list[TeacherRound]:
-        """Rounds so far of a federated run of the large model, in order; parameters and strategy
-        only of the last.
+        """The rounds so far of a federated run of the large model, in order.
+
+        Only the last one has parameters and the state of the strategy.
         """
         rows = self._read(
             "SELECT round, params, strategy, loss, accuracy FROM teacher WHERE run=? ORDER BY"
@@ -139,12 +154,12 @@ class Journal:
             run,
         )
         return [
-            TeacherRound(number, _array(params), state, loss, hit)
-            for number, params, state, loss, hit in rows
+            TeacherRound(number, self._array(params), state, loss, accuracy)
+            for number, params, state, loss, accuracy in rows
         ]
 
     def add_teacher_round(self, run: str, state: TeacherRound) -> None:
-        """Appends a round; earlier rounds keep their losses and give up their parameters."""
+        """Appends a round. Earlier rounds keep their losses and lose their parameters."""
         empty = _blob(np.empty(0))
         values = (
             run,
@@ -167,7 +182,7 @@ class Journal:
         if not rows:
             return None
         ((params, loss, accuracy),) = rows
-        return TrainedStudent(_array(params), loss, accuracy)
+        return TrainedStudent(self._array(params), loss, accuracy)
 
     def add_student(self, student: TrainedStudent) -> None:
         """Enters the deployed student, once."""
@@ -175,37 +190,35 @@ class Journal:
         self._write([("INSERT INTO student VALUES (?, ?, ?, ?)", values)])
 
     def stacks(self, run: str) -> tuple[int, dict[str, NDArray[Any]]]:
-        """The last round of a wave of large runs and its stacks (C, P) by name; 0 and nothing
-        before the first.
+        """The last round of a wave of large runs, and its stacks by name: a row for each coalition.
+
+        Round 0 and no stack before the first round.
         """
         rows = self._read("SELECT name, round, params FROM stack WHERE run=?", run)
-        return (rows[0][1] if rows else 0), {name: _array(params) for name, _, params in rows}
+        return (rows[0][1] if rows else 0), {name: self._array(params) for name, _, params in rows}
 
     def keep_stacks(self, run: str, number: int, stacks: Mapping[str, NDArray[Any]]) -> None:
-        """Puts a round's stacks in the place of the round before."""
+        """Replaces the stacks of the round before."""
         insert = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?, ?)"
         self._write([(insert, (run, name, number, _blob(stack))) for name, stack in stacks.items()])
 
     def finish_stacks(self, run: str, scores: Iterable[Score]) -> None:
-        """Scores of a wave of large runs, whose stacks are no longer needed."""
+        """Enters the scores of a finished wave of large runs, and drops its stacks."""
         self._write([*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))])
 
     # --- companies and cost -----------------------------------------------------------------------
 
     def holders(self) -> dict[str, tuple[int, str]]:
-        """Number of examples and fingerprint of each company's rows, and of the validation set
-        under OPERATOR.
-        """
+        """Number and fingerprint of everybody's rows; OPERATOR holds the validation set."""
         return {
             name: (examples, digest)
             for name, examples, digest in self._read("SELECT * FROM company")
         }
 
     def register(self, holders: dict[str, tuple[int, str]]) -> None:
-        """Enters examples and fingerprint of everybody's rows; what is there already must be the
-        same.
+        """Enters number and fingerprint of everybody's rows.
 
-        Raises InputError when data have changed in between.
+        Raises InputError when somebody is there already with other rows.
         """
         before = self.holders()
         for name in before.keys() & holders.keys():
@@ -230,6 +243,7 @@ class Journal:
         n_bytes: int = 0,
         flops: float = 0.0,
     ) -> None:
+        """Adds to what a stage of the run cost."""
         self._write(
             [
                 (
@@ -240,9 +254,7 @@ class Journal:
         )
 
     def costs(self) -> dict[str, dict[str, float]]:
-        """Sums by stage: wall seconds, seconds of the companies, bytes and floating-point
-        operations.
-        """
+        """The sums of every stage, by the fields of `fl_sv.runs.cost.StageCost`."""
         query = (
             "SELECT stage, SUM(seconds), SUM(company_seconds), SUM(bytes), SUM(flops) FROM cost"
             " GROUP BY stage"
@@ -257,7 +269,7 @@ class Journal:
             return self._database.execute(query, values).fetchall()
 
     def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """All or nothing. Raises RunError when the disk is full or the entry is there already."""
+        """All statements or none. Raises RunError also when an entry is there already."""
         with self._lock, self._explained():
             try:
                 self._database.execute("BEGIN IMMEDIATE")
@@ -269,19 +281,30 @@ class Journal:
                     self._database.execute("ROLLBACK")
                 raise
 
+    def _array(self, blob: bytes) -> NDArray[Any]:
+        try:
+            loaded: NDArray[Any] = np.load(io.BytesIO(blob), allow_pickle=False)
+        except (ValueError, EOFError, TypeError) as error:
+            raise RunError(
+                f"The journal {self._path} is damaged: an array cannot be read: {error}. Start a"
+                " new run."
+            ) from None
+        return loaded
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Raises RunError for an error of SQLite's, with what to do about it."""
         try:
             yield
         except sqlite3.Error as error:
-            # an extended code holds the plain one
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            whole = (
-                "What it holds is whole: make sure that its disk has space and can be written, and"
-                " go on with --resume."
-            )
-            advice = whole if code in OF_THE_DISK else "Start a new run."
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
+            if code in DISK_FAILURES:
+                advice = (
+                    "Nothing in it is lost. Make sure that its disk has space and can be written,"
+                    " and go on with --resume."
+                )
+            else:
+                advice = "Start a new run."
             raise RunError(f"The journal {self._path} cannot be used: {error}. {advice}") from error
 
 
@@ -295,8 +318,3 @@ def _blob(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _array(blob: bytes) -> NDArray[Any]:
-    loaded: NDArray[Any] = np.load(io.BytesIO(blob), allow_pickle=False)
-    return loaded

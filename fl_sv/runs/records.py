@@ -67,7 +67,10 @@ class LedgerRecord(Record):
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any], where: str) -> Self:
-        """The record in the body of the line at `where`. Raises VerificationError when it is none."""
+        """The record in the body of the line at `where`.
+
+        Raises VerificationError when it is none of this kind.
+        """
         try:
             return cls.model_validate_json(json.dumps(body))
         except ValidationError as error:
