@@ -33,7 +33,7 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, check_destination, existing, start_or_resume
 from fl_sv.runs.extend import read_origin, reuse_trainings
 from fl_sv.runs.tables import read_evidence
-from fl_sv.runs.verify import Verification, verified, verify_run
+from fl_sv.runs.verify import Verification, verify_run
 from fl_sv.valuation.fit import fit_to_table
 from fl_sv.valuation.records import Valuation
 
@@ -165,9 +165,7 @@ def verify(path: str | Path, key: str | Path | None = None) -> Verification:
     key: the owner's public key, which the run must be signed with. Raises VerificationError that
     names every difference, InputError for a bad key or a folder without a run.
     """
-    directory = existing(Path(path))
-    verify_run(directory, None if key is None else Path(key))
-    return verified(directory)
+    return verify_run(existing(Path(path)), None if key is None else Path(key))
 
 
 @contextmanager

@@ -143,11 +143,11 @@ def report(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Recomputes everything that can be recomputed, and checks every hash and signature."""
-    from fl_sv.runs.directory import existing
-    from fl_sv.runs.verify import verify_run
+    from fl_sv import api
+    from fl_sv.report.screen import verification_lines
 
-    for line in verify_run(existing(options.dir), options.key):
-        print(line)
+    found = api.verify(options.dir, options.key)
+    print("\n".join(verification_lines(found, pinned=options.key is not None)))
     return 0
 
 

@@ -16,9 +16,11 @@ from fl_sv.data.federation import at_path, company_data, operator_data, task_of
 from fl_sv.data.files import read_rows
 from fl_sv.data.raw import RawRows
 from fl_sv.data.sources import load_pool
+from fl_sv.design.waves import MEGABYTE
 from fl_sv.errors import InputError, suggestion
 
 if TYPE_CHECKING:
+    from fl_sv.design.workloads import PlannedRun
     from fl_sv.training.models import ModelSpec
 
 MAX_CLASSES_SHOWN = 20
@@ -130,14 +132,16 @@ class Departure:
 def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
     """What leaves the company and what stays. `rows` is None where they could not be prepared."""
     from fl_sv.design.sample import check_design
+    from fl_sv.design.workloads import planned_run
     from fl_sv.training.models import model_specs  # torch from here on
 
     check_design(config)
     small, large = model_specs(config, task)
+    run = planned_run(config, small, large)
     departures = [
         *_registration(rows),
-        *_large_models(config, large, company),
-        _small_models(config, small, company),
+        *_large_models(run, large, company),
+        _small_models(config, run, small, company),
         Departure(
             "every reply",
             "the number of examples and the seconds of training; of an error, its kind alone",
@@ -164,41 +168,36 @@ def _registration(rows: Dataset | None) -> list[Departure]:
     ]
 
 
-def _large_models(config: Config, large: "ModelSpec", company: str) -> list[Departure]:
+def _large_models(run: "PlannedRun", large: "ModelSpec", company: str) -> list[Departure]:
     """The large models of the grand coalition, then those of the other large runs."""
-    from fl_sv.design.large_runs import large_run_counts
-    from fl_sv.design.workloads import teacher_workloads
-
-    rounds, counts = config.training.rounds, large_run_counts(config)
-    in_all = f"{sum(workload.rounds for workload in teacher_workloads(config, large))} rounds"
+    rounds = f"{sum(workload.rounds for workload in run.teacher)} rounds"
     departures = [
-        Departure(in_all, f"{large.name} ({large.n_params:,} parameters), trained on these rows"),
-        Departure(in_all, "the mean loss on these rows of the model that was received"),
+        Departure(rounds, f"{large.name} ({large.n_params:,} parameters), trained on these rows"),
+        Departure(rounds, "the mean loss on these rows of the model that was received"),
     ]
-    if counts.singletons:
-        departures.append(
-            Departure("1 message", f"{large.name}, trained on these rows alone, once a seed")
+    waves = [workload for workload in run.large_runs if workload.exchanges > 1]
+    if len(waves) < len(run.large_runs):
+        trained = f"{large.name}, trained on these rows alone, once a seed"
+        departures.append(Departure("1 message", trained))
+    if waves:
+        coalitions = sum(len(wave.coalitions) for wave in waves)
+        trained = (
+            f"{large.name} of up to {coalitions} coalitions with {company}, trained on these rows"
         )
-    if counts.larger:
-        departures.append(
-            Departure(
-                f"{rounds} rounds",
-                f"{large.name} of up to {counts.larger} coalitions with {company}, trained on these"
-                " rows",
-            )
-        )
+        departures.append(Departure(f"{waves[0].rounds} rounds", trained))
     return departures
 
 
-def _small_models(config: Config, small: Sequence["ModelSpec"], company: str) -> Departure:
-    from fl_sv.design.sample import design_steps
-    from fl_sv.design.waves import MEGABYTE, bytes_per_coalition
-
-    coalitions = len(design_steps(config)[-1].coalitions) // 2  # the company is in half of them
+def _small_models(
+    config: Config, run: "PlannedRun", small: Sequence["ModelSpec"], company: str
+) -> Departure:
+    waves = [wave for step in run.sweep for wave in step]
+    coalitions = (sum(len(wave.coalitions) for wave in waves) + 1) // 2  # it is in half of them
     up_to = "" if config.coalitions.design == "all" else "up to "
-    n_bytes = bytes_per_coalition(config, [model.n_params for model in small]) * coalitions
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    n_bytes = waves[0].params_of_a_coalition * itemsize * coalitions
     return Departure(
-        f"{config.training.rounds} rounds",
+        f"{waves[0].rounds} rounds",
         f"{', '.join(model.name for model in small)} of {up_to}{coalitions:,} coalitions with"
         f" {company}, {config.training.seeds} seeds, trained on these rows:"
         f" {n_bytes / MEGABYTE:,.1f} MB a round",

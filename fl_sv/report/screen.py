@@ -20,6 +20,7 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
 from fl_sv.runs.records import LawRecord, ModelsRecord, PaymentRecord
 from fl_sv.runs.tables import read_companies, read_cost, read_law, read_valuation
+from fl_sv.runs.verify import Verification
 from fl_sv.valuation.records import Valuation
 
 WIDTH = 110
@@ -141,3 +142,20 @@ def _cost(directory: RunDirectory) -> list[str]:
         f"{_STAGES.get(name, name)} {stage.seconds:.0f} s" for name, stage in cost.stages.items()
     )
     return [f"Time: {seconds}. The sweep took {share:.2f} times the teacher's arithmetic."]
+
+
+def verification_lines(found: Verification, *, pinned: bool) -> list[str]:
+    """What `fl-sv verify` checked. pinned: whether the signer's public key was given."""
+    lines = [
+        f"{found.ledger_lines} ledger lines in {len(found.signers)} sections: chain and signatures"
+        " are whole.",
+        "Every file has the hash that was signed; law, values and amounts follow from the"
+        " utilities.",
+        f"Signed by the key with the fingerprint {', '.join(dict.fromkeys(found.signers))}.",
+    ]
+    if not pinned:
+        lines.append(
+            "The signer was not pinned: a directory that somebody signed anew as a whole passes"
+            " this check. Compare the fingerprint with the owner's, or give --key."
+        )
+    return lines

@@ -38,14 +38,20 @@ MAX_NAMED = 20
 
 @dataclass(frozen=True)
 class Verification:
-    """What a run rests on, and what follows from it, when both are what its ledger says."""
+    """What a run rests on, and what follows from it, when both are what its ledger says.
+
+    ledger_lines and signers: lines of the ledger, and the fingerprint of the key that signed each
+    of its sections.
+    """
 
     evidence: Evidence
     settlement: Settlement
+    ledger_lines: int
+    signers: tuple[str, ...]
 
 
-def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
-    """Lines that say what was checked. `public_key` pins the signer.
+def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
+    """Checks everything. `public_key` pins the signer.
 
     Raises VerificationError that names every difference found (files, lines, digits), InputError
     for a bad key or a folder without a run.
@@ -56,28 +62,13 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> list[str]:
             f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote; one"
             " that was stopped goes on with --resume."
         )
-    ledger = read_ledger(run)
-    signers = [opened.signer for opened in records_of(ledger, OpenRecord)]
-    for section, key in enumerate(signers, start=1):
-        if pinned is not None and key != raw(pinned):
+    for section, opened in enumerate(records_of(read_ledger(run), OpenRecord), start=1):
+        if pinned is not None and opened.signer != raw(pinned):
             raise VerificationError(
                 f"{files.LEDGER}: section {section} is not signed by the owner of {public_key}, but"
-                f" by the key with the fingerprint {fingerprint(key)}."
+                f" by the key with the fingerprint {fingerprint(opened.signer)}."
             )
-    verified(run)
-    fingerprints = dict.fromkeys(fingerprint(key) for key in signers)
-    lines = [
-        f"{len(ledger)} ledger lines in {len(signers)} sections: chain and signatures are whole.",
-        "Every file has the hash that was signed; law, values and amounts follow from the"
-        " utilities.",
-        f"Signed by the key with the fingerprint {', '.join(fingerprints)}.",
-    ]
-    if pinned is None:
-        lines.append(
-            "The signer was not pinned: a directory that somebody signed anew as a whole passes"
-            " this check. Compare the fingerprint with the owner's, or give --key."
-        )
-    return lines
+    return verified(run)
 
 
 def verified(run: RunDirectory, *, but: str = "") -> Verification:
@@ -112,7 +103,8 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
             f"\n  and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
         )
         raise VerificationError(f"{run.path} is not what was signed:\n{named}{more}")
-    return Verification(evidence, settlement)
+    signers = tuple(fingerprint(opened.signer) for opened in records_of(ledger, OpenRecord))
+    return Verification(evidence, settlement, len(ledger), signers)
 
 
 def _import_nothing_unsigned(run: RunDirectory, differences: Sequence[str]) -> None:
