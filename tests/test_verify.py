@@ -341,10 +341,10 @@ def test_payment_of_the_runs_own_pot_speaks_of_no_other(
     for cents in (pot.cents, pot.cents + 1):
         answer = command("pay", payable.path, "--pot", cents)
         assert answer.code == 0
-        assert ("This payment divides another" in " ".join(answer.out.split())) == (
-            cents != pot.cents
-        )
-        assert (", another than the run" in payable.read_text(files.REPORT)) == (cents != pot.cents)
+        is_other = cents != pot.cents
+        assert ("This payment divides a different pot." in " ".join(answer.out.split())) == is_other
+        page = payable.read_text(files.REPORT)
+        assert ("a different pot from the run" in page) == is_other
 
 
 def test_charge_makes_companies_of_negative_value_pay(
