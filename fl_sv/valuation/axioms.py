@@ -25,11 +25,13 @@ TOLERANCE = 1e-9  # relative to the total, as everywhere in a recomputation
 
 
 def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[Alarm]:
-    """A sentence for each axiom that the values break on the utilities (C,) they claim to come
-    from.
+    """An alarm for each axiom that the values break: efficiency, null player, symmetry.
 
-    A sample shows efficiency alone: it holds no company's marginal contribution to every coalition,
-    and estimates of equal companies differ by chance, within their intervals."""
+    utility_C: the utilities that the values are computed from.
+
+    On a sample only efficiency can be checked. It holds no company's marginal contribution to every
+    coalition, and estimates of equal companies differ by chance, within their intervals.
+    """
     value_N = valuation.values
     total = valuation.utility_grand - valuation.utility_empty
     slack = TOLERANCE * max(1.0, float(np.abs(utility_C).max()))
@@ -41,6 +43,7 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[A
                 "A1",
                 f"the values sum to {value_N.sum()!r}, but there is {total!r} to be"
                 " divided (efficiency).",
+                figures={"sum": float(value_N.sum()), "total": float(total)},
             )
         )
     if len(utility_C) < 1 << len(names):
@@ -53,6 +56,8 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[A
                     "A2",
                     f"{name} changes no coalition's utility, but its value is"
                     f" {value_N[i]!r} (null player).",
+                    coalition=1 << i,
+                    figures={"value": float(value_N[i])},
                 )
             )
     for i, j in combinations(range(len(names)), 2):
@@ -62,14 +67,17 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[A
                     "A3",
                     f"{names[i]} and {names[j]} are interchangeable, but their values"
                     " differ (symmetry).",
+                    coalition=1 << i | 1 << j,
+                    figures={"difference": float(abs(value_N[i] - value_N[j]))},
                 )
             )
     return alarms
 
 
 def order_alarms(valuation: Valuation, again: Valuation) -> list[Alarm]:
-    """A sentence when the same evidence with the companies in another order (`again`) gives
-    somebody another value.
+    """An alarm where the order of the companies changes a value.
+
+    again: the values from the same evidence, with the companies in another order.
     """
     slack = TOLERANCE * max(1.0, float(np.abs(valuation.values).max()))
     value_of = {company.name: company.value for company in again.companies}
@@ -79,6 +87,7 @@ def order_alarms(valuation: Valuation, again: Valuation) -> list[Alarm]:
             "A4",
             f"with the companies listed the other way round {company.name} has the value "
             f"{value_of[company.name]!r} instead of {company.value!r} (order).",
+            figures={"value": company.value, "value_again": value_of[company.name]},
         )
         for company in moved[:1]
     ]
@@ -87,7 +96,10 @@ def order_alarms(valuation: Valuation, again: Valuation) -> list[Alarm]:
 def rounding_alarms(
     values: Mapping[str, float], amounts: Mapping[str, int], pot: int
 ) -> list[Alarm]:
-    """A sentence for each property of the values that their division into cents has lost."""
+    """An alarm for each property of the values that the division into cents has lost.
+
+    values, amounts: by company; amounts and pot in cents.
+    """
     alarms: list[Alarm] = []
     slack = TOLERANCE * max(1.0, max(map(abs, values.values())))
     if sum(amounts.values()) != pot:
@@ -95,6 +107,7 @@ def rounding_alarms(
             Alarm(
                 "A5",
                 f"the amounts sum to {sum(amounts.values())} cents; the pot is {pot} (rounding).",
+                figures={"sum": float(sum(amounts.values())), "pot": float(pot)},
             )
         )
     for pair in combinations(values, 2):
@@ -107,6 +120,7 @@ def rounding_alarms(
                         "A5",
                         f"{less} and {more} have the same value, but are paid"
                         f" {abs(difference)} cents apart (rounding).",
+                        figures={"cents_apart": float(abs(difference))},
                     )
                 )
         elif difference < -1:
@@ -115,6 +129,7 @@ def rounding_alarms(
                     "A5",
                     f"{more} has a larger value than {less}, but is paid {-difference}"
                     " cents less (rounding).",
+                    figures={"cents_less": float(-difference)},
                 )
             )
     return alarms
