@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from fl_sv.cli import main
+from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -261,6 +262,13 @@ def test_rooms_of_the_readme_are_the_folders() -> None:
     inner = {f"fl_sv/{path.parent.name}" for path in (ROOT / "fl_sv").glob("*/__init__.py")}
     assert there | inner <= named
     assert all((ROOT / folder).is_dir() for folder in named)
+
+
+def test_floors_that_contributing_shows_are_the_floors() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    shown = {int(number): tuple(re.findall(r"`(\w+)`", rooms)) for number, rooms in rows}
+    assert shown == dict(enumerate(FLOORS, start=1))
 
 
 def test_tree_is_the_tree() -> None:
