@@ -1,6 +1,4 @@
-"""What all sections of a configuration are made of: frozen pydantic models and the types of their
-fields.
-"""
+"""What all sections of a configuration are made of: frozen models, and types of their fields."""
 
 from typing import Annotated, Any
 
@@ -25,7 +23,7 @@ class Frozen(BaseModel):
 
 
 def many(description: str, **limits: Any) -> Any:
-    """A tuple that YAML writes as a list (strict mode would refuse the list)."""
+    """The field of a tuple, which YAML writes as a list; strict mode would refuse the list."""
     return Field(description=description, strict=False, **limits)
 
 

@@ -82,8 +82,10 @@ def replaced(section: Section, change: Callable[[Key, Any], Any]) -> Section:
 def _inside(value: Any, change: Callable[[Key, Any], Any]) -> Any:
     if isinstance(value, BaseModel):
         return replaced(value, change)
-    if isinstance(value, tuple) and any(isinstance(entry, BaseModel) for entry in value):
+    if isinstance(value, tuple):
         return tuple(_inside(entry, change) for entry in value)
+    if isinstance(value, dict):
+        return {name: _inside(entry, change) for name, entry in value.items()}
     return value
 
 
