@@ -33,14 +33,13 @@ def main(grid: Grid, context: Context) -> None:
     try:
         run_valuation(grid, context.run_config)
     except (FlsvError, OSError) as error:
-        print(
-            f"fl-sv: {' '.join(str(error).split())}", flush=True
-        )  # `fl-sv federation run` quotes this line
+        # `fl-sv federation run` quotes this line.
+        print(f"fl-sv: {' '.join(str(error).split())}", flush=True)
         raise
 
 
 def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
-    """The valuation of the run config's keys."""
+    """Runs the valuation that Flower's run config describes; settings: its keys."""
     out = Path(str(settings["out"]))
     if not out.is_absolute():
         raise InputError(

@@ -25,9 +25,7 @@ from strategies.teacher import TeacherStrategy
 
 @dataclass(frozen=True)
 class Job:
-    """The run's config, the federation, the models, the operator's validation set, and where
-    results go.
-    """
+    """What every stage gets: config, companies, models, validation set, journal and progress."""
 
     config: Config
     federation: Federation
@@ -39,27 +37,28 @@ class Job:
 
     @property
     def examples(self) -> dict[str, int]:
+        """The number of examples that each company registered."""
         return self.federation.roster.examples
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Parameters of every model, ascending."""
+        """The number of parameters of every model, ascending."""
         return {model.name: model.n_params for model in (*self.small, self.large)}
 
-    def table(self, coalitions: Iterable[int], anchors: Iterable[int]) -> UtilityTable:
-        """The utilities so far: of the small models on `coalitions`, of the large one at the
-        anchors.
-        """
-        training, models = self.config.training, [*self.sizes]
+    def table(self, coalitions: Iterable[int], large_runs: Iterable[int]) -> UtilityTable:
+        """The utilities so far: small models on `coalitions`, the large one on `large_runs`."""
+        training = self.config.training
+        models = [*self.sizes]
         *small, large = models
         seeds = dict.fromkeys(small, training.seeds) | {large: training.large_seeds}
-        planned = planned_rows(models, seeds, dict.fromkeys(small, coalitions) | {large: anchors})
+        coalitions_of = dict.fromkeys(small, coalitions) | {large: large_runs}
+        planned = planned_rows(models, seeds, coalitions_of)
         scores = self.journal.scores()
         done = {key: scores[key] for key in planned if key in scores}
         return UtilityTable(self.config.companies, tuple(models), planned, done)
 
     def keep(self, score: Score) -> None:
-        """Enters a score into the journal, once."""
+        """Enters a score into the journal, unless it is there."""
         if not self.journal.has_score(score.key):
             self.journal.add_scores([score])
 
@@ -72,10 +71,11 @@ class Job:
         after_round: Callable[[int, ArrayRecord], None],
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
     ) -> Work[ArrayRecord]:
-        """Flower's training loop from `first_round` to the last, with every message answered or the
-        run stopped.
+        """Flower's training loop, from `first_round` to the last; returns the final parameters.
 
-        It yields when a round's messages are on their way; `server.interleave` drives it.
+        Either every message gets a usable reply or the run stops. It yields when the messages of a
+        round are on their way; `server.interleave` drives it. `what` names the training in error
+        messages.
         """
         for server_round in range(first_round, self.config.training.rounds + 1):
             messages = strategy.configure_train(
@@ -100,11 +100,13 @@ class Job:
 
     @contextmanager
     def costed(self, stage: str, flops: float = 0.0) -> Iterator[None]:
-        """Enters the block's wall time, the companies' time and the traffic into the journal, under
-        `stage`.
+        """A context whose wall time, companies' time and traffic go into the journal.
+
+        stage: its name in cost.json; flops: floating-point operations of the block.
         """
         traffic = self.federation.traffic
-        started, before = time.perf_counter(), replace(traffic)
+        before = replace(traffic)
+        started = time.perf_counter()
         yield
         self.journal.add_cost(
             stage,
@@ -118,16 +120,14 @@ class Job:
 def open_job(
     config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event
 ) -> Job:
-    """Joins the companies behind the grid and enters them into the journal."""
+    """Waits for the companies behind the grid and enters them into the journal."""
     operator = operator_data(config)
-    small, large = model_specs(
-        config, operator.task
-    )  # before anybody is asked for a model that cannot be
+    # Before any message: it refuses models that do not fit the task.
+    small, large = model_specs(config, operator.task)
     federation = join(grid, config, operator, stop)
     roster = federation.roster
-    journal.register(
-        {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
-        | {OPERATOR: (len(operator.validation.y), fingerprint(operator.validation))}
-    )
+    holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
+    holders[OPERATOR] = (len(operator.validation.y), fingerprint(operator.validation))
+    journal.register(holders)
     validation = ValidationSet(config, *tensors(operator.validation, config))
     return Job(config, federation, small, large, validation, journal, progress)

@@ -1,15 +1,12 @@
-"""The anchors of the law: the large model untrained, at single companies, and at whatever else the
-config asks for.
+"""The large runs: the large model untrained, at singletons, and at larger coalitions.
 
-Single companies train alone, all rounds in one message. The other coalitions share their rounds:
-one message a company and round, with the large models of all coalitions of a wave that it belongs
-to.
-
-Shapes: C coalitions of a wave, P parameters of the large model.
+The config's `law.anchors` sets how many there are. The company of a singleton trains all rounds for
+one message. Larger coalitions train in waves: a message to a company carries one round of the large
+models of its coalitions.
 """
 
 import torch
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, RecordDict
 
 from fl_sv.design.large_runs import planned_large_runs
 from fl_sv.design.sample import design_steps
@@ -61,29 +58,28 @@ def _carry_out(job: Job, coalitions: list[int]) -> None:
 
 
 def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
-    """Each company of a missing singleton trains by itself: all rounds and seeds for one message."""
+    """The companies of the missing singletons train: all rounds and seeds for one message each."""
     config, roster = job.config, job.federation.roster
     coalition_of = {config.companies[c.bit_length() - 1]: c for c in missing}
     companies = [company for company in roster.by_name if company in coalition_of]
-    initial = {key: params_P.numpy() for key, params_P in _initial(job).items()}
+    initial = {key: params.numpy() for key, params in _initial(job).items()}
     shapes = {key: params.shape for key, params in initial.items()}
+
+    def check(_company: str, content: RecordDict) -> None:
+        check_arrays(content, shapes, config.compute.dtype)
+
     with (
         job.progress.stage(LARGE_RUNS, len(workload.coalitions), "companies") as bar,
         job.costed(workload.stage, job.flops(workload.of(missing))),
     ):
         bar.advance(len(workload.coalitions) - len(missing))
         requests = [roster.message(company, wire.SINGLETON, 0, initial) for company in companies]
-        replies = run_to_end(
-            job.federation.exchange(
-                requests,
-                lambda _, content: check_arrays(content, shapes, config.compute.dtype),
-                "training the large model alone",
-                on_reply=lambda: bar.advance(1),
-            )
-        )
+        what = "training the large model on its own rows"
+        exchange = job.federation.exchange(requests, check, what, on_reply=lambda: bar.advance(1))
+        replies = run_to_end(exchange)
         for company, content in roster.replies_by_name(replies, 0).items():
-            for key, params_P in to_numpy(content[wire.ARRAYS]).items():
-                stack = torch.tensor(params_P)[None]
+            for key, params in to_numpy(content[wire.ARRAYS]).items():
+                stack = torch.tensor(params)[None]
                 job.journal.add_scores(_scores(job, [coalition_of[company]], key, stack))
 
 
@@ -91,7 +87,7 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
     """Trains a wave to the last round by FedAvg over the members, from where the journal stands."""
     done, stacks = job.journal.stacks(wave.name)
     if not done:
-        stacks = {key: params_P[None].numpy() for key, params_P in _initial(job).items()}
+        stacks = {key: params[None].numpy() for key, params in _initial(job).items()}
     bar.advance(done)
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
@@ -107,19 +103,18 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
         )
         scores = [
             score
-            for key, stack_CP in to_numpy(trained).items()
-            for score in _scores(job, coalitions, key, torch.tensor(stack_CP))
+            for key, stack in to_numpy(trained).items()
+            for score in _scores(job, coalitions, key, torch.tensor(stack))
         ]
     job.journal.finish_stacks(wave.name, scores)
 
 
-def _scores(job: Job, coalitions: list[int], key: str, stack_CP: torch.Tensor) -> list[Score]:
-    """What the replicate `key` of the large model reached at each coalition."""
+def _scores(job: Job, coalitions: list[int], key: str, stack: torch.Tensor) -> list[Score]:
+    """The scores of one replicate of the large model; the stack has a row for each coalition."""
     _, replicate = wire.parse_stack_key(key)
-    what = (
-        f"the large model of {member_names(coalitions[0], job.config.companies)}, seed {replicate}"
-    )
-    means = job.validation.means(job.large, stack_CP, what)
+    first = member_names(coalitions[0], job.config.companies)
+    what = f"the large model of {first}, seed {replicate}"
+    means = job.validation.means(job.large, stack, what)
     return [
         Score(c, job.large.name, replicate, *mean)
         for c, mean in zip(coalitions, means, strict=True)
@@ -127,7 +122,7 @@ def _scores(job: Job, coalitions: list[int], key: str, stack_CP: torch.Tensor) -
 
 
 def _initial(job: Job) -> dict[str, torch.Tensor]:
-    """The untrained large model of every replicate, (P,), by its key."""
+    """The parameters of the untrained large model for every replicate, by key."""
     return {
         wire.stack_key(job.large.name, r): job.large.initial_params(job.config.seed, r)
         for r in range(job.config.training.large_seeds)
@@ -135,5 +130,7 @@ def _initial(job: Job) -> dict[str, torch.Tensor]:
 
 
 def _without_score(job: Job, coalitions: list[int]) -> list[int]:
-    scored, replicates = job.journal.scores(), range(job.config.training.large_seeds)
+    """The coalitions that lack a score of the large model for at least one replicate."""
+    scored = job.journal.scores()
+    replicates = range(job.config.training.large_seeds)
     return [c for c in coalitions if any((job.large.name, r, c) not in scored for r in replicates)]

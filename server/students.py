@@ -1,12 +1,9 @@
-"""Students of the finished teacher: the one that is deployed, and the small models of all
-coalitions.
-
-Shapes: P parameters of a model.
-"""
+"""Students of the finished teacher: the one that is deployed, and the sweep's small models."""
 
 from collections.abc import Iterable
 
 import torch
+from flwr.app import RecordDict
 
 from fl_sv.config.students import Deployed
 from fl_sv.design.workloads import DEPLOYED
@@ -21,13 +18,13 @@ from strategies.roster import check_metrics
 
 
 def deploy_student(job: Job) -> StudentLoss | None:
-    """What the deployed student loses on the validation set; None when the teacher itself is
-    deployed.
-    """
-    deployed, scaling = job.config.deployed, job.federation.roster.scaling
+    """The deployed student's loss on the validation set; None where the teacher is deployed."""
+    deployed = job.config.deployed
     if deployed is None:
         return None
-    spec, rows = deployed_spec(job.config, deployed, scaling), n_rows(job.config, deployed, scaling)
+    scaling = job.federation.roster.scaling
+    spec = deployed_spec(job.config, deployed, scaling)
+    rows = n_rows(job.config, deployed, scaling)
     student = job.journal.student() or _distil(job, deployed, spec, rows)
     return StudentLoss(
         spec.name, spec.n_params, deployed.transfer_set.kind, rows, student.loss, student.accuracy
@@ -35,42 +32,44 @@ def deploy_student(job: Job) -> StudentLoss | None:
 
 
 def send_teacher(job: Job) -> None:
-    """Every company asks the finished teacher about each of its rows. The answers stay with the
-    company.
-    """
+    """Every company gets the finished teacher and keeps its logits on the company's rows."""
     with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
         compute_teacher_logits(job, job.federation.roster.by_name)
 
 
 def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
-    """These companies ask the finished teacher. Nodes keep what they heard no longer than they
-    live, so one that has to be asked anything again is given the teacher again first."""
+    """These companies compute the finished teacher's logits on their rows, and keep them.
+
+    A node keeps them no longer than it lives. So before a message is sent to a company again, the
+    company computes its logits again.
+    """
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]
     arrays = {wire.stack_key(job.large.name, 0): finished.params}
     roster = job.federation.roster
-    run_to_end(
-        job.federation.exchange(
-            [
-                roster.message(company, wire.TEACHER_LOGITS, finished.number, arrays)
-                for company in companies
-            ],
-            lambda _, content: check_metrics(content.metric_records[wire.METRICS]),
-            "listening to the finished teacher",
-        )
-    )
+    requests = [
+        roster.message(company, wire.TEACHER_LOGITS, finished.number, arrays)
+        for company in companies
+    ]
+
+    def check(_company: str, content: RecordDict) -> None:
+        check_metrics(content.metric_records[wire.METRICS])
+
+    run_to_end(job.federation.exchange(requests, check, "computing the teacher's logits"))
 
 
 def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TrainedStudent:
-    scaling, teacher = job.federation.roster.scaling, job.journal.teacher_rounds(DEPLOYED)[-1]
+    """Trains the student that is deployed and enters it into the journal."""
+    scaling = job.federation.roster.scaling
+    teacher = torch.tensor(job.journal.teacher_rounds(DEPLOYED)[-1].params)
     flops = deployed.epochs * spec.training_flops(rows)
     flops += job.large.training_flops(teacher_passes(deployed, rows) * rows)
     with (
         job.progress.stage("student", 1, "student") as bar,
         job.costed("student", flops),
     ):
-        params_P = distilled(job.config, deployed, job.large, torch.tensor(teacher.params), scaling)
-        ((loss, accuracy),) = job.validation.means(spec, params_P[None], "the deployed student")
-        student = TrainedStudent(params_P.numpy(), loss, accuracy)
+        params = distilled(job.config, deployed, job.large, teacher, scaling)
+        ((loss, accuracy),) = job.validation.means(spec, params[None], "the deployed student")
+        student = TrainedStudent(params.numpy(), loss, accuracy)
         job.journal.add_student(student)
         bar.advance(1)
     return student

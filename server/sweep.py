@@ -1,10 +1,10 @@
 """The sweep: every small model on every coalition of the design, wave by wave.
 
-Shapes: N companies, C coalitions of a wave, R replicates, P parameters, V validation examples.
+Shapes: N companies, C coalitions, V validation examples. A stack has one flat vector of parameters
+a row, for each coalition of a wave.
 """
 
-from collections.abc import Collection, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY
 from fl_sv.game.utilities import Score
 from fl_sv.progress import Bar
-from fl_sv.runs.journal import REUSED, Wave
+from fl_sv.runs.journal import REUSED, Journal, Wave
 from fl_sv.training.scoring import mean_scores
 from fl_sv.values.weighting import Weighting
 from server.interleave import Work, interleave
@@ -27,31 +27,35 @@ from server.students import compute_teacher_logits, send_teacher
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
 
-BLOCK = 4096  # coalitions whose losses by example are in memory at once, besides four waves
+# Coalitions whose losses by example are in memory at once, besides those of two waves.
+BLOCK = 4096
 
+# The stack of each model and replicate, by key.
 Stacks = dict[str, NDArray[np.floating]]
 
 
 def sweep_coalitions(job: Job, step: Step) -> None:
-    """Scores of every small model, replicate and coalition of the step go into the journal, a wave
-    at a time.
+    """Trains the small models on the step's coalitions; their scores go into the journal.
 
     While the companies train one wave, the server averages another.
     """
     journal = job.journal
     for model in job.small:
         for replicate in range(job.config.training.seeds):
-            job.keep(job.validation.untrained(model, replicate)[1])
+            _, score = job.validation.untrained(model, replicate)
+            job.keep(score)
     finished = journal.finished_waves()
     known = journal.wave_coalitions(REUSED) if REUSED in finished else []
     done = {coalition for number in finished for coalition in journal.wave_coalitions(number)}
-    # Planned from the step alone, so that a resumed run trains the waves that it would have trained.
+    # Planned from the step, not from what is missing: a resumed run trains the same waves.
     waves = sweep_workloads(job.config, job.small, step, known)
     missing = [(place, wave) for place, wave in enumerate(waves) if wave.coalitions[0] not in done]
     if missing and job.config.students:
         send_teacher(job)
-    with job.progress.stage(SWEEP, sum(wave.rounds for wave in waves), "rounds") as bar:
-        bar.advance(sum(wave.rounds for wave in waves) - sum(wave.rounds for _, wave in missing))
+    rounds = sum(wave.rounds for wave in waves)
+    rounds_left = sum(wave.rounds for _, wave in missing)
+    with job.progress.stage(SWEEP, rounds, "rounds") as bar:
+        bar.advance(rounds - rounds_left)
         numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
         for start in range(0, len(numbered), IN_FLIGHT):
             with job.costed(SWEEP):
@@ -64,30 +68,43 @@ def sweep_coalitions(job: Job, step: Step) -> None:
 def validation_values(
     job: Job, coalitions: Sequence[int], weighting: Weighting
 ) -> NDArray[np.float64]:
-    """(N, V) value of each company for each validation example, by the largest small model on
-    `coalitions`, ascending.
+    """The value of each company for each validation example (N, V), by the largest small model.
 
-    It is linear in the utilities, so blocks of coalitions contribute one after the other:
-    ascending, whatever the waves were, so that no bit depends on them."""
-    largest, replicates = job.small[-1], range(job.config.training.seeds)
-    untrained_V = np.mean([job.validation.untrained(largest, r)[0] for r in replicates], axis=0)
-    journal, wave = job.journal, lru_cache(maxsize=4)(job.journal.wave)
+    coalitions: those with a utility, ascending, the empty one first. Values are linear in the
+    utilities, so blocks of coalitions contribute one after the other. They ascend, whatever the
+    waves were, so that no bit depends on the waves.
+    """
+    model = job.small[-1]
+    replicates = range(job.config.training.seeds)
+    untrained_V = np.mean([job.validation.untrained(model, r)[0] for r in replicates], axis=0)
+    values_NV = weighting.weights([EMPTY]).T @ -untrained_V[None, :]
+    for block, losses_CV in _losses_by_example(job.journal, coalitions[1:], len(untrained_V)):
+        values_NV = values_NV + weighting.weights(block).T @ -losses_CV
+    return values_NV
+
+
+def _losses_by_example(
+    journal: Journal, coalitions: Sequence[int], n_examples: int
+) -> Iterator[tuple[Sequence[int], NDArray[np.float64]]]:
+    """The coalitions in blocks, each with what the largest small model lost by example (C, V)."""
     places = {
-        c: (n, row)
-        for n in journal.finished_waves()
-        for row, c in enumerate(journal.wave_coalitions(n))
+        coalition: (number, row)
+        for number in journal.finished_waves()
+        for row, coalition in enumerate(journal.wave_coalitions(number))
     }
-    total_NV = weighting.weights([EMPTY]).T @ -untrained_V[None, :]
-    for start in range(1, len(coalitions), BLOCK):
+    last: int | None = None  # the wave in memory; blocks and waves both ascend, so it often serves
+    wave_CV = np.empty((0, 0))
+    for start in range(0, len(coalitions), BLOCK):
         block = coalitions[start : start + BLOCK]
         number_C, row_C = np.array([places[coalition] for coalition in block]).T
-        losses_CV = np.empty((len(block), len(untrained_V)))
-        for number in np.unique(
-            number_C
-        ):  # a wave is read once, however a sample's steps interleave
-            losses_CV[number_C == number] = wave(int(number)).losses_CV[row_C[number_C == number]]
-        total_NV = total_NV + weighting.weights(block).T @ -losses_CV
-    return total_NV
+        losses_CV = np.empty((len(block), n_examples))
+        for number in map(int, np.unique(number_C)):
+            if number != last:
+                wave_CV = journal.wave(number).losses_CV
+                last = number
+            here_C = number_C == number
+            losses_CV[here_C] = wave_CV[row_C[here_C]]
+        yield block, losses_CV
 
 
 def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Work[None]:
@@ -97,11 +114,12 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
     stacks = yield from _train(job, coalitions, what, bar)
     scores, finished = _score(job, coalitions, stacks, what)
     job.journal.add_wave(number, scores, finished)
-    job.journal.add_cost(SWEEP, flops=job.flops(wave))  # at once: the other wave may fail yet
+    # At once, since another wave may still fail.
+    job.journal.add_cost(SWEEP, flops=job.flops(wave))
 
 
 def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]:
-    """The trained stacks (C, P) of every model and replicate, rows in the order of `coalitions`."""
+    """The trained stack of every model and replicate, rows in the order of `coalitions`."""
     strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
     initial = {
         wire.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
@@ -116,23 +134,23 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
         if job.config.students:
             compute_teacher_logits(job, companies)
 
-    trained = yield from job.run_rounds(
-        strategy, to_record(initial), 1, what, advance, before_retry
-    )
+    start = to_record(initial)
+    trained = yield from job.run_rounds(strategy, start, 1, what, advance, before_retry)
     return to_numpy(trained)
 
 
 def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[list[Score], Wave]:
-    """Scores of every model on the wave, and what the largest lost on each validation example."""
+    """The scores of every model on the wave, and what the largest lost on each example."""
     scores: list[Score] = []
-    largest_losses_CV = np.zeros(())
-    for model in job.small:
+    replicates = range(job.config.training.seeds)
+    mean_CV = np.zeros(())
+    for model in job.small:  # ascending, so that the mean of the largest is the last
         sum_CV = np.zeros(())
-        for replicate in range(job.config.training.seeds):
+        for replicate in replicates:
             stack = torch.tensor(stacks[wire.stack_key(model.name, replicate)])
             losses, hits = job.validation.losses(model, stack, what)
-            means = zip(coalitions, mean_scores(losses, hits), strict=True)
-            scores += [Score(coalition, model.name, replicate, *mean) for coalition, mean in means]
+            for coalition, mean in zip(coalitions, mean_scores(losses, hits), strict=True):
+                scores.append(Score(coalition, model.name, replicate, *mean))
             sum_CV = sum_CV + losses.numpy()
-        largest_losses_CV = sum_CV / job.config.training.seeds
-    return scores, Wave(coalitions, largest_losses_CV)
+        mean_CV = sum_CV / len(replicates)
+    return scores, Wave(coalitions, mean_CV)

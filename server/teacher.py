@@ -1,4 +1,4 @@
-"""The teacher: the large model trained by the grand coalition."""
+"""The teacher: the large model, trained by the grand coalition."""
 
 import torch
 from flwr.app import ArrayRecord
@@ -36,11 +36,9 @@ def train_teacher(job: Job) -> list[TeacherLoss]:
 
 
 def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
-    """Trains to the last round, from where the journal stands. Returns the last round."""
-    key, rounds = (
-        wire.stack_key(job.large.name, run.replicate),
-        job.journal.teacher_rounds(run.name),
-    )
+    """Trains to the last round, from where the journal stands, and returns the last round."""
+    key = wire.stack_key(job.large.name, run.replicate)
+    rounds = job.journal.teacher_rounds(run.name)
     strategy = _strategy(job, run, key)
     if rounds:
         strategy.restore(rounds[-1].strategy)
@@ -74,10 +72,10 @@ def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
 def _keep_round(
     job: Job, run: TeacherWorkload, strategy: TeacherStrategy, number: int, arrays: ArrayRecord
 ) -> TeacherRound:
-    (params_P,) = to_numpy(arrays).values()
-    ((loss, accuracy),) = job.validation.means(
-        job.large, torch.tensor(params_P)[None], f"round {number} of {run.name}"
-    )
-    state = TeacherRound(number, params_P, strategy.state(), loss, accuracy)
-    job.journal.add_teacher_round(run.name, state)
-    return state
+    """Scores the model of a round and enters the round into the journal."""
+    (params,) = to_numpy(arrays).values()
+    stack = torch.tensor(params)[None]
+    ((loss, accuracy),) = job.validation.means(job.large, stack, f"round {number} of {run.name}")
+    finished = TeacherRound(number, params, strategy.state(), loss, accuracy)
+    job.journal.add_teacher_round(run.name, finished)
+    return finished

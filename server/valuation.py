@@ -1,10 +1,11 @@
 """The story of fl-sv, one line an arrow: from private data to payouts.
 
-    companies join -> the teacher learns -> coalitions train the small models -> anchors
+    companies join -> the teacher is trained -> coalitions train the small models -> large runs
         -> the law carries small losses to the large model -> values -> payouts -> ledger and report
 
-Every stage reads what earlier ones left in the journal and leaves its own result there, so a run
-that was killed goes on where it was. Whatever is not finished is an exception, never a number."""
+Every stage reads the results of earlier ones from the journal and writes its own there. So a run
+that was killed goes on from where it was. What is not finished is an exception, never a number.
+"""
 
 import threading
 import time
@@ -41,42 +42,28 @@ def value_companies(
     keep_freed_memory()
     started = time.perf_counter()
     with closing(Journal(run.file(JOURNAL))) as journal:
-        job = open_job(
-            config, journal, grid, progress, stop
-        )  #  who takes part, with how many examples
-        curve = train_teacher(
-            job
-        )  #                             the large model on the grand coalition
-        student = deploy_student(
-            job
-        )  #                          what is deployed, unless it is the teacher itself
-        for step in design_steps(
-            config
-        ):  #                      all coalitions, or a sample that grows
-            sweep_coalitions(job, step)  #                        the small models on its coalitions
-            anchors = measure_large_runs(
-                job
-            )  #                     the large model untrained, and on few of them
-            table = job.table(step.coalitions, anchors)  #        every utility so far
-            evidence = _gather(job, table, curve, student)  #     and what belongs to them
-            if is_large_enough(
-                evidence, progress
-            ):  #                  until every payout is certain enough
+        job = open_job(config, journal, grid, progress, stop)  #   the companies join
+        curve = train_teacher(job)  #                              large model, grand coalition
+        student = deploy_student(job)  #                           where one is deployed
+        for step in design_steps(config):  #                       all coalitions, or a sample
+            sweep_coalitions(job, step)  #                         small models, these coalitions
+            large_runs = measure_large_runs(job)  #                large model, few coalitions
+            table = job.table(step.coalitions, large_runs)  #      every utility so far
+            evidence = _gather(job, table, curve, student)  #      and all else that payouts need
+            if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
         costs = journal.costs()
-    settlement = settle(evidence)  #                              law, values, payouts
+    settlement = settle(evidence)  #                               law, values, payouts
     run.write_text(COST, CostRecord.of(costs, time.perf_counter() - started).to_json())
-    publish(run, evidence, settlement, software())  #             tables and signed ledger
-    write_report(
-        run, settlement.law
-    )  #                                          a page that a company's lawyer can follow
+    publish(run, evidence, settlement, software())  #              tables and the signed ledger
+    write_report(run, settlement.law)  #                           a page that anybody can follow
     return settlement
 
 
 def _gather(
     job: Job, table: UtilityTable, curve: list[TeacherLoss], student: StudentLoss | None
 ) -> Evidence:
-    """The evidence on which everything after it rests."""
+    """The evidence from which law, values and payouts are computed."""
     config, roster = job.config, job.federation.roster
     small = table.models[-2]
     weighting = shapley_weighting(config, table)

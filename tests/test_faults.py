@@ -267,7 +267,7 @@ def test_company_that_fails_once_in_every_way_is_asked_again_and_nothing_changes
         ),
         (
             sends_another_shape,
-            r"Beech failed in training the large model alone, 2 times: .*shape",
+            r"Beech failed in training the large model on its own rows, 2 times: .*shape",
         ),
     ],
 )

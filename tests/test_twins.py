@@ -21,6 +21,8 @@ from fl_sv.runs.journal import Journal
 from fl_sv.training.models import ModelSpec, model_specs, row_loss, tensors
 from fl_sv.training.sgd import Recipe, make_recipe, train
 from fl_sv.training.stack import score_stack, train_stack
+from fl_sv.valuation.appraise import shapley_weighting
+from server import sweep
 from server.inline import InlineGrid
 from server.interleave import run_to_end
 from server.job import Job, open_job
@@ -42,6 +44,7 @@ models:
   large: {kind: mlp, hidden: [16]}
 training: {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5, weight_decay: 0.01, seeds: 2,
            schedule: cosine}
+coalitions: {waves: 3}
 law: {anchors: 10}
 compute: {dtype: float64, chunk: 3}
 payouts: {pot: {kind: fixed, cents: 100}}
@@ -196,6 +199,20 @@ def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
     sweep_coalitions(job, design_steps(job.config)[0])
     small = [score for score in job.journal.scores().values() if score.model != job.large.name]
     assert len(small) == 16 * 2 * 2
+
+
+@pytest.mark.parametrize("block", [1, 4, 7])
+def test_values_by_validation_example_do_not_depend_on_blocks_of_coalitions(
+    block: int, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_coalitions(job, design_steps(job.config)[0])
+    table = job.table(range(16), [])
+    weighting = shapley_weighting(job.config, table)
+    whole_NV = sweep.validation_values(job, range(16), weighting)
+    monkeypatch.setattr(sweep, "BLOCK", block)
+    assert sweep.validation_values(job, range(16), weighting) == pytest.approx(whole_NV, abs=1e-12)
+    losses = table.mean_losses(job.small[-1].name)
+    assert whole_NV.mean(axis=1).sum() == pytest.approx(losses[0] - losses[15], abs=1e-12)
 
 
 def game_with(model: str) -> Config:
