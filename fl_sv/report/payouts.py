@@ -111,7 +111,7 @@ def _value_text(run: FinishedRun, notation: Notation) -> str:
             f" need not add up to the total improvement of {gain} {notation.unit}."
         )
     if _is_sampled(run):
-        text += " It is estimated from a sample of the groups."
+        text += " The value is estimated from a sample of the groups."
     return text
 
 

@@ -213,8 +213,8 @@ def _values(run: FinishedRun, notation: Notation) -> StoryStep:
         sentences.append(
             f"Each company's value is {semivalue}, estimated from the utilities of the sample."
             " Another sample would change the values: this part is at most"
-            f" {percent(valuation.sampling_share, 0)} of the variance of an interval. By the rules"
-            f" of the config {ended}."
+            f" {percent(valuation.sampling_share, 0)} of the variance of an interval."
+            f" {sentence_case(ended)}."
         )
     sentences.append(f"The total improvement is {total} {notation.unit}.")
     return StoryStep("Values", " ".join(sentences))

@@ -56,9 +56,10 @@ def decision_sentence(payment: PaymentRecord) -> str:
         return ""
     if not accept_command(payment):
         return "Choose the other rule for negative values, or another pot."
+    one = len(_codes(payment.objections)) == 1
     return (
-        "Decide on each alarm: remove its cause and run again, or accept it by name. This command"
-        " accepts all of them:"
+        f"Decide on {'this alarm' if one else 'each alarm'}: remove its cause and run again, or"
+        f" accept it by name. This command accepts {'it' if one else 'all of them'}:"
     )
 
 
