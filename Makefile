@@ -19,7 +19,7 @@ STOP_AT_A_CRASH = --max-worker-restart 0
 PYTEST = $(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder \
          $(STOP_AT_A_CRASH)
 
-.PHONY: demo test test-fast check audit bench docs install install-dev clean
+.PHONY: demo test test-fast check audit bench docs install install-dev install-extras clean
 
 demo: install
 	rm -rf runs/demo
@@ -58,6 +58,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) --editable '.[simulation,dev]'
 	touch $@
+
+install-extras: install-dev  # with it no test is skipped for want of a Python package
+	$(PIP_INSTALL) --editable '.[simulation,dev,shapiq]'
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

@@ -31,6 +31,7 @@ def played() -> Federation:
     return federation(game(0, rounds=2), 3)
 
 
+@pytest.mark.slow
 def test_smallest_form_runs_prints_and_draws(tmp_path: Path) -> None:
     found = measure(SMALLEST, processes=1)
     assert {

@@ -230,6 +230,7 @@ def valuation(run: RunDirectory) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(folder: Path) -> None:
     sample, everything = RunDirectory(folder / "sampled"), RunDirectory(folder / "all")
     table = read_utilities(sample.file(files.UTILITIES), SIX)
@@ -248,6 +249,7 @@ def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(fo
     assert json.loads(sample.read_text(files.VALUATION))["sampling_share"] > 0
 
 
+@pytest.mark.slow
 def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path) -> None:
     assert fl_sv("verify", folder / "sampled").code == 0
     page = (folder / "sampled" / "report.html").read_text()
@@ -255,6 +257,7 @@ def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path)
     assert "Next best run: all but" in page
 
 
+@pytest.mark.slow
 def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(
         assert resumed.file(name).read_bytes() == (folder / "sampled" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None:
     """Somebody sets a stricter rule after the fact: then the sample should have grown."""
     run = RunDirectory(folder / "sampled")
@@ -287,6 +291,7 @@ def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None
         )
 
 
+@pytest.mark.slow
 def test_a_pot_that_cannot_be_divided_yet_is_not_certain(folder: Path) -> None:
     evidence = read_evidence(RunDirectory(folder / "sampled"))
     coalitions = evidence.config.coalitions.model_copy(
@@ -305,6 +310,7 @@ def test_a_pot_that_cannot_be_divided_yet_is_not_certain(folder: Path) -> None:
     assert state.widest_cents is None and state.reason is None
 
 
+@pytest.mark.slow
 def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path) -> None:
     stopped = run(folder, "stopped", SAMPLED.format(more=", widest_interval_cents: 900000"))
     table = read_utilities(stopped.file(files.UTILITIES), SIX)
@@ -312,6 +318,7 @@ def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path
     assert fl_sv("verify", stopped.path).code == 0
 
 
+@pytest.mark.slow
 def test_a_forecast_counts_the_largest_sample(folder: Path) -> None:
     forecast = json.loads(fl_sv("plan", folder / "sampled.yaml", "--json").out)
     assert forecast["coalitions"] == 50 and forecast["sampled"] is True

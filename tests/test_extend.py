@@ -18,6 +18,7 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.journal import REUSED, Journal
 from tests.runs import fl_sv
 
+pytestmark = pytest.mark.slow
 OWNERS = ("Ash", "Beech", "Chestnut", "Damson")
 CONFIG = """
 companies: [{companies}]

@@ -88,7 +88,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(federation, "REMOTE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(federation, "JOIN_SECONDS", 0.5)
     monkeypatch.setattr(federation, "SIMULATED_JOIN_SECONDS", 0.5)
-    monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
     monkeypatch.setattr(federation, "RESTART_LOOK_SECONDS", 0.05)
 
 
@@ -151,14 +150,15 @@ def test_a_message_that_was_lost_with_a_restarted_node_is_not_waited_for(config:
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert len(grid.told) == len(COMPANIES) + 1
     assert (
-        time.monotonic() - began < 30
+        time.monotonic() - began < config.faults.timeout_seconds / 2
     )  # sent again when the others had answered, not after faults.timeout_seconds
 
 
-def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(config: Config) -> None:
-    began = time.monotonic()
+def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
     with pytest.raises(
         CompanyFailed, match=r"Ash failed in registration, 2 times: its node went offline"
     ):
         joined(config, RegisteredGrid(COMPANIES, away=9))
-    assert time.monotonic() - began < 30

@@ -173,6 +173,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, Settle
     return run(load_config(ROOT / "configs" / "demo.yaml"), tmp_path_factory.mktemp("demo") / "run")
 
 
+@pytest.mark.slow
 def test_demo_is_payable_and_pays_out_the_pot_to_the_cent(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
@@ -181,6 +182,7 @@ def test_demo_is_payable_and_pays_out_the_pot_to_the_cent(
     assert sum(settlement.payment.amounts.values()) == 10_000_000
 
 
+@pytest.mark.slow
 def test_values_of_the_demo_sum_to_what_there_is_to_divide(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
@@ -188,6 +190,7 @@ def test_values_of_the_demo_sum_to_what_there_is_to_divide(
     assert abs(valuation.values.sum() - (valuation.utility_grand - valuation.utility_empty)) <= 1e-9
 
 
+@pytest.mark.slow
 def test_twins_of_the_demo_are_remarked_and_get_the_same_pay_within_their_intervals(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
@@ -202,6 +205,7 @@ def test_twins_of_the_demo_are_remarked_and_get_the_same_pay_within_their_interv
     )
 
 
+@pytest.mark.slow
 def test_company_with_wrong_labels_gets_less_than_an_honest_one_of_its_size(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
@@ -211,6 +215,7 @@ def test_company_with_wrong_labels_gets_less_than_an_honest_one_of_its_size(
     assert settlement.payment.amounts["Fir Logistics"] < settlement.payment.amounts["Birch Bank"]
 
 
+@pytest.mark.slow
 def test_large_model_of_the_demo_is_thirty_times_the_middle_small_one(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
@@ -219,6 +224,7 @@ def test_large_model_of_the_demo_is_thirty_times_the_middle_small_one(
     assert ascending[-1] >= 30 * ascending[1]
 
 
+@pytest.mark.slow
 def test_empty_coalition_costs_exactly_ln_k_at_every_size_and_seed(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
@@ -229,6 +235,7 @@ def test_empty_coalition_costs_exactly_ln_k_at_every_size_and_seed(
     }
 
 
+@pytest.mark.slow
 def test_table_has_every_planned_row_sorted_by_size_seed_and_coalition(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info
 
 from server.inline import InlineGrid
 
-GO_ON = 20.0  # seconds after which a test has failed
+GO_ON = 600.0  # seconds after which a test has failed
 
 
 class Office:

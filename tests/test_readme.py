@@ -101,6 +101,7 @@ def test_mathematics_of_the_readme_divide_the_pot() -> None:
     assert "not tested:" in law
 
 
+@pytest.mark.slow
 def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     for block in blocks(page, "python"):
@@ -118,7 +119,7 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=1200,
         )
 
     done = fl_sv("run", tmp_path / "run.yaml", "--out", run, "--backend", "inline")

@@ -320,7 +320,7 @@ def test_a_browser_renders_the_page_without_errors(
         [CHROMIUM, *flags, f"--screenshot={picture}", address],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     assert "CONSOLE" not in done.stderr

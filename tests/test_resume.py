@@ -15,6 +15,7 @@ import pytest
 from benchmarks.federation.disk import fill, small_disk
 from tests.runs import Command
 
+pytestmark = pytest.mark.slow
 GAME = """
 companies: [Ash, Beech, Chestnut, Damson]
 data: {source: digits, partition: {kind: dirichlet, alpha: 3}}

@@ -212,6 +212,7 @@ def test_error_on_weighted_coverage():
     assert mean_error([coverage(12, seed) for seed in range(8)], 12, 128) < 0.07
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "error"), [(50, 0.04), (100, 0.05)])
 def test_error_for_many_companies(n, error):
     weights = np.random.default_rng(n).lognormal(0, 0.8, n)
@@ -235,6 +236,7 @@ def rule_of(game):
     return diminishing(np.array(params["w"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("game", "budget", "error"),
     [

@@ -28,7 +28,7 @@ from fl_sv.federation.settings import environment
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-PATIENCE = 300.0
+PATIENCE = 600.0
 
 
 def free_port() -> int:
@@ -159,6 +159,11 @@ class Deployment:
             )
         for company in self.companies:
             self.start_node(company)
+        # A look at the logs costs nothing; one at the status starts two processes.
+        self.wait(
+            lambda: all("SuperNode ID" in self.log(company) for company in self.companies),
+            "all companies have joined",
+        )
         self.wait(
             lambda: self.status().count("online") == len(self.companies), "all companies are online"
         )
@@ -220,7 +225,7 @@ class Deployment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
 
     def set_cable(self, company: str, state: Literal["up", "down"]) -> None:
@@ -252,7 +257,7 @@ class Deployment:
                 break
             except subprocess.TimeoutExpired:
                 continue
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
