@@ -83,9 +83,9 @@ def test_rules_by_rounds_add_up_what_every_round_brings(
 
 
 def test_gtg_comes_near_the_exact_values_of_a_round() -> None:
-    utility_TC = np.sqrt(MEMBERS @ SIZES)[None]
-    found = baselines.gtg(utility_TC, np.random.default_rng(0))
-    assert relative_l2(found, baselines.multi_round(utility_TC)) < 0.1
+    round_utilities = np.sqrt(MEMBERS @ SIZES)[None]
+    found = baselines.gtg(round_utilities, np.random.default_rng(0))
+    assert relative_l2(found, baselines.multi_round(round_utilities)) < 0.1
 
 
 def test_gtg_leaves_out_rounds_that_bring_nothing() -> None:
@@ -107,8 +107,8 @@ def test_teacher_of_the_updates_is_the_grand_coalition_of_the_brute_force() -> N
         found = reconstruct(config, replicate)
         teacher = -brute["mlp-64", replicate, grand(4)].loss
         assert found.one_round_C[-1] == pytest.approx(teacher, abs=1e-5)
-        assert found.by_round_TC[-1, -1] == pytest.approx(teacher, abs=1e-5)
-        assert found.by_round_TC[1:, 0] == pytest.approx(found.by_round_TC[:-1, -1])
+        assert found.by_round[-1, -1] == pytest.approx(teacher, abs=1e-5)
+        assert found.by_round[1:, 0] == pytest.approx(found.by_round[:-1, -1])
         assert found.one_round_C[0] == pytest.approx(-np.log(3))
 
 

@@ -65,8 +65,8 @@ def test_smallest_form_runs_prints_and_draws(tmp_path: Path) -> None:
 
 
 def test_students_of_the_study_are_those_of_the_product(played: Federation) -> None:
-    teacher_P = played.large.initial_params(0, 1)
-    train_stack = listening(played, teacher_P, None, 0.7, 0)
+    teacher_params = played.large.initial_params(0, 1)
+    train_stack = listening(played, teacher_params, None, 0.7, 0)
     stack = played.small.initial_params(0, 0)[None]
     (x, y), recipe = played.rows["Beech"], played.recipe(played.small, "Beech", 0, 1)
     students = played.config.distillation
@@ -74,19 +74,19 @@ def test_students_of_the_study_are_those_of_the_product(played: Federation) -> N
     config = played.config.model_copy(
         update={"distillation": students.model_copy(update={"weight": 0.7})}
     )
-    logits = played.large.loaded(teacher_P)(x).detach()
+    logits = played.large.loaded(teacher_params)(x).detach()
     soft_targets = make_soft_targets(config, played.small.task, logits, recipe, 0, "Beech", 1)
     alone = train(played.small, stack[0], x, y, recipe, soft_targets)
     assert (train_stack("Beech", stack, 1)[0] - alone).abs().max() < 1e-5
 
 
 def test_transfer_rows_of_no_weight_teach_nothing(played: Federation) -> None:
-    teacher_P = played.large.initial_params(0, 1)
-    rows = students.transfer_set("uniform", played, teacher_P, 50)
+    teacher_params = played.large.initial_params(0, 1)
+    rows = students.transfer_set("uniform", played, teacher_params, 50)
     plain = fedavg(played, played.small, 0, honestly(played, played.small, 0), range(8))[-1]
-    mixed = fedavg(played, played.small, 0, listening(played, teacher_P, rows, 0.0, 0), range(8))[
-        -1
-    ]
+    mixed = fedavg(
+        played, played.small, 0, listening(played, teacher_params, rows, 0.0, 0), range(8)
+    )[-1]
     assert (plain - mixed).abs().max() < 1e-4
 
 

@@ -43,7 +43,7 @@ def measure(
         for width in WIDTHS
     ]
     rounds_of_teacher, large_C = brute_force(sizes[-1])
-    teacher_P = rounds_of_teacher[-1]
+    teacher_params = rounds_of_teacher[-1]
     ends = [EMPTY, grand(n)]
     runs = {
         "law_0": ends,
@@ -52,19 +52,21 @@ def measure(
     }
     rows = []
     for weight in weights:
-        small_MRC = np.stack([_sweep(size, teacher_P, weight) for size in sizes])
+        small_MRC = np.stack([_sweep(size, teacher_params, weight) for size in sizes])
         for design, coalitions in runs.items():
             found = _judged(sizes, small_MRC, large_C, coalitions)
             rows.append({"seed": seed, "spoilt": spoilt, "weight": weight, "runs": design, **found})
     return rows
 
 
-def _sweep(game: Federation, teacher_P: Any, weight: float) -> Floats:
+def _sweep(game: Federation, teacher_params: Any, weight: float) -> Floats:
     """(R, C) losses of plain small models at weight 0, else of students."""
     everything = range(1 << len(game.companies))
     if weight == 0:
         return swept_by_seed(game, lambda r: honestly(game, game.small, r), everything)
-    return swept_by_seed(game, lambda r: listening(game, teacher_P, None, weight, r), everything)
+    return swept_by_seed(
+        game, lambda r: listening(game, teacher_params, None, weight, r), everything
+    )
 
 
 def _judged(

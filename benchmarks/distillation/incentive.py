@@ -44,7 +44,7 @@ class Teacher:
     A round's contribution is the utility of its mean model less that of the mean without the
     company's update."""
 
-    params_P: Tensor
+    params: Tensor
     loss: float
     contribution: Floats
 
@@ -60,13 +60,13 @@ def measure(
     played = federation(game(seed, rounds=rounds, spoilt=spoilt), n)
     everything, alone = range(1 << n), [0, *(1 << i for i in range(n))]
     plain_C = swept(played, lambda r: honestly(played, played.small, r), everything)
-    alone_A = played.losses(
+    singleton_losses = played.losses(
         played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), alone)[-1]
     )
 
     def shares(small_C: Floats, found: Teacher) -> Floats:
         """(N,) parts of the pot by the law, negative values clipped."""
-        anchors = {**dict(zip(alone, alone_A, strict=True)), grand(n): found.loss}
+        anchors = {**dict(zip(alone, singleton_losses, strict=True)), grand(n): found.loss}
         law = fit_law(
             small_C,
             anchors,
@@ -77,7 +77,7 @@ def measure(
 
     def paid(found: Teacher) -> dict[str, Floats]:
         pot = max(
-            0.0, student_utility(played, found.params_P) + np.log(CLASSES)
+            0.0, student_utility(played, found.params) + np.log(CLASSES)
         )  # the untrained model earns nothing
         by_value = shares(plain_C, found)
         by_half = (by_value + _clipped(found.contribution)) / 2
@@ -85,7 +85,7 @@ def measure(
         if students:
             heard_C = swept(
                 played,
-                lambda r: listening(played, found.params_P, None, STUDENTS_WEIGHT, r),
+                lambda r: listening(played, found.params, None, STUDENTS_WEIGHT, r),
                 everything,
             )
             splits[", students"] = shares(heard_C, found)
@@ -118,20 +118,20 @@ def measure(
 def train_teacher(game: Federation, train: Train) -> Teacher:
     """FedAvg of the large model by everybody, with everybody's contribution round by round."""
     part_N = torch.from_numpy(game.examples / game.examples.sum())
-    params_P = game.large.initial_params(game.config.seed, 0)
+    params = game.large.initial_params(game.config.seed, 0)
     contribution = np.zeros(len(part_N))
     for server_round in range(1, game.config.training.rounds + 1):
-        trained_NP = torch.stack(
-            [train(c, params_P[None], server_round)[0].double() for c in game.companies]
+        trained = torch.stack(
+            [train(c, params[None], server_round)[0].double() for c in game.companies]
         )
-        mean_P = part_N @ trained_NP
-        without_NP = (mean_P - part_N[:, None] * trained_NP) / (1 - part_N[:, None])
+        mean = part_N @ trained
+        without = (mean - part_N[:, None] * trained) / (1 - part_N[:, None])
         loss, *loss_without = game.losses(
-            game.large, torch.cat([mean_P[None], without_NP]).to(params_P.dtype)
+            game.large, torch.cat([mean[None], without]).to(params.dtype)
         )
         contribution += np.array(loss_without) - loss
-        params_P = mean_P.to(params_P.dtype)
-    return Teacher(params_P, float(loss), contribution)
+        params = mean.to(params.dtype)
+    return Teacher(params, float(loss), contribution)
 
 
 def sabotage(game: Federation, cheat: str, kind: str) -> Train:
@@ -139,10 +139,10 @@ def sabotage(game: Federation, cheat: str, kind: str) -> Train:
     honest = honestly(game, game.large, 0)
     cheated = CHEATS[kind]
 
-    def train(company: str, stack_CP: Tensor, server_round: int) -> Tensor:
+    def train(company: str, stack: Tensor, server_round: int) -> Tensor:
         if company == cheat:
-            return cheated(game, company, stack_CP, server_round)
-        return honest(company, stack_CP, server_round)
+            return cheated(game, company, stack, server_round)
+        return honest(company, stack, server_round)
 
     return train
 
@@ -150,43 +150,41 @@ def sabotage(game: Federation, cheat: str, kind: str) -> Train:
 # --- what a company may do instead ----------------------------------------------------------------
 
 
-def _wrong_labels(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
+def _wrong_labels(game: Federation, company: str, stack: Tensor, server_round: int) -> Tensor:
     """Every label wrong, in another way in each round."""
     (x, y), recipe = game.rows[company], game.recipe(game.large, company, 0, server_round)
     shift = stream(game.config.seed, company, server_round, "wrong labels").integers(
         1, CLASSES, len(y)
     )
     return train_stack(
-        game.large, stack_CP, x, (y + torch.from_numpy(shift)) % CLASSES, recipe, len(stack_CP)
+        game.large, stack, x, (y + torch.from_numpy(shift)) % CLASSES, recipe, len(stack)
     )
 
 
-def _half(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
+def _half(game: Federation, company: str, stack: Tensor, server_round: int) -> Tensor:
     recipe = game.recipe(game.large, company, 0, server_round)
     half = replace(
         recipe, batches=recipe.batches[: len(recipe.batches) // game.config.training.local_epochs]
     )
-    return train_stack(game.large, stack_CP, *game.rows[company], half, len(stack_CP))
+    return train_stack(game.large, stack, *game.rows[company], half, len(stack))
 
 
-def _nothing(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
-    return stack_CP
+def _nothing(game: Federation, company: str, stack: Tensor, server_round: int) -> Tensor:
+    return stack
 
 
-def _noise(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
+def _noise(game: Federation, company: str, stack: Tensor, server_round: int) -> Tensor:
     """Noise, as long as the honest update."""
-    update = honestly(game, game.large, 0)(company, stack_CP, server_round) - stack_CP
+    update = honestly(game, game.large, 0)(company, stack, server_round) - stack
     generator = torch.Generator().manual_seed(
         stream_seed(game.config.seed, company, server_round, "noise")
     )
     noise = torch.randn(update.shape, generator=generator)
-    return stack_CP + noise * (update.norm() / noise.norm())
+    return stack + noise * (update.norm() / noise.norm())
 
 
-def _three_times(game: Federation, company: str, stack_CP: Tensor, server_round: int) -> Tensor:
-    return stack_CP + 3 * (
-        honestly(game, game.large, 0)(company, stack_CP, server_round) - stack_CP
-    )
+def _three_times(game: Federation, company: str, stack: Tensor, server_round: int) -> Tensor:
+    return stack + 3 * (honestly(game, game.large, 0)(company, stack, server_round) - stack)
 
 
 CHEATS: dict[str, Callable[[Federation, str, Tensor, int], Tensor]] = dict(

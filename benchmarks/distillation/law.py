@@ -56,17 +56,17 @@ def measure(
     plain_C = swept(played, lambda r: honestly(played, played.small, r), everything)
     rows = [{"seed": seed, "set": "plain", "weight": 0.0, **judged(played, plain_C, large_C)}]
     for teacher_round in teacher_rounds:
-        teacher_P = rounds_of_teacher[teacher_round]
+        teacher_params = rounds_of_teacher[teacher_round]
         teacher = {
             "teacher_round": teacher_round,
-            "teacher_loss": float(played.losses(played.large, teacher_P[None])[0]),
+            "teacher_loss": float(played.losses(played.large, teacher_params[None])[0]),
         }
         for name in sets:
-            transfer = transfer_set(name, played, teacher_P, TRANSFER_ROWS)
+            transfer = transfer_set(name, played, teacher_params, TRANSFER_ROWS)
             for weight in weights:
                 small_C = swept(
                     played,
-                    lambda r, t=teacher_P, rows=transfer, w=weight: listening(
+                    lambda r, t=teacher_params, rows=transfer, w=weight: listening(
                         played, t, rows, w, r
                     ),
                     everything,

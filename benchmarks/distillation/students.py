@@ -90,9 +90,9 @@ class Federation:
         """(N,) rows of each company."""
         return np.array([len(self.rows[company][1]) for company in self.companies], dtype=float)
 
-    def losses(self, model: ModelSpec, stack_CP: Tensor) -> Floats:
+    def losses(self, model: ModelSpec, stack: Tensor) -> Floats:
         """(C,) mean losses on the validation set."""
-        return np.array([loss for loss, _ in self.validation.means(model, stack_CP, "the study")])
+        return np.array([loss for loss, _ in self.validation.means(model, stack, "the study")])
 
     def recipe(self, model: ModelSpec, company: str, replicate: int, server_round: int) -> Recipe:
         return make_recipe(
@@ -154,15 +154,19 @@ def swept_by_seed(
 def honestly(game: Federation, model: ModelSpec, replicate: int) -> Train:
     """What every company should do: the product's own training."""
 
-    def train(company: str, stack_CP: Tensor, server_round: int) -> Tensor:
+    def train(company: str, stack: Tensor, server_round: int) -> Tensor:
         recipe = game.recipe(model, company, replicate, server_round)
-        return train_stack(model, stack_CP, *game.rows[company], recipe, len(stack_CP))
+        return train_stack(model, stack, *game.rows[company], recipe, len(stack))
 
     return train
 
 
 def listening(
-    game: Federation, teacher_P: Tensor, transfer: TransferSet | None, weight: float, replicate: int
+    game: Federation,
+    teacher_params: Tensor,
+    transfer: TransferSet | None,
+    weight: float,
+    replicate: int,
 ) -> Train:
     """Students of one teacher: CE on a company's rows, and the teacher's word on as many rows of
     the transfer set.
@@ -173,9 +177,9 @@ def listening(
     assert game.config.distillation is not None
     students = game.config.distillation.model_copy(update={"weight": weight})
     config = game.config.model_copy(update={"distillation": students})
-    teacher = game.large.loaded(teacher_P)
+    teacher = game.large.loaded(teacher_params)
 
-    def train(company: str, stack_CP: Tensor, server_round: int) -> Tensor:
+    def train(company: str, stack: Tensor, server_round: int) -> Tensor:
         (x, y), recipe = game.rows[company], game.recipe(model, company, replicate, server_round)
         key = (replicate, company, server_round)
         with torch.no_grad():
@@ -186,7 +190,7 @@ def listening(
                 x, y, recipe, soft_targets = _mixed(
                     teacher, x, y, transfer.x, recipe, weight, generator
                 )
-        return train_stack(model, stack_CP, x, y, recipe, len(stack_CP), soft_targets)
+        return train_stack(model, stack, x, y, recipe, len(stack), soft_targets)
 
     return train
 
@@ -231,7 +235,9 @@ def _mixed(
 # --- teachers and rows ----------------------------------------------------------------------------
 
 
-def transfer_set(name: str, game: Federation, teacher_P: Tensor, size: int) -> TransferSet | None:
+def transfer_set(
+    name: str, game: Federation, teacher_params: Tensor, size: int
+) -> TransferSet | None:
     """Rows by the name of SETS; None for the companies' own. Pixels lie in 0..1."""
     generator = torch.Generator().manual_seed(stream_seed(game.config.seed, name))
     low, high = torch.zeros(1, 8, 8), torch.ones(1, 8, 8)
@@ -247,18 +253,18 @@ def transfer_set(name: str, game: Federation, teacher_P: Tensor, size: int) -> T
         case "inversion":
             start = kd.uniform(low, high, size=size, generator=generator).x
             return kd.inverted(
-                game.large.loaded(teacher_P), start, torch.arange(size) % CLASSES, steps=100
+                game.large.loaded(teacher_params), start, torch.arange(size) % CLASSES, steps=100
             )
     raise AssertionError(name)
 
 
-def student_utility(game: Federation, teacher_P: Tensor, epochs: int = 20) -> float:
+def student_utility(game: Federation, teacher_params: Tensor, epochs: int = 20) -> float:
     """u of the deployed student, distilled on the public rows as the product does it."""
     loss = kd.loss("hinton", temperature=TEMPERATURE, alpha=1.0)
     schedule = kd.Schedule(partial(torch.optim.SGD, lr=game.small.learning_rate), epochs, 32)
     generator = torch.Generator().manual_seed(stream_seed(game.config.seed, "deployed student"))
     student = game.small.loaded(game.small.initial_params(game.config.seed, 0))
     rows = kd.public(game.public[0])
-    student = kd.distil(student, game.large.loaded(teacher_P), rows, loss, schedule, generator)
-    params_P = nn.utils.parameters_to_vector(student.parameters()).detach()
-    return -float(game.losses(game.small, params_P[None])[0])
+    student = kd.distil(student, game.large.loaded(teacher_params), rows, loss, schedule, generator)
+    params = nn.utils.parameters_to_vector(student.parameters()).detach()
+    return -float(game.losses(game.small, params[None])[0])

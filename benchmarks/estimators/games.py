@@ -76,11 +76,9 @@ def coverage(seed: int, n_companies: int = N_COMPANIES) -> KnownGame:
     equally.
     """
     generator = np.random.default_rng(seed)
-    brings_NI, worth_I = generator.random((n_companies, 60)) < 0.25, generator.exponential(size=60)
-    exact_N = (brings_NI / np.maximum(brings_NI.sum(axis=0), 1)) @ worth_I
-    return KnownGame(
-        lambda member_CN: ((member_CN.astype(float) @ brings_NI) > 0) @ worth_I, exact_N
-    )
+    brings, worths = generator.random((n_companies, 60)) < 0.25, generator.exponential(size=60)
+    exact_N = (brings / np.maximum(brings.sum(axis=0), 1)) @ worths
+    return KnownGame(lambda member_CN: ((member_CN.astype(float) @ brings) > 0) @ worths, exact_N)
 
 
 def cancer(seed: int) -> KnownGame:
@@ -138,37 +136,37 @@ def trained(
 
 
 def validation_losses(
-    x_BF: Floats,
+    x: Floats,
     y_B: NDArray[np.int64],
     owner_B: NDArray[np.int64],
-    x_VF: Floats,
+    validation_x: Floats,
     y_V: NDArray[np.int64],
     k: int,
 ) -> Floats:
     """loss_C: full-batch gradient steps from zero weights, many coalitions in one product."""
-    x_BF, x_VF = x_BF.astype(np.float32), x_VF.astype(np.float32)
-    target_BK1 = np.eye(k, dtype=np.float32)[y_B][:, :, None]
+    x, validation_x = x.astype(np.float32), validation_x.astype(np.float32)
+    targets = np.eye(k, dtype=np.float32)[y_B][:, :, None]
     losses = []
     for first in range(0, 1 << N_COMPANIES, CHUNK):
         member_CN = members_matrix(range(first, first + CHUNK), N_COMPANIES)
-        holds_B1C = member_CN.T[owner_B].astype(np.float32)[:, None, :]
-        step_B1C = LEARNING_RATE * holds_B1C / np.maximum(holds_B1C.sum(axis=0), 1)
-        weight_FX = np.zeros((x_BF.shape[1], k * CHUNK), dtype=np.float32)
+        holds = member_CN.T[owner_B].astype(np.float32)[:, None, :]
+        step = LEARNING_RATE * holds / np.maximum(holds.sum(axis=0), 1)
+        weights = np.zeros((x.shape[1], k * CHUNK), dtype=np.float32)
         for _ in range(STEPS):
-            error_BKC = (chances(x_BF @ weight_FX, k) - target_BK1) * step_B1C
-            weight_FX -= x_BF.T @ error_BKC.reshape(len(x_BF), -1)
-        chance_VC = chances(x_VF @ weight_FX, k)[np.arange(len(y_V)), y_V]
+            errors = (chances(x @ weights, k) - targets) * step
+            weights -= x.T @ errors.reshape(len(x), -1)
+        chance_VC = chances(validation_x @ weights, k)[np.arange(len(y_V)), y_V]
         losses.append(-np.log(chance_VC + 1e-12).mean(axis=0, dtype=np.float64))
     return np.concatenate(losses)
 
 
-def chances(logit_BX: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """chance_BKC: softmax over the classes. So few steps leave the logits small; they need no
+def chances(logits: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """chances_of: softmax over the classes. So few steps leave the logits small; they need no
     shift.
     """
-    chance_BKC = np.exp(logit_BX).reshape(len(logit_BX), k, -1)
-    chance_BKC /= chance_BKC.sum(axis=1, keepdims=True)
-    return chance_BKC
+    chances_of = np.exp(logits).reshape(len(logits), k, -1)
+    chances_of /= chances_of.sum(axis=1, keepdims=True)
+    return chances_of
 
 
 # --- unlike a federation --------------------------------------------------------------------------
@@ -190,13 +188,13 @@ def mixed(seed: int) -> KnownGame:
     return grouped(seed, 80, 6, np.random.default_rng([seed, 3]).normal(size=80))
 
 
-def grouped(seed: int, count: int, largest: int, worth_G: Floats) -> KnownGame:
+def grouped(seed: int, count: int, largest: int, worths: Floats) -> KnownGame:
     generator, member_CN = np.random.default_rng(seed), every_coalition()
     groups = [
         generator.choice(N_COMPANIES, generator.integers(1, largest + 1), replace=False)
         for _ in range(count)
     ]
-    complete = zip(worth_G, groups, strict=True)
+    complete = zip(worths, groups, strict=True)
     return tabulated(
         np.sum([worth * member_CN[:, group].all(axis=1) for worth, group in complete], axis=0)
     )
@@ -217,20 +215,20 @@ def large_diminishing(n_companies: int, seed: int) -> KnownGame:
     """
     weight_N = company_weights(n_companies, seed)
     node, weight = np.polynomial.legendre.leggauss(120)
-    chance_Q, chance_weight_Q = (node + 1) / 2, weight / 2
+    nodes, node_weights = (node + 1) / 2, weight / 2
     node, weight = np.polynomial.legendre.leggauss(400)
     exact_N = np.zeros(n_companies)
     for root, root_weight in zip((node + 1) * 3.5, weight * 3.5, strict=True):
         gone_N = 1 - np.exp(-(root**2) * weight_N)
-        rest_QN = 1 - chance_Q[:, None] * gone_N
-        others_QN = np.exp(np.log(rest_QN).sum(axis=1))[:, None] / rest_QN
+        rest = 1 - nodes[:, None] * gone_N
+        others = np.exp(np.log(rest).sum(axis=1))[:, None] / rest
         exact_N += (
             root_weight
             * 2
             * np.exp(-(root**2))
             / math.sqrt(math.pi)
             * gone_N
-            * (chance_weight_Q @ others_QN)
+            * (node_weights @ others)
         )
     return KnownGame(diminishing_rule(weight_N), exact_N)
 

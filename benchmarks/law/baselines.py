@@ -70,16 +70,16 @@ def additive(utility_C: Floats, runs: Sequence[int]) -> Floats:
     to the total.
     """
     n = n_companies_of_table(len(utility_C))
-    members_AN = members_matrix(runs, n).astype(float)
-    size_A = members_AN.sum(axis=1)
-    root_A = 1 / np.sqrt(comb(n, size_A) * size_A * (n - size_A))
+    run_members = members_matrix(runs, n).astype(float)
+    run_sizes = run_members.sum(axis=1)
+    root_weights = 1 / np.sqrt(comb(n, run_sizes) * run_sizes * (n - run_sizes))
     equal_N = np.full(n, (utility_C[grand(n)] - utility_C[EMPTY]) / n)
-    direction_ND = null_space(np.ones((1, n)))
-    gain_A = utility_C[list(runs)] - utility_C[EMPTY] - members_AN @ equal_N
-    step_D = np.linalg.lstsq(
-        root_A[:, None] * (members_AN @ direction_ND), root_A * gain_A, rcond=None
+    directions = null_space(np.ones((1, n)))
+    gains = utility_C[list(runs)] - utility_C[EMPTY] - run_members @ equal_N
+    step = np.linalg.lstsq(
+        root_weights[:, None] * (run_members @ directions), root_weights * gains, rcond=None
     )[0]
-    result: Floats = equal_N + direction_ND @ step_D
+    result: Floats = equal_N + directions @ step
     return result
 
 
@@ -91,8 +91,8 @@ def du_shapley(utility_C: Floats, examples_N: Floats) -> Floats:
     between)."""
     n = len(examples_N)
     runs = [EMPTY, *singletons(n), *leave_one_outs(n), grand(n)]
-    size_A = members_matrix(runs, n) @ examples_N
-    rising = IsotonicRegression(out_of_bounds="clip").fit(size_A, utility_C[runs])
+    run_sizes = members_matrix(runs, n) @ examples_N
+    rising = IsotonicRegression(out_of_bounds="clip").fit(run_sizes, utility_C[runs])
     others_N = (examples_N.sum() - examples_N) / (n - 1)
     before_NK = others_N[:, None] * np.arange(n)
     after_NK = before_NK + examples_N[:, None]
@@ -100,16 +100,16 @@ def du_shapley(utility_C: Floats, examples_N: Floats) -> Floats:
     return scaled(gain_NK.mean(axis=1), float(utility_C[grand(n)] - utility_C[EMPTY]))
 
 
-def multi_round(utility_TC: Floats) -> Floats:
+def multi_round(round_utilities: Floats) -> Floats:
     """MR (Song, Tong and Wei 2019): the sum over rounds of the Shapley values of the round's
     reconstructed models.
     """
-    return np.sum([shapley(utility_C) for utility_C in utility_TC], axis=0)
+    return np.sum([shapley(utility_C) for utility_C in round_utilities], axis=0)
 
 
-def gtg(utility_TC: Floats, generator: np.random.Generator) -> Floats:
+def gtg(round_utilities: Floats, generator: np.random.Generator) -> Floats:
     """GTG-Shapley (Liu et al. 2022): MR by sampled permutations, cut off within and between rounds."""
-    return np.sum([_gtg_round(utility_C, generator) for utility_C in utility_TC], axis=0)
+    return np.sum([_gtg_round(utility_C, generator) for utility_C in round_utilities], axis=0)
 
 
 def _gtg_round(utility_C: Floats, generator: np.random.Generator) -> Floats:

@@ -48,9 +48,9 @@ class Transformer(nn.Module):
         self.blocks = nn.Sequential(*(Block(width) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(width), _silent(nn.Linear(width, n_outputs))
 
-    def forward(self, window_BSA: Tensor) -> Tensor:
-        hidden_BSW = self.blocks(self.letters(window_BSA) + self.places)
-        result: Tensor = self.head(self.norm(hidden_BSW[:, -1]))
+    def forward(self, windows: Tensor) -> Tensor:
+        hidden = self.blocks(self.letters(windows) + self.places)
+        result: Tensor = self.head(self.norm(hidden[:, -1]))
         return result
 
 
@@ -67,13 +67,13 @@ class Block(nn.Module):
         self.attention, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, WIDER * width), nn.Linear(WIDER * width, width)
 
-    def forward(self, hidden_BSW: Tensor) -> Tensor:
-        heads = self.attention(self.norm_attention(hidden_BSW)).unflatten(-1, (3, HEADS, -1))
+    def forward(self, hidden: Tensor) -> Tensor:
+        heads = self.attention(self.norm_attention(hidden)).unflatten(-1, (3, HEADS, -1))
         query, key, value = heads.transpose(1, 3).unbind(2)  # (B, H, S, W / H) each
-        later_SS = query.new_full((query.shape[2],) * 2, BEFORE).triu(1)
-        seen = torch.softmax(query @ key.mT / query.shape[-1] ** 0.5 + later_SS, dim=-1) @ value
-        hidden_BSW = hidden_BSW + self.joined(seen.transpose(1, 2).flatten(2))
-        return hidden_BSW + self.narrow(torch.relu(self.wide(self.norm_wide(hidden_BSW))))
+        later = query.new_full((query.shape[2],) * 2, BEFORE).triu(1)
+        seen = torch.softmax(query @ key.mT / query.shape[-1] ** 0.5 + later, dim=-1) @ value
+        hidden = hidden + self.joined(seen.transpose(1, 2).flatten(2))
+        return hidden + self.narrow(torch.relu(self.wide(self.norm_wide(hidden))))
 
 
 def _silent(head: nn.Linear) -> nn.Linear:

@@ -85,8 +85,8 @@ def from_updates(config: Config, total: float) -> dict[str, Floats]:
     run = reconstruct(config, replicate=0)
     found = {
         "one_round": shapley(run.one_round_C),
-        "multi_round": multi_round(run.by_round_TC),
-        "gtg": gtg(run.by_round_TC, stream(config.seed, 0, "gtg")),
+        "multi_round": multi_round(run.by_round),
+        "gtg": gtg(run.by_round, stream(config.seed, 0, "gtg")),
     }
     return {name: scaled(value_N, total) for name, value_N in found.items()}
 

@@ -27,11 +27,11 @@ Floats = NDArray[np.float64]
 class Reconstructed:
     """Utilities of models that nobody trained.
 
-    one_round_C: the untrained model plus the members' updates of all rounds. by_round_TC: each
+    one_round_C: the untrained model plus the members' updates of all rounds. by_round: each
     round's global model plus the members' updates of that round."""
 
     one_round_C: Floats
-    by_round_TC: Floats
+    by_round: Floats
 
 
 def reconstruct(config: Config, replicate: int) -> Reconstructed:
@@ -41,16 +41,16 @@ def reconstruct(config: Config, replicate: int) -> Reconstructed:
     validation = ValidationSet(config, *tensors(operator.validation, config))
     weight_CN = _weights(config)
 
-    def utilities(start_P: Tensor, update_NP: Tensor) -> Floats:
-        stack_CP = (start_P.double() + weight_CN @ update_NP).to(start_P.dtype)
+    def utilities(start: Tensor, updates: Tensor) -> Floats:
+        stack = (start.double() + weight_CN @ updates).to(start.dtype)
         return -np.array(
-            [loss for loss, _ in validation.means(model, stack_CP, "a reconstructed model")]
+            [loss for loss, _ in validation.means(model, stack, "a reconstructed model")]
         )
 
     rounds = list(_rounds(config, model, replicate, weight_CN[-1]))
-    by_round_TC = np.array([utilities(start_P, update_NP) for start_P, update_NP in rounds])
-    all_updates_NP = torch.stack([update_NP for _, update_NP in rounds]).sum(dim=0)
-    return Reconstructed(utilities(rounds[0][0], all_updates_NP), by_round_TC)
+    by_round = np.array([utilities(start, updates) for start, updates in rounds])
+    all_updates = torch.stack([updates for _, updates in rounds]).sum(dim=0)
+    return Reconstructed(utilities(rounds[0][0], all_updates), by_round)
 
 
 def _rounds(
@@ -64,15 +64,15 @@ def _rounds(
         company: tensors(company_data(config, company, scaling), config)
         for company in config.companies
     }
-    params_P = model.initial_params(config.seed, replicate)
+    params = model.initial_params(config.seed, replicate)
     for server_round in range(1, config.training.rounds + 1):
         trained = []
         for company, (x, y) in data.items():
             recipe = make_recipe(config, model, company, len(y), replicate, server_round)
-            trained.append(train_stack(model, params_P[None], x, y, recipe, 1)[0].double())
-        update_NP = torch.stack(trained) - params_P.double()
-        yield params_P, update_NP
-        params_P = (params_P.double() + weight_N @ update_NP).to(params_P.dtype)
+            trained.append(train_stack(model, params[None], x, y, recipe, 1)[0].double())
+        updates = torch.stack(trained) - params.double()
+        yield params, updates
+        params = (params.double() + weight_N @ updates).to(params.dtype)
 
 
 def _weights(config: Config) -> Tensor:

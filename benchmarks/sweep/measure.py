@@ -276,18 +276,19 @@ def measure(companies: int, rounds: int, width: int) -> dict[str, Any]:
         for models in (torch_models, runs_models, loop_models)
         for swept in (ray, inline)
     ]
-    by_n = growth(GROWTH_ROUNDS, width)
-    first, last = min(by_n), max(by_n)
+    growth_seconds = growth(GROWTH_ROUNDS, width)
+    first, last = min(growth_seconds), max(growth_seconds)
     return {
         "speedup_vs_flower_runs": everyone["flower_runs"] / ray.seconds,
         "speedup_vs_flower_loop": everyone["flower_loop"] / ray.seconds,
         "speedup_vs_torch_loop": everyone["torch_loop"] / inline.seconds,
         "gemm_fraction": flops / inline.company_seconds / peak,
         "gemm_fraction_of_everything": flops / inline.seconds / peak,
-        "growth_per_company": (by_n[last] / by_n[first]) ** (1 / (last - first)),
+        "growth_per_company": (growth_seconds[last] / growth_seconds[first])
+        ** (1 / (last - first)),
         "max_abs_difference": float(max(differences)),
         "seconds": {"ray": ray.seconds, "inline": inline.seconds, **everyone},
-        "growth_seconds": by_n,
+        "growth_seconds": growth_seconds,
         "matrix_peak_gflops": peak / 1e9,
         "companies": companies,
         "rounds": rounds,

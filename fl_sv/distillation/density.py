@@ -40,27 +40,27 @@ def implied(
 
     def slope(x: Tensor) -> tuple[Tensor, Tensor]:
         """log p (n,), and where a Langevin step is centred, from x in units of the box."""
-        log_p_n, pull = pullback(lambda rows: teacher_fn(rows).logsumexp(1), x)
-        return log_p_n.detach(), (
-            pull(torch.ones_like(log_p_n)) * width * step_size**2 / 2
+        log_p_B, pull = pullback(lambda rows: teacher_fn(rows).logsumexp(1), x)
+        return log_p_B.detach(), (
+            pull(torch.ones_like(log_p_B)) * width * step_size**2 / 2
         ).detach()
 
-    log_p_n, drift = slope(x)
+    log_p_B, drift = slope(x)
     accepted = 0
     for _ in range(count(steps, "steps")):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x)
         proposal = x + width * (drift + step_size * noise)
-        inside_n = ((proposal >= low) & (proposal <= high)).flatten(1).all(1)
-        log_p_there_n, drift_there = slope(proposal.clamp(low, high))
+        inside_B = ((proposal >= low) & (proposal <= high)).flatten(1).all(1)
+        log_p_there_B, drift_there = slope(proposal.clamp(low, high))
         # The way back, in units of step_size, is -(noise + (drift + drift there) / step_size).
         back = noise + (drift + drift_there) / step_size
-        log_ratio_n = log_p_there_n - log_p_n + ((noise**2 - back**2) / 2).flatten(1).sum(1)
-        uniform_n = torch.rand(len(x), generator=generator, dtype=x.dtype).to(x)
-        accept_n = inside_n & (uniform_n.log() < log_ratio_n)
-        accepted += int(accept_n.sum())
-        accept = accept_n.reshape(-1, *[1] * (x.ndim - 1))
+        log_ratio_B = log_p_there_B - log_p_B + ((noise**2 - back**2) / 2).flatten(1).sum(1)
+        uniform_B = torch.rand(len(x), generator=generator, dtype=x.dtype).to(x)
+        accept_B = inside_B & (uniform_B.log() < log_ratio_B)
+        accepted += int(accept_B.sum())
+        accept = accept_B.reshape(-1, *[1] * (x.ndim - 1))
         x, drift = torch.where(accept, proposal, x), torch.where(accept, drift_there, drift)
-        log_p_n = torch.where(accept_n, log_p_there_n, log_p_n)
+        log_p_B = torch.where(accept_B, log_p_there_B, log_p_B)
     if not accepted:
         raise InputError(f"no step was accepted with step_size {step_size}; take a smaller one.")
     return TransferSet("density", x)

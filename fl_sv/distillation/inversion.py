@@ -45,27 +45,27 @@ def inverted(
     a student, which asks for rows on which the two differ. Take balanced targets: `arange(n) % K`.
     Raises InputError for bad input, or rows the teacher cannot take."""
     x = reals(start, "start", "*").detach().clone().requires_grad_(True)
-    logits_nK = outputs_on(teacher_fn, TransferSet("start", x.detach()), "teacher")
-    target_n = labels(targets, *logits_nK.shape)
+    logits_BK = outputs_on(teacher_fn, TransferSet("start", x.detach()), "teacher")
+    target_B = labels(targets, *logits_BK.shape)
     norm_weight, moment_weight = (
         number(norm_weight, "norm_weight", 0),
         number(moment_weight, "moment_weight", 0),
     )
     optimiser = torch.optim.Adam([x], lr=number(learning_rate, "learning_rate", 0, above=True))
     for _ in range(count(steps, "steps")):
-        t_nK = teacher_fn(x)
-        cost = hard_ce(t_nK, target_n).mean() + norm_weight * (x**2).sum() / len(x)
+        t_BK = teacher_fn(x)
+        cost = hard_ce(t_BK, target_B).mean() + norm_weight * (x**2).sum() / len(x)
         if moments is not None:
             mean, variance = (reals(moment, "a moment", "*").to(x).flatten() for moment in moments)
             cost = cost + moment_weight * moment_distance(x.flatten(1), mean, variance)
         if student_fn is not None:
             cost = cost + number(student_weight, "student_weight", 0) * agreement(
-                student_fn(x), t_nK
+                student_fn(x), t_BK
             )
         # Not backward(): the models' own gradients are none of this function's business.
         (x.grad,) = torch.autograd.grad(cost, [x])
         optimiser.step()
-    return TransferSet("inverted", x.detach(), target_n)
+    return TransferSet("inverted", x.detach(), target_B)
 
 
 def moment_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -74,15 +74,15 @@ def moment_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
     features (B, F); mean and variance (F,), in a net with BatchNorm its running statistics. Raises
     InputError for bad input."""
-    f_BF, mean_F, variance_F = (
+    checked, wanted_mean, wanted_variance = (
         reals(features, "features", "BF"),
         reals(mean, "mean", "F"),
         reals(variance, "variance", "F"),
     )
-    same_shape(f_BF[0], mean_F, "a row of features and the mean")
-    same_shape(mean_F, variance_F, "mean and variance")
-    distance: Tensor = (f_BF.mean(0) - mean_F).norm() + (
-        f_BF.var(0, unbiased=False) - variance_F
+    same_shape(checked[0], wanted_mean, "a row of features and the mean")
+    same_shape(wanted_mean, wanted_variance, "mean and variance")
+    distance: Tensor = (checked.mean(0) - wanted_mean).norm() + (
+        checked.var(0, unbiased=False) - wanted_variance
     ).norm()
     return distance
 

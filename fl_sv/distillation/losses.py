@@ -161,7 +161,7 @@ def dkd(
     published schedule CE + min(epoch / 20, 1) dkd is the caller's."""
     temperature, alpha = check_temperature(temperature), number(alpha, "alpha", 0)
     beta_B = reals(beta, "beta", "B") if isinstance(beta, Tensor | list | tuple) else None
-    beta_1 = number(beta, "beta", 0) if beta_B is None else 0.0
+    one_beta = number(beta, "beta", 0) if beta_B is None else 0.0
 
     def rows(s_BK: Tensor, t_BK: Tensor, target_B: Tensor | None) -> Tensor:
         target_B = needed(target_B, "dkd")
@@ -175,15 +175,15 @@ def dkd(
                 " row."
             )
         is_target_BK = torch.arange(s_BK.shape[1], device=s_BK.device) == target_B[:, None]
-        log_bs_B2, log_qs_BK = _decoupled(s_BK / temperature, target_B, is_target_BK)
-        log_bt_B2, log_qt_BK = _decoupled(t_BK / temperature, target_B, is_target_BK)
+        student_binary, student_rest_BK = _decoupled(s_BK / temperature, target_B, is_target_BK)
+        teacher_binary, teacher_rest_BK = _decoupled(t_BK / temperature, target_B, is_target_BK)
         # Zero where the target stands, before anything is multiplied: 0 * inf would be NaN in the
         # gradient.
-        difference_BK = torch.where(is_target_BK, 0, log_qt_BK - log_qs_BK)
+        difference_BK = torch.where(is_target_BK, 0, teacher_rest_BK - student_rest_BK)
         qt_BK = (t_BK / temperature).masked_fill(is_target_BK, -torch.inf).softmax(1)
         rest_kl_B = (qt_BK * difference_BK).sum(1)
-        weight = beta_1 if beta_B is None else beta_B.to(s_BK)
-        return temperature**2 * (alpha * kl(log_bt_B2, log_bs_B2) + weight * rest_kl_B)
+        weight = one_beta if beta_B is None else beta_B.to(s_BK)
+        return temperature**2 * (alpha * kl(teacher_binary, student_binary) + weight * rest_kl_B)
 
     return rows
 
@@ -191,8 +191,8 @@ def dkd(
 def _decoupled(z_BK: Tensor, target_B: Tensor, is_target_BK: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithms of (p_y, 1 - p_y) as (B, 2), and of q (B, K), which means nothing at the target."""
     rest_B = z_BK.masked_fill(is_target_BK, -torch.inf).logsumexp(1)
-    log_b_B2 = torch.stack([z_BK.gather(1, target_B[:, None])[:, 0], rest_B], 1)
-    return log_b_B2 - z_BK.logsumexp(1, keepdim=True), z_BK - rest_B[:, None]
+    log_binary = torch.stack([z_BK.gather(1, target_B[:, None])[:, 0], rest_B], 1)
+    return log_binary - z_BK.logsumexp(1, keepdim=True), z_BK - rest_B[:, None]
 
 
 def logit_l2() -> Rows:

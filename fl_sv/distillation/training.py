@@ -62,14 +62,14 @@ def distil(
     InputError when teacher or student cannot use the transfer set, or the objective needs targets
     that it has not."""
     student = copy.deepcopy(student)
-    t_nK, targets = outputs_on(teacher, transfer, "teacher"), transfer.targets
+    t_BK, targets = outputs_on(teacher, transfer, "teacher"), transfer.targets
     objective(
-        outputs_on(student, transfer, "student"), t_nK, targets
+        outputs_on(student, transfer, "student"), t_BK, targets
     )  # refuse before the first step, not in it
 
     def loss_of_rows(rows_B: Tensor) -> Tensor:
         return objective(
-            student(transfer.x[rows_B]), t_nK[rows_B], None if targets is None else targets[rows_B]
+            student(transfer.x[rows_B]), t_BK[rows_B], None if targets is None else targets[rows_B]
         )
 
     minimise(student, loss_of_rows, len(transfer), schedule, generator)

@@ -59,12 +59,12 @@ def outputs_on(model: Function, transfer: TransferSet, who: str) -> Tensor:
             f"the {who} cannot use the transfer set {transfer.name}, whose rows have shape "
             f"{tuple(transfer.x.shape[1:])} and type {transfer.x.dtype}: {error}"
         ) from error
-    logits_nK = reals(logits, f"what the {who} says to the transfer set {transfer.name}", "nK")
-    if len(logits_nK) != len(transfer):
+    logits_BK = reals(logits, f"what the {who} says to the transfer set {transfer.name}", "nK")
+    if len(logits_BK) != len(transfer):
         raise InputError(
-            f"the {who} answers {len(transfer)} rows with {len(logits_nK)}; one a row is needed."
+            f"the {who} answers {len(transfer)} rows with {len(logits_BK)}; one a row is needed."
         )
-    return logits_nK
+    return logits_BK
 
 
 def own(x: Tensor, targets: Tensor) -> TransferSet:
@@ -93,16 +93,16 @@ def shifted(
     wanted_K = reals(frequencies, "frequencies", "K").double()
     if holds_any(wanted_K < 0) or holds_any((wanted_K.sum() - 1).abs() > 1e-5):
         raise InputError("frequencies must be at least 0 and sum to 1; divide them by their sum.")
-    target_n = labels(targets, len(x), len(wanted_K))
-    there_K = torch.bincount(target_n, minlength=len(wanted_K))
+    target_B = labels(targets, len(x), len(wanted_K))
+    there_K = torch.bincount(target_B, minlength=len(wanted_K))
     missing = ((there_K == 0) & (wanted_K > 0)).nonzero()
     if len(missing):
         raise InputError(f"frequencies want the class {int(missing[0])}, of which there is no row.")
-    weight_n = (wanted_K / there_K.clamp_min(1))[target_n]
+    weight_B = (wanted_K / there_K.clamp_min(1))[target_B]
     rows = torch.multinomial(
-        weight_n.cpu(), count(size, "size"), replacement=True, generator=generator
+        weight_B.cpu(), count(size, "size"), replacement=True, generator=generator
     )
-    return TransferSet("shifted", x[rows], target_n[rows])
+    return TransferSet("shifted", x[rows], target_B[rows])
 
 
 def gaussian(like: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
@@ -115,15 +115,15 @@ def gaussian(like: Tensor, *, size: int, generator: torch.Generator) -> Transfer
         raise InputError(
             f"like has shape {tuple(like.shape)}; moments need at least two rows, (n, *D)."
         )
-    rows_nF = like.flatten(1).double()
+    flat_rows = like.flatten(1).double()
     # Real rows often span less than all dimensions, so no Cholesky factor: centred rows are a
     # square root as they are.
-    root_nF = (rows_nF - rows_nF.mean(0)) / (len(rows_nF) - 1) ** 0.5
-    z = torch.randn(count(size, "size"), len(root_nF), generator=generator, dtype=torch.float64).to(
-        rows_nF
+    root = (flat_rows - flat_rows.mean(0)) / (len(flat_rows) - 1) ** 0.5
+    z = torch.randn(count(size, "size"), len(root), generator=generator, dtype=torch.float64).to(
+        flat_rows
     )
     return TransferSet(
-        "gaussian", (rows_nF.mean(0) + z @ root_nF).reshape(size, *like.shape[1:]).to(like.dtype)
+        "gaussian", (flat_rows.mean(0) + z @ root).reshape(size, *like.shape[1:]).to(like.dtype)
     )
 
 

@@ -40,13 +40,13 @@ def sobolev(
     if weight == 0:
         return value_B
     if directions is not None:
-        v_Bm = _directions(directions, y_s)
-        return value_B + weight * _squares(pull_s(v_Bm), pull_t(v_Bm).detach())
+        v_BK = _directions(directions, y_s)
+        return value_B + weight * _squares(pull_s(v_BK), pull_t(v_BK).detach())
     # One unit vector for each output, the same for all rows: rows of the Jacobian, (m, B, *D).
-    basis_mBm = torch.eye(y_s.shape[1], dtype=y_s.dtype, device=y_s.device)[:, None].expand(
+    basis = torch.eye(y_s.shape[1], dtype=y_s.dtype, device=y_s.device)[:, None].expand(
         -1, len(y_s), -1
     )
-    jacobian_s, jacobian_t = vmap(pull_s)(basis_mBm), vmap(pull_t)(basis_mBm).detach()
+    jacobian_s, jacobian_t = vmap(pull_s)(basis), vmap(pull_t)(basis).detach()
     return value_B + weight * _squares(jacobian_s.transpose(0, 1), jacobian_t.transpose(0, 1))
 
 
@@ -66,12 +66,12 @@ def second_order(
     u = reals(input_directions, "input_directions", "*").to(x)
     same_shape(x, u, "x and input_directions")
     (y_s, _), _ = _values(student_fn, teacher_fn, x)
-    v_Bm = _directions(directions, y_s)
+    v_BK = _directions(directions, y_s)
 
     def product(fn: Function) -> Tensor:
         # H is symmetric, so pulling u back through the gradient gives H u; torch 2.13's forward
         # mode warns.
-        return pullback(lambda points: pullback(fn, points)[1](v_Bm), x)[1](u)
+        return pullback(lambda points: pullback(fn, points)[1](v_BK), x)[1](u)
 
     return _squares(product(student_fn), product(teacher_fn).detach())
 
@@ -86,9 +86,9 @@ def jacobian_matching(
     InputError for bad input."""
     (y_s, pull_s), (_, pull_t) = _values(student_fn, teacher_fn, x)
     target_B = labels(targets, *y_s.shape)
-    chosen_Bm = (torch.arange(y_s.shape[1], device=y_s.device) == target_B[:, None]).to(y_s)
+    chosen_BK = (torch.arange(y_s.shape[1], device=y_s.device) == target_B[:, None]).to(y_s)
     unit_s, unit_t = (
-        functional.normalize(pull(chosen_Bm).flatten(1), dim=1) for pull in (pull_s, pull_t)
+        functional.normalize(pull(chosen_BK).flatten(1), dim=1) for pull in (pull_s, pull_t)
     )
     return ((unit_s - unit_t.detach()) ** 2).mean(1)
 
@@ -122,10 +122,10 @@ def _values(student_fn: Function, teacher_fn: Function, x: Tensor) -> tuple[Pull
     return student, teacher
 
 
-def _directions(directions: Tensor, y_Bm: Tensor) -> Tensor:
-    v_Bm = reals(directions, "directions", "Bm").to(y_Bm)
-    same_shape(v_Bm, y_Bm, "directions and outputs")
-    return v_Bm
+def _directions(directions: Tensor, y_BK: Tensor) -> Tensor:
+    v_BK = reals(directions, "directions", "Bm").to(y_BK)
+    same_shape(v_BK, y_BK, "directions and outputs")
+    return v_BK
 
 
 def _squares(first: Tensor, second: Tensor) -> Tensor:

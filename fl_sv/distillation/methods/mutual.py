@@ -23,16 +23,16 @@ def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
     logits (P, B, K), targets (B,). w = 1/(P - 1), or 1 without `average`, as in the authors' code.
     No gradient goes to the peer that teaches, so the sum over P is one step of all of them
     together. A single model has only its CE. Raises InputError for bad input."""
-    z_PBK = reals(logits, "logits", "PBK")
-    n_peers, n_rows, n_classes = z_PBK.shape
+    peer_logits = reals(logits, "logits", "PBK")
+    n_peers, n_rows, n_classes = peer_logits.shape
     target_B = labels(targets, n_rows, n_classes)
-    log_p_PBK = z_PBK.log_softmax(2)
+    log_p = peer_logits.log_softmax(2)
     # First axis: who learns, second: from whom.
-    kl_PPB = kl(log_p_PBK.detach()[None], log_p_PBK[:, None])
-    others_PP1 = 1 - torch.eye(n_peers, dtype=z_PBK.dtype, device=z_PBK.device)[:, :, None]
+    divergence = kl(log_p.detach()[None], log_p[:, None])
+    others = 1 - torch.eye(n_peers, dtype=peer_logits.dtype, device=peer_logits.device)[:, :, None]
     weight = 1 / max(n_peers - 1, 1) if average else 1.0
-    hard_PB = torch.stack([hard_ce(z_BK, target_B) for z_BK in z_PBK])
-    return hard_PB + weight * (others_PP1 * kl_PPB).sum(1)
+    hard = torch.stack([hard_ce(z_BK, target_B) for z_BK in peer_logits])
+    return hard + weight * (others * divergence).sum(1)
 
 
 def learn_together(
@@ -52,8 +52,8 @@ def learn_together(
         outputs_on(peer, transfer, f"peer {i}")
 
     def loss_of_rows(rows_B: Tensor) -> Tensor:
-        logits_PBK = torch.stack([peer(transfer.x[rows_B]) for peer in together])
-        return mutual(logits_PBK, targets[rows_B]).sum(0)
+        logits = torch.stack([peer(transfer.x[rows_B]) for peer in together])
+        return mutual(logits, targets[rows_B]).sum(0)
 
     minimise(together, loss_of_rows, len(transfer), schedule, generator)
     return list(together)

@@ -33,17 +33,19 @@ def multi_teacher(
         raise InputError(f"combine is {combine!r}. {suggestion(str(combine), get_args(Combine))}")
     temperature = check_temperature(temperature)
     s_BK = reals(student_logits, "student_logits", "BK")
-    t_PBK = reals(teachers, "teachers", "PBK").detach().to(s_BK.dtype)
-    same_shape(s_BK, t_PBK[0], "student and teacher logits")
-    weight_P11 = _weights(weights, t_PBK)[:, None, None]
+    teacher_logits = reals(teachers, "teachers", "PBK").detach().to(s_BK.dtype)
+    same_shape(s_BK, teacher_logits[0], "student and teacher logits")
+    weight_of_teacher = _weights(weights, teacher_logits)[:, None, None]
     if combine == "logits":
         return soft_kl(
-            s_BK, ((weight_P11 * t_PBK).sum(0) / temperature).log_softmax(1), temperature
+            s_BK,
+            ((weight_of_teacher * teacher_logits).sum(0) / temperature).log_softmax(1),
+            temperature,
         )
-    log_p_PBK = (t_PBK / temperature).log_softmax(2)
+    log_p = (teacher_logits / temperature).log_softmax(2)
     if combine == "probs":
-        return soft_kl(s_BK, (weight_P11.log() + log_p_PBK).logsumexp(0), temperature)
-    return (weight_P11[:, :, 0] * soft_kl(s_BK, log_p_PBK, temperature)).sum(0)
+        return soft_kl(s_BK, (weight_of_teacher.log() + log_p).logsumexp(0), temperature)
+    return (weight_of_teacher[:, :, 0] * soft_kl(s_BK, log_p, temperature)).sum(0)
 
 
 def entropy_reduction(teachers: Tensor, temperature: float = 0.1) -> Tensor:
@@ -56,16 +58,16 @@ def entropy_reduction(teachers: Tensor, temperature: float = 0.1) -> Tensor:
     return (reals(teachers, "teachers", "PBK").softmax(2).mean(0) / temperature).softmax(1)
 
 
-def _weights(weights: Sequence[float] | Tensor | None, teachers_PBK: Tensor) -> Tensor:
-    """weight_P, checked."""
-    n_teachers = len(teachers_PBK)
+def _weights(weights: Sequence[float] | Tensor | None, teacher_logits: Tensor) -> Tensor:
+    """checked_weights, checked."""
+    n_teachers = len(teacher_logits)
     if weights is None:
-        return teachers_PBK.new_full((n_teachers,), 1 / n_teachers)
-    weight_P = reals(weights, "weights", "P").to(teachers_PBK)
-    if len(weight_P) != n_teachers:
+        return teacher_logits.new_full((n_teachers,), 1 / n_teachers)
+    checked_weights = reals(weights, "weights", "P").to(teacher_logits)
+    if len(checked_weights) != n_teachers:
         raise InputError(
-            f"weights has {len(weight_P)} entries for {n_teachers} teachers; give one a teacher."
+            f"weights has {len(checked_weights)} entries for {n_teachers} teachers; give one a teacher."
         )
-    if holds_any(weight_P < 0) or holds_any((weight_P.sum() - 1).abs() > 1e-5):
+    if holds_any(checked_weights < 0) or holds_any((checked_weights.sum() - 1).abs() > 1e-5):
         raise InputError("weights must be at least 0 and sum to 1; divide them by their sum.")
-    return weight_P
+    return checked_weights

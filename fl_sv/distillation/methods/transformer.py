@@ -93,15 +93,15 @@ def initialise_from(student: Encoder, teacher: Encoder, layers: Sequence[int]) -
         raise InputError(f"the teacher's layers do not fit into the student: {error}") from error
 
 
-def _scores(attention: nn.MultiheadAttention, hidden_BSH: Tensor, bias_BS: Tensor | None) -> Tensor:
+def _scores(attention: nn.MultiheadAttention, hidden: Tensor, bias: Tensor | None) -> Tensor:
     """(B, A, S, S) attention before the softmax, which torch's layer keeps to itself: Q K' / sqrt(H
     / A).
     """
     width, heads = attention.embed_dim, attention.num_heads
     weight, offset = attention.in_proj_weight[: 2 * width], attention.in_proj_bias[: 2 * width]
-    both = functional.linear(hidden_BSH, weight, offset).reshape(
-        *hidden_BSH.shape[:2], 2, heads, width // heads
+    both = functional.linear(hidden, weight, offset).reshape(
+        *hidden.shape[:2], 2, heads, width // heads
     )
     query, key = both.permute(2, 0, 3, 1, 4)
     scores: Tensor = query @ key.mT / (width / heads) ** 0.5
-    return scores if bias_BS is None else scores + bias_BS[:, None, None, :]
+    return scores if bias is None else scores + bias[:, None, None, :]
