@@ -16,7 +16,7 @@ from benchmarks.peers.compare import MISTAKES, PEERS, compared
 from benchmarks.peers.environments import NotCompared, Peer, ask
 from benchmarks.peers.federation import TRAINING, federation
 from benchmarks.peers.judge import judged, ours_with_as_many, outcome
-from benchmarks.sweep.measure import in_one_process
+from benchmarks.sweep.sweeps import in_one_process
 from fl_sv.data import company_data, operator_data
 from fl_sv.values import semivalue, shapley
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.common.pictures import save
 from benchmarks.distillation.law import HOLDS
 
 Summary = Mapping[str, Any]
@@ -25,10 +25,7 @@ def draw(summary: Summary, folder: Path) -> None:
     ):
         figure = Figure(figsize=(width, 4.5), layout="constrained")
         panel(figure, summary)
-        with rc_context(
-            {"svg.fonttype": "none", "svg.hashsalt": "fl-sv"}
-        ):  # equal results, equal bytes
-            figure.savefig(folder / f"distillation_{name}.svg", metadata={"Date": None})
+        save(figure, folder / f"distillation_{name}.svg")
 
 
 def _law(figure: Figure, summary: Summary) -> None:

@@ -1,36 +1,15 @@
-"""Students of the federation's teacher: does the law hold for them, what do they learn from, and
-does their pay work?
+"""The five studies of benchmarks.distillation, how much of each is measured, and their run."""
 
-    python -m benchmarks.distillation [--json] [--full] [--processes 2] [--pictures FOLDER]
-
-Five studies on digits, a row of results for each seed (docs/studies/distillation.md reads them):
-
-law        small models that listen to the teacher, against brute force of the large model: which transfer set, how
-           much weight, how good a teacher
-alarms     whether the law's alarms notice that the small models are students on their companies' own rows: three sizes,
-           two seeds, with and without large runs
-transfer   one student, one teacher, the same number of rows: which rows teach most, on the teacher's own distribution
-           and on a shifted one; when a student beats its teacher
-classics   a class that the student never saw, 3 % of the data, a teacher's assistant, every method on few rows
-incentive  each company in turn sabotages or skimps the teacher's training: what it is paid then, by every kind of pot
-
-Without options the fast form: two seeds, fewer conditions. `--full`: five seeds and all conditions.
-"""
-
-import argparse
-import json
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.distillation import alarms, classroom, incentive, law
-from benchmarks.distillation.pictures import draw
-from benchmarks.distillation.tables import as_text, summary
+from benchmarks.distillation.tables import summary
 from fl_sv.machine import keep_freed_memory, use_threads
 
 Options = Mapping[str, Any]
@@ -132,20 +111,3 @@ def _timed(
 def _quietly() -> None:
     use_threads(1)
     keep_freed_memory()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="What distillation does to the law, to students and to the pay."
-    )
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of tables")
-    parser.add_argument("--full", action="store_true", help="five seeds and all conditions")
-    parser.add_argument(
-        "--processes", type=int, default=2, help="studies side by side, one thread each"
-    )
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw the results, too")
-    options = parser.parse_args()
-    found = measure(FULL if options.full else FAST, options.processes)
-    if options.pictures:
-        draw(found["summary"], options.pictures)
-    print(json.dumps(found) if options.json else as_text(found))

@@ -1,4 +1,4 @@
-"""The results of benchmarks.distillation as means over seeds with their intervals, and as Markdown."""
+"""The results of benchmarks.distillation: means over seeds with intervals, and Markdown."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student_t
 
+from benchmarks.common.markdown import table
 from benchmarks.distillation.law import HOLDS
 
 LEVEL = 0.9
@@ -167,114 +168,93 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, 
 
 
 def as_text(found: Mapping[str, Any]) -> str:
-    s = found["summary"]
+    """The whole result as Markdown: a table for each study, and a line with the effort."""
+    summaries = found["summary"]
     parts = [
-        _table(
-            [
-                "students",
-                "weight",
-                "teacher after round",
-                "R2",
-                "law holds",
-                "spread",
-                "Spearman",
-                "error of shares",
-                "error of the law's values, %",
-                "games with alarms",
-            ],
-            [
-                [
-                    r["set"],
-                    f"{r['weight']:g}",
-                    str(r["teacher_round"] or ""),
-                    f"{r['r2']:.2f}",
-                    str(r["holds"]),
-                    f"{r['spread']:.2f}",
-                    f"{r['spearman']:.2f}",
-                    f"{r['share_error']:.2f}",
-                    f"{100 * r['law_error']:.1f}",
-                    str(r["alarmed"]),
-                ]
-                for r in s["law"]
-            ],
-        ),
-        _table(
-            [
-                "wrong labels",
-                "weight",
-                "large runs",
-                "R2",
-                "games with alarms",
-                "codes",
-                "error of the law's values, %",
-                "intervals that cover, %",
-                "their width, % of the gain",
-            ],
-            [
-                [
-                    "yes" if r["spoilt"] else "no",
-                    f"{r['weight']:g}",
-                    r["runs"],
-                    f"{r['r2']:.2f}",
-                    f"{r['alarmed']} of {r['games']}",
-                    ", ".join(f"{code} {count}" for code, count in r["codes"].items()),
-                    f"{100 * r['law_error']:.1f}",
-                    f"{100 * r['coverage']:.0f}",
-                    f"{100 * r['width']:.1f}",
-                ]
-                for r in s["alarms"]
-            ],
-        ),
-        _table(
-            [
-                "teacher",
-                "transfer set",
-                "accuracy, %",
-                "ahead of the teacher",
-                "shifted classes, %",
-                "ahead of the teacher",
-                "moved rows, %",
-                "ahead of the teacher",
-                "agreement, %",
-            ],
-            [
-                [
-                    r["teacher"],
-                    r["set"],
-                    f"{100 * r['own']:.1f}",
-                    _percent(r["ahead"]["own"]),
-                    f"{100 * r['shifted']:.1f}",
-                    _percent(r["ahead"]["shifted"]),
-                    f"{100 * r['moved']:.1f}",
-                    _percent(r["ahead"]["moved"]),
-                    f"{100 * r['agreement']:.1f}",
-                ]
-                for r in s["transfer"]
-            ],
-        ),
-        _table(
-            ["classic", "%"],
-            [
-                [name, _percent(value, sign=" for " in name)]
-                for name, value in s["classics"].items()
-                if name != "few"
-            ]
-            + [
-                [f"few, {name} - labels", _percent(value)]
-                for name, value in s["classics"]["few"].items()
-            ],
-        ),
-        *(_incentive_table(s["incentive"], spoilt) for spoilt in (False, True)),
+        _law_table(summaries["law"]),
+        _alarms_table(summaries["alarms"]),
+        _transfer_table(summaries["transfer"]),
+        _classics_table(summaries["classics"]),
+        *(_incentive_table(summaries["incentive"], spoilt) for spoilt in (False, True)),
         "\n".join(
             f"aligned with the teacher, {rule}: {share:.0%}"
-            for rule, share in s["incentive"]["aligned"].items()
+            for rule, share in summaries["incentive"]["aligned"].items()
         ),
         (
-            f"{s['seeds']} seeds, {found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one"
-            f" core. ± is the {LEVEL:.0%} interval."
+            f"{summaries['seeds']} seeds, {found['seconds']:.0f} s, {found['core_seconds']:.0f} s"
+            f" of one core. ± is the {LEVEL:.0%} interval."
         ),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _law_table(rows: Sequence[Row]) -> str:
+    head = ["students", "weight", "teacher after round", "R2", "law holds", "spread", "Spearman"]
+    head += ["error of shares", "error of the law's values, %", "games with alarms"]
+    return table(
+        head,
+        [
+            [
+                row["set"],
+                f"{row['weight']:g}",
+                str(row["teacher_round"] or ""),
+                f"{row['r2']:.2f}",
+                str(row["holds"]),
+                f"{row['spread']:.2f}",
+                f"{row['spearman']:.2f}",
+                f"{row['share_error']:.2f}",
+                f"{100 * row['law_error']:.1f}",
+                str(row["alarmed"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _alarms_table(rows: Sequence[Row]) -> str:
+    head = ["wrong labels", "weight", "large runs", "R2", "games with alarms", "codes"]
+    head += ["error of the law's values, %", "intervals that cover, %"]
+    head += ["their width, % of the gain"]
+    return table(
+        head,
+        [
+            [
+                "yes" if row["spoilt"] else "no",
+                f"{row['weight']:g}",
+                row["runs"],
+                f"{row['r2']:.2f}",
+                f"{row['alarmed']} of {row['games']}",
+                ", ".join(f"{code} {count}" for code, count in row["codes"].items()),
+                f"{100 * row['law_error']:.1f}",
+                f"{100 * row['coverage']:.0f}",
+                f"{100 * row['width']:.1f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _transfer_table(rows: Sequence[Row]) -> str:
+    head = ["teacher", "transfer set"]
+    for title in ("accuracy, %", "shifted classes, %", "moved rows, %"):
+        head += [title, "ahead of the teacher"]
+    lines = []
+    for row in rows:
+        line = [row["teacher"], row["set"]]
+        for where in PLACES:
+            line += [f"{100 * row[where]:.1f}", _percent(row["ahead"][where])]
+        lines.append([*line, f"{100 * row['agreement']:.1f}"])
+    return table([*head, "agreement, %"], lines)
+
+
+def _classics_table(classics: Mapping[str, Any]) -> str:
+    whole = [
+        [name, _percent(value, sign=" for " in name)]
+        for name, value in classics.items()
+        if name != "few"
+    ]
+    few = [[f"few, {name} - labels", _percent(value)] for name, value in classics["few"].items()]
+    return table(["classic", "%"], whole + few)
 
 
 def _incentive_table(incentive: Mapping[str, Any], spoilt: bool) -> str:
@@ -283,23 +263,19 @@ def _incentive_table(incentive: Mapping[str, Any], spoilt: bool) -> str:
         return ""
     rules = list(changes[0]["change"])
     title = "One company has wrong labels." if spoilt else "All data are sound."
-    head = ["company", "does instead", "teacher's loss", *rules]
     lines = [
         [
-            r["company"],
-            r["kind"],
-            f"{r['teacher']['mean']:+.3f}",
-            *(_percent(r["change"][rule]) for rule in rules),
+            row["company"],
+            row["kind"],
+            f"{row['teacher']['mean']:+.3f}",
+            *(_percent(row["change"][rule]) for rule in rules),
         ]
-        for r in changes
+        for row in changes
     ]
-    return f"{title} Change of the company's own payment, %.\n\n{_table(head, lines)}"
+    whole = table(["company", "does instead", "teacher's loss", *rules], lines)
+    return f"{title} Change of the company's own payment, %.\n\n{whole}"
 
 
 def _percent(value: Mapping[str, float], sign: bool = True) -> str:
     mean = f"{100 * value['mean']:+.1f}" if sign else f"{100 * value['mean']:.1f}"
     return mean if np.isinf(value["half"]) else f"{mean} ± {100 * value['half']:.1f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])

@@ -1,37 +1,22 @@
-"""Values against the truth: error and interval coverage of `estimate_shapley`, ours and shapiq's,
-and exact seconds.
+"""Errors, coverage and seconds of estimates, and seconds of the exact functions.
 
-    python -m benchmarks.estimators [--full] [--shapleig] [--json]
+Shapes: N companies, C = 2**N coalitions.
+"""
 
-Without options about two minutes on two cores, with --full ten to twenty. shapiq's methods appear
-where the package is installed (`pip install 'fl-sv[shapiq]'`, all of them on Python 3.12).
---shapleig compares with shapiq's sequential ShaplEIG instead, half a minute an estimate, on two
-games of each federated family; it needs `shapiq[shapleig]`.
-
-Error is the relative L2 distance from the exact values, mean over games, the same games for all
-methods; coverage the share of (game, company) pairs whose exact value lies in the interval of level
-0.9."""
-
-import argparse
 import importlib.util
-import json
-import os
-import platform
 import time
 import tracemalloc
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from itertools import product
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from benchmarks.estimators.games import FEDERATED, LARGE, N_COMPANIES, OTHER, KnownGame
+from benchmarks.common.distance import relative_l2
+from benchmarks.estimators.games import FEDERATED, LARGE, OTHER, KnownGame
 from fl_sv.values import estimate_shapley, interactions, least_core, semivalue
 from fl_sv.values.estimate import METHODS
 from fl_sv.values.shapiq_methods import SHAPIQ_METHODS
@@ -39,7 +24,6 @@ from fl_sv.values.shapiq_methods import SHAPIQ_METHODS
 SHAPLEIG = "shapiq:ShaplEIG"
 SLOW = {"shapiq:ProxySPEX"}  # ten seconds an estimate
 THIRD_ORDER = {"shapiq:PolySHAP", "shapiq:kADDSHAP"}  # have N**3/6 unknowns
-EXACT = 1e-6  # smaller errors are rounding
 BUDGETS = (64, 128, 256, 512)
 # (family, budget) -> largest mean error that is promised, and for 50 and 100 companies at 40 times
 # as many coalitions.
@@ -147,7 +131,7 @@ def measure(game: KnownGame, method: str, budget: int, seed: int) -> tuple[float
         estimate = estimate_shapley(game.rule, game.n_companies, budget, seed, method)
         value_N = estimate.values
         inside = float(np.mean((estimate.low <= game.exact) & (game.exact <= estimate.high)))
-    return float(np.linalg.norm(value_N - game.exact) / np.linalg.norm(game.exact)), inside
+    return relative_l2(value_N, game.exact), inside
 
 
 def shapleig(game: KnownGame, budget: int, seed: int) -> Any:
@@ -232,85 +216,3 @@ def exact_seconds() -> dict[str, Any]:
             "peak_mib": round(peak / 2**20, 1),
         }
     return found
-
-
-def show(result: dict[str, Any]) -> None:
-    """The JSON object as Markdown: errors in percent, a column a family, the smallest of each in
-    bold.
-    """
-    print(f"{result['date']}, {result['machine']}, {result['seconds']:.0f} s\n")
-    line("exact", "seconds", "MiB beside the table", head=True)
-    for name, entry in result["exact"].items():
-        line(name, f"{entry['seconds']:.3f}", f"{entry['peak_mib']:.1f}")
-    for budget in sorted({entry["budget"] for entry in result["estimates"]}):
-        entries = {
-            (e["family"], e["method"]): e for e in result["estimates"] if e["budget"] == budget
-        }
-        families = [f for f in [*FEDERATED, *OTHER, *LARGE] if (f, "auto") in entries]
-        best = {
-            f: max(EXACT, min(e["error"] for (family, _), e in entries.items() if family == f))
-            for f in families
-        }
-        print(f"\n{budget} coalitions, error in %\n")
-        line("method", *families, head=True)
-        for method in sorted({method for _, method in entries}, key=lambda m: (m != "auto", m)):
-            line(method, *(percent(entries.get((f, method)), best[f]) for f in families))
-        line("coverage of `auto`", *(f"{entries[f, 'auto']['coverage']:.3f}" for f in families))
-        line("on so many games", *(str(entries[f, "auto"]["games_of_coverage"]) for f in families))
-    print()
-    line("promise", "error, %", "at most", "", head=True)
-    for entry in result["targets"]:
-        name = f"{entry['family']}, {entry['budget']} coalitions"
-        line(
-            name,
-            f"{100 * entry['error']:.2f}",
-            f"{100 * entry['target']:.0f}",
-            "met" if entry["met"] else "NOT MET",
-        )
-
-
-def line(*cells: str, head: bool = False) -> None:
-    """A row of a Markdown table."""
-    print(f"| {' | '.join(cells)} |")
-    if head:
-        print(f"|{'---|' * len(cells)}")
-
-
-def percent(entry: dict[str, Any] | None, best: float) -> str:
-    if entry is None:
-        return ""
-    error = entry["error"] if entry["error"] > EXACT else 0.0
-    text = f"{100 * error:.3g}" if error < 10 else ">1000"
-    return f"**{text}**" if error <= best else text
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--full", action="store_true", help="10 games for errors, 200 for coverage")
-    parser.add_argument("--shapleig", action="store_true", help="the sequential ShaplEIG alone")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    asked = parser.parse_args()
-    started = time.perf_counter()
-    exact = exact_seconds()
-    # One thread each, or the workers wait for one another: in numpy, and in what they load later.
-    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
-        rows = [row for found in pool.map(work, tasks(asked.full, asked.shapleig)) for row in found]
-    estimates = averages(rows)
-    result = {
-        "date": date.today().isoformat(),
-        "machine": (
-            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        ),
-        "seconds": round(time.perf_counter() - started, 1),
-        "n_companies": N_COMPANIES,
-        "exact": exact,
-        "targets": targets(estimates),
-        "estimates": estimates,
-    }
-    if asked.json:
-        print(json.dumps(result))
-    else:
-        show(result)

@@ -1,22 +1,19 @@
-"""Do the law's alarms find what breaks it, and only that?
+"""Violations of the law, put into brute-forced games, and the alarms that they raise.
 
-    python -m benchmarks.alarms [--json]
+The games are those of tests/data/law_digits.npz, 45 of six companies. A violation is put at one
+company after the other:
 
-The games are the brute-forced ones of tests/data/law_digits.npz, 45 of six companies. Violations
-are put into their tables, each at one company after the other:
+repeated  the small models learn one company's few rows by heart: they credit each of its
+          coalitions with a share of the whole gain, the less the more others take part. The
+          large model does not.
+wrong     the large model learns one company's wrong labels and the small ones cannot: its loss
+          rises by a share of the gain, in proportion to the company's part of the coalition's rows.
+full      the small models reach what a share of all coalitions reach, and nothing further but
+          seed noise.
 
-  repeated    the small models learn one company's few rows by heart: they credit each of its coalitions with a share of
-              the whole gain, the less the more others take part. The large model does not.
-  wrong       the large model learns one company's wrong labels and the small ones cannot: its loss rises by a share of
-              the gain, in proportion to the company's part of the coalition's rows.
-  full        the small models reach what a share of all coalitions reach, and nothing further but seed noise.
+Shapes: N = 6 companies, C = 2**N coalitions, M small sizes.
+"""
 
-Printed: the share of games with any alarm by large runs known (none, singletons, and all but one),
-the codes with the singletons, and how far the law's values are then off. `none` is the rate of
-false alarms, which may be one in ten."""
-
-import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -143,27 +140,3 @@ def measure(case: str) -> dict[str, Any]:
         "codes": {code.rstrip(":"): count / len(errors) for code, count in sorted(codes.items())},
         "error": float(np.mean(errors)),
     }
-
-
-def as_text(rows: list[dict[str, Any]]) -> str:
-    """The result as Markdown, in percent."""
-    head = [
-        "violation",
-        *(f"alarm in {name}, %" for name in RUNS),
-        "codes in law_n, %",
-        "error of law_n, %",
-    ]
-    lines = [head, ["---"] * len(head)]
-    for row in rows:
-        codes = ", ".join(f"{code} {100 * share:.0f}" for code, share in row["codes"].items())
-        shares = [f"{100 * row['alarmed'][name]:.0f}" for name in RUNS]
-        lines.append([row["case"], *shares, codes, f"{100 * row['error']:.1f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What breaks a law, and which alarms say so.")
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
-    options = parser.parse_args()
-    rows = [measure(case) for case in CASES]
-    print(json.dumps({"cases": rows}) if options.json else as_text(rows))

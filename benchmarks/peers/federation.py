@@ -16,7 +16,7 @@ from torch import nn
 import fl_sv
 from benchmarks.common.distance import relative_l2
 from benchmarks.peers.environments import NotCompared, Peer, ask
-from benchmarks.sweep.measure import in_one_process
+from benchmarks.sweep.sweeps import in_one_process
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.estimators.games import diminishing_rule
-from benchmarks.sweep.measure import in_one_process
+from benchmarks.sweep.sweeps import in_one_process
 from fl_sv.config import Config
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
 

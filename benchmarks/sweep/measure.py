@@ -1,129 +1,30 @@
-"""The sweep of all coalitions, side by side with the ways in which it is done today.
+"""Seconds of the sweep beside those of plain torch and of Flower, its memory, and its growth."""
 
-    python -m benchmarks.sweep [--json] [--companies 10] [--rounds 30] [--width 32]
-    python -m benchmarks.sweep --table [N ...] [--backend ray|inline]
-
-Digits, equal shares, one small model, one seed. Our time is the whole sweep on Ray, start-up
-included. The baselines train a sample of coalitions of every size, and their time is extrapolated
-by the number of members:
-
-* one Flower simulation for each coalition, the start of Ray included, as each really pays it;
-* one Flower simulation in which coalition after coalition is trained;
-* plain torch, one coalition after the other, against our sweep in one process on the same number of threads.
-
-Every process has imported everything before its clock starts. What the sampled coalitions reached
-(loss on the validation set) must be the same in all of them. `gemm_fraction` counts the operations
-that the training needs (not the gradient of its input, which nobody needs) by the seconds that the
-companies report for it; `..._of_everything` by those of the whole sweep in one process: messages,
-aggregation and scoring, too. Both are fractions of the best square matrix product in float32 on the
-same thread."""
-
-import argparse
-import json
-import logging
 import math
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
-from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
 
 from benchmarks.sweep import flower
-from clients.app import app as client_app
+from benchmarks.sweep.sweeps import game, in_one_process, on_ray_whole
 from fl_sv.config import Config
 from fl_sv.data import company_data, operator_data
-from fl_sv.design.sample import design_steps
 from fl_sv.game.coalitions import members_of
-from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.progress import Progress
-from fl_sv.runs.journal import Journal
 from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.sgd import make_recipe, train
-from server.inline import InlineGrid
-from server.job import Job, open_job
-from server.simulation import on_ray
-from server.sweep import sweep_coalitions
 
 SAMPLE = 12
 GROWTH_COMPANIES = range(8, 15)
 GROWTH_ROUNDS = 3
 LOOK_SECONDS = 5.0
 TABLE_COMPANIES = (6, 8, 10, 12, 14, 16)
-
-
-def game(companies: int, rounds: int, width: int, *, threads: int = 1) -> Config:
-    """Digits, divided evenly; the large model is there because a config has one, and is never
-    trained.
-    """
-    return Config.model_validate(
-        {
-            "companies": [f"Company {i:02}" for i in range(companies)],
-            "data": {"source": "digits", "partition": {"kind": "iid"}},
-            "models": {
-                "small": [{"kind": "mlp", "hidden": [width]}],
-                "large": {"kind": "mlp", "hidden": [4096]},
-            },
-            "training": {"rounds": rounds, "seeds": 1},
-            "law": {"anchors": "none"},
-            "compute": {"workers": 2, "threads": threads},
-            "payouts": {"pot": {"kind": "fixed", "cents": 1}},
-        }
-    )
-
-
-@dataclass(frozen=True)
-class Swept:
-    """One sweep of all coalitions by the product's own code."""
-
-    losses: np.ndarray  # (2**N,)
-    company_seconds: float  # of training, as the companies report it
-    sweep_seconds: float  # of the stage, once everybody is there
-    seconds: float = math.nan  # of everything
-
-
-@contextmanager
-def swept_job(config: Config, grid: Grid) -> Iterator[Job]:
-    """The sweep stage of a run alone, done, in a journal of its own."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        closing(Journal(Path(folder) / "journal.sqlite")) as journal,
-    ):
-        job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
-        sweep_coalitions(job, design_steps(job.config)[0])
-        yield job
-
-
-def sweep(config: Config, grid: Grid) -> Swept:
-    """Losses and seconds of the sweep stage."""
-    with swept_job(config, grid) as job:
-        scores, cost = job.journal.scores().values(), job.journal.costs()["sweep"]
-    losses = np.array([score.loss for score in sorted(scores, key=lambda score: score.coalition)])
-    return Swept(losses, cost["company_seconds"], cost["seconds"])
-
-
-def on_ray_whole(config: Config) -> Swept:
-    """The sweep on Ray, its start and end included in the seconds."""
-    started = time.perf_counter()
-    swept = on_ray(config, lambda grid: sweep(config, grid), client_app, verbose=False)
-    return replace(swept, seconds=time.perf_counter() - started)
-
-
-def in_one_process(config: Config, workers: int = 1, companies: ClientApp = client_app) -> Swept:
-    """The sweep in this process."""
-    started = time.perf_counter()
-    with InlineGrid(companies, range(config.n_companies), workers) as grid:
-        swept = sweep(config, grid)
-    return replace(swept, seconds=time.perf_counter() - started)
 
 
 def plain_torch(
@@ -199,11 +100,6 @@ def matrix_peak() -> float:
             left @ right
             best = max(best, 2 * size**3 / (time.perf_counter() - started))
     return best
-
-
-def quietly() -> None:
-    """Nothing but the result: Flower logs every round."""
-    logging.getLogger("flwr").setLevel(logging.CRITICAL)
 
 
 def growth(rounds: int, width: int) -> dict[int, float]:
@@ -308,29 +204,3 @@ def _losses(config: Config, models: Sequence[torch.Tensor]) -> np.ndarray:
             for loss, _ in validation.means(_model(config), torch.stack(list(models)), "the sample")
         ]
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Our sweep of all coalitions against today's ways."
-    )
-    parser.add_argument("--json", action="store_true", help="one line")
-    parser.add_argument("--companies", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--width", type=int, default=32)
-    parser.add_argument(
-        "--table", nargs="*", type=int, metavar="N", help="seconds and memory of N companies"
-    )
-    parser.add_argument("--backend", choices=["ray", "inline"], default="ray", help="of the table")
-    options = parser.parse_args()
-    quietly()
-    use_threads(1)
-    keep_freed_memory()  # as `fl-sv run` does
-    if options.table is not None:
-        for row in table(
-            options.table or TABLE_COMPANIES, options.backend, options.rounds, options.width
-        ):
-            print(json.dumps(row), flush=True)
-        return
-    found = measure(options.companies, options.rounds, options.width)
-    print(json.dumps(found, indent=None if options.json else 2))

@@ -1,20 +1,14 @@
 """Where the time of a sweep goes: seconds by what is done, in one process, and what Flower and Ray
 add.
-
-    python -m benchmarks.profile [--json]
-
-The game of benchmarks.sweep (digits, 10 companies, 30 rounds, width 32) under Python's profiler,
-which itself costs some percent, mostly of the many small steps."""
+"""
 
 import cProfile
-import json
 import pstats
-import sys
 from collections import Counter
 
 from flwr.app import Context, Message
 
-from benchmarks.sweep.measure import game, in_one_process, on_ray_whole, quietly
+from benchmarks.sweep.sweeps import game, in_one_process, on_ray_whole
 from clients.app import app as client_app
 from fl_sv.machine import keep_freed_memory, use_threads
 
@@ -74,14 +68,3 @@ def measure() -> dict[str, dict[str, float]]:
         "of which the companies' training, both actors": ray.company_seconds,
     }
     return {"stages": stages, "whole": whole}
-
-
-def main() -> None:
-    quietly()
-    found = measure()
-    if "--json" in sys.argv:
-        print(json.dumps(found))
-        return
-    for table in found.values():
-        for name, seconds in table.items():
-            print(f"{seconds:8.2f} s  {name}")

@@ -1,0 +1,91 @@
+"""The result of benchmarks.truth as means over games, and as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common.markdown import table
+
+TARGETS = {"law_0": 0.08, "law_n": 0.05, "law_2n": 0.04}
+BEATEN = (
+    "by_size",
+    "leave_one_out",
+    "leave_one_out_scaled",
+    "gtg",
+    "large_only",
+    "large_only_auto",
+)  # by a factor of three, is the aim
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over games.
+
+    rows: results of `benchmarks.law.truth.measure`. Returns errors, coverage and rank correlation
+    of each law, and by which factor its error is smaller than those of BEATEN.
+    """
+    error = {
+        name: float(np.mean([row["errors"][name] for row in rows])) for name in rows[0]["errors"]
+    }
+    judged_by = {
+        law: {
+            what: float(np.mean([row["by_law"][law][what] for row in rows]))
+            for what in ("coverage", "spearman")
+        }
+        for law in TARGETS
+    }
+    return {
+        "errors": error,
+        "noise_floor": float(np.mean([row["noise_floor"] for row in rows])),
+        "by_law": judged_by,
+        "alarmed_games": {
+            law: sum(bool(row["by_law"][law]["alarms"]) for row in rows) for law in TARGETS
+        },
+        "times_better": {
+            law: {
+                name: error[beaten_by(name, law)] / error[law]
+                for name in BEATEN
+                if beaten_by(name, law) in error
+            }
+            for law in TARGETS
+        },
+    }
+
+
+def beaten_by(name: str, law: str) -> str:
+    """The baseline that `law` is compared with; a regression on large runs alone gets the law's own.
+
+    >>> beaten_by("large_only", "law_n")
+    'large_only_n'
+    """
+    return f"{name}_{law.removeprefix('law_')}" if name.startswith("large_only") else name
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """The result as Markdown: errors in percent by task, means over its seeds."""
+    tasks = list(dict.fromkeys(row["task"] for row in found["tasks"]))
+    columns = [summary([row for row in found["tasks"] if row["task"] == task]) for task in tasks]
+    columns.append(found["mean"])
+    rows = [
+        [name, *(f"{100 * column['errors'][name]:.1f}" for column in columns)]
+        for name in columns[0]["errors"]
+    ]
+    rows.append(["noise floor", *(f"{100 * column['noise_floor']:.1f}" for column in columns)])
+    rows += [
+        [f"{what} of {law}", *(f"{column['by_law'][law][what]:.3f}" for column in columns)]
+        for law, what in product(TARGETS, ("coverage", "spearman"))
+    ]
+    rows += [
+        [f"games in which {law} alarms", *(str(column["alarmed_games"][law]) for column in columns)]
+        for law in TARGETS
+    ]
+    parts = [table(["error of the values, %", *tasks, "mean"], rows)]
+    parts += [_factors_sentence(law, found["mean"]["times_better"][law]) for law in TARGETS]
+    parts.append(f"{found['seconds']:.0f} s, {found['core_seconds']:.0f} s of one core.")
+    return "\n\n".join(parts)
+
+
+def _factors_sentence(law: str, factors: Mapping[str, float]) -> str:
+    times = ", ".join(f"{name} {factor:.1f}" for name, factor in factors.items())
+    return f"{law} (aim {TARGETS[law]:.0%}) is better by these factors: {times}."
