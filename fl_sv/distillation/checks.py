@@ -1,10 +1,8 @@
-"""What the methods of distillation refuse, in one place, so that the formulas hold nothing but the
-formula.
+"""Checks of arguments, in one place: the modules with formulas hold nothing but formulas.
 
-Shapes are always checked. Numbers are checked only where they can be read: inside `torch.func.vmap`
-a tensor stands for a whole stack and has no numbers of its own, so the caller's batch is checked
-when it is made, not a thousand times inside the stack. Anything else than a tensor is read as
-float64.
+Shapes are always checked. Numbers are checked only where they can be read. Inside `torch.func.vmap`
+a tensor stands for a whole stack and has no numbers of its own; there the caller checks a batch
+once, when it makes it. Whatever is no tensor is read as float64.
 
 Shapes: B rows of a batch, K classes; axes of other arrays are named by the caller.
 """
@@ -21,11 +19,12 @@ from fl_sv.errors import InputError
 
 
 def reals(value: object, name: str, axes: str) -> Tensor:
-    """`value` as a floating-point tensor with one axis for each letter of `axes`; "*" stands for
-    any axes.
+    """`value` as a floating-point tensor.
 
+    axes: one letter for each axis that it must have, "BK" for rows and classes; "*" allows any.
     Raises InputError when it holds no real numbers, has other axes, is empty, or holds NaN or
-    infinity."""
+    infinity.
+    """
     tensor = _tensor(value, name)
     if not tensor.is_floating_point():
         raise InputError(f"{name} holds {tensor.dtype}; floating-point numbers are needed.")
@@ -39,9 +38,7 @@ def reals(value: object, name: str, axes: str) -> Tensor:
 
 
 def same_shape(first: Tensor, second: Tensor, names: str) -> None:
-    """Raises InputError unless both tensors have one shape; `names` says what they are: "x and
-    directions".
-    """
+    """Raises InputError unless both tensors have one shape; `names`: "x and directions"."""
     if first.shape != second.shape:
         raise InputError(
             f"{names} have shapes {tuple(first.shape)} and {tuple(second.shape)}; they must be"
@@ -50,8 +47,9 @@ def same_shape(first: Tensor, second: Tensor, names: str) -> None:
 
 
 def labels(value: object, n_rows: int, n_classes: int | None, name: str = "targets") -> Tensor:
-    """`value` as int64 (B,) classes 0..K-1, K None where it is unknown. Raises InputError for
-    anything else.
+    """`value` as int64 (B,) class labels.
+
+    n_classes: K, labels are 0..K-1; None where K is unknown. Raises InputError for anything else.
     """
     allowed = "0 and above" if n_classes is None else f"0 to {n_classes - 1}"
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(_array(value, name))
@@ -72,10 +70,10 @@ def labels(value: object, n_rows: int, n_classes: int | None, name: str = "targe
 def batch(
     student_logits: object, teacher_logits: object, targets: object
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A batch that a loss may compute with: student (B, K), teacher (B, K) in the student's
-    precision and without gradient, targets (B,) or None.
+    """A checked batch: student logits (B, K), teacher logits (B, K), targets (B,) or None.
 
-    Raises InputError for what is not that.
+    The teacher's logits come back in the student's precision and without gradient. Raises
+    InputError for wrong shapes, numbers that are not finite, or labels that are no classes.
     """
     s_BK = reals(student_logits, "student_logits", "BK")
     t_BK = reals(teacher_logits, "teacher_logits", "BK").detach().to(s_BK.dtype)
@@ -84,7 +82,7 @@ def batch(
 
 
 def needed(targets_B: Tensor | None, who: str) -> Tensor:
-    """The targets. Raises InputError when there are none."""
+    """The targets (B,). Raises InputError when there are none; `who`: the loss that needs them."""
     if targets_B is None:
         raise InputError(
             f"{who} needs a target class for every row, and the rows have none. Use a labelled"
@@ -97,8 +95,9 @@ def needed(targets_B: Tensor | None, who: str) -> Tensor:
 def number(
     value: object, name: str, low: float = -math.inf, high: float = math.inf, *, above: bool = False
 ) -> float:
-    """A finite number between `low` and `high`; `above` leaves out `low` itself. Raises InputError
-    for any other.
+    """A finite number between `low` and `high`; `above` excludes `low` itself.
+
+    Raises InputError for any other value.
     """
     is_number = isinstance(value, int | float | np.floating | np.integer) and not isinstance(
         value, bool
@@ -116,14 +115,15 @@ def number(
 
 
 def check_temperature(temperature: object) -> float:
-    """A temperature between 1e-6 and 1e6, whose square is a number in float32. Raises InputError
-    for any other.
+    """A temperature between 1e-6 and 1e6: its square is a number in float32.
+
+    Raises InputError for any other value.
     """
     return number(temperature, "temperature", 1e-6, 1e6)
 
 
 def count(value: object, name: str, low: int = 1) -> int:
-    """A whole number of at least `low`. Raises InputError for any other."""
+    """A whole number of at least `low`. Raises InputError for any other value."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise InputError(f"{name} is {value!r}; a whole number of at least {low} is needed.")
     return int(value)
@@ -132,9 +132,8 @@ def count(value: object, name: str, low: int = 1) -> int:
 def readable(tensor: Tensor) -> bool:
     """Whether decisions may depend on the tensor's numbers: not inside `torch.func.vmap`."""
     try:
-        bool(
-            tensor.reshape(-1)[:1].any()
-        )  # one number, because a look at all costs as much as a loss
+        # One number is enough: a look at all of them costs as much as a loss.
+        bool(tensor.reshape(-1)[:1].any())
     except RuntimeError:  # how vmap refuses
         return False
     return True

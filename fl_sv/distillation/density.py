@@ -1,12 +1,11 @@
-"""Rows from the density that a classifier implies: p(x) proportional to sum over classes of exp
-t_k(x).
+"""Rows from the density that a classifier implies: p(x) proportional to sum_k exp t_k(x).
 
-Training fixes a classifier's logits only up to a function of x, so reading logsumexp t(x) as log
-p(x) (Grathwohl et al. 2020) is a choice, and for a ReLU net such a density has no finite mass.
-Therefore x stays in a box. Langevin steps with Metropolis' correction have exactly this density in
-the limit of many steps.
+Training fixes a classifier's logits only up to a function of x. To read logsumexp t(x) as log p(x)
+(Grathwohl et al. 2020) is therefore a choice. For a ReLU net such a density has no finite mass, so
+x stays in a box. Langevin steps with Metropolis' correction have exactly this density in the limit
+of many steps.
 
-Shapes: n rows (chains), D inputs (any axes), K classes.
+Shapes: B rows (chains), K classes; `*D` stands for the axes of one row.
 """
 
 import torch
@@ -28,18 +27,19 @@ def implied(
     steps: int = 200,
     step_size: float = 0.1,
 ) -> TransferSet:
-    """`size` chains' last rows in the box from low (*D) to high (*D). Unlabelled.
+    """The last rows of `size` chains in the box from low (*D) to high (*D), unlabelled.
 
-    step_size: standard deviation of a step, in units of the box's width in each input; a good one
-    is accepted about every second time. Raises InputError for bad input, or when no step of any
-    chain is accepted."""
+    step_size: standard deviation of a step, in units of the box's width in each input. With a good
+    one about half of the steps are accepted. Raises InputError for bad input, or when no step of
+    any chain is accepted.
+    """
     step_size = number(step_size, "step_size", 0, above=True)
     x = in_box(low, high, count(size, "size"), generator)
     outputs_on(teacher_fn, TransferSet("density", x), "teacher")
     width = high - low
 
     def slope(x: Tensor) -> tuple[Tensor, Tensor]:
-        """log p (n,), and where a Langevin step is centred, from x in units of the box."""
+        """log p (B,), and the mean of a Langevin step, as an offset in units of the box."""
         log_p_B, pull = pullback(lambda rows: teacher_fn(rows).logsumexp(1), x)
         return log_p_B.detach(), (
             pull(torch.ones_like(log_p_B)) * width * step_size**2 / 2

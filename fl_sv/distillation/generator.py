@@ -1,6 +1,6 @@
 """Rows from a generator that is trained against the teacher alone (DAFL: Chen et al. 2019).
 
-Shapes: n rows, B rows of a batch, Z numbers of noise, D inputs (any axes), F features, K classes.
+Shapes: B rows of a batch, K classes; `*D` stands for the axes of one row.
 """
 
 import copy
@@ -27,10 +27,13 @@ def generated(
     learning_rate: float = 1e-3,
     weights: tuple[float, float, float] = (1.0, 5.0, 0.1),
 ) -> TransferSet:
-    """`size` rows of a copy of `net`, (B, Z = latent) -> (B, *D), after Adam on `dafl`. Unlabelled.
+    """`size` unlabelled rows of a generator that Adam has trained on the loss `dafl`.
 
-    features_fn: from x (B, *D) to the teacher's features, None for its logits. Raises InputError
-    when the teacher cannot take the rows, or for bad input."""
+    net: from noise (B, latent) to rows (B, *D); a copy is trained.
+    features_fn: from rows (B, *D) to the teacher's features; None takes its logits.
+
+    Raises InputError for bad input, or when the teacher cannot take the rows.
+    """
     net = copy.deepcopy(net)
     latent, batch_size, steps = (
         count(latent, "latent"),
@@ -40,17 +43,16 @@ def generated(
     rate = number(learning_rate, "learning_rate", 0, above=True)
     like = next(net.parameters())
 
-    def dream(rows: int) -> Tensor:
-        rows_x: Tensor = net(
-            torch.randn(rows, latent, generator=generator, dtype=like.dtype).to(like)
-        )
-        return rows_x
+    def draw(rows: int) -> Tensor:
+        noise = torch.randn(rows, latent, generator=generator, dtype=like.dtype).to(like)
+        x: Tensor = net(noise)
+        return x
 
-    outputs_on(teacher_fn, TransferSet("generated", dream(2).detach()), "teacher")
+    outputs_on(teacher_fn, TransferSet("generated", draw(2).detach()), "teacher")
     parameters = list(net.parameters())
     optimiser = torch.optim.Adam(parameters, lr=rate)
     for _ in range(steps):
-        x = dream(batch_size)
+        x = draw(batch_size)
         t_BK = teacher_fn(x)
         cost = dafl(t_BK, t_BK if features_fn is None else features_fn(x), weights=weights)
         for parameter, gradient in zip(
@@ -59,7 +61,7 @@ def generated(
             parameter.grad = gradient
         optimiser.step()
     with torch.no_grad():
-        return TransferSet("generated", dream(count(size, "size")))
+        return TransferSet("generated", draw(count(size, "size")))
 
 
 def dafl(
@@ -68,12 +70,12 @@ def dafl(
     *,
     weights: tuple[float, float, float] = (1.0, 5.0, 0.1),
 ) -> Tensor:
-    """The generator's loss, a number: w_1 CE(t, argmax t) + w_2 sum m log10 m - w_3 mean |f|, m the
-    mean of softmax(t).
+    """The generator's loss, a number: w_1 CE(t, argmax t) + w_2 sum m log10 m - w_3 mean |f|.
 
-    The teacher should be sure of each row, see all classes equally often, and be excited. The
-    logarithm's base is that of the authors' code. teacher_logits (B, K), features with any axes.
-    Raises InputError for bad input."""
+    m is the mean of softmax(t) over the batch. The terms reward rows of which the teacher is sure,
+    classes that are equally frequent, and large features. The logarithm's base is that of the
+    authors' code. teacher_logits: (B, K); features: (B, ...). Raises InputError for bad input.
+    """
     t_BK, f = reals(teacher_logits, "teacher_logits", "BK"), reals(features, "features", "*")
     one_hot, information, activation = (number(weight, "a weight", 0) for weight in weights)
     log_m_K = t_BK.log_softmax(1).logsumexp(0) - math.log(len(t_BK))

@@ -7,6 +7,6 @@ from fl_sv.distillation.transfer import Function
 
 
 def pullback(fn: Function, x: Tensor) -> tuple[Tensor, Function]:
-    """fn(x) (B, m), and the function from directions v (B, m) to the gradient of <fn(x), v> over x."""
+    """fn(x) (B, K), and the function from v (B, K) to the gradient of <fn(x), v> over x."""
     y, pull = vjp(fn, x)[:2]
     return y, lambda v: pull(v)[0]

@@ -1,11 +1,10 @@
-"""Rows that a teacher dreams up by inversion: gradient descent on the input until it sees the
-wanted class.
+"""Rows by inversion: gradient descent on the input until the teacher predicts the wanted class.
 
 DeepInversion (Yin et al. 2020) keeps such rows natural by the statistics of the teacher's BatchNorm
-layers. The models here have none, so the rows' own moments take their place: mean and variance that
-somebody has measured on real rows.
+layers. The models here have none. The moments of the rows take their place: mean and variance,
+measured on real rows.
 
-Shapes: n rows, B rows of a batch, D inputs (any axes), F features, K classes.
+Shapes: B rows, K classes; `*D` stands for the axes of one row.
 """
 
 import torch
@@ -37,13 +36,17 @@ def inverted(
     moment_weight: float = 10.0,
     student_weight: float = 1.0,
 ) -> TransferSet:
-    """The transfer set that Adam finds from `start` (n, *D), labelled with the targets (n,) it was
-    made for.
+    """The transfer set that Adam finds from `start` (B, *D), labelled with its targets (B,).
 
-    Minimised over x: mean CE(t(x), y) + norm_weight mean ||x||^2, plus moment_weight
-    `moment_distance` to the given (mean (*D), variance (*D)), plus student_weight `agreement` with
-    a student, which asks for rows on which the two differ. Take balanced targets: `arange(n) % K`.
-    Raises InputError for bad input, or rows the teacher cannot take."""
+    Minimised over x: mean CE(t(x), y) + norm_weight mean ||x||^2, plus
+
+    - moment_weight `moment_distance` to `moments`, (mean (*D), variance (*D)), where given;
+    - student_weight `agreement` with `student_fn`, where given: it favours rows on which student
+      and teacher differ.
+
+    Take balanced targets: `arange(rows) % K`. Raises InputError for bad input, or rows that the
+    teacher cannot take.
+    """
     x = reals(start, "start", "*").detach().clone().requires_grad_(True)
     logits_BK = outputs_on(teacher_fn, TransferSet("start", x.detach()), "teacher")
     target_B = labels(targets, *logits_BK.shape)
@@ -62,18 +65,18 @@ def inverted(
             cost = cost + number(student_weight, "student_weight", 0) * agreement(
                 student_fn(x), t_BK
             )
-        # Not backward(): the models' own gradients are none of this function's business.
+        # Not backward(): it would also write the gradients of the models' parameters.
         (x.grad,) = torch.autograd.grad(cost, [x])
         optimiser.step()
     return TransferSet("inverted", x.detach(), target_B)
 
 
 def moment_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """||mean of the rows - mean|| + ||their biased variance - variance||, a number (DeepInversion's
-    R_feature).
+    """||mean of the rows - mean|| + ||their biased variance - variance||, a number.
 
-    features (B, F); mean and variance (F,), in a net with BatchNorm its running statistics. Raises
-    InputError for bad input."""
+    It is DeepInversion's R_feature. features: (B, F features). mean, variance: (F,); in a net with
+    BatchNorm its running statistics. Raises InputError for bad input.
+    """
     checked, wanted_mean, wanted_variance = (
         reals(features, "features", "BF"),
         reals(mean, "mean", "F"),
@@ -88,15 +91,15 @@ def moment_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def agreement(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 3.0) -> Tensor:
-    """1 - JS of student and teacher logits (B, K), a number in 0..1, low where they differ
-    (adaptive DeepInversion).
+    """1 - JS of student and teacher logits (B, K), a number in 0..1; low where they differ.
 
-    As published, probabilities are clipped to 0.01..0.99 and KL runs from the mixture. Both models
-    pass gradients on. Raises InputError for bad input."""
+    It is a term of adaptive DeepInversion. As published, probabilities are clipped to 0.01..0.99
+    and KL runs from the mixture. Both models pass gradients on. Raises InputError for bad input.
+    """
     temperature = check_temperature(temperature)
     batch(student_logits, teacher_logits, None)
     p, q = (student_logits / temperature).softmax(1), (teacher_logits / temperature).softmax(1)
     p, q, mixture = (distribution.clamp(0.01, 0.99) for distribution in (p, q, (p + q) / 2))
-    # Clipped rows are no distributions any more: the plain sums, as published.
+    # Clipped rows are no longer distributions. The plain sums are as published.
     js_B = (mixture * (2 * mixture.log() - p.log() - q.log())).sum(1) / 2
     return 1 - js_B.mean().clamp(0, 1)

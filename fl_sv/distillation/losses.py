@@ -1,11 +1,13 @@
-"""The losses by name: how far a student's logits are from a teacher's, one number a row.
+"""Losses by name: the distance of a student's logits from a teacher's, one number a row.
 
     loss("hinton", temperature=4, alpha=0.9)(student_logits, teacher_logits, targets)
 
 All are functions of logits alone. The mean over rows is the batch's loss; sums over classes stay
-sums, and T^2, which keeps the gradient's size when the temperature changes, is in every soft loss.
-The teacher never gets a gradient. Safe in float32 and under `torch.func.vmap` and `grad`: only
-logarithms of probabilities are ever subtracted, and nothing is selected by its value.
+sums. Every soft loss has the factor T^2, which keeps the gradient's size when the temperature
+changes. The teacher never gets a gradient.
+
+All losses are safe in float32 and under `torch.func.vmap` and `grad`: they subtract only logarithms
+of probabilities, and nothing is selected by its value.
 
 Shapes: B rows of a batch, K classes. s, t are student and teacher logits, p_z = softmax(z / T).
 """
@@ -49,9 +51,16 @@ DKD, SMOOTH_L1, NOISY = DkdOptions(), SmoothL1Options(), NoisyTeacherOptions()
 def loss(name: str, **options: Any) -> Loss:
     """The loss of that name, with its options; or a user's own, `package.module:factory`.
 
-    A factory takes the options and returns a function of checked student logits (B, K), teacher
-    logits (B, K) without gradient, and targets (B,) or None, to (B,). Raises InputError for an
-    unknown name, an unknown or bad option; the loss raises it for bad logits or targets."""
+    A factory takes the options. It returns a function of checked student logits (B, K), teacher
+    logits (B, K) without gradient, and targets (B,) or None; the function returns (B,).
+
+    Raises InputError for an unknown name, or an unknown or bad option. The loss itself raises it
+    for bad logits or targets.
+
+    >>> squared = loss("logit_l2")
+    >>> squared(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
+    tensor([0.5000])
+    """
     factory = _factory(name)
     _check_options(name, factory, options)
     rows: Rows = factory(**options)
@@ -71,10 +80,9 @@ def loss(name: str, **options: Any) -> Loss:
 
 
 def objective(distance: Loss, weight: float) -> Loss:
-    """What a student minimises: (1 - weight) CE + weight distance. Targets may be None when the
-    weight is 1.
+    """What a student minimises: (1 - weight) CE(s, y) + weight distance.
 
-    Raises InputError for a weight outside 0..1.
+    Targets may be None when the weight is 1. Raises InputError for a weight outside 0..1.
     """
     weight = number(weight, "weight", 0, 1)
 
@@ -102,7 +110,7 @@ def hard_ce(logits_BK: Tensor, target_B: Tensor) -> Tensor:
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of distributions in nats, over the last axis, from the logarithms of both."""
+    """KL(p || q) of distributions, in nats, over the last axis, from the logarithms of both."""
     # Not F.kl_div: it has no batching rule, warns under vmap and took 4 times as long there (256
     # models, 1 core, torch 2.13, 2026-11). The sum of q - p is zero: with it the rounding of the
     # logarithms cancels to first order (5 times less in float32 at T = 100), and equal logits have
@@ -117,8 +125,9 @@ def soft_kl(logits_BK: Tensor, log_target_BK: Tensor, temperature: float) -> Ten
 
 
 def hinton(*, temperature: float = TEMPERATURE, alpha: float = 0.9) -> Rows:
-    """(1 - alpha) CE(s, y) + alpha T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015). With alpha =
-    1 no targets.
+    """(1 - alpha) CE(s, y) + alpha T^2 KL(p_t || p_s) (Hinton, Vinyals and Dean 2015).
+
+    With alpha = 1 it needs no targets.
     """
     temperature, alpha = check_temperature(temperature), number(alpha, "alpha", 0, 1)
 
@@ -134,8 +143,9 @@ def hinton(*, temperature: float = TEMPERATURE, alpha: float = 0.9) -> Rows:
 
 
 def cross_entropy(*, temperature: float = 1.0) -> Rows:
-    """T^2 H(p_t, p_s) = -T^2 sum p_t log p_s: as KL, but larger by the teacher's entropy. No
-    targets.
+    """T^2 H(p_t, p_s) = -T^2 sum p_t log p_s: T^2 KL plus T^2 times the teacher's entropy.
+
+    It needs no targets.
     """
     temperature = check_temperature(temperature)
 
@@ -189,7 +199,7 @@ def dkd(
 
 
 def _decoupled(z_BK: Tensor, target_B: Tensor, is_target_BK: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of (p_y, 1 - p_y) as (B, 2), and of q (B, K), which means nothing at the target."""
+    """Logarithms of (p_y, 1 - p_y) as (B, 2), and of q (B, K), undefined at the target."""
     rest_B = z_BK.masked_fill(is_target_BK, -torch.inf).logsumexp(1)
     log_binary = torch.stack([z_BK.gather(1, target_B[:, None])[:, 0], rest_B], 1)
     return log_binary - z_BK.logsumexp(1, keepdim=True), z_BK - rest_B[:, None]

@@ -1,5 +1,4 @@
-"""The noisy teacher (Sau and Balasubramanian 2016): regularisation by disturbing what the teacher
-says.
+"""The noisy teacher (Sau and Balasubramanian 2016): noise on the teacher's logits regularises.
 
     multiplicative   t' = t (1 + mask sigma xi)     as published
     additive         t' = t + mask sigma xi         another reading of "noise added to the logits"
@@ -34,13 +33,16 @@ def perturb(
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The disturbed logits t' (B, K), to be used with any loss.
+    """The teacher's logits with noise, t' (B, K), for use with any loss.
 
-    noise: xi, (B, K) or (B, 1), the same numbers for every model that is to be compared; mask: (B,
-    1), 1 where a row is disturbed. What is not given is drawn, the noise first, from `generator`
-    (None: torch's global one, which a training seeds); on the CPU, so that every device hears the
-    same. Raises InputError for a negative sigma, a probability outside 0..1, an unknown mode or
-    granularity, or draws of another shape."""
+    noise: xi, (B, K) or (B, 1); give the same numbers to all models that are to be compared.
+    mask: (B, 1), 1 where a row gets noise.
+    generator: draws what is not given, the noise first; None: torch's global one, which a training
+        seeds. It draws on the CPU, so that all devices get the same numbers.
+
+    Raises InputError for a negative sigma, a probability outside 0..1, an unknown mode or
+    granularity, or draws of another shape.
+    """
     check_noise(sigma, mode, granularity, probability)
     t_BK = reals(teacher_logits, "teacher_logits", "BK")
     rows, classes = t_BK.shape

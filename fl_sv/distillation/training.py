@@ -17,8 +17,9 @@ from fl_sv.distillation.transfer import Function, TransferSet, outputs_on
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, in which batches and by which optimiser: `Schedule(partial(torch.optim.SGD,
-    lr=0.1), 20, 32)`.
+    """How long a model trains, in which batches and by which optimiser.
+
+    Example: `Schedule(partial(torch.optim.SGD, lr=0.1), epochs=20, batch_size=32)`.
     """
 
     optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -33,10 +34,12 @@ def minimise(
     schedule: Schedule,
     generator: torch.Generator,
 ) -> None:
-    """Trains the module in place on the mean of loss_of_rows(indices (B,)) -> (B,) or a number.
+    """Trains the module in place: minimises the mean of `loss_of_rows` over batches.
 
-    Reshuffles each epoch and keeps the short last batch. For methods beyond logits put all that
-    learns into one module, such as `nn.ModuleList([student, regressor])`."""
+    loss_of_rows: from row indices (B,) to losses (B,), or to a number. The rows are shuffled in
+    each epoch, and the short last batch is kept. If several modules learn, put them into one, such
+    as `nn.ModuleList([student, regressor])`.
+    """
     optimiser = schedule.optimiser(module.parameters())
     batch_size = count(schedule.batch_size, "batch_size")
     for _ in range(count(schedule.epochs, "epochs")):
@@ -55,17 +58,16 @@ def distil(
     schedule: Schedule,
     generator: torch.Generator,
 ) -> nn.Module:
-    """A copy of the student, trained on the transfer set to minimise the objective against the
-    teacher's logits.
+    """A copy of the student that has learned from the teacher's logits on the transfer set.
 
-    The teacher is asked once for every row; put a module with dropout into eval mode before. Raises
-    InputError when teacher or student cannot use the transfer set, or the objective needs targets
-    that it has not."""
+    The teacher computes its logits once; put a module with dropout into eval mode before. Raises
+    InputError when teacher or student cannot use the transfer set, or when the objective needs
+    targets and the set has none.
+    """
     student = copy.deepcopy(student)
     t_BK, targets = outputs_on(teacher, transfer, "teacher"), transfer.targets
-    objective(
-        outputs_on(student, transfer, "student"), t_BK, targets
-    )  # refuse before the first step, not in it
+    # Bad input is refused here, before the first step.
+    objective(outputs_on(student, transfer, "student"), t_BK, targets)
 
     def loss_of_rows(rows_B: Tensor) -> Tensor:
         return objective(

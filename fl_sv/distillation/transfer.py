@@ -1,11 +1,11 @@
-"""Transfer sets: the rows on which a student listens to its teacher.
+"""Transfer sets: the rows on which a student learns from its teacher.
 
 Real rows: `own` training data, `held_out`, `public` without labels, `shifted` to other class
-frequencies. Invented rows: `gaussian` with the moments of real ones and `uniform` over all possible
-x; those that the teacher itself dreams up are made in `inversion`, `generator` and `density`.
-Generators are torch's, on the CPU.
+frequencies. Invented rows: `gaussian` with the moments of real ones, `uniform` over all possible x;
+the modules inversion, generator and density invent rows with the teacher's help. Random generators
+are torch's, on the CPU.
 
-Shapes: n rows, D inputs (any axes), K classes.
+Shapes: B rows, K classes; `*D` stands for the axes of one row.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class TransferSet:
-    """Rows x (n, *D), finite, and their target classes (n,), or None where nobody knows them."""
+    """Rows x (B, *D), finite, and their target classes (B,), or None where nobody knows them."""
 
     name: str
     x: Tensor
@@ -32,7 +32,7 @@ class TransferSet:
         reals(self.x, f"x of the transfer set {self.name}", "*")
         if self.x.ndim < 2:
             raise InputError(
-                f"x of the transfer set {self.name} has shape {tuple(self.x.shape)}; it must be (n,"
+                f"x of the transfer set {self.name} has shape {tuple(self.x.shape)}; it must be (B,"
                 " *D)."
             )
         if self.targets is not None:
@@ -42,14 +42,14 @@ class TransferSet:
         return len(self.x)
 
     def labelled_by(self, teacher: Function) -> "TransferSet":
-        """The same rows with the classes that the teacher predicts, for methods that need targets."""
+        """The same rows with the teacher's predicted classes, for methods that need targets."""
         return replace(self, targets=outputs_on(teacher, self, "teacher").argmax(1))
 
 
 def outputs_on(model: Function, transfer: TransferSet, who: str) -> Tensor:
-    """(n, K) what a model says to every row, without gradient.
+    """(B, K) outputs of a model for every row, without gradient; `who`: "teacher" or "student".
 
-    Raises InputError when it cannot take such rows or says something else than K numbers a row.
+    Raises InputError when it cannot take such rows, or returns anything but K numbers a row.
     """
     try:
         with torch.no_grad():
@@ -59,10 +59,11 @@ def outputs_on(model: Function, transfer: TransferSet, who: str) -> Tensor:
             f"the {who} cannot use the transfer set {transfer.name}, whose rows have shape "
             f"{tuple(transfer.x.shape[1:])} and type {transfer.x.dtype}: {error}"
         ) from error
-    logits_BK = reals(logits, f"what the {who} says to the transfer set {transfer.name}", "nK")
+    logits_BK = reals(logits, f"the output of the {who} for the transfer set {transfer.name}", "BK")
     if len(logits_BK) != len(transfer):
         raise InputError(
-            f"the {who} answers {len(transfer)} rows with {len(logits_BK)}; one a row is needed."
+            f"the {who} has {len(logits_BK)} outputs for {len(transfer)} rows; it must"
+            " have one a row."
         )
     return logits_BK
 
@@ -85,11 +86,11 @@ def public(x: Tensor) -> TransferSet:
 def shifted(
     x: Tensor, targets: Tensor, frequencies: Tensor, *, size: int, generator: torch.Generator
 ) -> TransferSet:
-    """`size` of the given rows, drawn with replacement so that class k has the share frequencies[k]
-    on average.
+    """`size` of the given rows, drawn with replacement by class.
 
-    frequencies: (K,), at least 0, sum 1. Raises InputError for bad ones, or a class that is wanted
-    and has no row."""
+    frequencies: (K,), the share of each class on average; at least 0, sum 1. Raises InputError for
+    bad frequencies, or a class of positive frequency without a row.
+    """
     wanted_K = reals(frequencies, "frequencies", "K").double()
     if holds_any(wanted_K < 0) or holds_any((wanted_K.sum() - 1).abs() > 1e-5):
         raise InputError("frequencies must be at least 0 and sum to 1; divide them by their sum.")
@@ -106,18 +107,18 @@ def shifted(
 
 
 def gaussian(like: Tensor, *, size: int, generator: torch.Generator) -> TransferSet:
-    """`size` normal rows with the mean and covariance of `like` (n, *D).
+    """`size` normal rows with the mean and covariance of `like` (rows, *D).
 
     Raises InputError for fewer than two rows, which have no covariance.
     """
     like = reals(like, "like", "*")
     if like.ndim < 2 or len(like) < 2:
         raise InputError(
-            f"like has shape {tuple(like.shape)}; moments need at least two rows, (n, *D)."
+            f"like has shape {tuple(like.shape)}; moments need at least two rows, (rows, *D)."
         )
     flat_rows = like.flatten(1).double()
-    # Real rows often span less than all dimensions, so no Cholesky factor: centred rows are a
-    # square root as they are.
+    # Real rows often span fewer dimensions than they have, so there is no Cholesky factor. The
+    # centred rows themselves are a square root of the covariance.
     root = (flat_rows - flat_rows.mean(0)) / (len(flat_rows) - 1) ** 0.5
     z = torch.randn(count(size, "size"), len(root), generator=generator, dtype=torch.float64).to(
         flat_rows

@@ -1,4 +1,4 @@
-"""Teacher assistants (Mirzadeh et al. 2020): models of falling size between a teacher and a student.
+"""Teacher assistants (Mirzadeh et al. 2020): models of falling size between teacher and student.
 
 A student that is far smaller than its teacher learns better from a model between them.
 """
@@ -15,11 +15,11 @@ def chain(
     models: Sequence[nn.Module],
     learn: Callable[[nn.Module, Function], nn.Module],
 ) -> list[nn.Module]:
-    """The trained assistants and, last, the student: each learns from the one before it (Mirzadeh
-    et al. 2020).
+    """The trained assistants and, last, the student: each learns from the one before it.
 
-    learn(student, teacher) is one hop, such as `distil` with everything else fixed. One model is
-    plain distillation."""
+    learn: from (student, teacher) to the trained student, such as `distil` with everything else
+    fixed. One model alone is plain distillation.
+    """
     learned: list[nn.Module] = []
     for model in models:
         learned.append(learn(model, learned[-1] if learned else teacher))

@@ -1,12 +1,11 @@
-"""Boundary-supporting samples (Heo et al. 2019): rows pushed to where the teacher is about to
-change its mind.
+"""Boundary-supporting samples (Heo et al. 2019): rows moved to the teacher's decision boundary.
 
-A base row is one that teacher and student both get right. It is moved until the teacher finds the
-target class as likely as the class it started from; there the student learns where the boundary
-runs. The loss on such rows is cross-entropy with the teacher at T = 3 without T^2:
+A base row is one that teacher and student both classify correctly. It is moved until the teacher
+finds the target class as likely as the class at the start. There the student learns where the
+boundary runs. The loss on such rows is cross-entropy with the teacher at T = 3 without T^2:
 `loss("cross_entropy", temperature=3)` divided by 9.
 
-Shapes: B rows of a batch, D inputs (any axes), K classes.
+Shapes: B rows of a batch, K classes; `*D` stands for the axes of one row.
 """
 
 from collections.abc import Callable
@@ -30,14 +29,18 @@ def bss(
     clip: float | None = 2.5,
     squared_norm: bool = False,
 ) -> Tensor:
-    """x (B, *D) moved towards the teacher's boundary with target_class (B,).
+    """x (B, *D), moved towards the teacher's boundary with target_class (B,).
 
-    With b the class predicted at the start, k the target and g the gradient over x of f_k - f_b,
-    each step does x += alpha (f_b - f_k + eps) g / ||g||, for rows still predicted b, and clips to
-    +-clip (None: not at all). ||g|| as in the authors' code is not a Newton step; `squared_norm`
-    divides by ||g||^2, which with alpha = 1 takes a linear teacher over the boundary in one step.
-    teacher_fn treats each row for itself. Raises InputError for bad input, or a target that is
-    predicted already."""
+    Let b be the class predicted at the start, k the target, and g the gradient over x of f_k - f_b.
+    Each step does x += alpha (f_b - f_k + eps) g / ||g|| for rows still predicted as b, and clips x
+    to +-clip (None: no clipping).
+
+    squared_norm: divide by ||g||^2 instead. That is a Newton step: with alpha = 1 it takes a linear
+    teacher over the boundary at once. ||g|| is that of the authors' code.
+
+    teacher_fn treats each row by itself. Raises InputError for bad input, or a target that is
+    already the predicted class.
+    """
     alpha, eps, steps = (
         number(alpha, "alpha", 0, above=True),
         number(eps, "eps", 0),
@@ -64,9 +67,7 @@ def bss(
 
 
 def _step(gradient: Tensor, gap_B: Tensor, squared_norm: bool) -> Tensor:
-    """Along the gradient (B, *D), as far as the gap and the gradient's norm say; nowhere where
-    there is no slope.
-    """
+    """gap g / ||g||, or gap g / ||g||^2, for each row; 0 where the gradient g (B, *D) is 0."""
     norm_B = gradient.flatten(1).norm(dim=1)
     divisor_B = norm_B**2 if squared_norm else norm_B
     length_B = torch.where(divisor_B > 0, gap_B / divisor_B, 0)
@@ -77,11 +78,11 @@ def _step(gradient: Tensor, gap_B: Tensor, squared_norm: bool) -> Tensor:
 def base_scores(
     student_logits: Tensor, teacher_logits: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(eligible (B,), score (B,)): whether both models get a row right, and how much they differ on
-    it.
+    """(eligible (B,), score (B,)) of each row as a base row.
 
-    Score: sum over the classes other than y of (softmax(t) - softmax(s))^2. Raises InputError for
-    bad input."""
+    eligible: both models predict its target. score: how much they differ on it, the sum over the
+    classes other than y of (softmax(t) - softmax(s))^2. Raises InputError for bad input.
+    """
     s_BK, t_BK, target_B = batch(student_logits, teacher_logits, targets)
     target_B = needed(target_B, "base_scores")
     eligible_B = (s_BK.argmax(1) == target_B) & (t_BK.argmax(1) == target_B)
@@ -100,12 +101,12 @@ def base_rows(
 
 
 def draw_targets(teacher_logits: Tensor, uniform: Tensor) -> Tensor:
-    """(B,) target classes, drawn with the teacher's probabilities of all classes but the predicted
-    one.
+    """(B,) target classes, drawn by the teacher's probabilities without the predicted class.
 
-    uniform: (B,) numbers in 0..1; the classes stand in descending probability, and the first one
-    whose cumulated probability reaches that fraction of all is taken. Raises InputError for bad
-    input or a single class."""
+    uniform: (B,) numbers in 0..1. The other classes stand in descending probability; the first
+    whose cumulated probability reaches that fraction of their sum is taken. Raises InputError for
+    bad input or a single class.
+    """
     t_BK, u_B = reals(teacher_logits, "teacher_logits", "BK"), reals(uniform, "uniform", "B")
     if len(u_B) != len(t_BK) or holds_any((u_B < 0) | (u_B > 1)):
         raise InputError(
@@ -121,10 +122,12 @@ def draw_targets(teacher_logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def bss_weights(epoch: int, epochs: int) -> tuple[float, float]:
-    """(weight of distillation, weight of the boundary samples) in the given epoch of so many, as
-    published.
+    """(weight of distillation, weight of the boundary samples) in an epoch e of E, as published.
 
-    max(3 (1 - e/E), 0) + 1 and max(2 (1 - 4e/(3E)), 0).
+    They are max(3 (1 - e/E), 0) + 1 and max(2 (1 - 4e/(3E)), 0).
+
+    >>> bss_weights(0, 90)
+    (4.0, 2.0)
     """
     done = number(epoch, "epoch", 0) / count(epochs, "epochs")
     return max(3 * (1 - done), 0.0) + 1, max(2 * (1 - 4 * done / 3), 0.0)

@@ -1,14 +1,13 @@
-"""Sobolev training (Czarnecki et al. 2017): a student matches the teacher's derivatives over the
-input, too.
+"""Sobolev training (Czarnecki et al. 2017): a student matches the teacher's derivatives, too.
 
-    order 1      ||y_s - y_t||^2 + w ||J_s - J_t||_F^2 stochastic   ||y_s - y_t||^2 + w ||J_s' v -
-    J_t' v||^2,  v a random unit vector of the output space
+    order 1      ||y_s - y_t||^2 + w ||J_s - J_t||_F^2
+    stochastic   ||y_s - y_t||^2 + w ||J_s' v - J_t' v||^2,  v a random unit vector of outputs
 
-The mean of the stochastic term over v is ||J_s - J_t||_F^2 / m. Student and teacher are functions
-of a batch that treat each row for itself. The derivatives are functions of the student's parameters
-and carry their gradient.
+J is the Jacobian over the input. The mean of the stochastic term over v is ||J_s - J_t||_F^2 / K.
+Student and teacher are functions of a batch that treat each row by itself. The derivatives are
+functions of the student's parameters and carry their gradient.
 
-Shapes: B rows of a batch, m outputs, D inputs (any axes).
+Shapes: B rows of a batch, K outputs; `*D` stands for the axes of one row.
 """
 
 import torch
@@ -32,8 +31,9 @@ def sobolev(
 ) -> Tensor:
     """(B,) Sobolev loss of order 1 at x (B, *D).
 
-    directions: v (B, m) for the stochastic form, None for the full Jacobian. Raises InputError for
-    bad input, outputs that are no (B, m) or differ, or inputs without a derivative."""
+    directions: v (B, K) for the stochastic form, None for the full Jacobian. Raises InputError for
+    bad input, or outputs that are not (B, K) or differ in shape.
+    """
     weight = number(weight, "weight", 0)
     (y_s, pull_s), (y_t, pull_t) = _values(student_fn, teacher_fn, x)
     value_B = ((y_s - y_t.detach()) ** 2).sum(1)
@@ -42,7 +42,7 @@ def sobolev(
     if directions is not None:
         v_BK = _directions(directions, y_s)
         return value_B + weight * _squares(pull_s(v_BK), pull_t(v_BK).detach())
-    # One unit vector for each output, the same for all rows: rows of the Jacobian, (m, B, *D).
+    # One unit vector for each output, the same for all rows, gives the Jacobian: (K, B, *D).
     basis = torch.eye(y_s.shape[1], dtype=y_s.dtype, device=y_s.device)[:, None].expand(
         -1, len(y_s), -1
     )
@@ -57,10 +57,10 @@ def second_order(
     directions: Tensor,
     input_directions: Tensor,
 ) -> Tensor:
-    """(B,) ||H_s u - H_t u||^2, H the Hessian over x of <y, v>: the term that order 2 adds to
-    `sobolev`.
+    """(B,) ||H_s u - H_t u||^2: the term that order 2 adds to `sobolev`.
 
-    directions: v (B, m); input_directions: u (B, *D). Raises InputError for bad input.
+    H is the Hessian over x of <y, v>. directions: v (B, K); input_directions: u (B, *D). Raises
+    InputError for bad input.
     """
     x = reals(x, "x", "*")
     u = reals(input_directions, "input_directions", "*").to(x)
@@ -69,8 +69,8 @@ def second_order(
     v_BK = _directions(directions, y_s)
 
     def product(fn: Function) -> Tensor:
-        # H is symmetric, so pulling u back through the gradient gives H u; torch 2.13's forward
-        # mode warns.
+        # H is symmetric, so pulling u back through the gradient gives H u. (The forward mode of
+        # torch 2.13 warns.)
         return pullback(lambda points: pullback(fn, points)[1](v_BK), x)[1](u)
 
     return _squares(product(student_fn), product(teacher_fn).detach())
@@ -79,11 +79,11 @@ def second_order(
 def jacobian_matching(
     student_fn: Function, teacher_fn: Function, x: Tensor, targets: Tensor
 ) -> Tensor:
-    """(B,) mean over inputs of the squared difference of both nets' gradients of the target's
-    logit, of unit length.
+    """(B,) mean squared difference of the unit gradients of the target's logit over the input.
 
-    x (B, *D), targets (B,). The form for classification (Srinivas and Fleuret 2018). Raises
-    InputError for bad input."""
+    x: (B, *D); targets: (B,). This is the form for classification (Srinivas and Fleuret 2018): the
+    gradients of student and teacher are scaled to length 1. Raises InputError for bad input.
+    """
     (y_s, pull_s), (_, pull_t) = _values(student_fn, teacher_fn, x)
     target_B = labels(targets, *y_s.shape)
     chosen_BK = (torch.arange(y_s.shape[1], device=y_s.device) == target_B[:, None]).to(y_s)
@@ -96,8 +96,9 @@ def jacobian_matching(
 def unit_directions(
     rows: int, outputs: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """(B, m) vectors, uniform on the unit sphere of the outputs; draw them once for all students to
-    be compared.
+    """(rows, outputs) vectors, uniform on the unit sphere of the outputs.
+
+    Draw them once for all students that are to be compared.
     """
     shape = (count(rows, "rows"), count(outputs, "outputs"))
     return functional.normalize(torch.randn(shape, generator=generator, dtype=dtype), dim=1)
@@ -107,13 +108,11 @@ Pulled = tuple[Tensor, Function]
 
 
 def _values(student_fn: Function, teacher_fn: Function, x: Tensor) -> tuple[Pulled, Pulled]:
-    """Outputs (B, m) of both, and the function from a direction (B, m) to its gradient over x (B,
-    *D).
-    """
+    """For both models: outputs (B, K), and the function from v (B, K) to a gradient (B, *D)."""
     x = reals(x, "x", "*")
     student, teacher = pullback(student_fn, x), pullback(teacher_fn, x)
-    y_s = reals(student[0], "the student's output", "Bm")
-    y_t = reals(teacher[0], "the teacher's output", "Bm")
+    y_s = reals(student[0], "the student's output", "BK")
+    y_t = reals(teacher[0], "the teacher's output", "BK")
     same_shape(y_s, y_t, "outputs of student and teacher")
     if len(y_s) != len(x):
         raise InputError(
@@ -123,7 +122,7 @@ def _values(student_fn: Function, teacher_fn: Function, x: Tensor) -> tuple[Pull
 
 
 def _directions(directions: Tensor, y_BK: Tensor) -> Tensor:
-    v_BK = reals(directions, "directions", "Bm").to(y_BK)
+    v_BK = reals(directions, "directions", "BK").to(y_BK)
     same_shape(v_BK, y_BK, "directions and outputs")
     return v_BK
 

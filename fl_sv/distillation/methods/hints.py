@@ -1,10 +1,10 @@
 """Hints: a student's hidden features match the teacher's (FitNets, Romero et al. 2015).
 
-The features differ in width, so a regressor stands between them. It is trained with the student and
-belongs into the optimiser; in a federation it is averaged like the student's other parameters, or
-stays with its company.
+The features differ in width, so a regressor stands between them. It is trained with the student, so
+the optimiser needs its parameters, too. In a federation it is averaged like the student's other
+parameters, or stays with its company.
 
-Shapes: B rows of a batch; features (B, F), or images (B, channels, height, width).
+Shapes: B rows of a batch; features are (B, width), or images (B, channels, height, width).
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from fl_sv.errors import InputError
 
 
 def hint(features: Tensor, teacher_features: Tensor) -> Tensor:
-    """(B,) mean squared difference of the student's features, after the regressor, from the
-    teacher's.
+    """(B,) mean squared difference of the student's features from the teacher's.
 
-    Any axes after the first. Raises InputError for bad input or different shapes. Published weight:
-    100."""
+    The student's have gone through the regressor. Any axes may follow the first. The published
+    weight is 100. Raises InputError for bad input or different shapes.
+    """
     s, t = (
         reals(features, "features", "*"),
         reals(teacher_features, "teacher_features", "*").detach(),
@@ -31,8 +31,9 @@ def hint(features: Tensor, teacher_features: Tensor) -> Tensor:
 
 
 def cosine(features: Tensor, teacher_features: Tensor) -> Tensor:
-    """(B,) 1 - cos of the angle between features (B, F), DistilBERT's third term. Raises InputError
-    for bad input.
+    """(B,) 1 - cos of the angle between features (B, width), the third term of DistilBERT.
+
+    Raises InputError for bad input.
     """
     s, t = (
         reals(features, "features", "BF"),
@@ -43,11 +44,11 @@ def cosine(features: Tensor, teacher_features: Tensor) -> Tensor:
 
 
 def regressor(features_shape: Sequence[int], teacher_shape: Sequence[int]) -> nn.Module:
-    """A layer from the shape of the student's features (without the rows) to the teacher's: linear,
-    or a convolution.
+    """A layer from the student's features to the teacher's: linear, or a convolution.
 
-    An image may be of the teacher's size, larger, or half of it. Raises InputError when no such
-    layer exists."""
+    features_shape, teacher_shape: without the rows. The student's image may be of the teacher's
+    size, larger, or half of it. Raises InputError when no such layer exists.
+    """
     match tuple(features_shape), tuple(teacher_shape):
         case (width,), (teacher_width,):
             return nn.Linear(width, teacher_width)

@@ -1,7 +1,6 @@
-"""Deep mutual learning (Zhang et al. 2018): models that learn together, each from the labels and
-from its peers.
+"""Deep mutual learning (Zhang et al. 2018): each model learns from labels and from its peers.
 
-Shapes: P peers, B rows of a batch, K classes.
+Shapes: B rows of a batch, K classes; logits of all peers are (peers, B, K).
 """
 
 import copy
@@ -17,17 +16,18 @@ from fl_sv.distillation.transfer import TransferSet, outputs_on
 
 
 def mutual(logits: Tensor, targets: Tensor, average: bool = True) -> Tensor:
-    """(P, B) loss of each peer on each row: CE(z_i, y) + w sum over j != i of KL(softmax z_j ||
-    softmax z_i).
+    """(peers, B) loss of each peer i: CE(z_i, y) + w sum over j != i of KL(p_j || p_i).
 
-    logits (P, B, K), targets (B,). w = 1/(P - 1), or 1 without `average`, as in the authors' code.
-    No gradient goes to the peer that teaches, so the sum over P is one step of all of them
-    together. A single model has only its CE. Raises InputError for bad input."""
+    logits: z (peers, B, K), p = softmax(z); targets: (B,). w is 1 / (peers - 1), or 1 without
+    `average`, as in the authors' code. The teaching peer gets no gradient, so the sum over peers is
+    one step of all of them together. A single model has only its CE. Raises InputError for bad
+    input.
+    """
     peer_logits = reals(logits, "logits", "PBK")
     n_peers, n_rows, n_classes = peer_logits.shape
     target_B = labels(targets, n_rows, n_classes)
     log_p = peer_logits.log_softmax(2)
-    # First axis: who learns, second: from whom.
+    # (peers, peers, B): the first axis learns from the second.
     divergence = kl(log_p.detach()[None], log_p[:, None])
     others = 1 - torch.eye(n_peers, dtype=peer_logits.dtype, device=peer_logits.device)[:, :, None]
     weight = 1 / max(n_peers - 1, 1) if average else 1.0
@@ -41,11 +41,11 @@ def learn_together(
     schedule: Schedule,
     generator: torch.Generator,
 ) -> list[nn.Module]:
-    """Copies of the peers after deep mutual learning, all stepping at the same time (Zhang et al.
-    2018).
+    """Copies of the peers after deep mutual learning; all take each step at the same time.
 
-    Student and teacher together are two peers of different size. Raises InputError for an
-    unlabelled transfer set, or one that a peer cannot use."""
+    Student and teacher may learn together as two peers of different size. Raises InputError for an
+    unlabelled transfer set, or one that a peer cannot use.
+    """
     together = nn.ModuleList(copy.deepcopy(peer) for peer in peers)
     targets = needed(transfer.targets, "mutual learning")
     for i, peer in enumerate(together):

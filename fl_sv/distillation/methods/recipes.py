@@ -1,11 +1,10 @@
-"""How BERT was made small: the losses of DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al.
-2020).
+"""Small BERTs: the losses of DistilBERT (Sanh et al. 2019) and TinyBERT (Jiao et al. 2020).
 
 The terms are means over different things (masked tokens, all tokens, scores), so a recipe returns
-one number, not one a row. TinyBERT trains in two stages: first layers (attention, hidden), then
-predictions with `loss("cross_entropy", temperature=1)`; the published code divides the latter by K.
+one number for a batch. TinyBERT trains in two stages: first layers (attention, hidden states), then
+predictions with `loss("cross_entropy", temperature=1)`. The published code divides the latter by K.
 
-Shapes: B texts, S tokens, H hidden width, A heads, K entries of the vocabulary; M masked tokens.
+Shapes: B texts, K entries of the vocabulary; words for the rest.
 """
 
 import torch
@@ -28,10 +27,11 @@ def distilbert(
     temperature: float = 2.0,
     weights: tuple[float, float, float] = (5.0, 2.0, 1.0),
 ) -> Tensor:
-    """w_ce T^2 KL(p_t || p_s) + w_mlm CE(s, y) + w_cos (1 - cos(h_s, h_t)), a mean each; a number.
+    """w_ce T^2 KL(p_t || p_s) + w_mlm CE(s, y) + w_cos (1 - cos(h_s, h_t)): a number.
 
-    Logits (M, K) and targets (M,) of the masked tokens, last hidden states (tokens, H) of all.
-    Raises InputError when they are not that."""
+    Each term is a mean. Logits are (masked tokens, K), targets (masked tokens,), features the last
+    hidden states (tokens, width). weights: (w_ce, w_mlm, w_cos). Raises InputError for bad input.
+    """
     w_ce, w_mlm, w_cos = (number(weight, "a weight", 0) for weight in weights)
     soft = loss("hinton", temperature=temperature, alpha=1)(student_logits, teacher_logits).mean()
     hard = loss("hinton", alpha=0)(student_logits, teacher_logits, targets).mean()
@@ -39,8 +39,9 @@ def distilbert(
 
 
 def attention(scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """(B,) mean squared difference of attention scores (B, A, S, S); scores of padding, at most
-    -100, count as 0.
+    """(B,) mean squared difference of attention scores (B, heads, tokens, tokens).
+
+    Scores of padding, at most -100, count as 0.
     """
     s, t = reals(scores, "scores", "BASS"), reals(teacher_scores, "teacher_scores", "BASS")
     same_shape(s, t, "scores and teacher_scores")
@@ -48,12 +49,12 @@ def attention(scores: Tensor, teacher_scores: Tensor) -> Tensor:
 
 
 def tinybert(student: States, teacher: States, projection: nn.Module) -> Tensor:
-    """The first stage, a number: attention and projected hidden states, summed over the student's
-    layers.
+    """TinyBERT's first stage, a number: attention and hidden states, summed over layers.
 
-    projection: a layer from the student's width to the teacher's, trained with the student; one for
-    all layers. Raises InputError when the teacher's number of layers is no multiple of the
-    student's, or the shapes differ."""
+    projection: one layer from the student's width to the teacher's for all hidden states, trained
+    with the student. Raises InputError when the teacher's number of layers is no multiple of the
+    student's, or the shapes differ.
+    """
     n_student, n_teacher = len(student.scores), len(teacher.scores)
     maps = attention_layers(n_student, n_teacher)
     from_attention = [
@@ -68,13 +69,21 @@ def tinybert(student: States, teacher: States, projection: nn.Module) -> Tensor:
 
 
 def attention_layers(n_student: int, n_teacher: int) -> list[int]:
-    """The teacher's layer for each layer of the student: (i + 1) L_T / L_S - 1, i = 0 .. L_S - 1."""
+    """The teacher's layer for each layer i of the student: (i + 1) n_teacher / n_student - 1.
+
+    >>> attention_layers(2, 6)
+    [2, 5]
+    """
     every = _every(n_student, n_teacher)
     return [(i + 1) * every - 1 for i in range(n_student)]
 
 
 def hidden_layers(n_student: int, n_teacher: int) -> list[int]:
-    """The same for hidden states, of which the embeddings are number 0: i L_T / L_S, i = 0 .. L_S."""
+    """The same for hidden states, of which the embeddings are number 0: i n_teacher / n_student.
+
+    >>> hidden_layers(2, 6)
+    [0, 3, 6]
+    """
     every = _every(n_student, n_teacher)
     return [i * every for i in range(n_student + 1)]
 

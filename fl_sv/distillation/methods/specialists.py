@@ -1,18 +1,19 @@
-"""One distribution from a generalist and specialists who know a few classes each (Hinton, Vinyals
-and Dean 2015).
+"""One distribution from a generalist and specialists for a few classes each (Hinton, Vinyals and
+Dean 2015).
 
 A specialist tells its own classes apart and puts all others into one dustbin. The best common
 distribution is
 
-    q = argmin KL(g, q) + sum over specialists m of KL(p_m, q with the classes outside m's collapsed
-    into one)
+    q = argmin KL(g, q) + sum over specialists m of KL(p_m, q_m)
 
-It is convex in q, and its solution is the fixed point of an averaging (an EM step): share every
-specialist's dustbin out in proportion to q, then take the mean of all distributions. No step size,
-and each row of a batch for itself.
+where q_m is q with all classes outside m's collapsed into one. The objective is convex in q. Its
+solution is the fixed point of an averaging (an EM step): divide every specialist's dustbin in
+proportion to q, then take the mean of all distributions. There is no step size, and each row of a
+batch is solved by itself.
 
-Shapes: K classes, S of them a specialist's own; "..." stands for the rows of a batch, or for
-nothing."""
+Shapes: K classes; "own" counts a specialist's classes; "..." stands for the rows of a batch, or for
+nothing.
+"""
 
 import math
 from collections.abc import Sequence
@@ -33,13 +34,16 @@ MOST_STEPS = 100_000
 
 
 def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
-    """q (..., K), from probabilities (..., K) of the generalist and (classes, p, p_dustbin) of each
-    specialist.
+    """q (..., K), the distribution that generalist and specialists have in common.
 
-    p (..., S) are the probabilities of the specialist's classes and p_dustbin (...) that of all
-    others. Computed in float64. No specialist returns the generalist; one has a closed form; with
-    all classes in every one's hands q is the arithmetic mean. Raises InputError for what is no
-    distribution or no class, RunError when 100,000 steps do not suffice."""
+    generalist: probabilities (..., K).
+    opinions: for each specialist (classes, p, p_dustbin): its classes, their probabilities p
+        (..., own), and the probability (...) of all other classes together.
+
+    Computed in float64. Without specialists q is the generalist's distribution; if every
+    specialist knows all classes, q is the arithmetic mean. Raises InputError for input that is no
+    distribution or no class, RunError when 100,000 steps do not suffice.
+    """
     given = reals(generalist, "generalist", "*")
     g = given.double()
     if g.ndim == 0:
@@ -64,8 +68,10 @@ def specialists(generalist: Tensor, opinions: Sequence[Specialist]) -> Tensor:
 def active_specialists(
     generalist: Tensor, classes: Sequence[Sequence[int]], n: int = 1
 ) -> list[int]:
-    """Indices of the specialists whose classes meet the generalist's n most probable ones;
-    generalist (K,).
+    """Indices of the specialists that know one of the generalist's n most probable classes.
+
+    >>> active_specialists(torch.tensor([0.1, 0.7, 0.2]), [[0, 1], [0, 2]])
+    [0]
     """
     g_K = reals(generalist, "generalist", "K")
     top = set(g_K.argsort(descending=True, stable=True)[: count(n, "n")].tolist())
@@ -73,11 +79,11 @@ def active_specialists(
 
 
 def dustbin_correction(true_share: float, sampled_share: float) -> float:
-    """What to add to the dustbin's logit of a specialist that was trained on a sample enriched with
-    its classes.
+    """What to add to a specialist's dustbin logit if its sample was enriched with its classes.
 
-    The shares are those of its classes, in the world and in its sample: the logarithm of the ratio
-    of the dustbin's odds. Raises InputError for shares outside 0..1."""
+    It is the logarithm of the ratio of the dustbin's odds. true_share, sampled_share: the share of
+    its classes in the population and in its sample. Raises InputError for shares outside 0..1.
+    """
     true_share = number(true_share, "true_share", 0, 1, above=True)
     sampled_share = number(sampled_share, "sampled_share", 0, 1, above=True)
     if 1 in (true_share, sampled_share):
@@ -87,8 +93,9 @@ def dustbin_correction(true_share: float, sampled_share: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Opinion:
-    """A specialist's distribution: own (S,) classes, p (..., S), dustbin (..., 1), outside (K,) 1
-    for other classes.
+    """A specialist's distribution, checked.
+
+    own: (own,) its classes; p: (..., own); dustbin: (..., 1); outside: (K,), 1 for other classes.
     """
 
     own: Tensor
@@ -97,9 +104,7 @@ class _Opinion:
     outside: Tensor
 
     def over_all_classes(self, q: Tensor) -> Tensor:
-        """(..., K): its own probabilities, and its dustbin shared out as q shares the classes
-        outside.
-        """
+        """(..., K): its probabilities, and its dustbin divided among the others as q does it."""
         rest = q * self.outside
         share = rest / rest.sum(-1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
         return (self.dustbin * share).index_add(-1, self.own, self.p)

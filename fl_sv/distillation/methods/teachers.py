@@ -1,6 +1,6 @@
-"""Several teachers at once: what they say together, and a student's distance from it.
+"""Several teachers at once: their common prediction, and a student's distance from it.
 
-Shapes: P teachers, B rows of a batch, K classes.
+Shapes: B rows of a batch, K classes; several teachers' logits are (teachers, B, K).
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,16 @@ def multi_teacher(
     temperature: float = 1.0,
     combine: Combine = "logits",
 ) -> Tensor:
-    """(B,) T^2 KL(target || p_s) from student (B, K) and teachers (P, B, K) (FedDF: Lin et al.
-    2020).
+    """(B,) T^2 KL(target || p_s) of a student and several teachers (FedDF: Lin et al. 2020).
 
-    weights: (P,), at least 0 with sum 1, None for equal ones. What is averaged: "logits", target
-    softmax(sum w t / T), a geometric mean; "probs", target sum w softmax(t / T); "losses", sum w
-    KL, whose gradient is that of "probs". Raises InputError for bad options or shapes."""
+    student_logits: (B, K); teachers: (teachers, B, K).
+    weights: (teachers,), at least 0 with sum 1; None for equal ones.
+    combine: what is averaged. "logits": the target is softmax(sum w t / T), a geometric mean;
+        "probs": the target is sum w softmax(t / T); "losses": sum w KL, whose gradient is that of
+        "probs".
+
+    Raises InputError for bad options or shapes.
+    """
     if combine not in get_args(Combine):
         raise InputError(f"combine is {combine!r}. {suggestion(str(combine), get_args(Combine))}")
     temperature = check_temperature(temperature)
@@ -49,24 +53,25 @@ def multi_teacher(
 
 
 def entropy_reduction(teachers: Tensor, temperature: float = 0.1) -> Tensor:
-    """(B, K) probabilities softmax(mean of the teachers' probabilities / T), sharper than their
-    mean.
+    """(B, K) softmax(mean of the teachers' probabilities / T): sharper than their mean.
 
-    teachers: logits (P, B, K). The aggregation of DS-FL (Itahara et al. 2021). Raises InputError
-    for bad input."""
+    It is the aggregation of DS-FL (Itahara et al. 2021). teachers: logits (teachers, B, K). Raises
+    InputError for bad input.
+    """
     temperature = check_temperature(temperature)
     return (reals(teachers, "teachers", "PBK").softmax(2).mean(0) / temperature).softmax(1)
 
 
 def _weights(weights: Sequence[float] | Tensor | None, teacher_logits: Tensor) -> Tensor:
-    """checked_weights, checked."""
+    """(teachers,) weights, checked; equal ones for None."""
     n_teachers = len(teacher_logits)
     if weights is None:
         return teacher_logits.new_full((n_teachers,), 1 / n_teachers)
     checked_weights = reals(weights, "weights", "P").to(teacher_logits)
     if len(checked_weights) != n_teachers:
         raise InputError(
-            f"weights has {len(checked_weights)} entries for {n_teachers} teachers; give one a teacher."
+            f"weights has {len(checked_weights)} entries for {n_teachers} teachers; give each"
+            " teacher one."
         )
     if holds_any(checked_weights < 0) or holds_any((checked_weights.sum() - 1).abs() > 1e-5):
         raise InputError("weights must be at least 0 and sum to 1; divide them by their sum.")

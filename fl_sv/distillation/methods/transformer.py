@@ -1,8 +1,7 @@
-"""A small transformer encoder that shows what recipes for transformers need: logits, hidden states,
-attention scores.
+"""A small transformer encoder with what the recipes need: logits, hidden states, attention scores.
 
-Shapes: B texts, S tokens of a text, H hidden width, A attention heads, L layers, K entries of the
-vocabulary."""
+Shapes: B texts, K entries of the vocabulary; words for the rest.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,11 @@ PADDING, MASKED = -10_000.0, -100.0
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """What an encoder computed: logits (B, S, K), L + 1 hidden states (B, S, H), the embeddings
-    first, and L attention scores (B, A, S, S)."""
+    """What an encoder computes.
+
+    logits: (B, tokens, K). hidden: the embeddings, then a state (B, tokens, width) for each layer.
+    scores: attention (B, heads, tokens, tokens) of each layer, before the softmax.
+    """
 
     logits: Tensor
     hidden: tuple[Tensor, ...]
@@ -28,9 +30,7 @@ class States:
 
 
 class Encoder(nn.Module):
-    """A BERT in small: embeddings of tokens and places, layers of self-attention, logits of every
-    token. No dropout.
-    """
+    """A small BERT without dropout: embeddings, layers of self-attention, logits of every token."""
 
     def __init__(self, vocabulary: int, longest: int, width: int, heads: int, layers: int) -> None:
         super().__init__()
@@ -49,17 +49,18 @@ class Encoder(nn.Module):
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Logits (B, S, K) of token ids (B, S); padding (B, S) is True where there is no token."""
+        """Logits (B, tokens, K) of token ids (B, tokens); `padding`: True where there is none."""
         return self.states(tokens, padding).logits
 
     def states(self, tokens: Tensor, padding: Tensor | None = None) -> States:
-        """All that a recipe compares. Raises InputError for a text longer than the encoder's
-        longest.
+        """All that a recipe compares; arguments as for `forward`.
+
+        Raises InputError for a text longer than the encoder's longest.
         """
         if tokens.ndim != 2 or tokens.shape[1] > self.places.num_embeddings:
             raise InputError(
-                f"tokens have shape {tuple(tokens.shape)}; they must be (B, S), S at most"
-                f" {self.places.num_embeddings}."
+                f"tokens have shape {tuple(tokens.shape)}; they must be (B, tokens), at most"
+                f" {self.places.num_embeddings} tokens."
             )
         hidden = [self.tokens(tokens) + self.places.weight[: tokens.shape[1]]]
         bias = None if padding is None else PADDING * padding.to(hidden[0].dtype)
@@ -71,10 +72,11 @@ class Encoder(nn.Module):
 
 
 def initialise_from(student: Encoder, teacher: Encoder, layers: Sequence[int]) -> None:
-    """Copies the teacher's embeddings, head and the named layers into the student, in that order.
+    """Copies the teacher's embeddings, its head and the given layers into the student.
 
-    DistilBERT takes layers 0, 2, 4, 7, 9, 11 of twelve. Raises InputError when widths or numbers of
-    layers differ."""
+    layers: one of the teacher's for each of the student's; DistilBERT takes 0, 2, 4, 7, 9, 11 of
+    twelve. Raises InputError when widths or numbers of layers differ.
+    """
     if len(layers) != len(student.layers) or not set(layers) <= set(range(len(teacher.layers))):
         raise InputError(
             f"layers are {list(layers)}; name {len(student.layers)} of the teacher's, 0 to"
@@ -94,8 +96,9 @@ def initialise_from(student: Encoder, teacher: Encoder, layers: Sequence[int]) -
 
 
 def _scores(attention: nn.MultiheadAttention, hidden: Tensor, bias: Tensor | None) -> Tensor:
-    """(B, A, S, S) attention before the softmax, which torch's layer keeps to itself: Q K' / sqrt(H
-    / A).
+    """(B, heads, tokens, tokens) attention before the softmax: Q K' / sqrt(width / heads).
+
+    torch's layer does not return it.
     """
     width, heads = attention.embed_dim, attention.num_heads
     weight, offset = attention.in_proj_weight[: 2 * width], attention.in_proj_bias[: 2 * width]
