@@ -1,4 +1,4 @@
-"""Tables in CSV: written so that every number reads back exactly, read so that a bad row is named."""
+"""The utility table says which trainings are missing, and reads back exactly what it wrote."""
 
 import math
 from pathlib import Path
