@@ -130,7 +130,7 @@ def carry_out(
         if not directory.finished:
             if origin is not None:
                 reused = reuse_trainings(origin, directory)
-                progress.say(f"{reused:,} coalitions are taken over from {source}.")
+                progress.say(f"{reused:,} coalitions are reused from {source}.")
             simulation = import_app("server.simulation")
             simulation.simulate(config, directory, backend, progress, make_stop())
     return directory

@@ -30,15 +30,21 @@ def allocate(
     max_charge: int | None = None,
     names: Sequence[str] | None = None,
 ) -> NDArray[np.int64]:
-    """(N,) amounts in cents that sum exactly to `pot_cents`, in proportion to the values (N,).
+    """Divides the pot in proportion to the values: (N,) whole cents that sum exactly to it.
 
-    `clip` pays in proportion to max(value, 0). `charge` pays pot * value / sum, so companies of
-    negative value pay; it needs a positive sum, and nobody is charged more than `max_charge` cents
-    (default: the pot). Cents left over by rounding down go by largest remainder, ties by name (by
-    position without `names`). The arithmetic is exact.
+    negative: `clip` pays in proportion to max(value, 0). `charge` pays pot * value / sum, so a
+    company of negative value pays; it needs a positive sum. max_charge: the most cents that anybody
+    is charged; the pot by default. names: of the companies, for messages and ties.
 
-    Raises InputError (a ValueError) for values that are not finite numbers, a negative pot, a pot
-    of which nothing can be split, or an amount beyond `max_charge`."""
+    The arithmetic is exact. Amounts are rounded down, and the cents left over go by largest
+    remainder, ties by name (without `names` by position).
+
+    Raises InputError (a ValueError) for values that are not finite numbers, a negative pot, values
+    by which no pot can be divided, or a charge beyond `max_charge`.
+
+    >>> allocate([3.0, 1.0, -1.0], 100).tolist()
+    [75, 25, 0]
+    """
     value_N = _checked_values(values, names)
     pot = _checked_cents("the pot", pot_cents)
     limit = pot if max_charge is None else _checked_cents("max_charge", max_charge)
@@ -73,8 +79,10 @@ def allocate(
 
 
 def pot_cents(pot: FixedPot | PerformancePot, deployed_utility: float) -> int:
-    """The pot in cents. A performance pot is round(max(0, u - floor) * rate), u the deployed
-    model's utility.
+    """The pot in cents.
+
+    A performance pot is round(max(0, utility - floor) * cents_per_utility), with the utility of
+    the deployed model.
     """
     if isinstance(pot, FixedPot):
         return pot.cents
@@ -89,7 +97,7 @@ def payouts_csv(amounts: dict[str, int]) -> str:
 
 
 def read_payouts(path: Path) -> dict[str, int]:
-    """Cents by company. Raises InputError that names the line."""
+    """The amounts in payouts.csv, in cents by company. Raises InputError that names the line."""
     amounts: dict[str, int] = {}
     for row, where in read_table(path, COLUMNS):
         try:
@@ -100,7 +108,11 @@ def read_payouts(path: Path) -> dict[str, int]:
 
 
 def money(cents: int, currency: str, decimals: int) -> str:
-    """An amount as people read it: 1,234.50 EUR."""
+    """An amount as people read it.
+
+    >>> money(123450, "EUR", 2)
+    '1,234.50 EUR'
+    """
     unit = 10**decimals
     sign, whole, rest = "-" if cents < 0 else "", abs(cents) // unit, abs(cents) % unit
     fraction = f".{rest:0{decimals}d}" if decimals else ""

@@ -1,5 +1,6 @@
-"""The Ed25519 key with which the owner of a run signs its ledger. It is made on first use and never
-enters a run.
+"""The Ed25519 key with which the owner of a run signs its ledger.
+
+It is made on first use and never enters a run.
 """
 
 import hashlib
@@ -24,10 +25,10 @@ HOME_VARIABLE = "FL_SV_HOME"
 
 
 def owner_key() -> Ed25519PrivateKey:
-    """The owner's private key, `owner.pem` in $FL_SV_HOME (default ~/.fl-sv); made, with
-    `owner.pub`, on first use.
+    """The owner's private key: `owner.pem` in $FL_SV_HOME (default ~/.fl-sv).
 
-    Raises InputError when the file is there but is no Ed25519 key, or cannot be read or written.
+    It is made on first use, together with `owner.pub`. Raises InputError when the file is there but
+    is no Ed25519 key, or cannot be read or written.
     """
     folder = Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".fl-sv")
     path = folder / "owner.pem"
@@ -69,14 +70,13 @@ def raw(key: Ed25519PublicKey) -> bytes:
 
 
 def fingerprint(public: bytes) -> str:
-    """What people compare on the telephone: the first 16 hex digits of the key's sha256, in groups
-    of four.
-    """
+    """The first 16 hex digits of the key's sha256 in groups of four, for the telephone."""
     digits = hashlib.sha256(public).hexdigest()[:16]
     return " ".join(digits[i : i + 4] for i in range(0, 16, 4))
 
 
 def is_signature(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether the owner of the public key signed the message."""
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -85,8 +85,9 @@ def is_signature(public: bytes, signature: bytes, message: bytes) -> bool:
 
 
 def _make_key(folder: Path, path: Path) -> None:
-    """The private key appears last and whole, so that no crash or second process leaves another
-    public one.
+    """Writes the public key first, and the private one last and in one step.
+
+    So no crash and no second process leaves a public key of another private one.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with FileLock(folder / ".lock"):

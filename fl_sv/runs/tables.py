@@ -32,8 +32,9 @@ Number = TypeVar("Number", int, float)
 
 
 def read_evidence(run: RunDirectory) -> Evidence:
-    """The evidence of a finished run, from its tables alone. Raises InputError when one is missing
-    or damaged.
+    """The evidence of a finished run, from its tables alone.
+
+    Raises InputError when a table is missing or damaged.
     """
     config = run.config
     examples, fingerprints = read_companies(run)
@@ -71,6 +72,7 @@ def read_valuation(run: RunDirectory) -> Valuation:
 
 
 def companies_csv(evidence: Evidence) -> str:
+    """The text of companies.csv."""
     rows = [
         [name, evidence.examples[name], evidence.fingerprints[name]]
         for name in evidence.config.companies
@@ -79,6 +81,7 @@ def companies_csv(evidence: Evidence) -> str:
 
 
 def teacher_csv(evidence: Evidence) -> str:
+    """The text of teacher.csv."""
     rows = [
         [p.number, repr(p.loss), "" if p.accuracy is None else repr(p.accuracy)]
         for p in evidence.curve
@@ -87,6 +90,7 @@ def teacher_csv(evidence: Evidence) -> str:
 
 
 def student_csv(student: StudentLoss) -> str:
+    """The text of student.csv."""
     return _csv(
         STUDENT_COLUMNS, [["" if value is None else value for value in asdict(student).values()]]
     )

@@ -1,4 +1,4 @@
-"""From the utility table to every company's value with an honest interval.
+"""From the utility table to every company's value with its interval.
 
 Shapes: N companies, M small sizes, R seeds, C coalitions of the design, V validation examples.
 """
@@ -91,7 +91,7 @@ def _losses(table: UtilityTable, model: str) -> NDArray[np.float64]:
 def _order(
     companies: Sequence[str], value_N: NDArray[np.float64], covariance_NN: NDArray[np.float64]
 ) -> tuple[Order, ...]:
-    """Neighbours in rank, equal values by name, as if the errors were normal."""
+    """Neighbours in rank, equal values by name. The errors are taken to be normal."""
     ranked = sorted(range(len(companies)), key=lambda i: (-value_N[i], companies[i]))
     pairs = []
     for i, j in pairwise(ranked):
@@ -107,7 +107,8 @@ def _law_covariance(law: Law, weighting: Weighting, quantile: float) -> NDArray[
 
     The law knows the covariance of Shapley values. For any other semivalue the errors of the
     coalitions are taken to be perfectly correlated, in the worst direction for each value: no
-    interval of a value can be wider. Those of two companies are then taken to be independent."""
+    interval of a value can be wider. Those of two companies are then taken to be independent.
+    """
     match weighting:
         case Sampled(weight_CN):
             return law.value_covariance(weight_CN)
@@ -123,8 +124,9 @@ def _validation_covariance(
 ) -> NDArray[np.float64]:
     """(N, N) covariance of the values by the draw of the validation set.
 
-    Measured on the small model's Shapley values and carried to the values paid for by the ratio of
-    the sums."""
+    It is measured on the Shapley values of the small model, and scaled to the values that are paid
+    by the ratio of the two sums.
+    """
     small_total, total = small_N.sum(), value_N.sum()
     scale = total / small_total if small_total != 0 else 1.0
     covariance_NN: NDArray[np.float64] = (

@@ -1,5 +1,4 @@
-"""Checks at run time: the axioms on the values that are about to be paid, and remarks on the
-companies' data.
+"""Checks of every run: the axioms on the values that are to be paid, and companies with equal rows.
 
 Shapes: N companies, C coalitions of the design, all 2**N (index = bitmask) or a sample.
 """
@@ -154,6 +153,6 @@ def _without_with(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]
 
 
 def _interchangeable(utility_C: NDArray[np.float64], i: int, j: int, slack: float) -> bool:
-    """Whether i alone and j alone add the same to every coalition of the others; i < j."""
+    """Whether i and j, i < j, add the same to every coalition of the others."""
     cube = utility_C.reshape(-1, 2, 1 << (j - i - 1), 2, 1 << i)
     return bool(np.abs(cube[:, 0, :, 1, :] - cube[:, 1, :, 0, :]).max() <= slack)

@@ -19,11 +19,11 @@ from fl_sv.valuation.students import with_student_alarm
 def fit_to_table(
     config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]
 ) -> Law:
-    """The law from the small models' losses to the large one's; its alarms name companies instead
-    of numbers.
+    """The law from the small models' losses to the large one's; its alarms name the companies.
 
-    sizes: parameters of every model; examples: rows of every company. Raises InputError when a
-    training is missing."""
+    sizes: parameters of every model. examples: rows of every company. Raises InputError when a
+    training is missing.
+    """
     *small, large = table.models
     losses_RCM = np.stack([table.loss_by_seed(model) for model in small], axis=2)
     losses_CM = losses_RCM.mean(axis=0)
@@ -44,8 +44,9 @@ def fit_to_table(
 
 
 def law_family(config: Config) -> str | FamilyOf:
-    """`family` of fit_law as the config asks for it. Raises InputError when a user's function
-    cannot be imported.
+    """The `family` of fit_law that the config names.
+
+    Raises InputError when a function of the user's own cannot be imported.
     """
     name = config.law.family
     if ":" not in name:
@@ -55,15 +56,15 @@ def law_family(config: Config) -> str | FamilyOf:
 
 
 def try_law(config: Config) -> None:
-    """Fits a user's law to an invented game, for afterwards it is too late: the trainings are done.
+    """Fits a user's own law to an invented game, so that a fault shows before any training.
 
-    Raises InputError when it cannot be imported or is none.
+    Raises InputError when it cannot be imported or is no law.
     """
     family = law_family(config)
     if isinstance(family, str):
         return
-    # Wild on purpose: sizes that rank coalitions differently, some worse than nobody, some better
-    # than all.
+    # A law must survive any game: sizes that rank the coalitions differently, some coalitions worse
+    # than the empty one, some better than the grand one.
     loss_CM = np.random.default_rng(0).uniform(0.2, 2.5, (1 << 4, len(config.models.small) + 1))
     loss_CM[[0, -1]] = [[2.0], [0.5]]
     large = {c: float(loss_CM[c, -1]) for c in (0, 1, 2, 4, 8, 15)}
