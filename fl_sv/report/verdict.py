@@ -64,9 +64,12 @@ def decision_sentence(payment: PaymentRecord) -> str:
 
 
 def accept_command(payment: PaymentRecord) -> str:
-    """The command that accepts the alarms which block payment; empty where none can be accepted."""
-    codes = [code for code in _codes(payment.objections) if code != NOT_DIVIDED]
-    if not codes:
+    """The command that accepts the alarms which block payment; empty where it would not help.
+
+    It does not help where the pot could not be divided: then there are no amounts to accept.
+    """
+    codes = _codes(payment.objections)
+    if not codes or NOT_DIVIDED in codes:
         return ""
     return f"fl-sv pay DIR --pot CENTS {' '.join(f'--accept {code}' for code in codes)}"
 
