@@ -102,12 +102,12 @@ def student_loss(config: Config, teacher: torch.Tensor) -> float:
     operator = operator_data(config)
     _, large = model_specs(config, operator.task)
     assert config.deployed is not None
-    params_P = distilled(config, config.deployed, large, teacher, operator.scaling)
-    again_P = distilled(config, config.deployed, large, teacher, operator.scaling)
-    assert torch.equal(params_P, again_P)
+    params = distilled(config, config.deployed, large, teacher, operator.scaling)
+    again = distilled(config, config.deployed, large, teacher, operator.scaling)
+    assert torch.equal(params, again)
     spec = deployed_spec(config, config.deployed, operator.scaling)
     validation = ValidationSet(config, *tensors(operator.validation, config))
-    ((loss, _),) = validation.means(spec, params_P[None], "the student")
+    ((loss, _),) = validation.means(spec, params[None], "the student")
     return loss
 
 

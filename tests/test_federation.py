@@ -1,4 +1,4 @@
-"""Registered companies, without a network: who is let in, what they are told, and a node that goes
+"""Registered companies, without a network: who is let in, what they are sent, and a node that goes
 away.
 """
 
@@ -37,7 +37,7 @@ class RegisteredGrid(InlineGrid):
     def __init__(self, names: Iterable[str], away: int = 0) -> None:
         self.names = tuple(names)
         super().__init__(app, range(len(self.names)))
-        self.away, self.looks, self.told = away, 0, []  # type: ignore[var-annotated]
+        self.away, self.looks, self.sent = away, 0, []  # type: ignore[var-annotated]
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         return [
@@ -51,7 +51,7 @@ class RegisteredGrid(InlineGrid):
         return list(super().get_node_ids())[0 if self.looks > 2 else 1 :]
 
     def _run(self, message: Message) -> Message:
-        self.told.append(message.content[wire.CONFIG][wire.RUN_CONFIG])
+        self.sent.append(message.content[wire.CONFIG][wire.RUN_CONFIG])
         if self.away and message.metadata.dst_node_id == min(super().get_node_ids()):
             self.away -= 1
             return Message(Error(code=NODE_UNAVAILABLE, reason="node_unavail"), reply_to=message)
@@ -125,18 +125,16 @@ def test_a_simulation_with_another_number_of_nodes_says_how_many_it_needs(config
         joined(config, InlineGrid(app, range(2)))
 
 
-def test_companies_are_told_no_path_of_the_operators(config: Config) -> None:
+def test_companies_are_sent_no_path_of_the_operators(config: Config) -> None:
     data = config.data.model_copy(update={"options": {}, "source": "/srv/operator/pool.csv"})
     assert "/srv/operator" in config.model_copy(update={"data": data}).model_dump_json()
     grid = RegisteredGrid(COMPANIES)
-    with pytest.raises(
-        CompanyFailed
-    ):  # nobody has such a file: it is what they were told that matters
+    with pytest.raises(CompanyFailed):  # nobody has such a file: what they were sent matters
         join(
             grid, config.model_copy(update={"data": data}), operator_data(config), threading.Event()
         )
-    assert grid.told
-    assert not [text for text in grid.told if "/srv" in text]
+    assert grid.sent
+    assert not [text for text in grid.sent if "/srv" in text]
 
 
 def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: Config) -> None:
@@ -148,7 +146,7 @@ def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: C
 def test_a_message_that_was_lost_with_a_restarted_node_is_not_waited_for(config: Config) -> None:
     grid, began = ForgetfulGrid(COMPANIES), time.monotonic()
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
-    assert len(grid.told) == len(COMPANIES) + 1
+    assert len(grid.sent) == len(COMPANIES) + 1
     assert (
         time.monotonic() - began < config.faults.timeout_seconds / 2
     )  # sent again when the others had answered, not after faults.timeout_seconds

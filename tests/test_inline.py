@@ -9,13 +9,14 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from threadpoolctl import threadpool_info
 
+from clients.company import Company, Identity, LoadedCompanies
 from server.inline import InlineGrid
 
 GO_ON = 600.0  # seconds after which a test has failed
 
 
 class Office:
-    """Companies that write down when they begin, and answer when they may. Company 2 is the first."""
+    """Companies that record when they begin, and answer when they may. Company 2 is the first."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []  # company, message
@@ -78,7 +79,9 @@ def test_as_many_companies_work_at_once_as_there_are_workers(office: Office) -> 
             event.set()
 
 
-def test_every_worker_computes_with_the_threads_that_it_is_told_from_its_first_message_on() -> None:
+def test_every_worker_computes_with_the_threads_that_it_is_given_from_its_first_message_on() -> (
+    None
+):
     seen: list[int] = []
 
     def company(message: Message, _: Context) -> Message:
@@ -107,3 +110,24 @@ def test_an_exception_leaves_at_once_and_what_was_waiting_is_never_begun(office:
     office.may_answer[2].set()
     time.sleep(0.2)
     assert office.begun == [(2, 0)]
+
+
+def test_company_is_loaded_once_a_run_and_forgotten_with_it() -> None:
+    loaded = LoadedCompanies()
+    loads: list[Identity] = []
+
+    def company_of(identity: Identity) -> Company:
+        def load() -> Company:
+            loads.append(identity)
+            return f"the company of {identity}"  # type: ignore[return-value]
+
+        return loaded.get(identity, load)
+
+    ash, beech = Identity(1, "Ash", None), Identity(1, "Beech", None)
+    elsewhere, later = Identity(1, "Ash", "other.csv"), Identity(2, "Ash", None)
+    for identity in (ash, beech, elsewhere, ash, beech):
+        assert company_of(identity) == f"the company of {identity}"
+    assert loads == [ash, beech, elsewhere]
+    company_of(later)
+    company_of(ash)
+    assert loads == [ash, beech, elsewhere, later, ash]

@@ -1,6 +1,4 @@
-"""Small models that listen to the finished teacher: the objective, the sweep, and what becomes of
-the run.
-"""
+"""Small models that learn from the finished teacher: objective, sweep, and the whole run."""
 
 import html
 import inspect
@@ -70,7 +68,9 @@ GAME = """
 seed: 3
 companies: [Ash, Beech, Chestnut]
 data: {source: iris, partition: {kind: sizes, sizes: {Ash: 4, Beech: 3, Chestnut: 1}}}
-models: {small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [5, 4]}], large: {kind: mlp, hidden: [16]}}
+models:
+  small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [5, 4]}]
+  large: {kind: mlp, hidden: [16]}
 training: {rounds: 3, local_epochs: 2, batch_size: 7, seeds: 2, momentum: 0.5}
 distillation: {loss: noisy_teacher, weight: 0.7, options: {probability: 1}}
 coalitions: {waves: 2}
@@ -147,7 +147,7 @@ def test_stack_of_students_equals_one_student_after_the_other(
         assert (together - train_stack(model, stack, x, y, recipe, 2)).abs().max() > 1e-4
 
 
-def test_all_coalitions_hear_the_same_noise_and_no_two_rounds_do() -> None:
+def test_all_coalitions_get_the_same_noise_and_no_two_rounds_do() -> None:
     config = parse_config(GAME, "game")
     task, logits = Task(kind="classification", input_shape=(4,), n_outputs=3), torch.ones(9, 3)
     recipe = Recipe(0.1, 0, 0, 0, (np.arange(9),), 0)
@@ -216,7 +216,7 @@ def test_sweep_of_students_equals_plain_torch_for_every_coalition(job: Job) -> N
                 )
 
 
-def test_teacher_itself_listens_to_nobody(job: Job, tmp_path: Path) -> None:
+def test_teacher_itself_has_no_soft_targets(job: Job, tmp_path: Path) -> None:
     plain = job.config.model_copy(update={"distillation": None})
     other = open_job(
         plain,
@@ -249,7 +249,7 @@ class SuperNodes:
     def __init__(self, restarted: str = "", at: int = 0) -> None:
         self.restarted, self.left = restarted, at
         self.kept: dict[int, bytes] = {}
-        self.lessons = 0
+        self.requests = 0
 
     def __call__(self, message: Message, context: Context) -> Message:
         message = message_from_proto(
@@ -260,7 +260,7 @@ class SuperNodes:
             if self.left == 0 and self.restarted:
                 self.kept.pop(context.node_id)
                 self.restarted = ""
-        self.lessons += message.metadata.message_type == wire.TEACHER_LOGITS
+        self.requests += message.metadata.message_type == wire.TEACHER_LOGITS
         if (state := self.kept.get(context.node_id)) is not None:
             context = context_from_proto(ProtoContext.FromString(state))
         else:
@@ -272,13 +272,13 @@ class SuperNodes:
         )
 
 
-def test_restarted_node_of_a_real_federation_hears_the_teacher_again_and_no_student_changes(
+def test_restarted_node_of_a_real_federation_gets_the_teacher_again_and_no_student_changes(
     job: Job, tmp_path: Path
 ) -> None:
     # Two waves are in flight, and a node that has forgotten answers neither.
-    for nodes, lessons in ((SuperNodes(), 3), (SuperNodes("Beech", at=2), 5)):
-        other = swept_job(tmp_path / str(lessons), nodes)
-        assert nodes.lessons == lessons
+    for nodes, requests in ((SuperNodes(), 3), (SuperNodes("Beech", at=2), 5)):
+        other = swept_job(tmp_path / str(requests), nodes)
+        assert nodes.requests == requests
         assert other.journal.scores() == job.journal.scores()
 
 
@@ -314,9 +314,9 @@ def tables(run: RunDirectory) -> list[bytes]:
 def test_students_change_the_small_models_and_nothing_else(
     run_of_students: RunDirectory, finished_run: Path
 ) -> None:
-    listening, plain = run_of_students, RunDirectory(finished_run)
-    assert listening.read_text(files.TEACHER) == plain.read_text(files.TEACHER)
-    rows, plain_rows = (run.read_text(files.UTILITIES).splitlines() for run in (listening, plain))
+    taught, plain = run_of_students, RunDirectory(finished_run)
+    assert taught.read_text(files.TEACHER) == plain.read_text(files.TEACHER)
+    rows, plain_rows = (run.read_text(files.UTILITIES).splitlines() for run in (taught, plain))
     same = [row for row, plain_row in zip(rows, plain_rows, strict=True) if row == plain_row]
     assert all(row.startswith("0,") or "mlp-64" in row for row in same[1:])
     assert (
@@ -380,13 +380,13 @@ def test_run_of_students_says_so_wherever_its_values_are_read(
     assert f"{law['diagnostics']['D9 error']:.3f} of the large model's gain" in here
     page = html.unescape(run_of_students.read_text(files.REPORT))
     screen = " ".join(summary(run_of_students).split())
-    for said in (
+    for sentence in (
         study,
         here,
         "The small models are students of the teacher.",
     ):
-        assert said in page
-        assert said in screen
+        assert sentence in page
+        assert sentence in screen
     assert json.loads(RunDirectory(finished_run).read_text(files.LAW))["remarks"] == []
 
 

@@ -42,8 +42,9 @@ data:
 models:
   small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [5, 4], learning_rate: 0.05}]
   large: {kind: mlp, hidden: [16]}
-training: {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5, weight_decay: 0.01, seeds: 2,
-           schedule: cosine}
+training:
+  {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5,
+   weight_decay: 0.01, seeds: 2, schedule: cosine}
 coalitions: {waves: 3}
 law: {anchors: 10}
 compute: {dtype: float64, chunk: 3}
