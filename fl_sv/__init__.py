@@ -8,6 +8,8 @@ federation, needs neither law nor values."""
 import typing as _typing
 from importlib import import_module as _import_module
 
+from fl_sv.version import __version__
+
 if _typing.TYPE_CHECKING:
     from fl_sv import distillation as distillation
     from fl_sv.api import Run, plan, read_run, run, verify
@@ -25,7 +27,6 @@ if _typing.TYPE_CHECKING:
         shapley,
     )
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Alarm",

@@ -211,7 +211,7 @@ Verbs = Any  # what argparse's add_subparsers returns; it has no public type
 
 
 def _parser() -> argparse.ArgumentParser:
-    from fl_sv import __version__
+    from fl_sv.version import __version__
 
     parser = argparse.ArgumentParser(
         prog="fl-sv",

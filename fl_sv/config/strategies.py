@@ -6,12 +6,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from fl_sv.errors import InputError
-
-if TYPE_CHECKING:
-    from fl_sv.config.schema import Config
 
 
 @dataclass(frozen=True)
@@ -68,43 +62,3 @@ def is_the_game(strategy: str) -> bool:
     that loss comes from an additional run by FedAvg.
     """
     return strategy in STRATEGIES and STRATEGIES[strategy].is_the_game
-
-
-def check_strategy(config: "Config") -> None:
-    """Checks the teacher's strategy, as far as fl-sv knows it.
-
-    Raises InputError when the strategy or an option is unknown, when an option's value is not
-    allowed, or when the strategy needs more companies than there are. The class and the options of
-    a user's own strategy are checked when it is made.
-    """
-    name, options = config.teacher.strategy, config.teacher.options
-    if ":" in name:
-        return
-    if name not in STRATEGIES:
-        raise InputError(
-            f"teacher.strategy: there is no strategy {name!r}. Built in are"
-            f" {', '.join(STRATEGIES)}; any other Flower Strategy is given as package.module:Class."
-        )
-    facts = STRATEGIES[name]
-    unknown = [option for option in options if option not in facts.options]
-    if unknown:
-        allowed = ", ".join(facts.options) or "no options"
-        raise InputError(
-            f"teacher.options: {name} has no option {unknown[0]!r}; it takes {allowed}."
-        )
-    for option, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise InputError(
-                f"teacher.options.{option}: {value!r} given; {name} takes a number of at least 0."
-            )
-        if option.startswith("num_") and not isinstance(value, int):
-            raise InputError(
-                f"teacher.options.{option}: {value!r} given; a whole number is needed."
-            )
-    malicious = int(options.get("num_malicious_nodes", 0))
-    if config.n_companies < facts.minimum(malicious):
-        raise InputError(
-            f"teacher.strategy: {name} with num_malicious_nodes={malicious} needs at least "
-            f"{facts.minimum(malicious)} companies, {facts.why}; there are {config.n_companies}. "
-            "Choose another strategy or fewer malicious nodes."
-        )

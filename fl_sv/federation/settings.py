@@ -7,11 +7,11 @@ from typing import Annotated
 import yaml
 from pydantic import Field, StringConstraints
 
-from fl_sv import __version__
 from fl_sv.app import QUIET
 from fl_sv.config.base import CompanyName, Frozen
 from fl_sv.errors import InputError
 from fl_sv.machine import software
+from fl_sv.version import __version__
 
 SETTINGS = "federation.yaml"
 NODES = "nodes.yaml"
