@@ -18,7 +18,7 @@ from benchmarks.distillation.students import (
     federation,
     game,
     honestly,
-    listening,
+    learning_from_teacher,
 )
 from benchmarks.distillation.study import SMALLEST, measure
 from benchmarks.distillation.tables import as_text, interval
@@ -66,7 +66,7 @@ def test_smallest_form_runs_prints_and_draws(tmp_path: Path) -> None:
 
 def test_students_of_the_study_are_those_of_the_product(played: Federation) -> None:
     teacher_params = played.large.initial_params(0, 1)
-    train_stack = listening(played, teacher_params, None, 0.7, 0)
+    train_stack = learning_from_teacher(played, teacher_params, None, 0.7, 0)
     stack = played.small.initial_params(0, 0)[None]
     (x, y), recipe = played.rows["Beech"], played.recipe(played.small, "Beech", 0, 1)
     students = played.config.distillation
@@ -85,7 +85,11 @@ def test_transfer_rows_of_no_weight_teach_nothing(played: Federation) -> None:
     rows = students.transfer_set("uniform", played, teacher_params, 50)
     plain = fedavg(played, played.small, 0, honestly(played, played.small, 0), range(8))[-1]
     mixed = fedavg(
-        played, played.small, 0, listening(played, teacher_params, rows, 0.0, 0), range(8)
+        played,
+        played.small,
+        0,
+        learning_from_teacher(played, teacher_params, rows, 0.0, 0),
+        range(8),
     )[-1]
     assert (plain - mixed).abs().max() < 1e-4
 

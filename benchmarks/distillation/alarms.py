@@ -1,7 +1,7 @@
 """Do the law's alarms notice that the small models are students? With three sizes and two seeds, as
 a run has them.
 
-Students listen on their companies' own rows to the finished teacher, as the product's do. Truth is
+Students learn from the finished teacher on their companies' own rows, as the product's do. Truth is
 the large model on every coalition. The law is fitted without large runs (law_0), with the
 singletons (law_n), and with all companies but one as well (law_2n).
 
@@ -21,7 +21,7 @@ from benchmarks.distillation.students import (
     federation,
     game,
     honestly,
-    listening,
+    learning_from_teacher,
     swept_by_seed,
 )
 from benchmarks.law.baselines import leave_one_outs, singletons
@@ -65,7 +65,7 @@ def _sweep(game: Federation, teacher_params: Any, weight: float) -> Floats:
     if weight == 0:
         return swept_by_seed(game, lambda r: honestly(game, game.small, r), everything)
     return swept_by_seed(
-        game, lambda r: listening(game, teacher_params, None, weight, r), everything
+        game, lambda r: learning_from_teacher(game, teacher_params, None, weight, r), everything
     )
 
 
@@ -83,11 +83,11 @@ def _judged(
         examples=sizes[-1].examples,
         seed_std=np.sqrt(small_MRC[:, :, 1:].var(axis=1, ddof=1).mean(axis=1)),
     )
-    told, truth_N = law.shapley(), shapley(-large_C)
+    found, truth_N = law.shapley(), shapley(-large_C)
     return {
         "r2": leave_one_out_r2(np.log(small_CM[1:, -1]), np.log(large_C[1:])),
         "alarms": codes_of(law.alarms),
-        "law_error": relative_l2(told.values, truth_N),
-        "coverage": float(((told.low <= truth_N) & (truth_N <= told.high)).mean()),
-        "width": float((told.high - told.low).mean() / truth_N.sum()),
+        "law_error": relative_l2(found.values, truth_N),
+        "coverage": float(((found.low <= truth_N) & (truth_N <= found.high)).mean()),
+        "width": float((found.high - found.low).mean() / truth_N.sum()),
     }

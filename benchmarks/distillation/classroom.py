@@ -1,5 +1,4 @@
-"""One teacher, one student, no federation: which rows a student should listen on, and what is known
-to help it.
+"""One teacher, one student, no federation: which rows teach a student most, and what helps it.
 
 Everything is trained on digits. The validation set tests; it teaches nobody.
 
@@ -158,7 +157,7 @@ def rows_by_name(name: str, here: Room, teacher: nn.Module) -> TransferSet:
             start = kd.uniform(low, high, size=size, generator=generator).x
             return kd.inverted(teacher, start, torch.arange(size) % CLASSES, steps=100)
         case "generator":
-            net = here.seeded("generator", _dreaming)
+            net = here.seeded("generator", _generator_net)
             return kd.generated(
                 teacher, net, size=size, latent=LATENT, generator=generator, steps=300
             )
@@ -169,7 +168,7 @@ def rows_by_name(name: str, here: Room, teacher: nn.Module) -> TransferSet:
     raise AssertionError(name)
 
 
-def _dreaming() -> nn.Sequential:
+def _generator_net() -> nn.Sequential:
     """From noise to images."""
     layers = [
         nn.Linear(LATENT, 64),
@@ -199,9 +198,14 @@ def transfer(
         plain = here.taught(here.net(STUDENT), here.x, y, teacher_epochs)
         students = {"labels": plain}
         for name in sets:
-            listened = rows_by_name(name, here, teacher)
+            transfer_rows = rows_by_name(name, here, teacher)
             students[name] = kd.distil(
-                here.net(STUDENT), teacher, listened, SOFT, schedule(epochs), here.generator("soft")
+                here.net(STUDENT),
+                teacher,
+                transfer_rows,
+                SOFT,
+                schedule(epochs),
+                here.generator("soft"),
             )
         rows += [
             {

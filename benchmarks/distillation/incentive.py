@@ -7,7 +7,7 @@ pot is the student's improvement.
 Shapes: N companies, P parameters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +24,11 @@ from benchmarks.distillation.students import (
     federation,
     game,
     honestly,
-    listening,
+    learning_from_teacher,
     student_utility,
     swept,
 )
-from fl_sv.game.coalitions import grand
+from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.law import fit_law
 from fl_sv.streams import stream, stream_seed
 from fl_sv.training.stack import train_stack
@@ -55,25 +55,18 @@ def measure(
     """One row for each company that cheats and each kind: what it is paid before and after, by
     every rule.
 
-    students: also value the companies by small models that listen to the teacher.
+    students: also value the companies by small models that learn from the teacher.
     """
     played = federation(game(seed, rounds=rounds, spoilt=spoilt), n)
-    everything, alone = range(1 << n), [0, *(1 << i for i in range(n))]
+    everything, runs = range(1 << n), [EMPTY, *(1 << i for i in range(n))]
     plain_C = swept(played, lambda r: honestly(played, played.small, r), everything)
     singleton_losses = played.losses(
-        played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), alone)[-1]
+        played.large, fedavg(played, played.large, 0, honestly(played, played.large, 0), runs)[-1]
     )
 
     def shares(small_C: Floats, found: Teacher) -> Floats:
-        """(N,) parts of the pot by the law, negative values clipped."""
-        anchors = {**dict(zip(alone, singleton_losses, strict=True)), grand(n): found.loss}
-        law = fit_law(
-            small_C,
-            anchors,
-            sizes=[played.small.n_params, played.large.n_params],
-            examples=played.examples,
-        )
-        return _clipped(law.shapley().values)
+        large = dict(zip(runs, singleton_losses, strict=True))
+        return _shares(played, small_C, {**large, grand(n): found.loss})
 
     def paid(found: Teacher) -> dict[str, Floats]:
         pot = max(
@@ -83,12 +76,12 @@ def measure(
         by_half = (by_value + _clipped(found.contribution)) / 2
         splits = {"": by_value, ", half by contribution": by_half}
         if students:
-            heard_C = swept(
+            student_losses_C = swept(
                 played,
-                lambda r: listening(played, found.params, None, STUDENTS_WEIGHT, r),
+                lambda r: learning_from_teacher(played, found.params, None, STUDENTS_WEIGHT, r),
                 everything,
             )
-            splits[", students"] = shares(heard_C, found)
+            splits[", students"] = shares(student_losses_C, found)
         return {
             f"{kind}{name}": p * s
             for name, s in splits.items()
@@ -113,6 +106,13 @@ def measure(
                 }
             )
     return rows
+
+
+def _shares(game: Federation, small_C: Floats, large: Mapping[int, float]) -> Floats:
+    """(N,) parts of the pot by the law, negative values clipped."""
+    sizes = [game.small.n_params, game.large.n_params]
+    law = fit_law(small_C, large, sizes=sizes, examples=game.examples)
+    return _clipped(law.shapley().values)
 
 
 def train_teacher(game: Federation, train: Train) -> Teacher:

@@ -24,7 +24,7 @@ from benchmarks.distillation.students import (
     federation,
     game,
     honestly,
-    listening,
+    learning_from_teacher,
     swept,
     transfer_set,
 )
@@ -66,7 +66,7 @@ def measure(
             for weight in weights:
                 small_C = swept(
                     played,
-                    lambda r, t=teacher_params, rows=transfer, w=weight: listening(
+                    lambda r, t=teacher_params, rows=transfer, w=weight: learning_from_teacher(
                         played, t, rows, w, r
                     ),
                     everything,

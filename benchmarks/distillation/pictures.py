@@ -43,12 +43,14 @@ def _law(figure: Figure, summary: Summary) -> None:
         right.plot(weights, [100 * row["law_error"] for row in line], "o-", label=name)
     left.axhline(HOLDS, color="grey", linewidth=0.8, linestyle="--")
     left.set(
-        xlabel="weight of the teacher's word",
+        xlabel="weight of the teacher's logits",
         ylabel="leave-one-out R2, small to large",
         ylim=(min(0, left.get_ylim()[0]), 1),
     )
     right.set(
-        xlabel="weight of the teacher's word", ylabel="error of the law's values, %", ylim=(0, None)
+        xlabel="weight of the teacher's logits",
+        ylabel="error of the law's values, %",
+        ylim=(0, None),
     )
     left.legend(title="transfer set", fontsize="small")
 

@@ -161,17 +161,17 @@ def honestly(game: Federation, model: ModelSpec, replicate: int) -> Train:
     return train
 
 
-def listening(
+def learning_from_teacher(
     game: Federation,
     teacher_params: Tensor,
     transfer: TransferSet | None,
     weight: float,
     replicate: int,
 ) -> Train:
-    """Students of one teacher: CE on a company's rows, and the teacher's word on as many rows of
+    """Students of one teacher: CE on a company's rows, and soft targets on as many rows of
     the transfer set.
 
-    Without a transfer set the teacher speaks to the company's own rows, as the product does it.
+    Without a transfer set the soft targets are those of the company's own rows, as in the product.
     """
     model = game.small
     assert game.config.distillation is not None
@@ -217,18 +217,20 @@ def _mixed(
     )
     all_x, all_y = torch.cat([x, more_x]), torch.cat([y, y.new_zeros(len(more_x))])
     is_more = (torch.arange(len(all_x)) >= len(x)).to(x.dtype)[:, None]
-    said = torch.cat([teacher(all_x), is_more], dim=1)
+    teacher_outputs = torch.cat([teacher(all_x), is_more], dim=1)
 
-    def loss_of(outputs: Tensor, targets: Tensor, said: Tensor) -> Tensor:
-        more = said[:, -1]
+    def loss_of(outputs: Tensor, targets: Tensor, teacher_outputs: Tensor) -> Tensor:
+        more = teacher_outputs[:, -1]
         own = nn.functional.cross_entropy(outputs, targets, reduction="none")
-        return 2 * ((1 - weight) * (1 - more) * own + weight * more * soft(outputs, said[:, :-1]))
+        return 2 * (
+            (1 - weight) * (1 - more) * own + weight * more * soft(outputs, teacher_outputs[:, :-1])
+        )
 
     return (
         all_x,
         all_y,
         replace(recipe, batches=batches),
-        SoftTargets(loss_of, tuple(said[rows] for rows in batches)),
+        SoftTargets(loss_of, tuple(teacher_outputs[rows] for rows in batches)),
     )
 
 

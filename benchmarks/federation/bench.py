@@ -111,7 +111,7 @@ class Bench:
         }
 
     def _stages(self, name: str) -> dict[str, dict[str, float]]:
-        """Wall seconds and bytes of parameters of each stage; nothing when the run did not finish."""
+        """Wall seconds and bytes of parameters of each stage; empty when the run did not finish."""
         cost = self.folder / name / "cost.json"
         stages = json.loads(cost.read_text())["stages"] if cost.exists() else {}
         return {
@@ -122,7 +122,7 @@ class Bench:
 
 @contextmanager
 def bench(n_companies: int, rounds: int) -> Iterator[Bench]:
-    """All companies online with files of their own, and what the same config gives in one process."""
+    """All companies online with files of their own, and the tables of the config in one process."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "data").mkdir()

@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def own_files_config(folder: Path, base: Path = SMOKE, **training: int) -> Path:
-    """A config of digits with a file for each company and one for the operator, from the same rows."""
+    """The rows of a config in files, one for each company and the operator, with their config."""
     shared = load_config(base)
     operator = operator_data(shared)
     for name in shared.companies:

@@ -36,21 +36,21 @@ def leave_one_outs(n_companies: int) -> list[int]:
 
 
 def from_large_runs(utility_C: Floats, examples_N: Floats, seed: int) -> dict[str, Floats]:
-    """Values by every rule that needs sizes or a few large runs; at most 2N besides the two ends."""
+    """Values by every rule that needs sizes or few large runs: at most 2N besides the two ends."""
     n = len(examples_N)
     total = float(utility_C[grand(n)] - utility_C[EMPTY])
-    alone, all_but_one = singletons(n), leave_one_outs(n)
-    alone_N, last_N = utility_C[alone] - utility_C[EMPTY], semivalue(utility_C, "loo")
+    single, leave_one_out = singletons(n), leave_one_outs(n)
+    single_N, last_N = utility_C[single] - utility_C[EMPTY], semivalue(utility_C, "loo")
     return {
         "equal": np.full(n, total / n),
         "by_size": scaled(examples_N, total),
-        "singletons": alone_N,
-        "singletons_scaled": scaled(alone_N, total),
+        "singletons": single_N,
+        "singletons_scaled": scaled(single_N, total),
         "leave_one_out": last_N,
         "leave_one_out_scaled": scaled(last_N, total),
         "du_shapley": du_shapley(utility_C, examples_N),
-        "large_only_n": additive(utility_C, alone),
-        "large_only_2n": additive(utility_C, [*alone, *all_but_one]),
+        "large_only_n": additive(utility_C, single),
+        "large_only_2n": additive(utility_C, [*single, *leave_one_out]),
         "large_only_auto_2n": (
             estimate_shapley(
                 lambda members_CN: utility_C[members_CN @ (1 << np.arange(n))], n, 2 * n + 2, seed
@@ -108,7 +108,7 @@ def multi_round(round_utilities: Floats) -> Floats:
 
 
 def gtg(round_utilities: Floats, generator: np.random.Generator) -> Floats:
-    """GTG-Shapley (Liu et al. 2022): MR by sampled permutations, cut off within and between rounds."""
+    """GTG-Shapley (Liu et al. 2022): MR by sampled permutations, cut off in and between rounds."""
     return np.sum([_gtg_round(utility_C, generator) for utility_C in round_utilities], axis=0)
 
 
@@ -128,7 +128,7 @@ def _gtg_round(utility_C: Floats, generator: np.random.Generator) -> Floats:
 
 
 def _marginals(utility_C: Floats, order: Sequence[int]) -> Floats:
-    """What each company adds in this order; nothing any more once the rest can add next to nothing."""
+    """What each company adds in this order; 0 once the rest adds less than TRUNCATION."""
     marginal_N = np.zeros(len(order))
     coalition = EMPTY
     for company in order:

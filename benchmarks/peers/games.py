@@ -52,10 +52,14 @@ class Game:
 def game(name: str, utility_C: Floats, *, formula: bool = False) -> Game:
     """`formula`: one of those whose twins and null company are known."""
     n = n_companies_of_table(len(utility_C))
-    all_but_one = [grand(n) ^ 1 << i for i in range(n)]
+    leave_one_outs = [grand(n) ^ 1 << i for i in range(n)]
     known: dict[str, Any] = {"twins": TWINS, "null": NULL} if formula else {}
     return Game(
-        name, utility_C, by_definition(utility_C), utility_C[-1] - utility_C[all_but_one], **known
+        name,
+        utility_C,
+        by_definition(utility_C),
+        utility_C[-1] - utility_C[leave_one_outs],
+        **known,
     )
 
 

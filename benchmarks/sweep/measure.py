@@ -103,7 +103,7 @@ def matrix_peak() -> float:
 
 
 def growth(rounds: int, width: int) -> dict[int, float]:
-    """Seconds of the sweep in one process by number of companies, the same rows divided among them."""
+    """Seconds of the sweep in one process by number of companies, which divide the same rows."""
     return {n: in_one_process(game(n, rounds, width)).seconds for n in GROWTH_COMPANIES}
 
 

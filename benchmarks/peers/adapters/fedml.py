@@ -40,7 +40,7 @@ def leave_one_out_patched(table):
 
 
 def assessed(kind, table, patched=False):
-    """`patched`: with the dictionary of the round, which GTG and LOO write into and nobody makes."""
+    """`patched`: with the dictionary of the round, which GTG and LOO expect and nobody makes."""
     clients = list(range(1, table.n + 1))
     assessor = kind(SimpleNamespace(round_idx=0, client_num_in_total=table.n))
     if patched:

@@ -1,4 +1,4 @@
-"""shapiq: Shapley values of any batched game, exact or by KernelSHAP from half of the coalitions."""
+"""shapiq: Shapley values of a batched game, exact or by KernelSHAP from half of the coalitions."""
 
 from importlib.metadata import version
 
