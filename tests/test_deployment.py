@@ -50,9 +50,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def federation(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("federation")
     with pytest.MonkeyPatch.context() as patch, Deployment(folder, config) as deployed:
-        patch.setenv(
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL", "0.1"
-        )  # a second, else, for every message
+        # A second, else, for every message. More often, and the looks take a third of a core.
+        patch.setenv("FLWR_SUPEREXEC_TASK_POLL_INTERVAL", "0.5")
         deployed.set_up()
         yield deployed
 
