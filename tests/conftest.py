@@ -16,7 +16,7 @@ from tests.runs import Command, fl_sv
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
 settings.load_profile("no deadline")
 
-RAY = "Ray"
+RAY = "ray"
 FEDERATION = "federation"
 
 
