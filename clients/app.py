@@ -14,7 +14,7 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from clients.company import Arrays, Company, Floats, Identity, LoadedCompanies, load_company
 from fl_sv.config import Config
-from fl_sv.data import Scaling
+from fl_sv.data import Scaling, SharedRows, shared_rows
 from fl_sv.errors import InputError, RunError
 from fl_sv.flower import wire
 from fl_sv.machine import library_hash
@@ -146,11 +146,16 @@ def _company(message: Message, context: Context) -> Company:
     if not name:
         name = _config(message).companies[int(node[wire.PARTITION])]
 
-    def load() -> Company:
-        scaling = Scaling.from_json(str(task[wire.SCALING]))
-        return load_company(name, _config(message), scaling, data_path)
+    def scaling() -> Scaling:
+        return Scaling.from_json(str(task[wire.SCALING]))
 
-    return loaded_companies.get(Identity(context.run_id, name, data_path), load)
+    def read() -> SharedRows | None:
+        return shared_rows(_config(message), scaling(), data_path)
+
+    def load(shared: SharedRows | None) -> Company:
+        return load_company(name, _config(message), scaling(), data_path, shared)
+
+    return loaded_companies.get(Identity(context.run_id, name, data_path), read, load)
 
 
 def _config(message: Message) -> Config:

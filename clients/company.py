@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_sv.config import Config
-from fl_sv.data import Dataset, Scaling, company_data, fingerprint
+from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.training.models import ModelSpec, model_specs, tensors
@@ -105,14 +105,21 @@ class Company:
         return self.models[name], replicate
 
 
-def load_company(name: str, config: Config, scaling: Scaling, data_path: str | None) -> Company:
+def load_company(
+    name: str,
+    config: Config,
+    scaling: Scaling,
+    data_path: str | None,
+    shared: SharedRows | None = None,
+) -> Company:
     """The company `name` of the run, with its rows in memory.
 
-    data_path: the file that the node's own config names, if it names one.
+    data_path: the file that the node's own config names, if it names one. shared: the rows of a
+    shared source, if this process has read them for another company.
     """
     use_threads(config.compute.threads)
     keep_freed_memory()
-    data = company_data(config, name, scaling, data_path)
+    data = company_data(config, name, scaling, data_path, shared)
     small, large = model_specs(config, scaling.task)
     models = {model.name: model for model in (*small, large)}
     x, y = tensors(data, config)
@@ -132,24 +139,30 @@ class LoadedCompanies:
     """The companies of one run that live in this process, with their rows in memory.
 
     A simulation's process plays many companies and gets a message for each of them in every round.
-    A company is loaded at its first message. The first message of another run makes it forget the
-    companies of the run before.
+    A company is loaded at its first message, and a shared source is read for the first of them. The
+    first message of another run makes it forget the run before.
     """
 
     def __init__(self) -> None:
+        self._run_id: int | None = None
         self._companies: dict[Identity, Company] = {}
-        self._lock = Lock()  # of writers: companies of one process load in several threads
+        self._shared: dict[str | None, SharedRows | None] = {}  # by the node's data path
+        self._lock = Lock()  # companies of one process load in several threads
 
-    def get(self, identity: Identity, load: Callable[[], Company]) -> Company:
-        """The company of this identity, by `load` where it is not in memory."""
+    def get(
+        self,
+        identity: Identity,
+        read: Callable[[], SharedRows | None],
+        load: Callable[[SharedRows | None], Company],
+    ) -> Company:
+        """The company of this identity, loaded with the shared rows where it is not in memory."""
         company = self._companies.get(identity)
         if company is None:
-            company = load()
             with self._lock:
-                of_this_run = {
-                    other: loaded
-                    for other, loaded in self._companies.items()
-                    if other.run_id == identity.run_id
-                }
-                self._companies = {**of_this_run, identity: company}
+                if identity.run_id != self._run_id:
+                    self._run_id, self._companies, self._shared = identity.run_id, {}, {}
+                if identity.data_path not in self._shared:
+                    self._shared[identity.data_path] = read()
+                company = load(self._shared[identity.data_path])
+                self._companies[identity] = company
         return company

@@ -112,22 +112,23 @@ def test_an_exception_leaves_at_once_and_what_was_waiting_is_never_begun(office:
     assert office.begun == [(2, 0)]
 
 
-def test_company_is_loaded_once_a_run_and_forgotten_with_it() -> None:
+def test_company_is_loaded_once_a_run_and_a_source_is_read_once_for_all_of_them() -> None:
     loaded = LoadedCompanies()
+    reads: list[Identity] = []
     loads: list[Identity] = []
 
     def company_of(identity: Identity) -> Company:
-        def load() -> Company:
+        def load(_shared: object) -> Company:
             loads.append(identity)
             return f"the company of {identity}"  # type: ignore[return-value]
 
-        return loaded.get(identity, load)
+        return loaded.get(identity, lambda: reads.append(identity), load)
 
     ash, beech = Identity(1, "Ash", None), Identity(1, "Beech", None)
     elsewhere, later = Identity(1, "Ash", "other.csv"), Identity(2, "Ash", None)
     for identity in (ash, beech, elsewhere, ash, beech):
         assert company_of(identity) == f"the company of {identity}"
-    assert loads == [ash, beech, elsewhere]
+    assert (loads, reads) == ([ash, beech, elsewhere], [ash, elsewhere])
     company_of(later)
     company_of(ash)
-    assert loads == [ash, beech, elsewhere, later, ash]
+    assert (loads[3:], reads[2:]) == ([later, ash], [later, ash])

@@ -17,7 +17,7 @@ from benchmarks.peers.environments import NotCompared, Peer, ask
 from benchmarks.peers.federation import TRAINING, federation
 from benchmarks.peers.judge import judged, ours_with_as_many, outcome
 from benchmarks.sweep.sweeps import in_one_process
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 from fl_sv.values import semivalue, shapley
 
 TOY = '''
@@ -220,7 +220,7 @@ def test_our_run_is_plain_logistic_regression_by_fedavg() -> None:
     """Half the learning rate with two logits, from zero, is what FederatedHPLearning does with one."""
     config = federation()
     operator = operator_data(config)
-    shares = [company_data(config, company, operator.scaling) for company in config.companies]
+    shares = [*all_company_data(config, operator.scaling).values()]
     weight_F = np.zeros(operator.validation.x.shape[1])
     for _ in range(TRAINING["rounds"]):
         local = [weight_F.copy() for _ in shares]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fl_sv import distillation as kd
 from fl_sv.config import Config
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 from fl_sv.distillation.transfer import TransferSet
 from fl_sv.game.coalitions import members_matrix
 from fl_sv.streams import stream_seed
@@ -104,7 +104,10 @@ def federation(config: Config, n_companies: int = len(COMPANIES)) -> Federation:
     """The first `n_companies` of the game."""
     operator = operator_data(config)
     (small,), large = model_specs(config, operator.task)
-    rows = {c: tensors(company_data(config, c, operator.scaling), config) for c in config.companies}
+    rows = {
+        company: tensors(data, config)
+        for company, data in all_company_data(config, operator.scaling).items()
+    }
     validation = ValidationSet(config, *tensors(operator.validation, config))
     return Federation(config, COMPANIES[:n_companies], rows, rows[PUBLIC], validation, small, large)
 

@@ -23,7 +23,7 @@ import yaml
 
 from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer
 from fl_sv.config import load_config
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 from fl_sv.federation.settings import environment
 
 BIN = Path(sys.executable).parent
@@ -41,8 +41,7 @@ def own_files_config(folder: Path, base: Path = SMOKE, **training: int) -> Path:
     """The rows of a config in files, one for each company and the operator, with their config."""
     shared = load_config(base)
     operator = operator_data(shared)
-    for name in shared.companies:
-        rows = company_data(shared, name, operator.scaling)
+    for name, rows in all_company_data(shared, operator.scaling).items():
         np.savez(folder / f"{name}.npz", x=rows.x, y=rows.y)
     np.savez(folder / "validation.npz", x=operator.validation.x, y=operator.validation.y)
     content = yaml.safe_load(base.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from benchmarks.sweep.sweeps import swept_job
 from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
 from fl_sv.config.models import Mlp, Models
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 from fl_sv.game.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
 from fl_sv.machine import library_hash
 from fl_sv.training.models import model_specs
@@ -64,8 +64,7 @@ def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
     operator = operator_data(config)
     small, large = model_specs(config, operator.task)
     examples = {
-        company: len(company_data(config, company, operator.scaling))
-        for company in config.companies
+        company: len(rows) for company, rows in all_company_data(config, operator.scaling).items()
     }
     sizes = {model.name: model.n_params for model in (*small, large)}
     file = (

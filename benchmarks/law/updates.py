@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_sv.config import Config
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 from fl_sv.game.coalitions import members_matrix
 from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.scoring import ValidationSet
@@ -61,8 +61,8 @@ def _rounds(
     """
     scaling = operator_data(config).scaling
     data = {
-        company: tensors(company_data(config, company, scaling), config)
-        for company in config.companies
+        company: tensors(rows, config)
+        for company, rows in all_company_data(config, scaling).items()
     }
     params = model.initial_params(config.seed, replicate)
     for server_round in range(1, config.training.rounds + 1):
@@ -80,9 +80,7 @@ def _weights(config: Config) -> Tensor:
     coalition has none.
     """
     scaling = operator_data(config).scaling
-    examples_N = np.array(
-        [len(company_data(config, company, scaling)) for company in config.companies]
-    )
+    examples_N = np.array([len(rows) for rows in all_company_data(config, scaling).values()])
     weight_CN = members_matrix(
         range(1 << config.n_companies), config.n_companies
     ) * examples_N.astype(float)

@@ -18,7 +18,7 @@ from benchmarks.common.distance import relative_l2
 from benchmarks.peers.environments import NotCompared, Peer, ask
 from benchmarks.sweep.sweeps import in_one_process
 from fl_sv.config import Config
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 
 COMPANIES = [f"Company {i}" for i in range(1, 6)]
 CARELESS = 3
@@ -72,7 +72,7 @@ def same_run(peer: Peer, patience: float) -> list[dict[str, Any]]:
 
 def theirs(peer: Peer, config: Config, patience: float) -> list[dict[str, Any]]:
     operator = operator_data(config)
-    shares = [company_data(config, company, operator.scaling) for company in config.companies]
+    shares = [*all_company_data(config, operator.scaling).values()]
     data = {
         "companies": [(share.x.tolist(), share.y.tolist()) for share in shares],
         "validation": (operator.validation.x.tolist(), operator.validation.y.tolist()),

@@ -14,7 +14,7 @@ import torch
 from benchmarks.sweep import flower
 from benchmarks.sweep.sweeps import game, in_one_process, on_ray_whole
 from fl_sv.config import Config
-from fl_sv.data import company_data, operator_data
+from fl_sv.data import all_company_data, operator_data
 from fl_sv.game.coalitions import members_of
 from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.scoring import ValidationSet
@@ -32,7 +32,10 @@ def plain_torch(
 ) -> tuple[list[float], list[torch.Tensor]]:
     """FedAvg as a textbook writes it: seconds by coalition, and the trained models (P,)."""
     model, operator = _model(config), operator_data(config)
-    data = {c: tensors(company_data(config, c, operator.scaling), config) for c in config.companies}
+    data = {
+        company: tensors(rows, config)
+        for company, rows in all_company_data(config, operator.scaling).items()
+    }
     seconds, models = [], []
     for coalition in coalitions:
         started = time.perf_counter()
@@ -78,7 +81,7 @@ def training_flops(config: Config) -> float:
     model = _model(config)
     weights = [math.prod(shape) for shape in model.shapes.values() if len(shape) == 2]
     scaling = operator_data(config).scaling
-    rows = sum(len(company_data(config, company, scaling)) for company in config.companies)
+    rows = sum(map(len, all_company_data(config, scaling).values()))
     per_row = 2 * (3 * sum(weights) - weights[0])
     return (
         per_row

@@ -3,10 +3,14 @@
 from fl_sv.data.dataset import Dataset, Task, fingerprint
 from fl_sv.data.federation import (
     OperatorData,
+    SharedRows,
+    all_company_data,
     company_data,
     operator_data,
     own_files_are_here,
     public_rows,
+    read_source,
+    shared_rows,
 )
 from fl_sv.data.scaling import Scaling
 
@@ -14,10 +18,14 @@ __all__ = [
     "Dataset",
     "OperatorData",
     "Scaling",
+    "SharedRows",
     "Task",
+    "all_company_data",
     "company_data",
     "fingerprint",
     "operator_data",
     "own_files_are_here",
     "public_rows",
+    "read_source",
+    "shared_rows",
 ]

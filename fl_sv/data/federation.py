@@ -4,9 +4,7 @@ Shapes: (rows, ...) has one entry for each row.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +37,7 @@ class OperatorData:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pool:
+class Source:
     """A shared source as it was read.
 
     held_out: (rows,) marks those that the operator keeps for validation; None when it keeps none.
@@ -49,35 +47,111 @@ class _Pool:
     held_out: NDArray[np.bool_] | None
 
 
-def operator_data(config: Config) -> OperatorData:
+@dataclass(frozen=True, eq=False)
+class SharedRows:
+    """The rows of a shared source that belong to companies, scaled, and who owns which."""
+
+    rows: Dataset
+    owned: dict[str, RowNumbers]
+
+
+def read_source(data: Data) -> Source | None:
+    """The shared source of `data.source`; None where every company has rows of its own.
+
+    A validation file is not read here: it is the operator's alone. Raises InputError when the
+    source is missing or malformed, or too small to hold rows out.
+    """
+    if data.source == "own":
+        return None
+    kind, raw = kind_of(data), load_pool(data)
+    if data.validation.file:
+        return Source(raw, None)
+    return Source(raw, _hold_out(raw, kind, data.validation.fraction))
+
+
+def operator_data(config: Config, source: Source | None = None) -> OperatorData:
     """The operator's task, scaled validation set and scaling. They depend on `config.data` alone.
 
-    Raises InputError when the source or the validation file is missing or malformed, or when the
-    source is too small to hold rows out.
+    source: the shared source, if it has been read. Raises InputError when it or the validation file
+    is missing or malformed.
     """
-    return _operator(config.data.model_dump_json())
+    data = config.data
+    source = source or read_source(data)
+    if source is not None and source.held_out is not None:
+        validation = source.raw.take(np.flatnonzero(source.held_out))
+    else:
+        assert data.validation.file is not None, "the config's checks demand it of `source: own`"
+        validation = read_rows(data.validation.file, data.target, owner_column(data))
+    task = task_of(data, validation if source is None else source.raw)
+    scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
+    return OperatorData(task, scaling.apply(validation), scaling)
+
+
+def shared_rows(
+    config: Config, scaling: Scaling, path: str | None = None, source: Source | None = None
+) -> SharedRows | None:
+    """The rows that companies own of a shared source; None where every company has rows of its own.
+
+    path: the node's own data path, which a shared file is read from. source: the shared source, if
+    it has been read. Raises InputError when the source cannot be read or divided.
+    """
+    config = at_path(config, path)
+    source = source or read_source(config.data)
+    if source is None:
+        return None
+    raw = source.raw
+    if source.held_out is not None:
+        raw = raw.take(np.flatnonzero(~source.held_out))
+    rows = scaling.apply(raw)
+    partition = config.data.partition
+    assert partition is not None, "the config's checks demand it of a shared source"
+    if partition.kind == "dirichlet" and scaling.task.kind == "regression":
+        raise InputError(
+            "data.partition: dirichlet skews class labels, and a regression has none. Take iid or"
+            " sizes."
+        )
+    owned = divide(partition, config.companies, rows.y, config.seed, raw.columns)
+    return SharedRows(rows, owned)
 
 
 def company_data(
-    config: Config, company: str, scaling: Scaling, path: str | None = None
+    config: Config,
+    company: str,
+    scaling: Scaling,
+    path: str | None = None,
+    shared: SharedRows | None = None,
 ) -> Dataset:
     """The rows of one company, scaled and corrupted as the config says; at least one.
 
     path: the node's own data path. It is read instead of the company's file in `data.files`, or
         instead of a shared file. Other sources read no file.
+    shared: the rows of the shared source, if they have been read for another company.
 
     Raises InputError when the company has no rows, or rows that do not fit the task.
     """
     holder, defects = lineage(company, config.data.corruptions)
-    if config.data.source == "own":
+    shared = shared or shared_rows(config, scaling, path)
+    if shared is None:
         rows = _own_rows(config.data, company, scaling, path)
     else:
-        config = at_path(config, path)
-        shared, _ = _shared_rows(config.data.model_dump_json(), scaling)
-        rows = shared.take(_shares(config.model_dump_json(), scaling)[holder])
+        rows = shared.rows.take(shared.owned[holder])
     for defect in defects:
         rows = corrupted(rows, defect, scaling.task, config.seed)
     return rows
+
+
+def all_company_data(
+    config: Config, scaling: Scaling, source: Source | None = None
+) -> dict[str, Dataset]:
+    """The rows of every company, by name. A shared source is read once, if `source` is not given.
+
+    Raises InputError as `company_data` does.
+    """
+    shared = shared_rows(config, scaling, source=source)
+    return {
+        company: company_data(config, company, scaling, shared=shared)
+        for company in config.companies
+    }
 
 
 def own_files_are_here(config: Config) -> bool:
@@ -114,63 +188,6 @@ def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
         return scaling.apply(read_rows(config.deployed.transfer_set.file, config.data.target)).x
     except InputError as error:
         raise InputError(f"distillation.deployed.transfer_set: {error}") from None
-
-
-# --- the operator ---------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=2)
-def _operator(data_json: str) -> OperatorData:
-    data = Data.model_validate_json(data_json)
-    pool = None if data.source == "own" else _pool(data_json)
-    if pool is not None and pool.held_out is not None:
-        validation = pool.raw.take(np.flatnonzero(pool.held_out))
-    else:
-        assert data.validation.file is not None, "the config's checks demand it of `source: own`"
-        validation = read_rows(data.validation.file, data.target, owner_column(data))
-    task = task_of(data, validation if pool is None else pool.raw)
-    scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
-    return OperatorData(task, scaling.apply(validation), scaling)
-
-
-# --- a shared source ------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=2)
-def _pool(data_json: str) -> _Pool:
-    """The shared source, read once in a process, however many companies live in it.
-
-    A validation file is not read here: it is the operator's alone.
-    """
-    data = Data.model_validate_json(data_json)
-    kind, raw = kind_of(data), load_pool(data)
-    if data.validation.file:
-        return _Pool(raw, None)
-    return _Pool(raw, _hold_out(raw, kind, data.validation.fraction))
-
-
-@lru_cache(maxsize=2)
-def _shared_rows(
-    data_json: str, scaling: Scaling
-) -> tuple[Dataset, Mapping[str, NDArray[np.generic]]]:
-    """The rows that companies own, scaled, and the columns that may name their owners."""
-    pool = _pool(data_json)
-    owned = pool.raw if pool.held_out is None else pool.raw.take(np.flatnonzero(~pool.held_out))
-    return scaling.apply(owned), owned.columns
-
-
-@lru_cache(maxsize=2)
-def _shares(config_json: str, scaling: Scaling) -> dict[str, RowNumbers]:
-    config = Config.model_validate_json(config_json)
-    rows, columns = _shared_rows(config.data.model_dump_json(), scaling)
-    partition = config.data.partition
-    assert partition is not None, "the config's checks demand it of a shared source"
-    if partition.kind == "dirichlet" and scaling.task.kind == "regression":
-        raise InputError(
-            "data.partition: dirichlet skews class labels, and a regression has none. Take iid or"
-            " sizes."
-        )
-    return divide(partition, config.companies, rows.y, config.seed, columns)
 
 
 def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:

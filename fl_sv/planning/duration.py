@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config import Config
-from fl_sv.data import operator_data
+from fl_sv.data import Scaling
 from fl_sv.design.workloads import PlannedRun
 from fl_sv.planning.calibration import seconds_per_row
 from fl_sv.training.deployed import deployed_spec, n_rows, teacher_passes
@@ -24,6 +24,7 @@ def training_seconds(
     run: PlannedRun,
     small: tuple[ModelSpec, ...],
     large: ModelSpec,
+    scaling: Scaling,
     rows_N: NDArray[np.float64],
     n_workers: int,
 ) -> float:
@@ -43,7 +44,7 @@ def training_seconds(
     teacher = len(run.teacher) * max(rows_N.sum() / n_workers, rows_N.max())
     epochs = config.training.local_epochs * config.training.rounds
     seconds = small_row * sweep / n_workers + large_row * (teacher + large_runs / n_workers)
-    return float(epochs * seconds + _student_seconds(config, large_row))
+    return float(epochs * seconds + _student_seconds(config, large_row, scaling))
 
 
 def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
@@ -51,14 +52,13 @@ def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
     return exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0
 
 
-def _student_seconds(config: Config, large_row: float) -> float:
+def _student_seconds(config: Config, large_row: float, scaling: Scaling) -> float:
     """Seconds of distilling the deployed student; 0 when there is none.
 
     large_row: seconds of a training step of the teacher on one row.
     """
     if config.deployed is None:
         return 0.0
-    scaling = operator_data(config).scaling
     rows = n_rows(config, config.deployed, scaling)
     row = seconds_per_row(config, deployed_spec(config, config.deployed, scaling), stacked=1)
     return rows * (config.deployed.epochs * row + teacher_passes(config.deployed, rows) * large_row)

@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 
 from fl_sv.config import Config
-from fl_sv.data import operator_data
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import PlannedRun, planned_run
 from fl_sv.errors import InputError
+from fl_sv.planning.checks import CheckedData
 
 # Seconds of one exchange of messages across companies, which start a process for each
 # (docs/federation.md): from, to.
@@ -59,32 +59,33 @@ class Traffic:
     bytes: int
 
 
-def forecast(config: Config, examples: Mapping[str, int], *, on_ray: bool = True) -> Plan:
+def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Plan:
     """The plan of a checked config; trains a few batches of each size to learn how fast this
     machine is.
 
-    examples: rows of every company, as `fl_sv.planning.checks.check` returns them; empty where they
-    are on machines of their own. Raises InputError when a model does not fit the data, or the run
-    does not fit this machine's memory or compute.max_hours.
+    checked: what `fl_sv.planning.checks.check` found out about the config's data. Raises InputError
+    when a model does not fit the data, or the run does not fit this machine's memory or
+    compute.max_hours.
     """
     # torch from here on
     from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning.memory import peak_memory, workers
     from fl_sv.training.models import model_specs
 
-    small, large = model_specs(config, operator_data(config).task)
+    scaling, examples = checked.scaling, checked.examples
+    small, large = model_specs(config, scaling.task)
     run = planned_run(config, small, large)
     on_ray = on_ray and bool(examples)
     sent = traffic(config, run, large.n_params)
     n_workers = workers(config, on_ray=on_ray) if examples else 1
-    memory = peak_memory(config, run, large, n_workers, on_ray=on_ray)
+    memory = peak_memory(config, run, large, scaling, n_workers, on_ray=on_ray)
     free = psutil.virtual_memory().available
     _require_memory(memory, free)
     seconds = None
     if examples:
         rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
         together = min(n_workers, config.n_companies)
-        seconds = training_seconds(config, run, small, large, rows_N, together)
+        seconds = training_seconds(config, run, small, large, scaling, rows_N, together)
         seconds += exchange_seconds(sent.exchanges, on_ray=on_ray)
         _require_time(config, seconds)
     coalitions = len(design_steps(config)[-1].coalitions)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fl_sv.config import Config
 from fl_sv.config.models import Module
-from fl_sv.data import operator_data
+from fl_sv.data import Scaling
 from fl_sv.design.waves import IN_FLIGHT
 from fl_sv.design.workloads import PlannedRun
 from fl_sv.training.models import ModelSpec
@@ -30,7 +30,13 @@ def workers(config: Config, *, on_ray: bool) -> int:
 
 
 def peak_memory(
-    config: Config, run: PlannedRun, large: ModelSpec, n_workers: int, *, on_ray: bool
+    config: Config,
+    run: PlannedRun,
+    large: ModelSpec,
+    scaling: Scaling,
+    n_workers: int,
+    *,
+    on_ray: bool,
 ) -> int:
     """Bytes at the peak: processes, the widest stacks that travel, large models, a transfer set.
 
@@ -42,7 +48,9 @@ def peak_memory(
     # Averages, records, and the messages under way.
     stacks = _widest_params(run) * itemsize * (6 + 4 * min(n, n_workers + 2))
     models = large_bytes * (8 + 4 * n)
-    return int(processes * PROCESS_BYTES + stacks + models + _transfer_bytes(config, large))
+    return int(
+        processes * PROCESS_BYTES + stacks + models + _transfer_bytes(config, large, scaling)
+    )
 
 
 def _widest_params(run: PlannedRun) -> int:
@@ -56,7 +64,7 @@ def _widest_params(run: PlannedRun) -> int:
     return max(sweep, large)
 
 
-def _transfer_bytes(config: Config, large: ModelSpec) -> float:
+def _transfer_bytes(config: Config, large: ModelSpec, scaling: Scaling) -> float:
     """What the deployed student's rows take at once, with the teacher's activations and their
     gradients.
     """
@@ -64,7 +72,6 @@ def _transfer_bytes(config: Config, large: ModelSpec) -> float:
 
     if config.deployed is None:
         return 0.0
-    scaling = operator_data(config).scaling
     inputs = math.prod(scaling.task.input_shape)
     activations = large.forward_flops / (2 * inputs)  # about the units of an MLP
     rows = n_rows(config, config.deployed, scaling)
