@@ -178,7 +178,7 @@ def _find_modules_beside(config: Path) -> None:
 
 
 def _stop_on_signals() -> threading.Event:
-    """An event that the first Ctrl-C (or SIGTERM) sets; a second Ctrl-C ends the process at once."""
+    """An event that the first Ctrl-C (or SIGTERM) sets. A second one ends the process at once."""
     stop = threading.Event()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:

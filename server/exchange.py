@@ -33,7 +33,8 @@ POLL_SECONDS = 0.02
 REMOTE_POLL_SECONDS = 0.5
 # Until all companies are there, and to answer the first message.
 JOIN_SECONDS = 60.0
-# for the first reply: Ray's actors or a company's process start meanwhile, on a machine that may be busy
+# For the first reply: Ray's actors or a company's process start meanwhile, on a machine that may
+# be busy.
 FIRST_REPLY_SECONDS = 600.0
 # The same for simulated nodes, which register within milliseconds.
 SIMULATED_JOIN_SECONDS = 5.0

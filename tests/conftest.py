@@ -22,7 +22,7 @@ FEDERATION = "federation"
 
 @pytest.hookimpl(wrapper=True)  # round all other plugins: xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Gives every test its group: with several workers (`make test`) a group stays with one of them.
+    """Gives every test its group, which stays with one of several workers (`make test`).
 
     The tests marked `ray` are one group, since two Rays that start on one machine may take each
     other's ports. All others go by file. Real components come first: they take the longest, and

@@ -1,4 +1,4 @@
-"""The door for Python: the same run as by the command line, as records, and errors as exceptions."""
+"""The door for Python: the run of the command line as records, and errors as exceptions."""
 
 from pathlib import Path
 

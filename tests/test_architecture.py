@@ -1,6 +1,7 @@
 """Import directions, the public surface, and what a process loads."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ def packages(path: Path) -> set[str]:
 
 
 def library() -> Iterator[tuple[str, Path]]:
-    """Every module of the library with its room: `config`, or its own name where it lies in none."""
+    """Every module of the library with its room, or its own name where it lies in none."""
     folder = ROOT / "fl_sv"
     for path in sorted(folder.rglob("*.py")):
         first = path.relative_to(folder).parts[0].removesuffix(".py")
@@ -126,3 +127,39 @@ def test_library_alone_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> Non
 
 def test_story_is_one_page() -> None:
     assert len((ROOT / "server" / "valuation.py").read_text().splitlines()) <= 110
+
+
+# --- the style of the house -----------------------------------------------------------------------
+
+# Axes of arrays: companies, coalitions, small sizes, seeds, validation examples, rows of a batch,
+# classes. A suffix of other letters would be a second alphabet; other axes have words.
+SHAPE = re.compile(r"[a-z]\w*_([A-Z]+)")
+LETTERS = set("NCMRVBK")
+OWN_CODE = ("fl_sv", "server", "clients", "strategies", "benchmarks")
+
+
+def own_code() -> list[Path]:
+    paths = (path for package in OWN_CODE for path in (ROOT / package).rglob("*.py"))
+    return [path for path in sorted(paths) if "_app" not in path.parts]
+
+
+def test_shape_letters_mean_one_thing_each() -> None:
+    for path in own_code():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "arg", None) or getattr(node, "id", None)
+            if isinstance(name, str) and (shape := SHAPE.fullmatch(name)):
+                assert set(shape[1]) <= LETTERS, f"{path}: {name}"
+
+
+def test_a_file_has_at_most_400_lines_and_a_function_60_besides_its_docstring() -> None:
+    for path in own_code():
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                first = node.body[0]
+                has_docstring = ast.get_docstring(node) is not None
+                described = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
+                length = node.end_lineno - node.lineno + 1 - described
+                assert length <= 60, f"{path}: {node.name}"

@@ -1,4 +1,4 @@
-"""The command line: what it promises to scripts, and what it says to somebody whose input is wrong."""
+"""The command line: what it promises to scripts, and what it says when the input is wrong."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The configuration: what is accepted, and one short message for each way in which it can be wrong."""
+"""The configuration: what is accepted, and one short message for each way to be wrong."""
 
 import re
 from collections.abc import Iterator
@@ -403,7 +403,7 @@ def test_a_data_path_with_a_nul_is_no_traceback(tmp_path: Path) -> None:
         operator_data(load_config(tmp_path / "run.yaml"))
 
 
-# --- what holds for a key besides its type ---------------------------------------------------------
+# --- what holds for a key besides its type --------------------------------------------------------
 
 
 def test_these_keys_are_paths() -> None:

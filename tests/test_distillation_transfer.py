@@ -218,7 +218,8 @@ def test_images_are_dreamt_in_their_own_shape(teacher):
 
 
 KINDS_OF_ROWS = (
-    "own", "held_out", "public", "shifted", "gaussian", "uniform", "inverted", "generated", "density",
+    "own", "held_out", "public", "shifted", "gaussian", "uniform", "inverted",
+    "generated", "density",
 )  # fmt: skip
 
 

@@ -30,7 +30,8 @@ def by_orders(table):
     values = [0.0] * table.n
     for order in itertools.permutations(range(table.n)):
         for place, i in enumerate(order):
-            values[i] += (table(order[: place + 1]) - table(order[:place])) / math.factorial(table.n)
+            gain = table(order[: place + 1]) - table(order[:place])
+            values[i] += gain / math.factorial(table.n)
     return values
 
 def clipped(table):
@@ -217,7 +218,7 @@ def test_ours_is_exact_and_refuses_every_mistake() -> None:
 
 
 def test_our_run_is_plain_logistic_regression_by_fedavg() -> None:
-    """Half the learning rate with two logits, from zero, is what FederatedHPLearning does with one."""
+    """Half the rate with two logits, from zero, is what FederatedHPLearning does with one."""
     config = federation()
     operator = operator_data(config)
     shares = [*all_company_data(config, operator.scaling).values()]

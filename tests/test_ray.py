@@ -34,7 +34,7 @@ PATIENCE = 600.0  # a busy machine may take its time
 
 
 class Cluster(NamedTuple):
-    """A head node and a second one, each with one CPU, that end with the processes that hold them."""
+    """A head node and a second one with a CPU each. They end with the processes that hold them."""
 
     address: str
     second: subprocess.Popen[bytes]

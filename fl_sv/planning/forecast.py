@@ -122,7 +122,7 @@ def traffic(config: Config, run: PlannedRun, large_params: int) -> Traffic:
 
 
 def _sweep_share(config: Config, run: PlannedRun, examples: Mapping[str, int]) -> float:
-    """The sweep's FLOPs over the teacher's; with companies of equal size where sizes are unknown."""
+    """The sweep's FLOPs over the teacher's; equal companies where sizes are unknown."""
     rows_N = [examples.get(company, 1) for company in config.companies]
     epochs = config.training.local_epochs
     sweep = sum(wave.flops(rows_N, epochs) for step in run.sweep for wave in step)
