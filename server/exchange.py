@@ -22,7 +22,7 @@ from server.interleave import Work, run_to_end
 from strategies.roster import Roster, check_metrics
 
 # Raises ValueError when the content of a company's reply is not usable.
-Check = Callable[[str, RecordDict], None]
+ReplyCheck = Callable[[str, RecordDict], None]
 
 # --- seconds --------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class Federation:
     def exchange(
         self,
         messages: Iterable[Message],
-        check: Check,
+        check: ReplyCheck,
         what: str,
         on_reply: Callable[[], None] = lambda: None,
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
@@ -201,7 +201,7 @@ class Federation:
             _pause(self.stop, self.poll_seconds)
 
     @staticmethod
-    def _problem(company: str, reply: Message | None, check: Check) -> str | None:
+    def _problem(company: str, reply: Message | None, check: ReplyCheck) -> str | None:
         """Why the reply is not usable; None when it is."""
         if reply is None:
             return "no reply came in time, or its node was started again meanwhile"

@@ -13,7 +13,7 @@ from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.design.large_runs import NextLargeRun
 from fl_sv.game.utilities import Score, UtilityTable, planned_rows
 from fl_sv.law.alarms import Alarm
-from fl_sv.payment.settlement import Evidence, Settlement, TeacherLoss, divide
+from fl_sv.payment.settlement import Evidence, Settlement, TeacherLoss, divide_pot
 from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
@@ -128,7 +128,7 @@ def make_run(
         findings=None,  # of interest for students only
     )
     valuation = make_valuation(config)
-    payment = divide(evidence, valuation, alarms, config.payouts, accepted)
+    payment = divide_pot(evidence, valuation, alarms, config.payouts, accepted)
     valuation = replace(valuation, payable=not payment.objections)
     run.write_text(files.CONFIG, dump_config(config))
     stages = {

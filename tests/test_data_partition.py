@@ -14,7 +14,7 @@ from fl_sv.config.data import (
     Partition,
     SizesPartition,
 )
-from fl_sv.data.partition import dirichlet, divide, sizes_of
+from fl_sv.data.partition import dirichlet, divide_rows, sizes_of
 from fl_sv.errors import InputError
 
 COMPANIES = ("Ash", "Beech", "Chestnut", "Damson")
@@ -40,21 +40,21 @@ def skew(shares: dict[str, np.ndarray]) -> float:
 
 @by_kind
 def test_every_row_has_exactly_one_owner(partition: Partition) -> None:
-    shares = divide(partition, COMPANIES, LABELS, seed=3)
+    shares = divide_rows(partition, COMPANIES, LABELS, seed=3)
     assert sorted(itertools.chain(*shares.values())) == list(range(len(LABELS)))
 
 
 @by_kind
 def test_sizes_are_exact(partition: Partition) -> None:
-    shares = divide(partition, COMPANIES, LABELS, seed=3)
+    shares = divide_rows(partition, COMPANIES, LABELS, seed=3)
     relative = getattr(partition, "sizes", None) or dict.fromkeys(COMPANIES, 1.0)
     assert {name: len(rows) for name, rows in shares.items()} == sizes_of(len(LABELS), relative)
 
 
 @by_kind
 def test_the_order_of_the_companies_in_the_config_decides_no_row(partition: Partition) -> None:
-    forward = divide(partition, COMPANIES, LABELS, seed=3)
-    backward = divide(partition, COMPANIES[::-1], LABELS, seed=3)
+    forward = divide_rows(partition, COMPANIES, LABELS, seed=3)
+    backward = divide_rows(partition, COMPANIES[::-1], LABELS, seed=3)
     assert list(backward) == list(COMPANIES[::-1])
     for name in COMPANIES:
         np.testing.assert_array_equal(forward[name], backward[name])
@@ -62,13 +62,13 @@ def test_the_order_of_the_companies_in_the_config_decides_no_row(partition: Part
 
 @by_kind
 def test_equal_seeds_give_equal_rows_and_others_different_ones(partition: Partition) -> None:
-    first, again, other = (divide(partition, COMPANIES, LABELS, seed) for seed in (3, 3, 4))
+    first, again, other = (divide_rows(partition, COMPANIES, LABELS, seed) for seed in (3, 3, 4))
     assert all(np.array_equal(first[name], again[name]) for name in COMPANIES)
     assert not all(np.array_equal(first[name], other[name]) for name in COMPANIES)
 
 
 def test_an_iid_partition_takes_every_label_in_proportion() -> None:
-    shares = divide(KINDS[0], COMPANIES, LABELS, seed=3)
+    shares = divide_rows(KINDS[0], COMPANIES, LABELS, seed=3)
     counts = np.array([np.bincount(LABELS[rows], minlength=10) for rows in shares.values()])
     assert counts.min() >= 4  # hypergeometric, mean 15, standard deviation 3.2
     assert counts.max() <= 28
@@ -155,17 +155,17 @@ def test_a_company_without_a_row_is_named_with_the_cure() -> None:
     with pytest.raises(
         InputError, match=r"Damson would get none of the 600 rows.*raise its relative size"
     ):
-        divide(partition, COMPANIES, LABELS, seed=0)
+        divide_rows(partition, COMPANIES, LABELS, seed=0)
 
 
 def test_fewer_rows_than_companies_are_refused() -> None:
     with pytest.raises(InputError, match="Damson would get none of the 3 rows"):
-        divide(KINDS[0], COMPANIES, LABELS[:3], seed=0)
+        divide_rows(KINDS[0], COMPANIES, LABELS[:3], seed=0)
 
 
 def test_natural_owners_get_their_own_rows_and_strangers_rows_are_left_out() -> None:
     owner = np.array(["Ash", "nobody", "Beech", "Ash"])
-    shares = divide(
+    shares = divide_rows(
         ColumnPartition(kind="column", column="owner"),
         ("Ash", "Beech"),
         np.zeros(4),
@@ -177,13 +177,15 @@ def test_natural_owners_get_their_own_rows_and_strangers_rows_are_left_out() -> 
 
 def test_owners_may_be_numbers_with_names_given_in_the_config() -> None:
     partition = ColumnPartition(kind="column", column="store", owners={"Ash": "1", "Beech": "7"})
-    shares = divide(partition, ("Ash", "Beech"), np.zeros(3), 0, {"store": np.array([7, 1, 7])})
+    shares = divide_rows(
+        partition, ("Ash", "Beech"), np.zeros(3), 0, {"store": np.array([7, 1, 7])}
+    )
     assert {name: rows.tolist() for name, rows in shares.items()} == {"Ash": [1], "Beech": [0, 2]}
 
 
 def test_an_unknown_owner_column_names_its_nearest_relative() -> None:
     with pytest.raises(InputError, match=r"no column 'ower'.*Did you mean owner\?"):
-        divide(
+        divide_rows(
             ColumnPartition(kind="column", column="ower"), COMPANIES, LABELS, 0, {"owner": LABELS}
         )
 
@@ -193,7 +195,7 @@ def test_a_company_that_owns_no_row_is_named_with_the_values_there_are() -> None
     with pytest.raises(
         InputError, match=r"Beech would get no row.*'Beech'; it holds Ash, beech.*owners"
     ):
-        divide(
+        divide_rows(
             ColumnPartition(kind="column", column="owner"),
             ("Ash", "Beech"),
             np.zeros(2),

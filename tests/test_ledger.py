@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import LEDGER
-from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw, read_public_key
+from fl_sv.runs.keys import HOME_VARIABLE, key_fingerprint, owner_key, raw, read_public_key
 from fl_sv.runs.ledger import (
     append_section,
     newest,
@@ -219,4 +219,4 @@ def test_home_that_cannot_hold_a_key_is_refused(home: Path) -> None:
 
 
 def test_fingerprint_is_short_enough_for_the_telephone() -> None:
-    assert fingerprint(b"\x00" * 32) == "6668 7aad f862 bd77"
+    assert key_fingerprint(b"\x00" * 32) == "6668 7aad f862 bd77"

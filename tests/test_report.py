@@ -19,11 +19,11 @@ from fl_sv.config.valuation import FixedPot
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.law import fit_law
 from fl_sv.payment.payouts import money, payouts_csv, read_payouts
-from fl_sv.payment.settlement import divide
+from fl_sv.payment.settlement import divide_pot
 from fl_sv.report import write_report
 from fl_sv.report.checks import ADVICE, QUESTIONS
 from fl_sv.report.figures import FIGURES
-from fl_sv.report.finished_run import FinishedRun, read_run
+from fl_sv.report.finished_run import FinishedRun, read_finished_run
 from fl_sv.report.html import render
 from fl_sv.report.page import build_page
 from fl_sv.report.screen import summary
@@ -125,9 +125,9 @@ def test_accepted_alarms_are_named_and_the_run_is_payable(tmp_path: Path) -> Non
 
 def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS)
-    finished = read_run(run)
+    finished = read_finished_run(run)
     rules = finished.payment.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
-    payment = divide(finished.evidence, finished.valuation, ALARMS, rules, ("D1", "D5"))
+    payment = divide_pot(finished.evidence, finished.valuation, ALARMS, rules, ("D1", "D5"))
     run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
     append_section(run, owner_key(), "pay", {}, [PaymentRecord.of(payment)], SEALED)
     write_report(run)
@@ -167,7 +167,7 @@ def test_every_figure_of_a_law_is_explained() -> None:
 def test_users_input_is_escaped(run: RunDirectory, page: str) -> None:
     assert "<h1>Who &lt;b&gt;taught&lt;/b&gt; the model &amp; how much</h1>" in page
     hostile = "<script>alert('Ash')</script>&\"$x$"
-    escaped = render(build_page(renamed(read_run(run), "Ash", hostile)))
+    escaped = render(build_page(renamed(read_finished_run(run), "Ash", hostile)))
     assert "<script" not in escaped and "&lt;script&gt;alert(" in escaped
     assert [row[0] for row in PageText(escaped).tables[0]][1] == hostile
 
@@ -267,7 +267,7 @@ def test_nothing_to_pay_draws_no_payouts(tmp_path: Path) -> None:
 
 
 def test_a_regression_has_no_accuracy(run: RunDirectory) -> None:
-    finished = read_run(run)
+    finished = read_finished_run(run)
     curve = tuple(replace(point, accuracy=None) for point in finished.evidence.curve)
     text = PageText(
         render(build_page(replace(finished, evidence=replace(finished.evidence, curve=curve))))
@@ -291,7 +291,7 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
     for column in (3, 4):  # money, paid and as one
         assert cents(together[column]) == sum(cents(row[column]) for row in members)
     # The union's part is the Shapley value of the game between Ash, the union and Damson.
-    finished = read_run(run)
+    finished = read_finished_run(run)
     between = [-finished.predictions.predicted_C[c] for c in (0, 1, 6, 7, 8, 9, 14, 15)]
     assert float(together[2]) == pytest.approx(shapley(between)[1], abs=1e-3)
     assert cents(together[3]) - cents(together[4]) == cents(together[5].lstrip("+"))

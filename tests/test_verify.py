@@ -20,7 +20,7 @@ from fl_sv.payment.payouts import allocate, read_payouts
 from fl_sv.payment.settlement import settle
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.keys import HOME_VARIABLE, fingerprint, owner_key, raw
+from fl_sv.runs.keys import HOME_VARIABLE, key_fingerprint, owner_key, raw
 from fl_sv.runs.ledger import append_section, newest, read_ledger
 from fl_sv.runs.publish import SEALED, publish
 from fl_sv.runs.records import CloseRecord, LedgerRecord, PaymentRecord
@@ -72,7 +72,7 @@ def test_untouched_copy_at_another_place_verifies_and_says_who_signed(
     command: Command, run: RunDirectory, owner_home: Path
 ) -> None:
     before = contents(run)
-    mark = fingerprint(raw(owner_key().public_key()))
+    mark = key_fingerprint(raw(owner_key().public_key()))
     answer = command("verify", run.path)
     assert (answer.code, answer.err) == (0, "")
     assert mark in answer.out

@@ -22,7 +22,7 @@ from fl_sv.config.students import (
     PublicRows,
     TransferRows,
 )
-from fl_sv.config.valuation import Coalitions, Law, Values
+from fl_sv.config.valuation import Coalitions, LawRules, Values
 
 
 def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> None:
@@ -202,7 +202,7 @@ def most_large_runs(n_companies: int, coalitions: Coalitions) -> int:
     return min(2 * n_companies, others) if coalitions.design == "sampled" else others
 
 
-def check_law(law: Law, models: Models, coalitions: Coalitions, n_companies: int) -> None:
+def check_law(law: LawRules, models: Models, coalitions: Coalitions, n_companies: int) -> None:
     """The law's family has the small models that it needs, and there are enough coalitions."""
     if law.family.startswith("ladder") and ":" not in law.family and len(models.small) < 2:
         raise ValueError(f"law.family: {law.family} needs at least two models in `models.small`")

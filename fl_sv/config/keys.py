@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from fl_sv.config.base import DATA_FILES
 
-Section = TypeVar("Section", bound=BaseModel)
+AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def all_keys(model: type[BaseModel], place: str = "") -> Iterator[tuple[str, Key
             yield from all_keys(section, f"{place}{name}.")
 
 
-def replaced(section: Section, change: Callable[[Key, Any], Any]) -> Section:
+def replaced(section: AnySection, change: Callable[[Key, Any], Any]) -> AnySection:
     """A copy of `section` with `change(key, value)` in place of every value, at every level.
 
     Where `change` returns the value itself, the levels below that value are visited, too.

@@ -18,7 +18,7 @@ from fl_sv.config.keys import Key
 from fl_sv.config.models import Models, Teacher, Training
 from fl_sv.config.runtime import Compute, Faults, RayCluster
 from fl_sv.config.students import Deployed, Distillation
-from fl_sv.config.valuation import Coalitions, Law, Payouts, Values
+from fl_sv.config.valuation import Coalitions, LawRules, Payouts, Values
 
 
 class Config(Frozen):
@@ -53,8 +53,8 @@ class Config(Frozen):
     coalitions: Annotated[Coalitions, Key(may_change="on extension")] = Field(
         Coalitions(), description="which coalitions train, and in which waves"
     )
-    law: Annotated[Law, Key(may_change="on extension")] = Field(
-        Law(), description="from the losses of small models to those of the large one"
+    law: Annotated[LawRules, Key(may_change="on extension")] = Field(
+        LawRules(), description="from the losses of small models to those of the large one"
     )
     values: Annotated[Values, Key(may_change="on extension")] = Field(
         Values(), description="semivalue and level of the intervals"

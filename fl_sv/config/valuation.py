@@ -58,7 +58,7 @@ class Coalitions(Frozen):
     )
 
 
-class Law(Frozen):
+class LawRules(Frozen):
     """How the law carries the losses of small models to the large model."""
 
     anchors: (

@@ -17,7 +17,7 @@ from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task
 from fl_sv.data.files import read_rows
-from fl_sv.data.partition import RowNumbers, divide
+from fl_sv.data.partition import RowNumbers, divide_rows
 from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.data.scaling import Scaling
 from fl_sv.data.sources import kind_of, load_pool, owner_column, standardised
@@ -110,7 +110,7 @@ def shared_rows(
             "data.partition: dirichlet skews class labels, and a regression has none. Take iid or"
             " sizes."
         )
-    owned = divide(partition, config.companies, rows.y, config.seed, raw.columns)
+    owned = divide_rows(partition, config.companies, rows.y, config.seed, raw.columns)
     return SharedRows(rows, owned)
 
 

@@ -28,7 +28,7 @@ RowNumbers = NDArray[np.int64]
 USED_UP = 1e-12
 
 
-def divide(
+def divide_rows(
     partition: Partition,
     companies: Sequence[str],
     labels: NDArray[Any],

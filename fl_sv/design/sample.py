@@ -27,7 +27,7 @@ GROWTH = 1.5
 ENDS = 2  # the empty and the grand coalition are always there
 
 
-def check_design(config: Config) -> None:
+def check_design_size(config: Config) -> None:
     """Raises InputError when `coalitions.design: all` means more coalitions than anybody trains."""
     if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
         raise InputError(

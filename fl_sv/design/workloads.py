@@ -25,7 +25,7 @@ TEACHER, SWEEP, LARGE_RUNS = "teacher", "sweep", "anchors"  # stages, as cost.js
 DEPLOYED = "teacher/0"  # the run whose model earns the money
 
 
-class Model(Protocol):
+class ModelCost(Protocol):
     """What a workload needs to know of a model (`fl_sv.training.models.ModelSpec`)."""
 
     @property
@@ -46,7 +46,7 @@ class Workload:
 
     stage: str
     name: str
-    models: tuple[Model, ...]
+    models: tuple[ModelCost, ...]
     replicates: tuple[int, ...]
     coalitions: Sequence[int]
     rounds: int
@@ -119,7 +119,7 @@ class TeacherWorkload(Workload):
         return replicate
 
 
-def teacher_workloads(config: Config, large: Model) -> list[TeacherWorkload]:
+def teacher_workloads(config: Config, large: ModelCost) -> list[TeacherWorkload]:
     """The deployed teacher first, then whatever else the grand coalition trains.
 
     If the teacher's strategy aggregates as the game does, each of its seeds is a run of the game.
@@ -149,7 +149,7 @@ def teacher_workloads(config: Config, large: Model) -> list[TeacherWorkload]:
 
 
 def sweep_workloads(
-    config: Config, small: Sequence[Model], step: Step, known: Collection[int] = ()
+    config: Config, small: Sequence[ModelCost], step: Step, known: Collection[int] = ()
 ) -> list[Workload]:
     """The waves in which a step of the design trains the small models on its coalitions.
 
@@ -172,7 +172,7 @@ def sweep_workloads(
 
 
 def large_run_workloads(
-    config: Config, large: Model, coalitions: Collection[int]
+    config: Config, large: ModelCost, coalitions: Collection[int]
 ) -> list[Workload]:
     """The large runs on `coalitions`: the singletons in one message each, the others in waves."""
     replicates, rounds = tuple(range(config.training.large_seeds)), config.training.rounds
@@ -232,7 +232,7 @@ class PlannedRun:
         return [*self.teacher, *(wave for step in self.sweep for wave in step), *self.large_runs]
 
 
-def planned_run(config: Config, small: Sequence[Model], large: Model) -> PlannedRun:
+def planned_run(config: Config, small: Sequence[ModelCost], large: ModelCost) -> PlannedRun:
     """The workloads of a run before it begins. Which the large runs are is not known yet."""
     return PlannedRun(
         teacher=teacher_workloads(config, large),

@@ -117,7 +117,7 @@ def settle(evidence: Evidence) -> Settlement:
         *axiom_alarms(valuation, -law.predict()),
         *order_alarms(valuation, again),
     )
-    payment = divide(evidence, valuation, alarms, config.payouts, config.law.accept)
+    payment = divide_pot(evidence, valuation, alarms, config.payouts, config.law.accept)
     next_run = next_large_run(
         config, evidence.table, law, evidence.weighting, evidence.sizes, evidence.examples
     )
@@ -125,7 +125,7 @@ def settle(evidence: Evidence) -> Settlement:
     return Settlement(law, valuation, alarms, payment, next_run)
 
 
-def divide(
+def divide_pot(
     evidence: Evidence,
     valuation: Valuation,
     alarms: Sequence[Alarm],

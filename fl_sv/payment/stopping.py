@@ -7,7 +7,7 @@ from fl_sv.design.sample import design_steps
 from fl_sv.errors import VerificationError
 from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.payouts import money
-from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, divide, law_and_values
+from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, divide_pot, law_and_values
 from fl_sv.progress import Progress
 
 # Of a value's variance. Below it all other coalitions together would narrow no interval by more
@@ -39,7 +39,7 @@ def sample_state(evidence: Evidence) -> SampleState:
     _, valuation = law_and_values(evidence)
     measured = len(evidence.table.coalitions(valuation.small_model))
     is_largest = measured >= len(design_steps(config)[-1].coalitions)
-    payment = divide(evidence, valuation, (), config.payouts, ())
+    payment = divide_pot(evidence, valuation, (), config.payouts, ())
     if any(alarm.code == NOT_DIVIDED for alarm in payment.alarms):
         return SampleState(measured, None, "", LARGEST if is_largest else None)
     intervals = money_intervals(valuation, payment.amounts, config.payouts)

@@ -6,7 +6,7 @@ from fl_sv.config import Config
 from fl_sv.config.strategies import STRATEGIES
 from fl_sv.config.students import PublicRows
 from fl_sv.data import Scaling, all_company_data, operator_data, public_rows, read_source
-from fl_sv.design.sample import check_design
+from fl_sv.design.sample import check_design_size
 from fl_sv.errors import InputError
 from fl_sv.valuation.fit import try_law
 
@@ -25,7 +25,7 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
     own_data: whether to read the companies' own files too. On a real federation they are not the
     server's to read. Raises InputError that names what is wrong.
     """
-    check_design(config)
+    check_design_size(config)
     check_strategy(config)
     try_law(config)
     source = read_source(config.data)

@@ -51,7 +51,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Traffic:
+class PlannedTraffic:
     """Messages of a run: their number, how often the server waits for answers, bytes both ways."""
 
     messages: int
@@ -106,7 +106,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     )
 
 
-def traffic(config: Config, run: PlannedRun, large_params: int) -> Traffic:
+def traffic(config: Config, run: PlannedRun, large_params: int) -> PlannedTraffic:
     """What the server and the companies send each other. large_params: of the large model."""
     n = config.n_companies
     # Before the small models of a step learn from the finished teacher, it goes to every company.
@@ -114,7 +114,7 @@ def traffic(config: Config, run: PlannedRun, large_params: int) -> Traffic:
     params = 2 * sum(workload.params_sent for workload in run.all) + large_params * n * teacher_sent
     registration = 1
     others = registration + teacher_sent
-    return Traffic(
+    return PlannedTraffic(
         messages=sum(workload.messages for workload in run.all) + n * others,
         exchanges=sum(workload.exchanges for workload in run.all) + others,
         bytes=params * np.dtype(config.compute.dtype).itemsize,

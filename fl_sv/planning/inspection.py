@@ -131,11 +131,11 @@ class Departure:
 
 def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
     """What leaves the company and what stays. `rows` is None where they could not be prepared."""
-    from fl_sv.design.sample import check_design
+    from fl_sv.design.sample import check_design_size
     from fl_sv.design.workloads import planned_run
     from fl_sv.training.models import model_specs  # torch from here on
 
-    check_design(config)
+    check_design_size(config)
     small, large = model_specs(config, task)
     run = planned_run(config, small, large)
     departures = [

@@ -7,7 +7,7 @@ of the ledger. It is therefore written last, and its own hash is not in the ledg
 """
 
 from fl_sv.law import Law
-from fl_sv.report.finished_run import read_run
+from fl_sv.report.finished_run import read_finished_run
 from fl_sv.report.html import render
 from fl_sv.report.page import build_page
 from fl_sv.runs import files
@@ -25,7 +25,7 @@ def write_report(directory: RunDirectory, law: Law | None = None) -> None:
     Raises InputError when a table is missing or damaged, VerificationError when a table is not what
     the ledger signed.
     """
-    directory.write_text(files.REPORT, render(build_page(read_run(directory, law))))
+    directory.write_text(files.REPORT, render(build_page(read_finished_run(directory, law))))
 
 
 def write_missing_report(directory: RunDirectory) -> None:

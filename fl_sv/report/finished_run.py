@@ -15,7 +15,7 @@ from fl_sv.law import Law
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.keys import fingerprint
+from fl_sv.runs.keys import key_fingerprint
 from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
 from fl_sv.runs.records import CloseRecord, ConfigRecord, LawRecord, OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
@@ -67,7 +67,7 @@ class FinishedRun:
     cost: CostRecord
 
 
-def read_run(directory: RunDirectory, law: Law | None = None) -> FinishedRun:
+def read_finished_run(directory: RunDirectory, law: Law | None = None) -> FinishedRun:
     """Everything that the report needs from the run directory.
 
     law: fitted to the run's tables; None fits it again.
@@ -137,7 +137,9 @@ def _predictions(law: Law, evidence: Evidence, valuation: Valuation) -> Predicti
 
 def _head(ledger: Sequence[LedgerLine]) -> LedgerHead:
     sections = tuple(
-        Section(number, opened.command, opened.time, fingerprint(opened.signer), opened.software)
+        Section(
+            number, opened.command, opened.time, key_fingerprint(opened.signer), opened.software
+        )
         for number, opened in enumerate(records_of(ledger, OpenRecord), start=1)
     )
     config = newest(ledger, ConfigRecord)

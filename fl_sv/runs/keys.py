@@ -69,7 +69,7 @@ def raw(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def fingerprint(public: bytes) -> str:
+def key_fingerprint(public: bytes) -> str:
     """The first 16 hex digits of the key's sha256 in groups of four, for the telephone."""
     digits = hashlib.sha256(public).hexdigest()[:16]
     return " ".join(digits[i : i + 4] for i in range(0, 16, 4))

@@ -9,7 +9,7 @@ from fl_sv.errors import InputError
 from fl_sv.law.alarms import codes_of
 from fl_sv.machine import software
 from fl_sv.payment.payouts import payouts_csv
-from fl_sv.payment.settlement import NOT_DIVIDED, Settlement, divide
+from fl_sv.payment.settlement import NOT_DIVIDED, Settlement, divide_pot
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
@@ -35,7 +35,7 @@ def pay_run(
     pot = FixedPot(kind="fixed", cents=pot_cents)
     rules = evidence.config.payouts.model_copy(update={"pot": pot, "negative": negative})
     accepted = tuple(dict.fromkeys([*evidence.config.law.accept, *accept]))
-    payment = divide(evidence, settlement.valuation, settlement.alarms, rules, accepted)
+    payment = divide_pot(evidence, settlement.valuation, settlement.alarms, rules, accepted)
     fired = codes_of(payment.alarms)
     unknown = [code for code in accept if code not in fired]
     if NOT_DIVIDED in accept and NOT_DIVIDED in fired:

@@ -14,12 +14,12 @@ from fl_sv.design.large_runs import require_planned_large_runs
 from fl_sv.design.sample import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError
 from fl_sv.payment.payouts import read_payouts
-from fl_sv.payment.settlement import Evidence, Settlement, divide, settle
+from fl_sv.payment.settlement import Evidence, Settlement, divide_pot, settle
 from fl_sv.payment.stopping import require_large_enough
 from fl_sv.runs import files
 from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.keys import fingerprint, raw, read_public_key
+from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
 from fl_sv.runs.publish import SEALED
 from fl_sv.runs.records import (
@@ -66,7 +66,7 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
         if pinned is not None and opened.signer != raw(pinned):
             raise VerificationError(
                 f"{files.LEDGER}: section {section} is not signed by the owner of {public_key}, but"
-                f" by the key with the fingerprint {fingerprint(opened.signer)}."
+                f" by the key with the fingerprint {key_fingerprint(opened.signer)}."
             )
     return verified(run)
 
@@ -103,7 +103,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
             f"\n  and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
         )
         raise VerificationError(f"{run.path} is not what was signed:\n{named}{more}")
-    signers = tuple(fingerprint(opened.signer) for opened in records_of(ledger, OpenRecord))
+    signers = tuple(key_fingerprint(opened.signer) for opened in records_of(ledger, OpenRecord))
     return Verification(evidence, settlement, len(ledger), signers)
 
 
@@ -167,7 +167,7 @@ def _record_differences(
 def _paid_again(evidence: Evidence, settlement: Settlement, paid: PaymentRecord) -> PaymentRecord:
     """The payment of a later section, computed again by the rules that it names."""
     alarms = settlement.alarms
-    again = divide(evidence, settlement.valuation, alarms, paid.rules, paid.accepted)
+    again = divide_pot(evidence, settlement.valuation, alarms, paid.rules, paid.accepted)
     return PaymentRecord.of(again)
 
 

@@ -9,17 +9,16 @@ units); the rows of the data have features.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Kind = Literal["classification", "regression"]
+from fl_sv.data.dataset import Kind
 
 # The loss of each row (B,), from outputs (B, K) and the rows' targets (for students the teacher's
 # logits as well).
-RowLoss = Callable[..., Tensor]
+AnyRowLoss = Callable[..., Tensor]
 # The gradient (C, K, B) of each model's mean loss with respect to its outputs (C, K, B), from the
 # outputs and the rows' targets (for students the teacher's logits as well).
 OutputGradient = Callable[..., Tensor]
@@ -52,7 +51,7 @@ def loss_gradient(outputs_CKB: Tensor, target_BK: Tensor, *, kind: Kind) -> Tens
     return torch.softmax(outputs_CKB, dim=1).sub_(target_BK.T).div_(n_rows)
 
 
-def autograd_gradient(outputs_CKB: Tensor, *targets: Tensor, loss_of: RowLoss) -> Tensor:
+def autograd_gradient(outputs_CKB: Tensor, *targets: Tensor, loss_of: AnyRowLoss) -> Tensor:
     """Gradient of any other mean loss, by torch: the rows of all models form one batch."""
     n_models, n_outputs, n_rows = outputs_CKB.shape
     outputs = outputs_CKB.transpose(1, 2).reshape(-1, n_outputs).requires_grad_(True)

@@ -22,7 +22,7 @@ from fl_sv.values.regression import kernelshap, leverage
 from fl_sv.values.shapiq_methods import SHAPIQ_METHODS, shapiq_method
 
 Floats = NDArray[np.float64]
-Game = Callable[[NDArray[np.bool_]], Floats]
+UtilityFunction = Callable[[NDArray[np.bool_]], Floats]
 """From the members of coalitions, bool (C, N), to their utilities (C,)."""
 
 Method = Callable[[Evaluate, int, int, np.random.Generator], tuple[Floats, Floats]]
@@ -54,7 +54,12 @@ class Estimate:
 
 
 def estimate_shapley(
-    game: Game, n_clients: int, budget: int, seed: int = 0, method: str = "auto", level: float = 0.9
+    game: UtilityFunction,
+    n_clients: int,
+    budget: int,
+    seed: int = 0,
+    method: str = "auto",
+    level: float = 0.9,
 ) -> Estimate:
     """Shapley values of `game` from at most `budget` coalitions, all evaluated in one call.
 
@@ -129,7 +134,7 @@ def _method(name: object) -> Method:
     return methods[name]
 
 
-def _utilities(game: Game, members_CN: NDArray[np.bool_]) -> Floats:
+def _utilities(game: UtilityFunction, members_CN: NDArray[np.bool_]) -> Floats:
     """What the game returns, (C,). Raises InputError unless it is a finite number for each."""
     # A copy, for the game may write into what it is given.
     utility_C = as_numbers(game(members_CN.copy()), "what the game returned")
