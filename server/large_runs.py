@@ -43,8 +43,8 @@ def _carry_out(job: Job, coalitions: list[int]) -> None:
     """The large runs on `coalitions`: singletons by themselves, the others wave by wave."""
     todo = set(_without_score(job, coalitions))
     workloads = large_run_workloads(job.config, job.large, coalitions)
-    singletons = [workload for workload in workloads if workload.exchanges == 1]
-    waves = [workload for workload in workloads if workload.exchanges > 1]
+    singletons = [workload for workload in workloads if workload.by_itself]
+    waves = [workload for workload in workloads if not workload.by_itself]
     for workload in singletons:
         if missing := [c for c in workload.coalitions if c in todo]:
             _train_singletons(job, workload, missing)

@@ -2,10 +2,13 @@
 price.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from config_of import config_of
 
+import fl_sv
 from fl_sv.config import Config
 from fl_sv.config.valuation import Coalitions, Stop
 from fl_sv.design import large_runs
@@ -196,3 +199,18 @@ def test_covariance_of_values_and_deviations_by_counting_equals_that_through_all
         weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(1 << n_companies)], axis=1)
         through_all_NC = weight_NC @ covariance(members_CN, members_CN)
         assert np.allclose(value_cross_covariance(members_CN), through_all_NC, atol=1e-12)
+
+
+def test_larger_coalitions_train_together_even_when_there_is_a_single_round(
+    owner_home: Path, tmp_path: Path
+) -> None:
+    config = config_of(
+        {"source": "iris"},
+        ("Ash", "Beech", "Chestnut"),
+        training={"rounds": 1, "seeds": 1},
+        law={"anchors": "singletons+loo"},
+    )
+    run = fl_sv.run(config, tmp_path / "run")
+    *_, large = run.evidence.table.models
+    losses = [score.loss for score in run.utilities if score.model == large]
+    assert len(set(losses)) == 8

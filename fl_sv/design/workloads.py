@@ -38,10 +38,9 @@ class ModelCost(Protocol):
 class Workload:
     """Models that are trained together, from their first round to their last.
 
-    Every model is trained at every seed of `replicates` on every coalition. exchanges: how often
-    the server sends a message to each company that takes part. Usually that is once a round; a
-    company that trains by itself does all rounds for one message. In the first exchange all
-    coalitions still have the same model, so one travels for all of them.
+    Every model is trained at every seed of `replicates` on every coalition. by_itself: whether the
+    coalitions are singletons whose companies train all rounds for one message. All others get a
+    message a round, however few rounds there are.
     """
 
     stage: str
@@ -50,7 +49,12 @@ class Workload:
     replicates: tuple[int, ...]
     coalitions: Sequence[int]
     rounds: int
-    exchanges: int
+    by_itself: bool = False
+
+    @property
+    def exchanges(self) -> int:
+        """How often the server sends a message to each company that takes part."""
+        return 1 if self.by_itself else self.rounds
 
     @property
     def trainings(self) -> int:
@@ -74,7 +78,10 @@ class Workload:
 
     @property
     def params_sent(self) -> int:
-        """Parameters in the messages to companies; as many come back."""
+        """Parameters in the messages to companies; as many come back.
+
+        In the first exchange all coalitions still have the same model, so one travels for all.
+        """
         memberships = sum(coalition.bit_count() for coalition in self.coalitions)
         stacks = self.companies.bit_count() + (self.exchanges - 1) * memberships
         return self.params_of_a_coalition * stacks
@@ -137,7 +144,6 @@ def teacher_workloads(config: Config, large: ModelCost) -> list[TeacherWorkload]
             replicates=(replicate,),
             coalitions=(grand(config.n_companies),),
             rounds=rounds,
-            exchanges=rounds,
             by_strategy=by_strategy,
             in_the_game=in_the_game,
         )
@@ -165,7 +171,6 @@ def sweep_workloads(
             replicates=tuple(range(config.training.seeds)),
             coalitions=wave,
             rounds=rounds,
-            exchanges=rounds,
         )
         for number, wave in enumerate(waves)
     ]
@@ -185,7 +190,7 @@ def large_run_workloads(
         replicates=replicates,
         coalitions=singletons,
         rounds=rounds,
-        exchanges=1,
+        by_itself=True,
     )
     waves = [
         Workload(
@@ -195,7 +200,6 @@ def large_run_workloads(
             replicates=replicates,
             coalitions=wave,
             rounds=rounds,
-            exchanges=rounds,
         )
         for number, wave in enumerate(large_run_waves(config, large.n_params, others))
     ]

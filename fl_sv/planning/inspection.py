@@ -175,7 +175,7 @@ def _large_models(run: "PlannedRun", large: "ModelSpec", company: str) -> list[D
         Departure(rounds, f"{large.name} ({large.n_params:,} parameters), trained on these rows"),
         Departure(rounds, "the mean loss on these rows of the model that was received"),
     ]
-    waves = [workload for workload in run.large_runs if workload.exchanges > 1]
+    waves = [workload for workload in run.large_runs if not workload.by_itself]
     if len(waves) < len(run.large_runs):
         trained = f"{large.name}, trained on these rows alone, once a seed"
         departures.append(Departure("1 message", trained))

@@ -59,7 +59,7 @@ def _widest_params(run: PlannedRun) -> int:
         sum(sorted(wave.params_of_a_coalition * len(wave.coalitions) for wave in step)[-IN_FLIGHT:])
         for step in run.sweep
     )
-    waves = [workload for workload in run.large_runs if workload.exchanges > 1]
+    waves = [workload for workload in run.large_runs if not workload.by_itself]
     large = max((w.params_of_a_coalition * len(w.coalitions) for w in waves), default=0)
     return max(sweep, large)
 
