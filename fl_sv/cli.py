@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, get_args
 
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
@@ -271,10 +271,12 @@ def _add_value(verbs: Verbs) -> None:
 
 
 def _add_pay(verbs: Verbs) -> None:
+    from fl_sv.config.valuation import NegativeRule
+
     made = _verb(verbs, "pay", pay, "dir", "payouts of a fixed pot from a finished run")
     made.add_argument("--pot", type=_cents, required=True, metavar="CENTS", help="the pot in cents")
     rule = "rule for negative values"
-    made.add_argument("--negative", choices=("clip", "charge"), default="clip", help=rule)
+    made.add_argument("--negative", choices=get_args(NegativeRule), default="clip", help=rule)
     code = "an alarm to accept, by its code"
     made.add_argument("--accept", action="append", default=[], metavar="ALARM", help=code)
 

@@ -31,7 +31,8 @@ def measure_large_runs(job: Job) -> list[int]:
         job.keep(job.validation.untrained(job.large, replicate)[1])
     measured = [EMPTY, grand(job.config.n_companies)]
     first_step = design_steps(job.config)[0].coalitions
-    for _ in ("singletons", "larger coalitions"):
+    # The plan names the larger coalitions once the singletons are measured.
+    for _ in range(2):
         table = job.table(first_step, measured)
         planned = planned_large_runs(job.config, table, job.sizes, job.examples)
         _carry_out(job, [coalition for coalition in planned if coalition not in measured])

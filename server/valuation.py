@@ -65,7 +65,6 @@ def _gather(
 ) -> Evidence:
     """The evidence from which law, values and payouts are computed."""
     config, roster = job.config, job.federation.roster
-    small = table.models[-2]
     weighting = shapley_weighting(config, table)
     return Evidence(
         config=config,
@@ -74,7 +73,7 @@ def _gather(
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
         weighting=weighting,
-        validation_NV=validation_values(job, table.coalitions(small), weighting),
+        validation_NV=validation_values(job, table.coalitions(table.largest_small), weighting),
         curve=tuple(curve),
         student=student,
     )

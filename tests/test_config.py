@@ -620,3 +620,18 @@ FROZEN_KEYS = [
     "values.semivalue",
     "values.unions",
 ]
+
+
+def test_an_unknown_key_inside_a_list_is_one_mistake() -> None:
+    text = SMALLEST.replace("hidden: [4]", "hidden: [4], lerning_rate: 1")
+    with pytest.raises(InputError) as refusal:
+        parse_config(text, "run.yaml")
+    assert str(refusal.value) == (
+        "run.yaml: unknown key models.small[0].lerning_rate. Did you mean learning_rate?"
+    )
+
+
+def test_a_number_in_place_of_a_list_is_answered_with_the_list_that_is_meant() -> None:
+    text = SMALLEST.replace("hidden: [4]", "hidden: 16")
+    with pytest.raises(InputError, match=r"hidden: Input should be a list, such as \[16\]"):
+        parse_config(text, "run.yaml")

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fl_sv.config.valuation import FixedPot, PerformancePot
+from fl_sv.config.valuation import FixedPot, NegativeRule, PerformancePot
 from fl_sv.errors import InputError
 from fl_sv.payment.payouts import allocate, money, payouts_csv, pot_cents, read_payouts
+from fl_sv.payment.rules import RULES
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 values = st.lists(finite, min_size=1, max_size=12)
@@ -240,3 +241,13 @@ def test_damaged_payout_table_is_refused_with_the_line(
     (tmp_path / "payouts.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_payouts(tmp_path / "payouts.csv")
+
+
+def test_the_config_names_the_rules_that_there_are() -> None:
+    assert set(get_args(NegativeRule)) == set(RULES)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_weighs_exact_numbers_and_floats_alike(name: NegativeRule) -> None:
+    for value in (-2.5, -0.0, 0.0, 0.1, 3.0):
+        assert float(RULES[name].weight(Fraction(value))) == RULES[name].weight(value)

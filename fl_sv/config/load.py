@@ -145,7 +145,10 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
 def _explain(error: ValidationError, where: str) -> str:
     # A value that no branch of a union takes is one mistake, not one for each branch.
     problems: dict[str, list[Any]] = {}
-    for problem in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for problem in found:
+        if problem["type"] == "too_short" and _is_of_an_entry(problem, found):
+            continue  # a list is too short since its entries are wrong
         problems.setdefault(_place(problem["loc"]), []).append(problem)
     shown = list(problems.items())[:MAX_PROBLEMS]
     lines = [f"{where}: {_one_line(_sentence(place, *branches))}" for place, branches in shown]
@@ -154,6 +157,15 @@ def _explain(error: ValidationError, where: str) -> str:
             f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key."
         )
     return "\n".join(lines)
+
+
+def _is_of_an_entry(problem: Any, found: list[Any]) -> bool:
+    """Whether something inside the value is wrong too."""
+    location = problem["loc"]
+    return any(
+        len(other["loc"]) > len(location) and other["loc"][: len(location)] == location
+        for other in found
+    )
 
 
 def _one_line(text: str | None) -> str:
@@ -177,6 +189,8 @@ def _sentence(place: str, problem: Any, *other_branches: Any) -> str:
 
 
 def _message(problem: Any) -> str:
+    if problem["type"] == "tuple_type":  # a YAML file knows lists
+        return f"{SHOULD_BE}a list, such as [{problem['input']}]"
     if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == REFERENCE:
         return f"{SHOULD_BE}package.module:attribute"
     return str(problem["msg"])

@@ -136,6 +136,9 @@ class PerformancePot(Frozen):
     )
 
 
+# The rules are in fl_sv/payment/rules.py.
+NegativeRule = Literal["clip", "charge"]
+
 Pot = Annotated[FixedPot | PerformancePot, Field(discriminator="kind")]
 
 
@@ -143,7 +146,7 @@ class Payouts(Frozen):
     """From values to cents."""
 
     pot: Pot = Field(description="what is divided")
-    negative: Literal["clip", "charge"] = Field(
+    negative: NegativeRule = Field(
         "clip",
         description=(
             "companies with a negative value: `clip` pays them nothing, `charge` makes them pay"

@@ -75,7 +75,7 @@ def planned_large_runs(
 
     sizes: parameters of every model. examples: rows of every company.
     """
-    *_, small, large = table.models
+    small, large = table.largest_small, table.large
     ends = [EMPTY, grand(config.n_companies)]
     planned = ends + choose_singletons(config, table.mean_losses(small))
     if not large_run_counts(config).larger or not {*planned} <= {*table.coalitions(large)}:

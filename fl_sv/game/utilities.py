@@ -48,6 +48,16 @@ class UtilityTable:
     planned: tuple[tuple[str, int, int], ...]  # (model, seed, coalition), in file order
     scores: dict[tuple[str, int, int], Score]
 
+    @property
+    def large(self) -> str:
+        """The name of the large model."""
+        return self.models[-1]
+
+    @property
+    def largest_small(self) -> str:
+        """The name of the largest small model."""
+        return self.models[-2]
+
     def mean_losses(self, model: str) -> dict[int, float]:
         """Mean loss over seeds of every planned coalition of `model`.
 

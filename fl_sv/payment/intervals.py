@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.valuation import Payouts
+from fl_sv.payment.rules import rule_of
 from fl_sv.valuation.records import Valuation
 
 
@@ -69,6 +70,7 @@ def _cents(value_N: NDArray[np.float64], index: int, pot: int, rules: Payouts, p
 
     paid: what it is paid now, and the answer where these values cannot divide a pot.
     """
-    weight_N = np.maximum(value_N, 0.0) if rules.negative == "clip" else value_N
+    rule = rule_of(rules.negative)
+    weight_N = np.array([rule.weight(value) for value in value_N.tolist()])
     total = weight_N.sum()
     return round(pot * float(weight_N[index] / total)) if total > 0 else paid

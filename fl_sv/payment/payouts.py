@@ -9,14 +9,14 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fl_sv.config.valuation import FixedPot, PerformancePot
+from fl_sv.config.valuation import FixedPot, NegativeRule, PerformancePot
 from fl_sv.errors import InputError
 from fl_sv.game.csv import read_table
+from fl_sv.payment.rules import rule_of
 from fl_sv.values.inputs import as_numbers
 
 COLUMNS = ("company", "amount_cents")
@@ -25,7 +25,7 @@ COLUMNS = ("company", "amount_cents")
 def allocate(
     values: ArrayLike,
     pot_cents: int,
-    negative: Literal["clip", "charge"] = "clip",
+    negative: NegativeRule = "clip",
     *,
     max_charge: int | None = None,
     names: Sequence[str] | None = None,
@@ -49,24 +49,15 @@ def allocate(
     pot = _checked_cents("the pot", pot_cents)
     limit = pot if max_charge is None else _checked_cents("max_charge", max_charge)
     who = [f"company {i}" for i in range(len(value_N))] if names is None else names
-    match negative:
-        case "clip":
-            shares = [max(Fraction(value), Fraction(0)) for value in value_N.tolist()]
-        case "charge":
-            shares = [Fraction(value) for value in value_N.tolist()]
-        case _:
-            raise InputError(f"negative is {negative!r}; allowed are 'clip' and 'charge'.")
+    rule = rule_of(negative)
+    shares = [rule.weight(Fraction(value)) for value in value_N.tolist()]
     if pot == 0:
         return np.zeros(len(shares), dtype=np.int64)
     total = sum(shares)
     if total <= 0:
-        reason = (
-            "no value is positive"
-            if negative == "clip"
-            else "the sum of the values is not positive"
-        )
         raise InputError(
-            f"There is nothing to split: {reason}. The run is not payable by the rule {negative}."
+            f"There is nothing to split: {rule.unmet}. The run is not payable by the rule"
+            f" {negative}."
         )
     exact = [pot * share / total for share in shares]
     for company, amount in zip(who, exact, strict=True):

@@ -48,8 +48,8 @@ def training_seconds(
 
 
 def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
-    """Seconds that messages take on this machine, besides training."""
-    return exchanges * ROUND_SECONDS + RAY_START_SECONDS if on_ray else 0.0
+    """Seconds that Ray takes to start and to carry messages; none in one process."""
+    return RAY_START_SECONDS + exchanges * ROUND_SECONDS if on_ray else 0.0
 
 
 def _student_seconds(config: Config, large_row: float, scaling: Scaling) -> float:

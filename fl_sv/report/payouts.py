@@ -2,22 +2,12 @@
 
 import math
 
+from fl_sv.payment.rules import rule_of
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
 from fl_sv.report.page_table import PageTable
 from fl_sv.report.splits import Splits
 from fl_sv.report.wording import counted, percent
-
-_RULES = {
-    "clip": (
-        "A company with a negative value is paid nothing. The others share the pot in proportion to"
-        " their values."
-    ),
-    "charge": (
-        "The pot is divided in proportion to the values. A company with a negative value is"
-        " charged."
-    ),
-}
 
 
 def payout_table(run: FinishedRun, split: Splits, notation: Notation) -> PageTable:
@@ -79,9 +69,9 @@ def payout_terms(run: FinishedRun, notation: Notation) -> tuple[tuple[str, str],
         ("Share", "The value divided by the total improvement, before any rule of payment."),
         (
             "Payout",
-            f"{_RULES[rules.negative]} Amounts are whole units of the smallest coin. Units that are"
-            " left over after rounding down go to the largest remainders. The payouts add up to"
-            f" exactly {paid}.",
+            f"{rule_of(rules.negative).description} Amounts are whole units of the smallest coin."
+            " Units that are left over after rounding down go to the largest remainders. The"
+            f" payouts add up to exactly {paid}.",
         ),
         (
             "Equal split, by size",

@@ -13,7 +13,7 @@ def remarks(run: FinishedRun) -> tuple[str, ...]:
     same_rows = twins(evidence.fingerprints)
     return (
         *run.law.remarks,
-        *learning_remarks(run.valuation, evidence.table.models[-1], run.law.anchors),
+        *learning_remarks(run.valuation, evidence.table.large, run.law.anchors),
         *(same_rows or ["No two companies registered exactly the same rows."]),
         *(
             f"A defect was put in on purpose for this study: {_defect(corruption)} (config.yaml)."

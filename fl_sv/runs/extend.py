@@ -79,7 +79,7 @@ def _require_reusable(path: Path, before: Config, config: Config) -> None:
         where, old, new = first_difference(was, now)
         raise InputError(
             f"--from {path}: that run was trained with other settings: {where} was {old!r} and is"
-            f" {new!r}. Only companies, coalitions, law, values and payouts may differ."
+            f" {new!r}. docs/config.md says which keys may differ (Rules)."
         )
     if not set(before.companies) & set(config.companies):
         raise InputError(
@@ -141,7 +141,7 @@ def _signed_losses(origin: Origin, journal: Journal) -> dict[int, NDArray[np.flo
     it does not agree with what was signed.
     """
     table = origin.evidence.table
-    signed = set(table.coalitions(table.models[-2]))
+    signed = set(table.coalitions(table.largest_small))
     losses_of = {
         coalition: losses_V
         for wave in map(journal.wave, journal.finished_waves())
@@ -161,7 +161,7 @@ def _require_as_signed(
         raise VerificationError(
             f"{path} does not hold the utilities that were signed; nothing is reused from it."
         )
-    for coalition, mean in table.mean_losses(table.models[-2]).items():
+    for coalition, mean in table.mean_losses(table.largest_small).items():
         if coalition == EMPTY:  # it is never trained
             continue
         losses_V = losses_of.get(coalition)

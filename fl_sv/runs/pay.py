@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
-from fl_sv.config.valuation import FixedPot
+from fl_sv.config.valuation import FixedPot, NegativeRule
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import codes_of
 from fl_sv.machine import software
@@ -20,7 +19,7 @@ from fl_sv.runs.verify import verified
 
 
 def pay_run(
-    run: RunDirectory, pot_cents: int, negative: Literal["clip", "charge"], accept: Sequence[str]
+    run: RunDirectory, pot_cents: int, negative: NegativeRule, accept: Sequence[str]
 ) -> Settlement:
     """The run's settlement with the new payment, written to payouts.csv and to the ledger.
 

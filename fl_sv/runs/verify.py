@@ -84,7 +84,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
     try:
         _import_nothing_unsigned(run, differences)
         evidence = read_evidence(run)
-        require_design(evidence.config, evidence.table.coalitions(evidence.table.models[-2]))
+        require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
         require_planned_large_runs(
             evidence.config, evidence.table, evidence.sizes, evidence.examples
         )

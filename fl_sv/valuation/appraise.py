@@ -31,7 +31,7 @@ def appraise(
     (`shapley_weighting`). validation_NV: the largest small model's Shapley value of each company
     for each validation example.
     """
-    *_, small, _large = table.models
+    small = table.largest_small
     utility_C = -law.predict()
     name = config.values.semivalue
     weighting = shapley if name == "shapley" else Enumerated(config.n_companies, name)
@@ -80,7 +80,7 @@ def shapley_weighting(config: Config, table: UtilityTable) -> Weighting:
     """
     if config.coalitions.design == "all":
         return Enumerated(config.n_companies, "shapley")
-    *_, small, _large = table.models
+    small = table.largest_small
     return sampled(table.coalitions(small), -_losses(table, small), config.companies, config.seed)
 
 
