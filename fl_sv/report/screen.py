@@ -14,7 +14,7 @@ from fl_sv.report.pot import pot_sentences
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.verdict import accept_command, accepted_sentence, decision_sentence
-from fl_sv.report.wording import percent
+from fl_sv.report.wording import counted, percent
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
@@ -147,15 +147,15 @@ def _cost(directory: RunDirectory) -> list[str]:
 def verification_lines(found: Verification, *, pinned: bool) -> list[str]:
     """What `fl-sv verify` checked. pinned: whether the signer's public key was given."""
     lines = [
-        f"{found.ledger_lines} ledger lines in {len(found.signers)} sections: chain and signatures"
-        " are whole.",
+        f"{found.ledger_lines} ledger lines in {counted(len(found.signers), 'section')}: chain and"
+        " signatures are whole.",
         "Every file has the hash that was signed; law, values and amounts follow from the"
         " utilities.",
         f"Signed by the key with the fingerprint {', '.join(dict.fromkeys(found.signers))}.",
     ]
     if not pinned:
         lines.append(
-            "The signer was not pinned: a directory that somebody signed anew as a whole passes"
-            " this check. Compare the fingerprint with the owner's, or give --key."
+            "You gave no --key, so the signer is not checked: a directory that somebody signed anew"
+            " as a whole passes. Compare the fingerprint with the owner's, or give --key."
         )
     return lines
