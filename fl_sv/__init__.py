@@ -1,9 +1,9 @@
-"""fl-sv: what was each company's data worth? Shapley payouts for a large model trained by federated
-learning.
+"""fl-sv values each company's data and pays for it, in federated learning of one large model.
 
-The library knows no Flower and no Ray: a notebook or an auditor can use it alone. This module loads
-nothing until it is asked for a name: a company's process, started anew for every message of a
-federation, needs neither law nor values."""
+The library imports neither Flower nor Ray, so a notebook or an auditor can use it without them. The
+names below are imported on first use: a federation starts a company's process anew for every
+message, and that process needs neither law nor values.
+"""
 
 import typing as _typing
 from importlib import import_module as _import_module

@@ -1,12 +1,12 @@
-"""The door for Python: what the commands do, as functions that return records.
+"""The interface for Python: what the commands do, as functions that return records.
 
     >>> import fl_sv
     >>> run = fl_sv.run("configs/smoke.yaml", "runs/first")  # doctest: +SKIP
     >>> run.payouts  # doctest: +SKIP
     {'Ash': 338347, 'Beech': 321102, 'Chestnut': 226555, 'Damson': 113996}
 
-Whatever goes wrong is an exception of `fl_sv.errors`: InputError when what was given is wrong,
-RunError when a run stopped, VerificationError when a run is not what was signed.
+Every error is an exception of `fl_sv.errors`: InputError for wrong input, RunError for a run that
+stopped, VerificationError for a run that differs from what was signed.
 """
 
 import threading
@@ -43,11 +43,13 @@ DATA_FRAMES = ("polars", "pandas")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run, as plain records.
 
-    path: its directory. valuation: every company's value with its interval, and whether the run is
-    payable. payouts: cents by company. utilities: the score of every training, in the order of
-    utilities.csv. evidence: everything that the payouts rest on.
+    path: the run directory.
+    valuation: every company's value with its interval, and whether the run is payable.
+    payouts: what each company is paid, in cents (the smallest unit of the currency).
+    utilities: the score of every training, in the order of utilities.csv.
+    evidence: everything that the payouts rest on.
     """
 
     path: Path
@@ -58,15 +60,21 @@ class Run:
 
     @cached_property
     def law(self) -> Law:
-        """The law from the small models' losses to the large one's, fitted to the run's tables."""
+        """The law from the small models' losses to the large one's, fitted to the run's tables.
+
+        It is fitted at the first use. Raises InputError when a law of the user's own cannot be
+        imported.
+        """
         evidence = self.evidence
         return fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
 
     def frame(self, table: str, library: str = "polars") -> Any:
         """One of the run's tables as a data frame.
 
-        table: `utilities`, `companies` (values and intervals) or `payouts`. library: `polars` or
-        `pandas`, which must be installed. Raises InputError for any other name.
+        table: `utilities`, `companies` (values and intervals) or `payouts`.
+        library: `polars` or `pandas`; it must be installed.
+
+        Raises InputError for any other name.
         """
         rows = {
             "utilities": [asdict(score) for score in self.utilities],
@@ -94,13 +102,19 @@ def run(
 ) -> Run:
     """Carries out a whole run: teacher, coalitions, law, values, payouts, ledger and report.
 
-    config: a YAML file, its content as a dict (relative data paths are those of the current
-    folder), or a Config. out: the run directory, new or empty. backend: `inline`, in this process,
-    or `ray`, by Flower's simulation engine. resume: go on with the run in `out`; a finished one is
-    read and nothing is trained.
+    config: a YAML file, its content as a dict, or a Config. In a dict, relative data paths start at
+        the current folder.
+    out: the run directory, new or empty.
+    backend: `inline` runs the companies as threads of this process, `ray` runs them on Flower's
+        simulation engine.
+    resume: continues the run in `out`. If that run is finished, it is read and nothing trains.
 
-    Raises InputError when anything that was given is wrong, before anything trains; RunError when
-    the run stops on its way. What was finished is in the run's journal.
+    Raises InputError for wrong input, before anything trains. Raises RunError when the run stops;
+    the journal in `out` keeps what was finished, and `resume` continues from there.
+
+    >>> run = run("configs/smoke.yaml", "runs/first")  # doctest: +SKIP
+    >>> run.valuation.payable, run.payouts["Ash"]  # doctest: +SKIP
+    (True, 338347)
     """
     carry_out(as_config(config), Path(out), backend, resume=resume)
     return read_run(out)
@@ -116,10 +130,15 @@ def carry_out(
     progress: Progress | None = None,
     make_stop: Callable[[], threading.Event] = threading.Event,
 ) -> RunDirectory:
-    """Carries out a run on this machine, as `run` and `fl-sv run` do.
+    """Carries out a run on this machine and returns its directory: `run` and `fl-sv run` call it.
 
-    source: a run with other companies whose trainings are reused. make_stop: called when training
-    begins; the event that it returns stops the run when it is set.
+    config, out, backend, resume: as in `run`.
+    source: the directory of a finished run with other companies, whose trainings are reused.
+    progress: where the stages report; without it nothing is shown.
+    make_stop: called when training begins. The run stops when the event that it returns is set.
+
+    Raises InputError and RunError as `run` does, VerificationError when `source` differs from what
+    its ledger signed.
     """
     if backend not in BACKENDS:
         raise InputError(f"There is no backend {backend!r}. {suggestion(backend, BACKENDS)}")
@@ -137,7 +156,11 @@ def carry_out(
 
 
 def read_run(path: str | Path) -> Run:
-    """A finished run from its directory. Raises InputError when it is unfinished or damaged."""
+    """The finished run in the directory `path`.
+
+    Its tables are read, not verified: `verify` does that. Raises InputError when the run is
+    unfinished or a table is damaged.
+    """
     directory = existing(Path(path))
     evidence = read_evidence(directory)
     table = evidence.table
@@ -151,9 +174,12 @@ def read_run(path: str | Path) -> Run:
 
 
 def plan(config: str | Path | Mapping[str, Any] | Config) -> Plan:
-    """What a run of this config will cost. Nothing trains but a few batches of each size.
+    """What a run of this config will cost: trainings, messages, bytes, memory and seconds.
 
-    Raises InputError as `run` does.
+    config: as in `run`. To learn how fast this machine is, a few batches of each size are trained.
+
+    Raises InputError when the config or its data are wrong, or when the run would need more memory
+    or time than there is.
     """
     config = as_config(config)
     return forecast(config, check(config, own_data=own_files_are_here(config)))
@@ -162,8 +188,12 @@ def plan(config: str | Path | Mapping[str, Any] | Config) -> Plan:
 def verify(path: str | Path, key: str | Path | None = None) -> Verification:
     """Checks every hash and signature of a run, and computes all of its numbers again.
 
-    key: the owner's public key, which the run must be signed with. Raises VerificationError that
-    names every difference, InputError for a bad key or a folder without a run.
+    path: the run directory.
+    key: the file of the owner's public key. Every section of the ledger must be signed with it.
+        Without a key any signer passes.
+
+    Raises VerificationError that names every difference, InputError for a bad key or a folder
+    without a run.
     """
     return verify_run(existing(Path(path)), None if key is None else Path(key))
 
@@ -172,10 +202,12 @@ def verify(path: str | Path, key: str | Path | None = None) -> Verification:
 def prepared_run(
     config: Config, out: Path, *, resume: bool, own_data: bool = True, on_ray: bool = True
 ) -> Iterator[RunDirectory]:
-    """The directory of a run, locked, once everything that can be wrong has been looked at.
+    """A context with the locked directory of a run, after all checks of config, data and machine.
 
-    own_data: whether the companies' own files are this machine's to read. When the block ends, the
-    report is written if there is none.
+    own_data: whether this machine may read the companies' own files.
+    on_ray: whether the run uses Ray, for the forecast of memory and time.
+
+    When the block ends, the report is written if there is none. Raises InputError for wrong input.
     """
     check_destination(out, config, resume=resume)
     if not RunDirectory(out).finished:
@@ -188,7 +220,10 @@ def prepared_run(
 
 
 def as_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
-    """The validated config. Raises InputError that says what is wrong and where."""
+    """The validated config: from a YAML file, from its content as a dict, or as it is.
+
+    Raises InputError that names the key, what was given and what is allowed.
+    """
     if isinstance(config, Config):
         return config
     if isinstance(config, Mapping):

@@ -1,6 +1,7 @@
 """Finds the Flower App: the folders clients, server and strategies.
 
-They are data of this package and are never installed under their own names.
+They are data of this package. They are never installed under their own names, which are too
+general: another package may be called `server`.
 """
 
 import importlib
@@ -34,7 +35,8 @@ def app_folder() -> Path:
 def import_app(module: str) -> ModuleType:
     """A module of the Flower App, for example `server.simulation`.
 
-    Flower and Ray are set not to ask the network. Raises InputError when Flower is not installed.
+    Environment variables keep Flower and Ray from making requests of their own to the network.
+    Raises InputError when Flower or Ray is not installed.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

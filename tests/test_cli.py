@@ -263,7 +263,7 @@ WRONG_TEXTS: dict[str, tuple[bytes, str]] = {
     "a number": (b"42\n", "not a mapping"),
     "a tag": (b"title: !!python/object/apply:os.system [ls]\n", "the tag"),
     "an alias": (b"title: &a [*a]\n", "aliases"),
-    "a key twice": (b"seed: 1\nseed: 2\n", "stands twice"),
+    "a key twice": (b"seed: 1\nseed: 2\n", "is given twice"),
     "nothing that is needed": (b"seed: 1\n", "the key companies is missing"),
 }
 WRONG_EDITS: dict[str, tuple[Edit, str]] = {
@@ -292,7 +292,7 @@ WRONG_EDITS: dict[str, tuple[Edit, str]] = {
     "one company": (lambda c: c.update(companies=["Ash"]), "companies"),
     "a name twice": (
         lambda c: c.update(companies=["Ash", "Ash", "Beech", "Damson"]),
-        "'Ash' stands twice",
+        "'Ash' is listed twice",
     ),
     "a name with a plus": (lambda c: c.update(companies=["A+B", "Beech"]), "companies[0]"),
     "a stranger": (

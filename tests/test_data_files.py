@@ -144,7 +144,7 @@ def test_another_kind_of_file_is_refused_with_the_kinds_there_are(tmp_path: Path
         ("age,height,targt\n1,2,0\n", r"no column 'target'.*`data.target`.*Did you mean targt\?"),
         ("age;height;target\n1;2;0\n", r"single column 'age;height;target'.*separated by commas"),
         ("shop,target\nNorth,1\n", r"no feature column besides 'target'"),
-        ("age,age,target\n1,2,0\n", r"'age' stands twice"),
+        ("age,age,target\n1,2,0\n", r"names the column 'age' twice"),
         (GOOD.replace("40", "old"), r"FILE, line 3, column 'age': found 'old' \(1 such cells\)"),
         (GOOD.replace("40", ""), r"FILE, line 3, column 'age': the cell is empty"),
         (GOOD.replace("1.8", "NaN"), r"FILE, line 3, column 'height': found 'NaN'"),

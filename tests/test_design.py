@@ -96,7 +96,7 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
 
 
 @pytest.mark.parametrize(
-    "sections, said",
+    "sections, message",
     [
         ({"coalitions": {"design": "sampled"}}, "`design: sampled` needs it"),
         ({"coalitions": {"stop": {"max_evaluations": 40}}}, "`design: all` takes no such key"),
@@ -113,7 +113,7 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
                 "coalitions": {"design": "sampled", "stop": {"max_evaluations": 40}},
                 "values": {"semivalue": "banzhaf"},
             },
-            "a sample estimates shapley alone",
+            "from a sample only shapley can be estimated",
         ),
         (
             {
@@ -124,8 +124,8 @@ def test_waves_of_more_companies_than_bits_in_a_word_keep_every_coalition() -> N
         ),
     ],
 )
-def test_a_design_that_cannot_be_is_refused(sections: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("*", r"\*")):
+def test_a_design_that_cannot_be_is_refused(sections: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("*", r"\*")):
         config_of({"source": "digits"}, SIX, **sections)
 
 

@@ -328,7 +328,7 @@ def test_a_ladder_that_turns_back_is_not_gone_on_with() -> None:
     law = fit_law(turning_CM, ends(large_C), sizes=[1, 2, 4, 8])
     assert law.name == "affine"
     assert np.array_equal(law.predict(), fit_law(turning_CM[:, -1], ends(large_C)).predict())
-    assert "the law does not go on with them" in law.alarms[0]
+    assert "the law does not continue them" in law.alarms[0]
 
 
 @pytest.mark.parametrize(("back", "name"), [(0.1, "ladder+power"), (0.3, "affine")])

@@ -96,7 +96,7 @@ def test_a_small_model_that_is_full_is_an_alarm() -> None:
     small_CM, large_C = smooth_game()
     full_CM = np.maximum(small_CM, small_CM[3])
     law = fit_law(full_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.01)
-    assert [alarm[:3] for alarm in law.alarms] == ["D5:"] and "it is full" in law.alarms[0]
+    assert [alarm[:3] for alarm in law.alarms] == ["D5:"] and "it is too small" in law.alarms[0]
 
 
 def test_a_ladder_that_leads_far_below_the_loss_of_all_is_an_alarm() -> None:

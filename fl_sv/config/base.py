@@ -1,4 +1,4 @@
-"""What all sections of a configuration are made of: frozen models, and types of their fields."""
+"""What all sections of a configuration share: the frozen model, and the types of their fields."""
 
 from typing import Annotated, Any
 

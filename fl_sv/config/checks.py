@@ -30,7 +30,7 @@ def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> N
     doubles = [name for name, count in Counter(companies).items() if count > 1]
     if doubles:
         raise ValueError(
-            f"companies: the name {doubles[0]!r} stands twice; every company needs its own name"
+            f"companies: the name {doubles[0]!r} is listed twice; every company needs its own name"
         )
     named = {
         "data.files": data.files or {},
@@ -44,7 +44,7 @@ def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> N
     if len(set(united)) < len(united):
         twice = next(company for company in united if united.count(company) > 1)
         raise ValueError(
-            f"values.unions: {twice!r} stands twice; a company belongs to at most one union"
+            f"values.unions: {twice!r} is listed twice; a company belongs to at most one union"
         )
     for index, corruption in enumerate(data.corruptions):
         mentioned = (
@@ -108,8 +108,8 @@ def _check_own_source(data: Data) -> None:
         )
     if data.task != "regression" and data.classes is None:
         raise ValueError(
-            "data.classes: the key is missing; with `source: own` nobody sees all labels, so say"
-            " how many classes there are"
+            "data.classes: the key is missing; with `source: own` no machine sees all labels,"
+            " so give the number of classes"
         )
 
 
@@ -118,8 +118,8 @@ def _check_shared_source(data: Data) -> None:
         raise ValueError("data.files: only `source: own` takes a file for each company")
     if data.partition is None:
         raise ValueError(
-            "data.partition: the key is missing; say how the rows are divided, for example"
-            " {kind: iid}"
+            "data.partition: the key is missing; give the way in which the rows are divided,"
+            " for example {kind: iid}"
         )
 
 
@@ -148,14 +148,14 @@ def check_models(models: Models) -> None:
     doubles = [name for name, count in Counter(names).items() if count > 1]
     if doubles:
         raise ValueError(
-            f"models: {doubles[0]!r} stands twice; no two models may be equal, and the large one"
-            " must be larger than all small ones. A `name` tells apart models that are written"
-            " alike"
+            f"models: two models have the name {doubles[0]!r}; no two models may be equal, and the"
+            " large one must be larger than all small ones. Give each of them a `name`, if they"
+            " differ in other keys"
         )
 
 
 def check_design(coalitions: Coalitions, values: Values, n_companies: int) -> None:
-    """A sampled design says when it ends, and asks only for values that a sample can give."""
+    """A sampled design has a rule to stop, and values that can be estimated from a sample."""
     design, stop, n = coalitions.design, coalitions.stop, n_companies
     if design == "all":
         if stop is not None:
@@ -183,8 +183,8 @@ def check_design(coalitions: Coalitions, values: Values, n_companies: int) -> No
         )
     if values.semivalue != "shapley":
         raise ValueError(
-            f"values.semivalue: {values.semivalue} needs `coalitions.design: all`; a sample"
-            " estimates shapley alone"
+            f"values.semivalue: {values.semivalue} needs `coalitions.design: all`; from a"
+            " sample only shapley can be estimated"
         )
     if values.unions:
         raise ValueError(

@@ -28,7 +28,7 @@ class IidPartition(Frozen):
 
 
 class SizesPartition(Frozen):
-    """Companies differ in size alone."""
+    """Companies differ only in size."""
 
     kind: Literal["sizes"]
     sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] = Field(
@@ -53,7 +53,7 @@ class DirichletPartition(Frozen):
 
 
 class ColumnPartition(Frozen):
-    """Natural owners: a column says whose row it is. Rows of other owners are left out."""
+    """Natural owners: a column names the owner of each row. Rows of other owners are left out."""
 
     kind: Literal["column"]
     column: str = Field(

@@ -1,8 +1,7 @@
-"""What holds for a key besides the type of its value: whether it names a file, how it travels to
-companies, and when it may change.
+"""What a field states about its key besides the type: is it a path, is it sent, may it change?
 
-A field states these facts beside its type: `file: Annotated[str, Key(path="always")]`. Everything
-that follows from them is derived here and in `load` and `redact`, and listed in docs/config.md.
+The facts stand beside the type: `file: Annotated[str, Key(path="always")]`. Code that depends on
+them reads them here, in `load` and in `redact`; docs/config.md lists them.
 """
 
 from collections.abc import Callable, Iterator

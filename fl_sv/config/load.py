@@ -1,4 +1,4 @@
-"""Reads a YAML file into a validated `Config`, or says what is wrong, where, what is allowed."""
+"""Reads a YAML file into a validated `Config`, or raises an error that names the faulty key."""
 
 import hashlib
 from collections.abc import Iterator
@@ -44,8 +44,10 @@ def parse_config(text: str, where: str, folder: Path | None = None) -> Config:
 def config_of(content: dict[str, Any], where: str, folder: Path | None = None) -> Config:
     """The validated configuration in `content`, keys as in a file.
 
-    where: its name in messages. folder: what relative data paths are relative to; without it they
-    stay as they are. Raises InputError.
+    where: what messages call the content.
+    folder: where relative data paths start; None leaves them as they are.
+
+    Raises InputError like `load_config`.
     """
     try:
         config = Config.model_validate(content)
@@ -91,7 +93,7 @@ def _read(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset without tags, aliases and repeated keys: a config means what it says."""
+    """YAML's safe subset, without tags, aliases and repeated keys: they hide its meaning."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -109,7 +111,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, str):
                 raise _refusal(f"the key {key!r} is not a text; put it in quotes", key_node)
             if key in seen:
-                raise _refusal(f"the key {key!r} stands twice in one place", key_node)
+                raise _refusal(f"the key {key!r} is given twice in one mapping", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -227,7 +229,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
 
 
 def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that may stand at `location`: several in a union before a branch is chosen."""
+    """The models that `location` allows: several in a union before a branch is chosen."""
     models: list[type[BaseModel]] = [Config]
     for part in location:
         chosen = [model for model in models if _tag(model) == part]

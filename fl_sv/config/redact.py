@@ -1,6 +1,4 @@
-"""The config as it leaves the operator: without the places where files lie on the operator's
-machine.
-"""
+"""The config as it leaves the operator: without the paths of files on the operator's machine."""
 
 from pathlib import PurePath
 from typing import Any

@@ -39,7 +39,7 @@ def reference() -> str:
 
 
 def _rules() -> str:
-    """The keys for which more holds than their type says; a section stands for all keys in it."""
+    """The keys with facts besides their type; a section stands for all keys in it."""
 
     def places(holds: Callable[[Key], bool]) -> str:
         found = dict.fromkeys(place for place, key in all_keys(Config) if holds(key))

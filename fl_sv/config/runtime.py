@@ -43,12 +43,12 @@ class Compute(Frozen):
 
     @property
     def at_once(self) -> int:
-        """How many companies train side by side, where no cluster decides it."""
+        """How many companies train at the same time, where no cluster decides it."""
         return self.workers or os.cpu_count() or 1
 
     @property
     def threads_at_once(self) -> int:
-        """How many train side by side in one process: one on a GPU, whose memory they share."""
+        """How many train at the same time in one process: one on a GPU, whose memory they share."""
         return 1 if self.device.startswith("cuda") else self.at_once
 
 

@@ -46,7 +46,7 @@ class Config(Frozen):
     models: Models = Field(description="the small models and the large one")
     training: Training = Field(Training(), description="federated training, the same for all")
     teacher: Teacher = Field(Teacher(), description="strategy of the large model")
-    # as long as the small models of neither run learn from a teacher
+    # It may change as long as the small models of neither run learn from a teacher.
     distillation: Annotated[Distillation | None, Key(may_change="on extension")] = Field(
         None, description="students that learn from the teacher; without it there are none"
     )

@@ -13,28 +13,28 @@ NoiseGranularity = Literal["per_logit", "per_sample"]
 
 
 class HintonOptions(Frozen):
-    """It has none: `weight` says how much the loss counts."""
+    """No options: `distillation.weight` is the only parameter besides the temperature."""
 
 
 class DkdOptions(Frozen):
-    """Weights of target against rest, and among the rest."""
+    """Weights of the two parts: target against all other classes, and among the other classes."""
 
     alpha: float = Field(1.0, ge=0, le=1e6)
     beta: float = Field(8.0, ge=0, le=1e6)
 
 
 class LogitL2Options(Frozen):
-    """It has none."""
+    """No options."""
 
 
 class SmoothL1Options(Frozen):
-    """The difference at which the squared error turns into the absolute one."""
+    """The difference of two logits from which the loss is linear instead of quadratic."""
 
     beta: float = Field(1.0, ge=0, le=1e6)
 
 
 class NoisyTeacherOptions(Frozen):
-    """What noise the teacher's logits get, and how often."""
+    """The noise that is added to the teacher's logits, and how often."""
 
     sigma: float = Field(0.3, ge=0, le=1e3)
     mode: NoiseMode = "multiplicative"
@@ -54,10 +54,7 @@ TEMPERATURE = 4.0  # of the soft losses
 
 
 class PublicRows(Frozen):
-    """Rows that everybody may see: a file with the columns of the other data.
-
-    Its targets are not used.
-    """
+    """Public rows: a file with the columns of the other data. Its targets are not used."""
 
     kind: Literal["public"]
     file: Annotated[str, Key(path="always")] = Field(
@@ -66,7 +63,7 @@ class PublicRows(Frozen):
 
 
 class InventedRows(Frozen):
-    """Rows that nobody owns. All inputs lie in a box, in scaled units."""
+    """Rows that are generated without any data. All inputs lie in a box, in scaled units."""
 
     rows: int = Field(2000, ge=2, le=1_000_000, description="number of rows")
     low: float = Field(
@@ -90,14 +87,14 @@ class UniformRows(InventedRows):
 
 
 class InversionRows(InventedRows):
-    """Rows that the teacher takes for each class, found by gradient descent from uniform rows."""
+    """Rows that the teacher assigns to each class, found by gradient descent from uniform rows."""
 
     kind: Literal["inversion"]
     steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the rows")
 
 
 class GeneratorRows(InventedRows):
-    """Rows of a small generator network, which is trained against the teacher alone."""
+    """Rows of a small generator network, which is trained only against the teacher."""
 
     kind: Literal["generator"]
     steps: int = Field(200, ge=1, le=100_000, description="steps of Adam on the generator")
@@ -119,7 +116,7 @@ TransferRows = Annotated[
 class Deployed(Frozen):
     """A student that the operator deploys in the teacher's place.
 
-    It learns from the finished teacher by the loss alone, without targets.
+    It learns from the finished teacher, without targets.
     """
 
     model: Model = Field(
@@ -169,7 +166,7 @@ class Distillation(Frozen):
             " other rows would make the models of all coalitions alike"
         ),
     )
-    # the operator's own affair
+    # Only the operator trains it, so companies are not sent this section.
     deployed: Annotated[Deployed | None, Key(to_companies="nothing")] = Field(
         None,
         description=(

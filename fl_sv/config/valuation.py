@@ -8,7 +8,7 @@ from fl_sv.config.base import CompanyName, Frozen, Reference, many
 
 
 class Stop(Frozen):
-    """When a growing sample of coalitions is enough."""
+    """When a growing sample of coalitions is large enough."""
 
     widest_interval_cents: int | None = Field(
         None,
@@ -59,7 +59,7 @@ class Coalitions(Frozen):
 
 
 class LawRules(Frozen):
-    """How the law carries the losses of small models to the large model."""
+    """How the large model's losses are predicted from those of the small models."""
 
     anchors: (
         Literal["none", "singletons", "singletons+loo"] | Annotated[int, Field(ge=0, le=10_000)]
@@ -67,9 +67,9 @@ class LawRules(Frozen):
         "singletons",
         description=(
             "large runs besides those of the empty and the grand coalition: `singletons` trains the"
-            " large model on every company alone, `singletons+loo` also on all companies but one; a"
+            " large model on every company by itself, `singletons+loo` also on all but one; a"
             " number plans that many: singletons first, then leave-one-out coalitions, then the"
-            " coalitions that narrow the values most for their price"
+            " coalitions that reduce the uncertainty of the values most for their price"
         ),
     )
     family: Literal["auto", "affine", "power", "ladder", "ladder+power"] | Reference = Field(
@@ -149,7 +149,7 @@ class Payouts(Frozen):
     negative: NegativeRule = Field(
         "clip",
         description=(
-            "companies with a negative value: `clip` pays them nothing, `charge` makes them pay"
+            "a company with a negative value is paid nothing (`clip`) or has to pay (`charge`)"
         ),
     )
     max_charge: int | None = Field(

@@ -16,10 +16,14 @@ from fl_sv.streams import stream
 
 
 def lineage(company: str, corruptions: Sequence[Corruption]) -> tuple[str, list[Corruption]]:
-    """Whose clean rows `company` ends up with, and the defects that act on them, in order.
+    """The company whose clean rows `company` ends up with, and the defects that act on them.
 
     The defects take effect in the order of the config: a copy of a corrupted company is a copy of
     its corrupted rows.
+
+    >>> copied = Duplicate(kind="duplicate", company="Beech", of="Ash")
+    >>> lineage("Beech", [copied])[0]
+    'Ash'
     """
     holder, path = company, []
     for corruption in reversed(corruptions):
@@ -31,7 +35,12 @@ def lineage(company: str, corruptions: Sequence[Corruption]) -> tuple[str, list[
 
 
 def corrupted(dataset: Dataset, corruption: Corruption, task: Task, seed: int) -> Dataset:
-    """A copy of `dataset` with one defect. For a duplicate, give the other company's rows."""
+    """A copy of `dataset` with one defect.
+
+    dataset: the company's rows, scaled; for a duplicate the rows of the company that is copied.
+    task: decides what a wrong label is.
+    seed: of the run; the company's name and the kind of the defect complete the stream.
+    """
     rng = stream(seed, "corruption", corruption.company, corruption.kind)
     match corruption:
         case WrongLabels():

@@ -1,4 +1,4 @@
-"""What training takes: a task, and rows that are finite, scaled and of one shape.
+"""What training works on: a task, and rows that are finite, scaled and of one shape.
 
 Shapes: K classes. `input_shape` is the shape of one row of features, such as (64,) or (1, 28, 28).
 """
@@ -60,7 +60,7 @@ class Dataset:
 def fingerprint(dataset: Dataset) -> str:
     """sha256 of the rows as a multiset, as hex digits.
 
-    Two companies that hold the same rows, in whatever order, have the same fingerprint.
+    Two companies that hold the same rows in any order have the same fingerprint.
     """
     # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
     x = np.ascontiguousarray(dataset.x.reshape(len(dataset), -1) + np.float32(0.0))

@@ -1,4 +1,4 @@
-"""Who holds what: the operator's validation set and each company's rows, from the config alone.
+"""The operator's validation set and each company's rows, determined by the config alone.
 
 Shapes: (rows, ...) has one entry for each row.
 """
@@ -58,7 +58,7 @@ class SharedRows:
 def read_source(data: Data) -> Source | None:
     """The shared source of `data.source`; None where every company has rows of its own.
 
-    A validation file is not read here: it is the operator's alone. Raises InputError when the
+    A validation file is not read here: only the operator may read it. Raises InputError when the
     source is missing or malformed, or too small to hold rows out.
     """
     if data.source == "own":
@@ -70,10 +70,11 @@ def read_source(data: Data) -> Source | None:
 
 
 def operator_data(config: Config, source: Source | None = None) -> OperatorData:
-    """The operator's task, scaled validation set and scaling. They depend on `config.data` alone.
+    """The operator's task, scaled validation set and scaling. They depend only on `config.data`.
 
-    source: the shared source, if it has been read. Raises InputError when it or the validation file
-    is missing or malformed.
+    source: the shared source, if it has been read already.
+
+    Raises InputError when the source or the validation file is missing or malformed.
     """
     data = config.data
     source = source or read_source(data)
@@ -92,8 +93,10 @@ def shared_rows(
 ) -> SharedRows | None:
     """The rows that companies own of a shared source; None where every company has rows of its own.
 
-    path: the node's own data path, which a shared file is read from. source: the shared source, if
-    it has been read. Raises InputError when the source cannot be read or divided.
+    path: the node's own data path; a shared file is read from there.
+    source: the shared source, if it has been read already.
+
+    Raises InputError when the source cannot be read or divided.
     """
     config = at_path(config, path)
     source = source or read_source(config.data)
@@ -222,7 +225,7 @@ def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
     return mask
 
 
-# --- every company its own source -----------------------------------------------------------------
+# --- companies with a source of their own ---------------------------------------------------------
 
 
 def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> Dataset:

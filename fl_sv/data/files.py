@@ -79,7 +79,7 @@ def _read_csv(path: str, target: str, owner: str | None) -> RawRows:
     doubles = [name for name, count in Counter(header).items() if count > 1]
     if doubles:
         raise InputError(
-            f"{path}: the column {doubles[0]!r} stands twice in the header. Give every column its"
+            f"{path}: the header names the column {doubles[0]!r} twice. Give every column its"
             " own name."
         )
     try:
@@ -165,8 +165,8 @@ def _numbers(
 ) -> NDArray[np.float64]:
     """The cells of the columns as (rows, columns) finite numbers.
 
-    Raises InputError for the first cell that is none. If the owner's column is missing as well, the
-    message says so first: the cell may belong to a misspelt owner column.
+    Raises InputError for the first cell that is no finite number. If the owner's column is missing
+    as well, the message names that first: the cell may belong to a misspelt owner column.
     """
     import polars as pl
 
@@ -237,7 +237,7 @@ def _csv_fault(path: str, width: int, report: str) -> str:
 def _csv_line(path: str, row: int) -> int:
     """The line on which row `row` (from 0, blank lines counted) begins.
 
-    Slow: it is called for messages alone.
+    It reads the file again, and only error messages need it.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)

@@ -1,6 +1,6 @@
 """Who owns which rows: an array of row numbers for each company.
 
-Everything is keyed by the companies' *names*: their order in the config decides no row.
+Random numbers are keyed by the companies' *names*, so their order in the config changes no row.
 
 Shapes: N companies, K classes; (rows,) has one entry for each row.
 """
@@ -35,10 +35,13 @@ def divide_rows(
     seed: int,
     columns: Mapping[str, NDArray[Any]] | None = None,
 ) -> dict[str, RowNumbers]:
-    """The row numbers of each company, ascending; every row has one owner, or none with `column`.
+    """The row numbers of each company, ascending.
+
+    Every row has one owner. Only with `kind: column` some rows may have none.
 
     labels: (rows,) targets.
-    columns: (rows,) each, by name; `kind: column` takes one of them.
+    seed: of the run.
+    columns: other columns of the data by name, (rows,) each; `kind: column` takes one of them.
 
     Raises InputError when a company would be left without a row.
     """
@@ -60,8 +63,11 @@ def divide_rows(
 def sizes_of(n_rows: int, relative: Mapping[str, float]) -> dict[str, int]:
     """How many rows each company gets: `n_rows` in all, in proportion to `relative`.
 
-    Rows that are left over go by largest remainder, ties by name. Raises InputError when a company
-    gets none.
+    Rows that are left over after rounding down go to the largest remainders, ties by name. Raises
+    InputError when a company gets none.
+
+    >>> sizes_of(10, {"Ash": 2.0, "Beech": 1.0})
+    {'Ash': 7, 'Beech': 3}
     """
     total = sum(map(Fraction, relative.values()))
     quotas = {name: n_rows * Fraction(size) / total for name, size in relative.items()}
@@ -99,6 +105,8 @@ def dirichlet(
     Federated Visual Classification", arXiv:1909.06335). With alpha 1 all label distributions are
     equally likely; with 0.1 most companies hold one or two classes; 100 is nearly iid.
 
+    labels: (rows,) class labels. sizes: rows of each company. alpha: concentration, above 0.
+
     The rows are dealt one by one, in a random order of the companies: each row comes from a class
     drawn from q_i among the classes that have rows left. So no company comes last and gets only
     what the others left.
@@ -116,8 +124,8 @@ def dirichlet(
 
     left = counts.copy()
     shares: list[list[int]] = [[] for _ in names]
-    turns = np.repeat(np.arange(len(names)), [sizes[name] for name in names])
-    for i in stream(seed, "partition", "deal").permutation(turns):
+    owners = np.repeat(np.arange(len(names)), [sizes[name] for name in names])  # of each row
+    for i in stream(seed, "partition", "deal").permutation(owners):
         label = next(wishes[i])
         if left[label] == 0:
             rest = np.where(left > 0, q_NK[i], 0.0)
@@ -133,7 +141,7 @@ def dirichlet(
 def by_column(
     partition: ColumnPartition, companies: Sequence[str], columns: Mapping[str, NDArray[Any]]
 ) -> dict[str, RowNumbers]:
-    """The rows in which the owner column holds the company's value; other rows belong to nobody.
+    """The rows in which the owner column holds the company's value; other rows have no owner.
 
     Raises InputError when there is no such column, or no row of a company.
     """

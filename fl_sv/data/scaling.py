@@ -1,7 +1,7 @@
 """The scaling of features and targets, measured on the operator's validation set.
 
-The validation set is the only data that depend on no company. Scaling by it tells no company
-anything about another, and a company that joins or leaves changes nobody's rows.
+The validation set is the only data that depend on no company. So the scaling reveals nothing about
+another company, and a company that joins or leaves changes no other company's rows.
 
 Shapes: (rows, features), the features of a row flattened.
 """
@@ -20,12 +20,13 @@ from fl_sv.errors import InputError, listed
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """All that a company must know of the operator's data to prepare its own rows.
+    """Everything that a company must know of the operator's data to prepare its own rows.
 
     A row becomes (x - mean) / scale, a regression target (y - target_mean) / target_scale.
 
     features: the names of the columns in the order in which models take them; empty without names.
-    mean, scale: one number for each flattened feature, or a single one for all.
+    mean, scale: one number for each flattened feature, or a single one for all. The unit is that of
+        the raw column.
     """
 
     task: Task
@@ -58,7 +59,7 @@ class Scaling:
         )
 
     def apply(self, raw: RawRows) -> Dataset:
-        """The rows as training takes them.
+        """The rows of a company or of the operator, scaled and in the order of the features.
 
         Raises InputError when the features are not those of the validation set, a label is no
         class, or a number is too large once it is scaled.

@@ -25,7 +25,7 @@ def load_pool(data: Data) -> RawRows:
 
 
 def kind_of(data: Data) -> Kind:
-    """Classification or regression: as the config says, or as the built-in source is.
+    """Classification or regression: as the config states, or as the built-in source is.
 
     Without either it is a classification. Raises InputError when the config contradicts a built-in
     source.
@@ -39,7 +39,7 @@ def kind_of(data: Data) -> Kind:
 
 
 def standardised(data: Data, raw: RawRows) -> bool:
-    """Whether features are scaled: as the config says, by default those of tables alone.
+    """Whether features are scaled: as the config states, by default only in tables.
 
     Images and the rows of a user's function stay as they are.
     """

@@ -1,10 +1,10 @@
 """Which coalitions train the large model besides the empty and the grand one, by `law.anchors`.
 
 Singletons come first, then leave-one-out coalitions, then any others. The singletons are chosen by
-the losses of the largest small model alone. All others are chosen by the law that is fitted to the
-singletons: those whose large runs narrow the values most for their price. Of equally good
-coalitions the smaller one and then the names decide, so that the order of the config decides
-nothing.
+the losses of the largest small model. All others are chosen by the law that is fitted to the
+singletons: a large run that reduces the uncertainty of the values more for its price comes earlier.
+Ties go to the smaller coalition, then to the members' names. So the order of the companies in the
+config has no influence.
 
 Shapes: N companies, C coalitions of the design.
 """
@@ -44,7 +44,7 @@ class LargeRunCounts:
 def large_run_counts(config: Config) -> LargeRunCounts:
     """The number of large runs of each kind.
 
-    Of two companies a leave-one-out coalition is a singleton, so there are none of its own.
+    With two companies every leave-one-out coalition is a singleton. They are counted once.
     """
     n, anchors = config.n_companies, config.law.anchors
     most_leave_one_out = n if n > 2 else 0
@@ -57,7 +57,7 @@ def large_run_counts(config: Config) -> LargeRunCounts:
 
 @dataclass(frozen=True)
 class NextLargeRun(NextRun):
-    """The large run that would be added first, and the `law.anchors` that adds it."""
+    """The large run to add next, and the value of `law.anchors` that adds it."""
 
     anchors: int
 
@@ -67,13 +67,16 @@ def planned_large_runs(
 ) -> list[int]:
     """Every coalition on which `law.anchors` plans a large run, in the order of the choice.
 
-    The larger coalitions are chosen by the large runs of the singletons. As long as one of these
-    is missing from the table, the answer ends with the singletons.
+    The larger coalitions are chosen from the large runs of the singletons. As long as one of these
+    is missing from the table, the result ends with the singletons.
 
-    The choice looks only at the small losses of the design's first step and at the large runs of
-    the singletons: it is the same however far the table has grown.
+    The choice uses only the small losses of the design's first step and the large runs of the
+    singletons. So it stays the same while the table grows.
 
-    sizes: parameters of every model. examples: rows of every company.
+    sizes: parameters of every model, by name.
+    examples: rows of every company, by name.
+
+    Returns bitmasks, the empty and the grand coalition first.
     """
     small, large = table.largest_small, table.large
     ends = [EMPTY, grand(config.n_companies)]
@@ -93,12 +96,12 @@ def planned_large_runs(
 
 
 def choose_singletons(config: Config, small_loss: Mapping[int, float]) -> list[int]:
-    """The singletons that train the large model.
+    """The singletons that train the large model, in the order of the choice.
 
-    All of them, or those whose small losses lie farthest from each other and from the losses of
-    the empty and the grand coalition (maximin).
+    If not all are planned, those are taken whose small losses lie farthest from each other and from
+    the losses of the empty and the grand coalition (maximin).
 
-    small_loss: of the largest small model, by coalition.
+    small_loss: mean loss of the largest small model, by coalition.
     """
     candidates = by_size_and_names(config, (1 << i for i in range(config.n_companies)))
     chosen: list[int] = []
@@ -118,12 +121,12 @@ def choose_larger_coalitions(
 ) -> list[int]:
     """The coalitions of two companies or more that train the large model.
 
-    law: fitted to the singletons. weight_CN: the weights by which a sampled design makes values of
-    utilities; None for a design of all coalitions.
+    law: fitted to the singletons.
+    weight_CN: weights of the utilities in the values of a sampled design; None for all coalitions.
     """
-    counts, everybody = large_run_counts(config), grand(config.n_companies)
+    counts, grand_coalition = large_run_counts(config), grand(config.n_companies)
     leave_one_out = by_size_and_names(
-        config, (everybody ^ 1 << i for i in range(config.n_companies))
+        config, (grand_coalition ^ 1 << i for i in range(config.n_companies))
     )
     runs = law.next_runs(leave_one_out, counts.leave_one_out, weight_CN=weight_CN)
     chosen = [run.coalition for run in runs]
@@ -139,7 +142,7 @@ def require_planned_large_runs(
 ) -> None:
     """Raises VerificationError unless the large runs are exactly those of `planned_large_runs`.
 
-    Who chooses the coalitions of the large model could choose who is paid.
+    An operator who could choose the coalitions of the large model could choose who is paid.
     """
     *_, large = table.models
     measured = set(table.coalitions(large))
@@ -162,10 +165,11 @@ def next_large_run(
     sizes: Mapping[str, int],
     examples: Mapping[str, int],
 ) -> NextLargeRun | None:
-    """The large run that would be added first; None when `law.anchors` is at its most.
+    """The large run to add next; None when `law.anchors` is at its maximum.
 
-    law: fitted to the whole table. weighting: of the Shapley values of the table. sizes, examples:
-    as `planned_large_runs` takes them.
+    law: fitted to the whole table.
+    weighting: how Shapley values follow from the table.
+    sizes, examples: as in `planned_large_runs`.
     """
     number = len(law.anchors) - len({EMPTY, grand(config.n_companies)}) + 1
     if number > most_large_runs(config.n_companies, config.coalitions):

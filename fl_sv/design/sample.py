@@ -18,9 +18,9 @@ from fl_sv.streams import stream
 from fl_sv.values.corrected import SPREAD
 from fl_sv.values.pairs import draw_nested
 
-MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model; the aim of the fastest machines
-# A company needs about four coalitions before the estimator tells it from the others (docs/log.md,
-# 2026-11-21). From there the steps grow, so that looking at the payouts costs little beside the
+MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model
+# The estimator needs about four coalitions a company to separate the companies (docs/log.md,
+# 2026-11-21). Later steps grow by a factor, so that computing the payouts costs little beside the
 # training.
 FIRST = 4
 GROWTH = 1.5
@@ -28,7 +28,7 @@ ENDS = 2  # the empty and the grand coalition are always there
 
 
 def check_design_size(config: Config) -> None:
-    """Raises InputError when `coalitions.design: all` means more coalitions than anybody trains."""
+    """Raises InputError when `coalitions.design: all` means more than 2**20 coalitions."""
     if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
         raise InputError(
             f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with"
@@ -42,7 +42,7 @@ def check_design_size(config: Config) -> None:
 class Step:
     """A step of the design. Coalitions are ascending."""
 
-    added: Sequence[int]  # to be trained in this step; never the empty coalition
+    added: Sequence[int]  # trained in this step; never the empty coalition
     coalitions: Sequence[int]  # of this step and all before it, the empty one included
 
 
@@ -52,14 +52,15 @@ def design_steps(config: Config) -> list[Step]:
     if config.coalitions.stop is None:
         return [Step(range(1, 1 << n_companies), range(1 << n_companies))]
     by_name = sorted(range(n_companies), key=config.companies.__getitem__)
-    everybody = grand(n_companies)
+    grand_coalition = grand(n_companies)
     n_pairs = [(evaluations - ENDS) // 2 for evaluations in _evaluations_by_step(config)]
     steps: list[Step] = []
     coalitions = [EMPTY]
     for members in draw_nested(n_companies, n_pairs, SPREAD, stream(config.seed, "coalitions")):
         drawn = [sum(1 << by_name[j] for j in row.nonzero()[0].tolist()) for row in members]
-        ends = [] if steps else [everybody]
-        added = sorted([*drawn, *(everybody & ~coalition for coalition in drawn), *ends])
+        ends = [] if steps else [grand_coalition]
+        complements = [grand_coalition & ~coalition for coalition in drawn]
+        added = sorted([*drawn, *complements, *ends])
         coalitions = sorted([*coalitions, *added])
         steps.append(Step(added, coalitions))
     return steps
@@ -68,7 +69,7 @@ def design_steps(config: Config) -> list[Step]:
 def require_design(config: Config, coalitions: Sequence[int]) -> None:
     """Raises VerificationError unless these are the coalitions of a step of the design.
 
-    Who chooses the sample could choose who is paid. coalitions: ascending.
+    An operator who could choose the sample could choose who is paid. coalitions: ascending.
     """
     if not any([*step.coalitions] == [*coalitions] for step in design_steps(config)):
         raise VerificationError(
@@ -84,6 +85,6 @@ def _evaluations_by_step(config: Config) -> list[int]:
     steps = [FIRST * config.n_companies]
     while steps[-1] < most:
         steps.append(int(GROWTH * steps[-1]))
-    # The last step is not tiny.
+    # A step just below the maximum is left out: the last step would add almost nothing.
     below = [evaluations for evaluations in steps if evaluations * GROWTH**0.5 < most]
     return [*below, most]

@@ -19,7 +19,7 @@ MEGABYTE = 1_000_000
 def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
     """Bytes of one coalition's small models in a message: of every size and every replicate.
 
-    n_params: of every small size.
+    n_params: parameters of every small size.
     """
     itemsize = np.dtype(config.compute.dtype).itemsize
     return sum(n_params) * config.training.seeds * itemsize
@@ -30,8 +30,10 @@ def plan_waves(
 ) -> list[list[int]]:
     """The waves of the small models: the coalitions, without the known ones, ascending.
 
-    The messages of a wave stay within `coalitions.wave_megabytes`, and there are at least
-    `coalitions.waves` of them. n_params: of every small size.
+    The messages of a wave stay within `coalitions.wave_megabytes`. There are at least
+    `coalitions.waves` waves.
+
+    n_params: parameters of every small size. known: coalitions that are trained already.
     """
     known = frozenset(known)
     todo = sorted(coalition for coalition in coalitions if coalition not in known)
@@ -41,7 +43,9 @@ def plan_waves(
 def large_run_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
     """The waves of the large model: the coalitions, ascending.
 
-    The messages of a wave stay within `coalitions.wave_megabytes`. n_params: of the large model.
+    The messages of a wave stay within `coalitions.wave_megabytes`.
+
+    n_params: parameters of the large model.
     """
     itemsize = np.dtype(config.compute.dtype).itemsize
     return _split(config, sorted(coalitions), n_params * config.training.large_seeds * itemsize, 1)

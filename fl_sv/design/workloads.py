@@ -1,5 +1,7 @@
-"""What a run trains, as a list of workloads. The stages of the server carry out this list and the
-forecast adds it up, so what is forecast is what runs.
+"""What a run trains, as a list of workloads.
+
+The stages of the server carry out this list, and the forecast sums over it. So forecast and run
+cannot differ.
 
 Shapes: N companies, C coalitions.
 """
@@ -26,7 +28,7 @@ DEPLOYED = "teacher/0"  # the run whose model earns the money
 
 
 class ModelCost(Protocol):
-    """What a workload needs to know of a model (`fl_sv.training.models.ModelSpec`)."""
+    """What the training of a model costs; `fl_sv.training.models.ModelSpec` has these members."""
 
     @property
     def n_params(self) -> int: ...
@@ -38,9 +40,12 @@ class ModelCost(Protocol):
 class Workload:
     """Models that are trained together, from their first round to their last.
 
-    Every model is trained at every seed of `replicates` on every coalition. by_itself: whether the
-    coalitions are singletons whose companies train all rounds for one message. All others get a
-    message a round, however few rounds there are.
+    Every model is trained at every seed of `replicates` on every coalition.
+
+    stage: its name in cost.json.
+    name: its name in the journal.
+    by_itself: whether the coalitions are singletons whose companies train all rounds for one
+        message. All others get a message a round, however few rounds there are.
     """
 
     stage: str
@@ -91,7 +96,7 @@ class Workload:
         return replace(self, rounds=self.rounds - rounds)
 
     def of(self, coalitions: Sequence[int]) -> Self:
-        """The same workload on these of its coalitions alone."""
+        """The same workload on only these of its coalitions."""
         return replace(self, coalitions=coalitions)
 
     def rows(self, examples: ArrayLike) -> float:
@@ -113,8 +118,9 @@ class Workload:
 class TeacherWorkload(Workload):
     """One training of the large model by the grand coalition.
 
-    by_strategy: by the teacher's strategy, as the config has it; else by FedAvg. in_the_game: its
-    loss is the large model's loss of the grand coalition, from which the law is fitted.
+    by_strategy: whether it is aggregated by the config's `teacher.strategy`, or else by FedAvg.
+    in_the_game: whether its loss is the large model's loss of the grand coalition, to which the law
+        is fitted.
     """
 
     by_strategy: bool = True
@@ -127,7 +133,7 @@ class TeacherWorkload(Workload):
 
 
 def teacher_workloads(config: Config, large: ModelCost) -> list[TeacherWorkload]:
-    """The deployed teacher first, then whatever else the grand coalition trains.
+    """The trainings of the large model by the grand coalition, the deployed teacher first.
 
     If the teacher's strategy aggregates as the game does, each of its seeds is a run of the game.
     Otherwise the game needs runs of its own, by FedAvg.
@@ -183,7 +189,7 @@ def large_run_workloads(
     replicates, rounds = tuple(range(config.training.large_seeds)), config.training.rounds
     singletons = [coalition for coalition in coalitions if coalition.bit_count() == 1]
     others = [coalition for coalition in coalitions if coalition.bit_count() > 1]
-    alone = Workload(
+    by_themselves = Workload(
         stage=LARGE_RUNS,
         name="anchors/singletons",
         models=(large,),
@@ -203,20 +209,20 @@ def large_run_workloads(
         )
         for number, wave in enumerate(large_run_waves(config, large.n_params, others))
     ]
-    return [alone, *waves] if singletons else waves
+    return [by_themselves, *waves] if singletons else waves
 
 
 def expected_large_runs(config: Config) -> list[int]:
-    """Coalitions that stand for the large runs before it is known which they are.
+    """Coalitions with which the forecast replaces the large runs, before they are chosen.
 
-    There are as many of each kind as the config plans. Those of more than one company are taken to
-    be the largest ones.
+    There are as many of each kind as the config plans. Those of more than one company are the
+    largest ones, so that the forecast is not too low.
     """
     n, counts = config.n_companies, large_run_counts(config)
     singletons = by_size_and_names(config, (1 << i for i in range(n)))[: counts.singletons]
-    everybody = grand(n)
+    grand_coalition = grand(n)
     larger = (
-        everybody & ~sum(1 << i for i in absent)
+        grand_coalition & ~sum(1 << i for i in absent)
         for n_absent in range(1, n - 1)
         for absent in combinations(range(n), n_absent)
     )
@@ -237,7 +243,7 @@ class PlannedRun:
 
 
 def planned_run(config: Config, small: Sequence[ModelCost], large: ModelCost) -> PlannedRun:
-    """The workloads of a run before it begins. Which the large runs are is not known yet."""
+    """The workloads of a run before it begins, with `expected_large_runs` as its large runs."""
     return PlannedRun(
         teacher=teacher_workloads(config, large),
         sweep=[sweep_workloads(config, small, step) for step in design_steps(config)],

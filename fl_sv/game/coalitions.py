@@ -38,15 +38,15 @@ def member_names(coalition: int, companies: Sequence[str]) -> str:
 
 
 def coalition_name(coalition: int, companies: Sequence[str]) -> str:
-    """The coalition as a person calls it: nobody, all companies, all but one, or the members.
+    """The coalition for a person: nobody, all companies, all but one, or the members' names.
 
     >>> coalition_name(0b101, ["Ash", "Beech", "Chestnut"])
     'all but Beech'
     """
-    everybody = grand(len(companies))
-    if coalition in (EMPTY, everybody):
+    all_companies = grand(len(companies))
+    if coalition in (EMPTY, all_companies):
         return "nobody" if coalition == EMPTY else "all companies"
-    absent = everybody & ~coalition
+    absent = all_companies & ~coalition
     if absent.bit_count() == 1 and coalition.bit_count() > 1:
         return f"all but {member_names(absent, companies)}"
     return member_names(coalition, companies)

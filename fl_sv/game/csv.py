@@ -1,4 +1,4 @@
-"""Tables in CSV: how each is read, and a game from a table `coalition,utility` of 2**N rows."""
+"""Reads CSV tables, and a game from a table `coalition,utility` of 2**N rows."""
 
 import csv
 import math

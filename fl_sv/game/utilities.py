@@ -25,7 +25,7 @@ DONE, PLANNED = "done", "planned"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one trained model reaches on the operator's validation set."""
+    """Loss and accuracy of one trained model on the operator's validation set."""
 
     coalition: int
     model: str

@@ -10,11 +10,14 @@ PLACE = "{coalition}"  # where a sentence names the coalition that the alarm is 
 
 
 class Alarm(str):
-    """A check that fired. It is the sentence that a person reads, which starts with the code.
+    """A check that fired: a `str`, the sentence for a person, which starts with the code.
 
-    code: D1, A2, P1, ...: which check. coalition: the one that it is about, as a bitmask, or None.
-    figures: the numbers that decided, by name. A sentence names its coalition by `{coalition}`; the
-    library knows it as a bitmask, `named` puts the companies' names there.
+    code: which check: D1, A2, P1, ...
+    sentence: the text after the code; `{coalition}` stands where it names its coalition.
+    coalition: the coalition that the alarm is about, as a bitmask, or None.
+    figures: the numbers that decided, by name.
+
+    The text spells the coalition as a bitmask; `named` replaces that by the companies' names.
 
     >>> alarm = Alarm("D1", "the loss of coalition {coalition} is too high", 5, {"p_value": 0.01})
     >>> alarm
@@ -38,7 +41,7 @@ class Alarm(str):
         *,
         name: str | None = None,
     ) -> Self:
-        """name: how the sentence names the coalition, in place of its bitmask."""
+        """name: how the text spells the coalition; by default as a bitmask with its members."""
         if name is None and coalition is not None:
             name = spelled(coalition)
         alarm = super().__new__(cls, f"{code}: {sentence.replace(PLACE, name or '')}")
@@ -47,7 +50,7 @@ class Alarm(str):
         return alarm
 
     def __getnewargs_ex__(self) -> Any:
-        """For pickle and copy, which would make a `str` from its text alone."""
+        """For pickle and copy, which would otherwise make a plain `str` of the text."""
         return (self.code, self.sentence, self.coalition, self.figures), {"name": self._name}
 
     def named(self, companies: Sequence[str]) -> "Alarm":

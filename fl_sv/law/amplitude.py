@@ -1,6 +1,6 @@
-"""How far the large game may lie from a law.
+"""The amplitude: how far the large game may lie from a law.
 
-That is learned from how far the largest small size lies from the ones below it.
+It is estimated from how far the largest small size lies from the sizes below it.
 
 Shapes: C coalitions, M small sizes.
 """
@@ -16,7 +16,7 @@ from fl_sv.law.process import variance
 SINGLETON_STD = 0.15
 SMALLEST = 0.01
 PER_STEP = 0.7
-# A seed_std needs two seeds, so a mean over seeds has at most half the variance of one run.
+# A known seed_std means at least two seeds, so a mean over seeds has at most half the variance.
 LEAST_SEEDS = 2
 
 
@@ -25,9 +25,9 @@ def amplitude_of(
 ) -> float:
     """Standard deviation of a singleton's normalised utility around `family`, with seed noise.
 
-    missed_C: by how much the law misses the largest small size, where that is known. Otherwise it
-        is what the law's form leaves of the ladder's last step. That step has the seed noise of two
-        sizes, so there the known noise is only a lower bound.
+    missed_C: by how much the law misses the largest small size, where that is known. Without it the
+        part of the ladder's last step is taken that the law's form does not explain. That step has
+        the seed noise of two sizes, so the known noise is only a lower bound.
     """
     share = float(variance(data.members_CN).sum())
     if share == 0:

@@ -1,13 +1,13 @@
 """What each check of the law computes, and when it fires: D1 to D5 and D9.
 
-A check on large runs compares them with what the law predicted before it knew them (D2, D4), or
-before it knew that one (D1, D9). Thresholds are shares of the family-wise error. They were chosen
-on 63 brute-forced games without a violation: the 45 of tests/data/law_digits.npz and 18 of
+A check on large runs compares them with what the law predicts without all of them (D2, D4), or
+without the one in question (D1, D9). Thresholds are shares of the family-wise error. They were
+chosen on 63 brute-forced games without a violation: the 45 of tests/data/law_digits.npz and 18 of
 benchmarks.truth. An alarm fires on 2 of these games without further large runs, on 4 with the
 singletons, on 6 with the leave-one-out coalitions as well. docs/benchmarks.md shows what the checks
 find.
 
-Companies with equal data are no alarm: only deviations from the law are.
+Companies with equal data cause no alarm: only deviations from the law do.
 
 Shapes: N companies, C coalitions, M small sizes. "runs" are the large runs besides the empty and
 the grand coalition, "draws" the repetitions of a random test.
@@ -29,8 +29,8 @@ from fl_sv.law.selection import Selected
 
 # Each check's share of the family's one in ten.
 ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
-# A singleton's deviation below this share of the large model's gain is ordinary: the run itself
-# puts it right. In large coalitions less is allowed, but never less than a third of it.
+# A singleton's deviation below this share of the large model's gain is ordinary: the large run
+# corrects the prediction there. Large coalitions may deviate less, down to a third of this share.
 MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
 DRAWS = 2000
 LEAST_RANK, LEAST_RANGE = 0.90, 10.0
@@ -40,10 +40,10 @@ GROWING, FARTHEST = 1.5, 5.0
 # companies. On 63 games without a defect the largest were 0.58, and 0.60 but for one game of wild
 # seeds.
 LOWEST, CEILING, CEILING_STDS = 0.8, 0.65, 2.0
-# Share of the coalitions that teach the large model and may leave the small one worse than
+# Of the coalitions that improve the large model, the share that may leave the small one worse than
 # untrained.
 MISSED = 0.2
-# So many large runs must teach the large model before the share of missed ones means something.
+# So many large runs must improve the large model before that share means something.
 LEAST_USEFUL = 5
 
 
@@ -81,7 +81,7 @@ class Result:
 def outlier(compared: Comparison) -> Result:
     """D1: whether a large run lies outside the interval that the law and all other runs gave it.
 
-    It must lie far enough outside to matter, too.
+    The difference must also be large enough to matter.
     """
     data = compared.data
     n_runs = len(compared.normalized_runs)
@@ -110,7 +110,7 @@ def outlier(compared: Comparison) -> Result:
 def order(compared: Comparison) -> Result:
     """D2: whether the large runs rank the coalitions differently from the law.
 
-    An order that the law's own spread explains is no alarm.
+    There is no alarm where the law's own uncertainty explains the order.
     """
     agreement = float(_spearman(compared.expected, compared.normalized_runs[None, :])[0])
     root = np.linalg.cholesky(compared.run_covariance)
@@ -128,7 +128,7 @@ def order(compared: Comparison) -> Result:
 
 
 def ladder(compared: Comparison) -> Result | None:
-    """D3: whether the small sizes lead on in one direction, and the large runs agree with it."""
+    """D3: whether the losses of the small sizes have a trend, and the large runs agree with it."""
     retention, law = compared.game.retention, compared.choice.family
     figures = {}
     if retention is not None:
@@ -157,12 +157,12 @@ def ladder(compared: Comparison) -> Result | None:
         )
     if retention is None or TURNING <= retention <= GROWING:
         return Result(figures, None)
-    without = "" if law.ladder else ", and the law does not go on with them"
+    without = "" if law.ladder else ", and the law does not continue them"
     return Result(
         figures,
         f"the steps of the size ladder {'turn back' if compared.game.turns_back else 'grow'}: the"
         f" last step is {retention:.2f} times the step before (allowed {TURNING} to {GROWING}), so"
-        f" they say nothing about the next step{without}",
+        f" they do not predict the next step{without}",
     )
 
 
@@ -228,8 +228,8 @@ def resolution(compared: Comparison) -> Result | None:
             if full > CEILING:
                 found.append(
                     f"on {full:.0%} of the coalitions the small model is as good as with all"
-                    f" companies, within its seed noise (allowed {CEILING:.0%}): it is full, and"
-                    " more data no longer show"
+                    f" companies, within its seed noise (allowed {CEILING:.0%}): it is too"
+                    " small to improve with more data"
                 )
     useful = compared.normalized_runs > MATERIAL
     if useful.sum() >= LEAST_USEFUL:
@@ -245,9 +245,9 @@ def resolution(compared: Comparison) -> Result | None:
 
 
 def benefit(compared: Comparison) -> Result | None:
-    """D9: whether the law predicts a left-out large run better than the other runs of its size do.
+    """D9: whether the law predicts a left-out large run better than the mean of its size does.
 
-    Those predict it by their mean, without any small model.
+    That mean is over the other large runs with as many members; it needs no small model.
     """
     data = compared.data
     left = compared.choice.left_out.get(compared.choice.family.name)
@@ -262,8 +262,7 @@ def benefit(compared: Comparison) -> Result | None:
     means = (same_size @ compared.normalized_runs)[usable] / same_size.sum(axis=1)[usable]
     without = float(np.sqrt(np.mean((compared.normalized_runs[usable] - means) ** 2)))
     figures = {"error": error, "error_without_small_model": without}
-    # Companies that are all alike leave nothing to add: both errors are small, and neither is a
-    # reason.
+    # Where all companies are alike both errors are small. Then their difference means nothing.
     expected = float(np.sqrt(np.mean(np.diag(compared.run_covariance))))
     if error < without or error < 2 * expected:
         return Result(figures, None)
@@ -275,7 +274,7 @@ def benefit(compared: Comparison) -> Result | None:
 
 
 def _covariates(data: LawData) -> dict[str, NDArray[np.float64]]:
-    """What the deviations of the large runs may go with, (runs,) each; constant ones left out."""
+    """What the deviations of the large runs may depend on, (runs,) each; constant ones left out."""
     members = data.members_CN[data.large_run_rows]
     covariates = {"number of members": members.sum(axis=1).astype(np.float64)}
     if data.examples_N is not None:
@@ -284,10 +283,10 @@ def _covariates(data: LawData) -> dict[str, NDArray[np.float64]]:
 
 
 def _lowest(compared: Comparison) -> tuple[float, int | None]:
-    """How far towards zero the ladder alone carries the loss of the best proper coalition.
+    """How close to zero the ladder puts the loss of the best proper coalition.
 
     Returns the share of the way from the grand coalition's loss to zero, and the coalition. The
-    power of a law bends such a loss back, and would hide it.
+    power of a law is left out here: it bends such a loss back and would hide the defect.
     """
     game, law = compared.game, compared.choice.family
     slope = law.prior[0] if law.ladder else 0.0
@@ -299,9 +298,9 @@ def _lowest(compared: Comparison) -> tuple[float, int | None]:
         or game.unit < 0
     ):
         return 0.0, None
-    reached_C = proper_CM[:, -1] + slope * (proper_CM[:, -1] - proper_CM[:, -2])
-    best = int(np.argmax(reached_C))
-    share = (float(reached_C[best]) - 1) * game.unit / game.loss_grand
+    extrapolated_C = proper_CM[:, -1] + slope * (proper_CM[:, -1] - proper_CM[:, -2])
+    best = int(np.argmax(extrapolated_C))
+    share = (float(extrapolated_C[best]) - 1) * game.unit / game.loss_grand
     return share, compared.data.coalition_C[1 + best]
 
 
@@ -310,7 +309,7 @@ def _spearman(expected: NDArray[np.float64], measured: NDArray[np.float64]) -> N
 
     expected: (runs,). measured: (draws, runs).
     """
-    # Takes 0.6 s to import, which every company's process would pay.
+    # Imported here: it takes 0.6 s, which every process of a company would spend.
     from scipy.stats import rankdata
 
     ends = np.tile([0.0, 1.0], (len(measured), 1))

@@ -1,4 +1,4 @@
-"""A user's own law: checked wherever it is called, and tried one step down the ladder.
+"""A user's own law: its results are checked, and it is tried on the largest small size.
 
 Shapes: C coalitions, M small sizes. theta are a law's parameters.
 """
@@ -20,8 +20,8 @@ RESERVED = ("deviation_std", "step_reliability")  # parameters of every law, or 
 def own_law(make: FamilyOf, game: Game) -> Family:
     """The law that `make` returns for a game, with a curve that checks what it computes.
 
-    Raises InputError that states what is wrong with it, at its prior or one standard deviation
-    beside it. The curve raises InputError wherever its result is no law.
+    The curve is tried at the prior and one standard deviation to both sides. Raises InputError that
+    names what is wrong. The returned curve raises InputError whenever its result is no law.
     """
     subject = f"the law {getattr(make, '__qualname__', repr(make))}"
     n_sizes = game.normalized_CM.shape[1]
@@ -56,10 +56,10 @@ def own_law(make: FamilyOf, game: Game) -> Family:
 
 
 def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
-    """(C,) by how much the law misses the largest small size, as if that were the large one.
+    """(C,) by how much the law misses the largest small size when it takes that for the large one.
 
-    Measured minus predicted normalised utility. None where that is not known: with one size, or
-    with a law that needs more sizes than are left.
+    Measured minus predicted normalised utility. None with one size, or with a law that needs more
+    sizes than are left.
     """
     if data.small_CM.shape[1] < 2:
         return None

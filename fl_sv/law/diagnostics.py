@@ -23,11 +23,11 @@ from fl_sv.law.selection import Selected
 class Check:
     """One check of the law.
 
-    code: D1, ...: how alarms and people name it.
-    question: what it asks, as the end of a sentence. An alarm answers no.
-    test: the check itself; it returns None where its data are not there.
+    code: its name in alarms: D1, ...
+    question: what it examines, a clause with "whether"; an alarm means no.
+    test: the check itself; it returns None where it lacks data.
     large_runs: how many large runs it needs besides the empty and the grand coalition.
-    also_needs: what else it needs, for people; empty where large runs are enough.
+    also_needs: what else it needs, as text for a person; empty where large runs are enough.
     """
 
     code: str

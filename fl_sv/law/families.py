@@ -12,16 +12,15 @@ L(grand)). With u_M of the largest small size and u_(M-1) of the one below it:
     power         the affine law's loss y to the power kappa, between y(empty)**kappa and
                   y(grand)**kappa (loss-to-loss with K and E1 eliminated by the two ends;
                   Brandfonbrener et al. 2024).
-    ladder        u = u_M + slope (u_M - u_(M-1)): every coalition goes on along its own line in log
+    ladder        u = u_M + slope (u_M - u_(M-1)): every coalition continues its own line in log
                   size.
     ladder+power  the power of the ladder's loss.
 
 affine and power increase strictly in the small loss. The ladders do not: two coalitions with equal
 loss at size M may have different losses at size M - 1.
 
-A ladder goes on with its last step only as far as the seeds agree on it, and not at all where the
-steps turn back. Otherwise what is mere seed noise in the step would be carried on several steps
-far.
+A ladder continues its last step only with the share on which the seeds agree, and not at all where
+the steps turn back. Otherwise the seed noise of one step would be extrapolated over several steps.
 
 Shapes: N companies, C coalitions, M small sizes, R seeds. theta are a law's parameters.
 """
@@ -35,12 +34,12 @@ from numpy.typing import NDArray
 from fl_sv.law.inputs import LawData
 
 # Priors, measured on the games of tests/data/law_digits.npz (two steps of the ladder to the large
-# model) and on 18 of benchmarks.truth (four steps). The large game goes on along the ladder's last
-# step by about as much as if every further step were seven tenths of the one before; the
-# retention of the ladder itself adds nothing to that.
+# model) and on 18 of benchmarks.truth (four steps). The large game continues the ladder's last step
+# about as far as if every further step were seven tenths of the one before. The retention of the
+# ladder itself did not improve this prediction.
 SHRINKING, SLOPE_STD = 0.7, 0.3
 # A ladder turns back where its retention is below this. Two steps of pure noise have -0.5 where
-# sizes are evenly apart, for they share the size between them.
+# sizes are evenly spaced, because both steps contain the noise of the size between them.
 TURNING = -0.2
 CURVATURE, CURVATURE_STD = 0.1, 0.15
 # Beyond these bounds of log kappa a power is a step at one of its ends.
@@ -92,7 +91,7 @@ class Family:
         size, and depends on nothing else.
     curve: from theta to the large model's normalised utilities (C,). It must be 0 at the first
         coalition, the empty one, and 1 at the last, the grand one, whatever theta.
-    ladder: whether it goes on along the ladder's last step, by the first parameter.
+    ladder: whether it continues the ladder's last step, by the first parameter.
     """
 
     name: str
@@ -201,12 +200,14 @@ def power(
 ) -> NDArray[np.float64]:
     """Normalised utilities after the large loss is raised to the power kappa between its ends.
 
-    normalized_C: normalised utilities of the law whose loss is raised; may lie outside 0 to 1.
+    normalized_C: normalised utilities before that; they may lie outside 0 to 1.
+    log_kappa: 0 leaves them as they are.
+    loss_empty, loss_grand: the two ends, in units of loss.
     """
     gain = loss_empty - loss_grand
     smaller = min(loss_empty, loss_grand)
-    # Losses are at least 0. Where some are negative all are shifted, which makes the curve as weak
-    # as at E0 = 0.
+    # A power needs positive losses. Where one is negative all are shifted, which makes the curve as
+    # weak as at E0 = 0.
     floor = 0.0 if smaller > 0 else smaller - max(abs(gain), abs(smaller), 1.0)
     kappa = float(np.exp(np.clip(log_kappa, -STEEPEST, STEEPEST)))
     # Relative to the loss of the empty coalition, so that no power overflows. An extrapolated loss

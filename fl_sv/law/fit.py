@@ -28,14 +28,14 @@ from fl_sv.values.exact import shapley
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """A fitted law between small and large losses, as `fit_law` returns it.
+    """A fitted law from small losses to large ones, as `fit_law` returns it.
 
     name: affine, power, ladder, ladder+power (families.py) or that of a user's law; with
         "(fallback)" where no other could be fitted.
     increasing: whether the large loss increases strictly in the loss of the largest small size, and
         depends on nothing else.
     parameters: the law's own; with a ladder `step_reliability`, the share of the last step that it
-        goes on with; `deviation_std`, a singleton's standard deviation around the law, in units of
+        continues; `deviation_std`, a singleton's standard deviation around the law, in units of
         loss.
     findings: what the checks found.
 
@@ -68,18 +68,18 @@ class Law:
 
     @property
     def anchors(self) -> dict[int, float]:
-        """Measured mean loss of every large run by coalition, of nobody and all included."""
+        """Measured mean loss of every large run, by coalition; both ends are included."""
         runs = [self._data.coalition_C[row] for row in self._data.measured_rows]
         return dict(zip(runs, self._data.measured_losses.tolist(), strict=True))
 
     @property
     def alarms(self) -> list[Alarm]:
-        """What fired: sentences that begin with their code, with the coalition and the figures."""
+        """The alarms that fired, in the order of the checks."""
         return list(self.findings.alarms)
 
     @property
     def holds(self) -> bool:
-        """Whether no alarm fired. Checks without their data are not made: see `untested`."""
+        """Whether no alarm fired. Checks that lack their data are in `untested`."""
         return not self.findings.alarms
 
     @property
@@ -98,11 +98,13 @@ class Law:
         return self.findings.untested
 
     def predict(self, coalitions: Iterable[int] | None = None) -> NDArray[np.float64]:
-        """Mean loss of the large model on each of `coalitions`; without them on all, (2**N,).
+        """Mean loss of the large model on each of `coalitions`.
 
-        It equals the measured loss at every large run. Without `coalitions` a sampled design
-        predicts its own coalitions, ascending. Raises InputError for a coalition out of range or
-        without a small loss.
+        coalitions: bitmasks. Without them the result is for all coalitions, (2**N,), or for those
+            of a sampled design, ascending.
+
+        At every large run the prediction equals the measured loss. Raises InputError for a
+        coalition that is out of range or has no small loss.
         """
         return self._loss(self._rows(coalitions))
 
@@ -111,7 +113,8 @@ class Law:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The interval (low, high) around `predict`, for the expected loss over training seeds.
 
-        It is pointwise: each coalition's loss lies inside with the probability `level`.
+        coalitions: as in `predict`. The interval is pointwise: each coalition's loss lies inside
+        with the probability `level` of `fit_law`.
         """
         rows = self._rows(coalitions)
         half = _quantile(self._data.level) * np.sqrt(self._loss_variance(rows))
@@ -121,8 +124,8 @@ class Law:
     def shapley(self) -> Estimate:
         """Shapley values of the large model with intervals; the utility is minus the loss.
 
-        They sum to large[0] - large[grand]. Raises InputError for a sampled design: use the
-        estimator on `predict` there.
+        They sum to large[0] - large[grand]. Raises InputError for a sampled design; there, use
+        `estimate_shapley` on `predict`.
         """
         self._need_complete("shapley()")
         value_N = shapley(-self._loss(slice(None)))
@@ -137,11 +140,11 @@ class Law:
     def value_covariance(self, weight_CN: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """(N, N) covariance of `shapley().values`, in squared units of loss.
 
-        It holds the uncertainty by the law's parameters, by deviations from the law and by training
-        seeds.
+        It contains the uncertainty of the law's parameters, the deviations from the law and the
+        training seeds.
 
-        weight_CN: for the values weight_CN.T @ utility_C instead, over the coalitions of a sampled
-            design, ascending.
+        weight_CN: if given, the covariance is that of the values weight_CN.T @ utility_C, over the
+            coalitions of a sampled design, ascending.
 
         Raises InputError for a sampled design without weights.
         """
@@ -158,13 +161,15 @@ class Law:
         given: Sequence[int] = (),
         weight_CN: NDArray[np.float64] | None = None,
     ) -> list[NextRun]:
-        """The `count` large runs that narrow the values most for their price, best first.
+        """The `count` large runs that reduce the uncertainty of the values most for their price.
 
-        pool: coalitions to choose from. Measured ones are passed over, and of equally good ones the
-            first in the pool is taken.
+        pool: coalitions to choose from. Measured ones are skipped; of equally good ones the first
+            in the pool is taken.
         given: coalitions that will be measured anyway.
-        weight_CN: for the values weight_CN.T @ utility_C instead of Shapley values, over the
-            coalitions of a sampled design, ascending.
+        weight_CN: if given, for the values weight_CN.T @ utility_C of a sampled design instead of
+            Shapley values.
+
+        Returns the runs, best first; fewer than `count` where the pool ends.
 
         Raises InputError for a sampled design without weights, and for a coalition without a small
         loss.
@@ -179,7 +184,7 @@ class Law:
 
     def _loss(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
         loss_C = self._game.loss_empty - self._game.unit * self._posterior.normalized_C
-        # Put in rather than computed, so that the measured losses are exact to the last bit.
+        # Copied and not computed, so that the measured losses are exact to the last bit.
         loss_C[self._data.measured_rows] = self._data.measured_losses
         return loss_C[rows]
 
@@ -206,23 +211,24 @@ def fit_law(
     family: str | FamilyOf = AUTO,
     level: float = 0.9,
 ) -> Law:
-    """Fit the law from small models' losses on all coalitions to the large model's.
+    """Fits the law from small models' losses on all coalitions to the large model's.
 
-    The large model is measured on few coalitions, at least on nobody (0) and on all companies.
+    The large model is measured on a few coalitions, at least on the empty and the grand one.
 
     small: mean loss over seeds, (2**N,) or (2**N, M) with sizes ascending, index = bitmask. Or a
         sampled design {bitmask: loss or (M,)}, with at least 0 and the grand coalition.
     large: {bitmask: mean loss}, with at least 0 and the grand coalition.
     sizes: (M+1,) parameter counts, ascending, the large model's last. Without them the large model
         is taken to be one step of the ladder away.
-    examples: (N,) data sizes. They serve check D4 and the price of further large runs.
+    examples: (N,) data sizes, for check D4 and for the price of further large runs.
     seed_std: standard deviation over seeds of one small run, a number or (M,).
-    by_seed: (R, C, M), the losses whose mean is `small`, coalitions ascending. They tell how much
-        of the ladder's last step is noise, and `seed_std` where that is not given.
-    family: "auto", or the law by name, or as a function from Game to Family.
+    by_seed: (R, C, M), the losses whose mean is `small`, coalitions ascending. From them follow the
+        share of the ladder's last step that is noise, and `seed_std` where that is not given.
+    family: "auto", a law's name, or a function from Game to Family.
     level: of all intervals, between 0 and 1.
 
-    Raises InputError that names what is wrong.
+    All losses have one unit, such as nats; predictions and values have it, too. Raises InputError
+    that names what is wrong.
 
     >>> small = [2.30, 1.20, 1.45, 0.90]  # losses with nobody, company 0, company 1, both
     >>> law = fit_law(small, {0: 2.30, 3: 0.40})

@@ -1,4 +1,4 @@
-"""Everything `fit_law` is given, checked once and frozen.
+"""The arguments of `fit_law`, checked once and frozen.
 
 Shapes: N companies, C coalitions with a small loss, M small sizes, R seeds. "measured" are the
 coalitions with a large loss, the empty and the grand one included.
@@ -113,7 +113,7 @@ def law_data(
         seed_std_M=seed_std_M,
         level=float(level),
     )
-    return _with_anchors(data, large)
+    return _with_large_runs(data, large)
 
 
 def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], int]:
@@ -155,7 +155,7 @@ def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], in
     return coalition_C, small_CM, n_companies
 
 
-def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
+def _with_large_runs(data: LawData, large: Mapping[int, float]) -> LawData:
     if not isinstance(large, Mapping):
         raise InputError("large must be a dict {bitmask: mean loss of the large model}")
     losses = _bitmasks(large, "large")
@@ -174,14 +174,14 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
         )
     coalitions = sorted(losses)
     measured_losses = np.zeros(len(coalitions))
-    for a, c in enumerate(coalitions):
+    for row, c in enumerate(coalitions):
         loss = as_numbers(losses[c], f"the large loss of coalition {spelled(c)}")
         if loss.ndim != 0 or not abs(loss) <= LARGEST_LOSS:
             raise InputError(
                 f"the large loss of coalition {spelled(c)} is {losses[c]!r}; allowed is one finite"
                 f" number up to {LARGEST_LOSS:g}"
             )
-        measured_losses[a] = loss
+        measured_losses[row] = loss
     fields = {name: getattr(data, name) for name in data.__dataclass_fields__}
     return LawData(
         **(fields | {"measured_rows": data.rows(coalitions), "measured_losses": measured_losses})
@@ -189,7 +189,7 @@ def _with_anchors(data: LawData, large: Mapping[int, float]) -> LawData:
 
 
 def _bitmasks(table: Mapping[int, ArrayLike], what: str) -> dict[int, ArrayLike]:
-    """`table` with Python integers as keys: numpy's overflow beyond 63 companies."""
+    """`table` with Python integers as keys, because numpy's overflow beyond 63 companies."""
     for key in table:
         if not isinstance(key, Integral) or isinstance(key, bool) or key < 0:
             raise InputError(

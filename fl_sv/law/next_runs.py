@@ -1,12 +1,12 @@
-"""Which further large run tells most about the values for its price.
+"""Which further large run reduces the uncertainty of the values most for its price.
 
 With u(S) the normalised utility of coalition S, a run at S takes
 
     Cov(values, u(S)) Cov(values, u(S))' / Var(u(S))
 
-off the covariance of the values. The design is greedy and A-optimal: the largest trace of that by
-price comes first. What a run will measure does not matter for it, so several runs are chosen before
-any of them is made.
+off the covariance of the values. The design is greedy and A-optimal: the run with the largest trace
+of that matrix, divided by its price, comes first. The choice does not depend on what a run will
+measure, so several runs are chosen before any of them is made.
 
 Shapes: N companies, C coalitions. "runs" are the large runs that are measured or chosen.
 """
@@ -34,9 +34,9 @@ class NextRun:
     """A large run that has not been made.
 
     coalition: its bitmask.
-    narrower: share by which it narrows the standard deviations of the values, as far as they come
-        from the law; in the mean over companies.
-    price: its examples as a share of the grand coalition's: what it costs, in large trainings of
+    narrower: share by which it reduces the part of the values' standard deviations that comes from
+        the law, in the mean over companies.
+    price: its examples as a share of the grand coalition's, that is its cost in large trainings of
         all companies.
     """
 
@@ -47,7 +47,7 @@ class NextRun:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """What is uncertain where some large runs are known."""
+    """The covariances that are left when some large runs are known."""
 
     cross_NC: NDArray[np.float64]  # covariance of the values with the normalised utilities
     variance_C: NDArray[np.float64]  # of the normalised utilities
@@ -69,18 +69,20 @@ def best_runs(
 
     amplitude: of the deviations, given the runs so far.
     given: coalitions that will be measured anyway.
-    weight_CN: the values are weight_CN.T @ utility_C instead of Shapley values of a complete table.
+    weight_CN: if given, the values are weight_CN.T @ utility_C; otherwise they are the Shapley
+        values of a complete table.
 
     Raises InputError when a coalition has no small loss.
     """
     price_C, before = _prices(data), _before_any_run(prior, data, amplitude, weight_CN)
     rows = np.union1d(data.large_run_rows, data.rows([*given])).astype(np.intp)
-    passed = {*data.measured_rows.tolist(), *rows.tolist()}
-    left = [row for row in data.rows([*pool]).tolist() if row not in passed]
+    skipped = {*data.measured_rows.tolist(), *rows.tolist()}
+    left = [row for row in data.rows([*pool]).tolist() if row not in skipped]
     chosen: list[NextRun] = []
     while left and len(chosen) < count:
         known = _given(before, prior, data, amplitude, rows)
         floor = KNOWN * float(known.variance_C.max()) + 1e-300
+        # By how much a run at each of the coalitions left would reduce each value's variance.
         less_NC = known.cross_NC[:, left] ** 2 / np.maximum(known.variance_C[left], floor)
         worth = less_NC.sum(axis=0) / price_C[left]
         best = int(np.argmax(worth >= worth.max() * (1 - TIE)))
@@ -96,7 +98,7 @@ def best_runs(
 def _before_any_run(
     prior: Prior, data: LawData, amplitude: float, weight_CN: NDArray[np.float64] | None
 ) -> Uncertainty:
-    """What is uncertain by the law's parameters and the deviations from it."""
+    """The uncertainty from the law's parameters and the deviations from it, before any run."""
     members_CN, law_sensitivity, square = data.members_CN, prior.sensitivity, amplitude**2
     if weight_CN is None:
         law_values = shapley_columns(law_sensitivity)
@@ -119,7 +121,7 @@ def _before_any_run(
 def _given(
     before: Uncertainty, prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]
 ) -> Uncertainty:
-    """What the runs in `rows` leave uncertain: `before`, conditioned on them."""
+    """The uncertainty that the runs in `rows` leave: `before`, conditioned on them."""
     if not len(rows):
         return before
     members_CN, law_sensitivity = data.members_CN, prior.sensitivity

@@ -1,12 +1,12 @@
-"""What the large runs tell: law parameters and deviations from the law as one Gaussian process.
+"""The law given the large runs: its parameters and the deviations from it as a Gaussian process.
 
     normalised utility of the large model = curve(theta) + amplitude * deviation
 
 theta has a normal prior, and the deviation is that of process.py. It includes the seed noise of the
-small models. Conditioning on the large runs puts every prediction through the measured loss. All is
-linear in the runs, so mean and covariance of the Shapley values follow without a covariance of 2**N
-coalitions. The amplitude is uncertain: amplitudes on a grid with log-normal prior weights are
-averaged by their evidence.
+small models. After conditioning, the prediction at a large run equals the measured loss. Everything
+is linear in the runs, so mean and covariance of the Shapley values follow without a covariance of
+2**N coalitions. The amplitude is uncertain: the results of several amplitudes, on a grid with
+log-normal prior weights, are averaged by their evidence.
 
 Shapes: N companies, C coalitions. "runs" are the large runs besides the empty and the grand
 coalition, "parameters" those of the law, "amplitudes" the points of the grid.
@@ -23,25 +23,26 @@ from fl_sv.law.inputs import LawData
 from fl_sv.law.process import covariance, value_covariance, variance
 from fl_sv.values.exact import shapley
 
+# The grid covers two and a half standard deviations of the log amplitude to both sides.
 AMPLITUDE_LOG_STD = 0.5
 AMPLITUDE_GRID = np.exp(AMPLITUDE_LOG_STD * np.linspace(-2.5, 2.5, 11))
 AMPLITUDE_PRIOR = (
     np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2)
     / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
 )
-DERIVATIVE_STEP = 1e-5
-JITTER = 1e-10
+DERIVATIVE_STEP = 1e-5  # of a parameter, for its central difference
+JITTER = 1e-10  # of the mean variance, added to the diagonal before a Cholesky factorisation
 BLOCK = 512  # coalitions whose covariance with all others is in memory at once
-# Amplitudes this much above the expected one are ordinary: the factor that keeps alarms below one
-# game in ten.
+# Deviations may be this much larger than expected before a check counts them. With this factor
+# fewer than one sound game in ten has an alarm.
 CAUTION = 1.2
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A law linearised where the runs put it, before it is conditioned on the runs.
+    """A linearised law, before it is conditioned on the runs.
 
-    theta: (parameters,) where it is linearised.
+    theta: (parameters,) the parameters at which it is linearised, chosen by the runs.
     mean_C: normalised utilities at the prior's parameters, by the linearised law.
     sensitivity: (C, parameters) their derivative by each parameter, times the prior's standard
         deviation.
@@ -78,12 +79,15 @@ def linearised(
     deviation_covariance = amplitude**2 * covariance(run_members, run_members)
     theta = family.prior
     for _ in range(3):
+        # mean_C is the linearised curve at the prior's parameters: the runs then enter only once,
+        # in the conditioning, though they have chosen the point of linearisation.
         curve_C, sensitivity = _with_sensitivity(family, theta)
         shift = (theta - family.prior) / _positive(family.prior_std)
         mean_C = curve_C - sensitivity @ shift
         if not len(run_members) or not len(theta):
             break
         run_sensitivity = sensitivity[data.large_run_rows]
+        # The gain is theta's shift in units of the prior's standard deviation (Kalman's formula).
         factor = factored(deviation_covariance + run_sensitivity @ run_sensitivity.T)
         gain = run_sensitivity.T @ cho_solve(factor, normalized_runs - mean_C[data.large_run_rows])
         theta = family.prior + family.prior_std * gain
@@ -91,7 +95,10 @@ def linearised(
 
 
 def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> Posterior:
-    """Normalised utility of every coalition given the large runs."""
+    """Normalised utility of every coalition given the large runs, with its variance.
+
+    normalized_runs: (runs,) measured normalised utilities.
+    """
     amplitudes = prior.amplitude * AMPLITUDE_GRID
     own_C = variance(data.members_CN)
     law_C = np.sum(prior.sensitivity**2, axis=1)
@@ -102,6 +109,9 @@ def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64])
     unit_cross = covariance(data.members_CN[rows], data.members_CN)
     law_cross = prior.sensitivity[rows] @ prior.sensitivity.T
     residuals = normalized_runs - prior.mean_C[rows]
+    # For each amplitude the usual formulas of a Gaussian process, without observation noise,
+    # because the prediction must equal the measured loss. scores are log likelihoods up to a
+    # constant.
     means, variances, scores = [], [], []
     for amplitude in amplitudes:
         cross = amplitude**2 * unit_cross + law_cross
@@ -115,9 +125,11 @@ def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64])
             -0.5 * float(residuals @ run_weights) - float(np.log(np.diag(factor[0])).sum())
         )
     amplitude_weights = _averaging(np.array(scores))
+    # A mixture's variance: the mean of the variances, and the variance of the means.
     normalized_C = amplitude_weights @ np.array(means)
     spread_C = amplitude_weights @ (np.array(means) - normalized_C) ** 2
     variance_C = np.maximum(amplitude_weights @ np.array(variances), 0.0) + spread_C
+    # Without the rounding errors of the formulas above: a large run is exact.
     normalized_C[rows], variance_C[rows] = normalized_runs, 0.0
     return Posterior(normalized_C, variance_C, amplitude_weights)
 
@@ -127,24 +139,26 @@ def normalized_value_covariance(
 ) -> NDArray[np.float64]:
     """(N, N) covariance of the values of the large game, in squared normalised utility.
 
-    They are the Shapley values of a complete table, or with weight_CN the values weight_CN.T @
-    utility_C of a sample.
+    They are the Shapley values of a complete table. With weight_CN they are the values weight_CN.T
+    @ utility_C of a sample.
     """
+    # The values are a linear map of the game. So each step of `condition` is repeated on the values
+    # themselves: N x N matrices instead of C x C ones.
 
-    def read(games: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values_of(games: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, games) values of the games in the columns."""
         return shapley_columns(games) if weight_CN is None else weight_CN.T @ games
 
     sampled = None if weight_CN is None else _weighted_covariance(data.members_CN, weight_CN)
     unit_NN = value_covariance(data.n_companies) if sampled is None else sampled
-    law_values = read(prior.sensitivity)
+    law_values = values_of(prior.sensitivity)
     fixed_NN = law_values @ law_values.T
     squares = (prior.amplitude * AMPLITUDE_GRID) ** 2
     if not len(data.large_run_rows):
         return fixed_NN + float(posterior.amplitude_weights @ squares) * unit_NN
     rows = data.large_run_rows
     run_members = data.members_CN[rows]
-    unit_cross = read(covariance(data.members_CN, run_members))
+    unit_cross = values_of(covariance(data.members_CN, run_members))
     fixed_cross = law_values @ prior.sensitivity[rows].T
     unit_runs = covariance(run_members, run_members)
     fixed_runs = prior.sensitivity[rows] @ prior.sensitivity[rows].T
@@ -156,14 +170,14 @@ def normalized_value_covariance(
         factor = factored(square * unit_runs + fixed_runs)
         total_NN += weight * (square * unit_NN - cross @ cho_solve(factor, cross.T))
         shifts.append(cross @ cho_solve(factor, residuals))
-    # Each amplitude leads to values of its own: the covariance between them.
+    # Each amplitude has its own mean of the values. Their covariance belongs to the mixture's.
     value_shifts = np.array(shifts) - posterior.amplitude_weights @ np.array(shifts)
     total_NN += (value_shifts.T * posterior.amplitude_weights) @ value_shifts
-    return (total_NN + total_NN.T) / 2
+    return (total_NN + total_NN.T) / 2  # rounding leaves it not quite symmetric
 
 
 def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray[np.float64]:
-    """(runs, runs) covariance of what the large runs measure around the prior's mean."""
+    """(runs, runs) covariance of the measured normalised utilities around the prior's mean."""
     run_members = data.members_CN[data.large_run_rows]
     run_sensitivity = prior.sensitivity[data.large_run_rows]
     total: NDArray[np.float64] = amplitude**2 * covariance(run_members, run_members)
@@ -175,14 +189,14 @@ class LeftOut:
     """How well each large run is predicted from all the others."""
 
     errors: NDArray[np.float64]  # (runs,) measured minus predicted normalised utility
-    stds: NDArray[np.float64]  # (runs,) and what the law expects of their size
+    stds: NDArray[np.float64]  # (runs,) standard deviations that the law expects of them
 
 
 def left_out(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> LeftOut:
     """Leave-one-large-run-out without refitting (Sundararajan and Keerthi 2001).
 
-    The amplitude stays that of the ladder. Learned from the runs it would grow with every run that
-    breaks the law, and so excuse it.
+    The amplitude is the one expected from the ladder. If it were fitted to the runs, it would grow
+    with every run that breaks the law, and no run would be an outlier.
     """
     total = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
     inverse = cho_solve(factored(total), np.eye(len(normalized_runs)))
@@ -256,5 +270,5 @@ def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _positive(std: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard deviations to divide by: 1 in place of 0, where nothing can shift."""
+    """Standard deviations to divide by: 1 instead of 0, where the parameter cannot change."""
     return np.where(std > 0, std, 1.0)

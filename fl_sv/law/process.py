@@ -1,24 +1,25 @@
-"""What no law explains: a random game that knows only the sizes of coalitions.
+"""The deviations from the law: a random game whose covariance depends only on set sizes.
 
 The deviation of the large game from the fitted law was measured on 63 brute-forced games
 (families.py names them). Between coalitions S and T with s and t members its covariance is a sum of
 four independent parts:
 
-    alike      d J(S, T) J(N - S, N - T): coalitions deviate alike as far as they agree in members
-               and in absentees
+    alike      d J(S, T) J(N - S, N - T): coalitions deviate alike as far as they have the same
+               members and the same absentees
     average    |S & T| N / (s t (N - 1)) - 1 / (N - 1): a mean over members
     level      d min(s, t) / max(s, t): what coalitions of the same size, or of sizes near each
                other, have in common
-    singleton  only for S = T of one member: such a coalition deviates by as much again, in a way
-               that no other coalition shares
+    singleton  only for S = T of one member: such a coalition has a further deviation that no other
+               coalition shares
 
 J is Jaccard's similarity. d(s) = (N / s - 1) / (N - 1) is the finite-population variance of a mean
 over s members; d is the geometric mean of d(s) and d(t).
 
 The shares were fitted to the products of deviations by least squares. Two sets of games, trained by
 two programs, gave nearly the same. The sum is positive definite, 1 for a singleton, and 0 at the
-empty and the grand coalition. Because it knows only sizes, the covariance of the N Shapley values
-is a multiple of I - 1/N. It is found by counting pairs of coalitions, without a 2**N x 2**N matrix.
+empty and the grand coalition. Because it depends only on set sizes, the covariance of the N Shapley
+values is a multiple of I - 1/N. It is computed by counting pairs of coalitions, without a 2**N x
+2**N matrix.
 
 Shapes: N companies, C coalitions.
 """
@@ -58,6 +59,7 @@ def value_covariance(n_companies: int) -> NDArray[np.float64]:
     if n_companies == 1:
         return np.zeros((1, 1))
     rest = n_companies - 1
+    # Pairs of coalitions S and T of the other companies, counted by the sizes s, t and |S & T|.
     s, t, both = np.meshgrid(*[np.arange(rest + 1.0)] * 3, indexing="ij")
     possible = (both <= s) & (both <= t) & (s + t - both <= rest)
     s, t, both = s[possible], t[possible], both[possible]

@@ -1,11 +1,11 @@
-"""Which law: the default, unless the large runs clearly prefer another.
+"""The choice of the law: the default, unless the large runs clearly prefer another.
 
 The choice is by leave-one-large-run-out with the one-standard-error rule. The default is the law
 that won on the brute-forced games: ladder+power with two sizes or more; with one size power, or
 affine where no run determines its curve. Another law replaces it only when its mean squared error
 over the left-out runs is smaller by more than one standard error of the difference. With fewer runs
 than companies such a standard error means little, and the default stays. Where the ladder turns
-back (D3), laws that go on with it are no candidates. A law that the user names is taken as it is.
+back (D3), laws that continue it are no candidates. A law that the user names is always taken.
 
 Shapes: C coalitions. "runs" are the large runs besides the empty and the grand coalition.
 """
@@ -41,7 +41,7 @@ def selected(
     normalized_runs: NDArray[np.float64],
     requested: str | FamilyOf = AUTO,
 ) -> Selected:
-    """The law for these runs.
+    """The law for these large runs.
 
     normalized_runs: normalised utilities of the large runs.
     requested: "auto", or the only candidate, by name or as a function of the game.
@@ -67,6 +67,7 @@ def selected(
         }
         squares = {name: left.errors**2 for name, left in left_out_by_law.items()}
         best = min(squares, key=lambda name: float(squares[name].mean()))
+        # The one-standard-error rule, on the paired differences of the squared errors.
         gains = squares[default] - squares[best]
         if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)):
             chosen = best

@@ -1,7 +1,7 @@
 """The student that is deployed in the teacher's place: its transfer set and its training.
 
-The operator has no company's rows, and its validation set only scores. So the student that it
-distils learns on public rows, or on rows that are invented from the teacher.
+The operator has no rows of a company, and the validation set must only score. So the student learns
+on public rows, or on rows that are generated from the teacher.
 """
 
 from functools import partial
@@ -27,8 +27,8 @@ from fl_sv.streams import stream_seed, torch_draws
 from fl_sv.training.models import ModelSpec, model_spec
 from fl_sv.training.students import distance
 
-# The net that invents rows for `transfer_set: {kind: generator}`.
-LATENT = 16  # its inputs: random numbers a row
+# The net that generates rows for `transfer_set: {kind: generator}`.
+LATENT = 16  # its inputs: random numbers for each row
 GENERATOR_WIDTH = 64  # units of its hidden layer
 GENERATOR_BATCH = 128  # rows of a step of its training
 
@@ -46,8 +46,11 @@ def distilled(
 ) -> Tensor:
     """The parameters of the student, on the CPU.
 
-    They are a function of the config, the teacher's parameters and the public rows. Raises RunError
-    when the training diverges.
+    They are a function of the config, the teacher's parameters and the public rows.
+
+    large: the teacher's architecture. teacher_params: its parameters, one flat vector.
+
+    Raises RunError when the training diverges.
     """
     assert config.distillation is not None, "a deployed student is part of the distillation"
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "deployed student"))
@@ -77,7 +80,10 @@ def transfer_rows(
     scaling: Scaling,
     generator: torch.Generator,
 ) -> TransferSet:
-    """The rows on which the student learns. Only inverted rows have labels."""
+    """The rows on which the student learns.
+
+    Only inverted rows have labels: each is made for one class.
+    """
     dtype = getattr(torch, config.compute.dtype)
     shape = scaling.task.input_shape
     wanted = deployed.transfer_set
@@ -121,8 +127,8 @@ def n_rows(config: Config, deployed: Deployed, scaling: Scaling) -> int:
 def teacher_passes(deployed: Deployed, rows: int) -> float:
     """The cost of the transfer set: training steps of the teacher for each of its rows.
 
-    A training step is three passes of a row through the model. Rows that are not invented go
-    through the teacher once, for its logits.
+    A training step is three passes of a row through the model. Rows that need no training of their
+    own pass through the teacher once, for its logits.
     """
     match deployed.transfer_set:
         case InversionRows(steps=steps) | DensityRows(steps=steps):

@@ -31,20 +31,24 @@ Signal = tuple[Tensor, Tensor]
 
 
 def mlp_outputs(views: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The outputs (C, B, K) of every model on the rows x (B, features)."""
+    """The outputs (C, B, K) of every model on the rows x (B, features).
+
+    views: the parameters of the stack by name, weight and bias of each layer in turn.
+    """
     outputs_CKB = _forward(_layers(views), x)[-1]
     return outputs_CKB.transpose(1, 2)
 
 
 def mlp_targets(y_B: Tensor, kind: Kind, n_outputs: int, dtype: torch.dtype) -> Tensor:
-    """What the outputs (of a classification: after the softmax) should be, (B, K)."""
+    """The targets as outputs (B, K): one-hot for a classification, as they are for a regression."""
     if kind == "regression":
         return y_B[:, None]
     return functional.one_hot(y_B, n_outputs).to(dtype)
 
 
 def loss_gradient(outputs_CKB: Tensor, target_BK: Tensor, *, kind: Kind) -> Tensor:
-    """Gradient of the mean cross-entropy of softmax outputs, or of the mean squared error."""
+    """Gradient (C, K, B) of the mean cross-entropy after softmax, or of the mean squared error."""
+    # In place on the fresh array, so that no second one of its size is allocated.
     n_rows = len(target_BK)
     if kind == "regression":
         return (outputs_CKB - target_BK.T).mul_(2 / n_rows)
@@ -52,7 +56,9 @@ def loss_gradient(outputs_CKB: Tensor, target_BK: Tensor, *, kind: Kind) -> Tens
 
 
 def autograd_gradient(outputs_CKB: Tensor, *targets: Tensor, loss_of: AnyRowLoss) -> Tensor:
-    """Gradient of any other mean loss, by torch: the rows of all models form one batch."""
+    """Gradient (C, K, B) of any other mean loss, by torch."""
+    # The rows of all models form one batch. A row's loss depends on its own outputs only, so the
+    # gradient of the sum over all models is the gradient of each model's loss.
     n_models, n_outputs, n_rows = outputs_CKB.shape
     outputs = outputs_CKB.transpose(1, 2).reshape(-1, n_outputs).requires_grad_(True)
     repeated = [part.repeat(n_models, *[1] * (part.ndim - 1)) for part in targets]
@@ -101,6 +107,8 @@ def _signals(
     layers: list[Layer], x: Tensor, targets: tuple[Tensor, ...], gradient_of: OutputGradient
 ) -> list[Signal]:
     """What each layer's gradient is made of, first layer first, by backpropagation."""
+    # A layer's weight gradient is delta @ inputs.T. All signals are computed before any weight is
+    # updated, because the delta of a layer needs the old weights of the layer above it.
     *hidden, outputs_CKB = _forward(layers, x)
     delta = gradient_of(outputs_CKB, *targets)
     signals: list[Signal] = []
@@ -121,9 +129,11 @@ def _forward(layers: list[Layer], x: Tensor) -> list[Tensor]:
     """Activations (C, units, B) of the hidden layers after ReLU, then the outputs (C, K, B)."""
     (weight, bias), *rest = layers
     n_models, n_units, n_features = weight.shape
+    # All models see the same rows, so the units of all models are the rows of one wide product
+    # instead of C small ones.
     wide = torch.addmm(bias.reshape(-1, 1), weight.reshape(n_models * n_units, n_features), x.T)
     activations = [wide.reshape(n_models, n_units, len(x))]
     for weight, bias in rest:
-        activations[-1].relu_()
+        activations[-1].relu_()  # in place: backpropagation needs only the activations after ReLU
         activations.append(torch.baddbmm(bias[:, :, None], weight, activations[-1]))
     return activations

@@ -53,9 +53,9 @@ class ModelSpec:
 
     @cached_property
     def _skeleton(self) -> nn.Module:
-        """A module without memory behind its parameters.
+        """A module whose parameters have shapes and no memory.
 
-        So `plan` can count the parameters of a model that would not fit into memory.
+        With it `plan` can count the parameters of a model that would not fit into memory.
         """
         try:
             with torch.device("meta"):
@@ -109,7 +109,7 @@ class ModelSpec:
         return torch.cat([views[name].flatten(1) for name in self.shapes], dim=1)
 
     def loaded(self, params: Tensor) -> nn.Module:
-        """A module of its own with these parameters, in evaluation mode."""
+        """A new module with these parameters, in evaluation mode."""
         module = copy.deepcopy(self.module).eval()
         nn.utils.vector_to_parameters(params.to(self.dtype).clone(), module.parameters())
         return module.requires_grad_(True)
@@ -123,7 +123,7 @@ class ModelSpec:
         return torch_draws(seed) if isinstance(self.config, Module) else nullcontext()
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
-        """The parameters of the untrained model: a function of seed, replicate and size alone."""
+        """The parameters of the untrained model: a function of seed, replicate and size."""
         module = build_module(
             self.config, self.task, stream_seed(seed, replicate, self.name, "initialisation")
         )
@@ -149,7 +149,7 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
 
 
 def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
-    """A model of the config for the task at hand, with its learning rate."""
+    """A model of the config for the task at hand, with its learning rate and precision."""
     rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
     return ModelSpec(model_name(model), model, task, rate, getattr(torch, config.compute.dtype))
 

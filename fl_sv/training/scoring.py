@@ -27,10 +27,13 @@ class ValidationSet:
     y: Tensor  # (V,)
 
     def losses(self, model: ModelSpec, stack: Tensor, what: str) -> tuple[Tensor, Tensor | None]:
-        """The loss (C, V) of every model on every example and the hits (None for regression).
+        """The loss (C, V) of every model on every example, and whether its class was right (C, V).
 
-        Both are on the CPU. `what` begins the message of an error. Raises RunError when a loss is
-        NaN or infinite: a training that diverged has no utility.
+        stack: (C, parameters), one flat vector a row.
+        what: the training, as an error message begins.
+
+        Both results are on the CPU; the second is None for a regression. Raises RunError when a
+        loss is NaN or infinite: a training that diverged has no utility.
         """
         stack = stack.to(self.config.compute.device)
         losses, hits = score_stack(model, stack, self.x, self.y, self.config.compute.chunk)
@@ -46,11 +49,12 @@ class ValidationSet:
         return mean_scores(*self.losses(model, stack, what))
 
     def untrained(self, model: ModelSpec, replicate: int) -> tuple[NDArray[np.float64], Score]:
-        """The losses (V,) and the score of the empty coalition, whose model nobody trained.
+        """The losses (V,) and the score of the empty coalition, whose model is untrained.
 
-        The outputs of a built-in model start at exactly zero, so every classified example costs
-        exactly ln K. For a user's module the config may state the loss; it then takes the place of
-        the initialisation's.
+        The outputs of a built-in model start at zero. So every example of a classification has the
+        loss ln K. It is written as such, because a measured one would have rounding errors. For a
+        user's module the config may state the loss (`law.untrained_loss`), which is then used
+        instead of the measured one.
         """
         initial = model.initial_params(self.config.seed, replicate)[None]
         losses, hits = self.losses(model, initial, "the untrained model")

@@ -1,4 +1,4 @@
-"""The training of one model at one company, in plain torch: the definition.
+"""The training of one model at one company, in plain torch. This is the definition of a training.
 
 `fl_sv.training.stack` is the fast twin: it trains many models at once and must give the same
 parameters. tests/test_twins.py holds the two together.
@@ -61,7 +61,10 @@ def make_recipe(
     replicate: int,
     server_round: int,
 ) -> Recipe:
-    """The recipe by which `company` trains `model` in round `server_round`, counted from 1."""
+    """The recipe by which `company` trains `model` in round `server_round`, counted from 1.
+
+    n_examples: rows of the company. replicate: the seed, counted from 0.
+    """
     training = config.training
     key = (config.seed, replicate, company, server_round)
     generator = stream(*key, "batches")
@@ -78,7 +81,7 @@ def make_recipe(
 def proximal_mu(config: Config) -> float:
     """The strength of FedProx's proximal term; 0 unless the teacher's strategy is FedProx.
 
-    Where the config asks for FedProx, the term is part of the game: every coalition trains with it.
+    With FedProx the term is part of the game: every coalition trains with it.
     """
     if config.teacher.strategy != "fedprox":
         return 0.0
@@ -107,7 +110,10 @@ def train(
 ) -> Tensor:
     """The parameters after one round of local training that started from `params`.
 
-    x (n, *input_shape) and y (n,) are the company's rows. With soft targets the model is a student.
+    params: one flat vector.
+    x, y: the company's rows, (n, *input_shape) and (n,).
+    soft_targets: if given, the model is a student.
+
     FedProx adds mu/2 * ||w - w_received||^2 to the loss (Li et al. 2020).
     """
     module = model.module.train()

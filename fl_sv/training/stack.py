@@ -60,8 +60,10 @@ def train_stack(
 ) -> Tensor:
     """The stack after one round of local training of every model.
 
-    x (n, *input_shape) and y (n,) are the company's rows. `chunk` models train at a time, which
-    bounds the memory. With soft targets all models are students of one teacher.
+    stack: (C, parameters), one flat vector a row.
+    x, y: the company's rows, (n, *input_shape) and (n,).
+    chunk: how many models train at a time, which bounds the memory.
+    soft_targets: if given, all models are students of one teacher.
     """
     if isinstance(model.config, Mlp):
         train_chunk = _train_mlps
@@ -82,8 +84,10 @@ def score_stack(
 ) -> tuple[Tensor, Tensor | None]:
     """The loss (C, V) of every model on every row, and whether its class was right (C, V).
 
-    Regression has no classes: None. Outputs are computed in the model's precision, losses in
-    float64.
+    stack: (C, parameters). x, y: the rows, (V, *input_shape) and (V,). chunk: models at a time.
+
+    The second result is None for a regression. Outputs are computed in the model's precision,
+    losses in float64.
     """
     losses, hits = [], []
     loss_of = row_loss(model.task)

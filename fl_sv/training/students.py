@@ -64,8 +64,8 @@ def student_gradient(
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
     """The gradient of the mean `student_loss` with respect to outputs (C, K, B), in closed form.
 
-    None where it is not written out: then torch differentiates, which takes twice as long as the
-    rest of a step of narrow MLPs.
+    None for losses without a formula here: then torch differentiates, which takes twice as long as
+    the rest of a step of narrow MLPs.
     """
     if task.kind == "regression" or students.loss in ("dkd", "smooth_l1"):
         return None
@@ -92,8 +92,8 @@ def student_gradient(
 def distance(students: Distillation, generator: torch.Generator | None = None) -> distillation.Loss:
     """The config's loss between a student's and the teacher's logits.
 
-    That of a noisy teacher draws its noise from `generator`; without one it takes logits to which
-    the noise has been added.
+    generator: the source of a noisy teacher's noise. Without it the loss expects logits to which
+        the noise has been added already.
     """
     options = _options(students)
     if students.loss == "noisy_teacher":

@@ -1,4 +1,4 @@
-"""What a company is worth, given the utility of coalitions."""
+"""Values of companies from utilities of coalitions: exact, estimated, cores and unions."""
 
 from fl_sv.values.core import least_core, prenucleolus
 from fl_sv.values.estimate import Estimate, estimate_shapley

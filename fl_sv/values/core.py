@@ -64,9 +64,9 @@ def prenucleolus(utilities: ArrayLike) -> NDArray[np.float64]:
 def _least_core_and_prenucleolus(utilities: ArrayLike) -> tuple[float, NDArray[np.float64]]:
     """Both, by linear programs in turn (Kopelowitz 1967).
 
-    Each minimises the largest excess among the coalitions whose share can still change. Those that
-    attain it in every solution are held fixed. The first program gives the least core's epsilon,
-    the last one leaves nothing free: the prenucleolus.
+    Each minimises the largest excess among the coalitions whose share can still change. Coalitions
+    that have this excess in every solution are then held fixed. The first program gives the least
+    core's epsilon. After the last one nothing can change: that point is the prenucleolus.
     """
     utility_C, n_companies = as_table(utilities)
     if n_companies > MOST_COMPANIES:

@@ -1,8 +1,8 @@
-"""Our estimator, with an interval: a surrogate, corrected by what it leaves unexplained.
+"""Our estimator, with an interval: a surrogate, corrected by its own residuals.
 
-The correction averages the residuals of the sampled pairs as the Shapley value averages all pairs:
-whatever the surrogate gets wrong on the sample is not paid out. The idea of correcting a fitted
-game is of Witter, Liu and Musco 2025, "regression-adjusted Monte Carlo".
+The correction averages the residuals of the sampled pairs as the Shapley value averages all pairs.
+So an error of the surrogate on the sample does not enter the values. The idea of correcting a
+fitted game is of Witter, Liu and Musco 2025, "regression-adjusted Monte Carlo".
 
 Shapes: N companies. "rows" are the sampled pairs and, last, the pair of the grand and the empty
 coalition; "sizes" are 0 .. N.
@@ -18,16 +18,16 @@ from fl_sv.values.surrogate import Surrogate, fit_surrogate
 
 Floats = NDArray[np.float64]
 
-# The surrogate chosen is the one whose left-out residuals came out smallest, and they are too
-# small, above all for few pairs. Measured on six families of games with N = 12
-# (benchmarks/estimators/games.py, 2026-11-21), nine of ten errors were below 2.0 to 3.8 times what
-# they announce at 12 pairs, 1.6 to 2.5 at 15, 1.2 to 1.8 at 19, and 0.9 to 1.2 from 24 to 127.
-# Below N pairs not even the slopes of a linear game are determined; there the factor is a guess.
+# The surrogate is chosen by its left-out residuals, so the smallest ones are chosen, and they are
+# too small, above all with few pairs. Measured on six families of games with N = 12
+# (benchmarks/estimators/games.py, 2026-11-21): nine of ten errors were below 2.0 to 3.8 times the
+# stated one at 12 pairs, 1.6 to 2.5 at 15, 1.2 to 1.8 at 19, and 0.9 to 1.2 from 24 to 127. Below N
+# pairs not even the slopes of a linear game are determined; there the factor is a guess.
 CHOICE = 1.2
 FEW_PAIRS = 1.6
-# More of the small and the large coalitions than the Shapley kernel takes (1.0): 4 to 40 % less
-# error at 64 coalitions of 12 companies on six families of games, the same from 128 on
-# (2026-11-21).
+# This draws more of the small and the large coalitions than the Shapley kernel (1.0) does. The
+# error was 4 to 40 % smaller at 64 coalitions of 12 companies on six families of games, and the
+# same from 128 on (2026-11-21).
 SPREAD = 1.5
 
 
@@ -65,20 +65,20 @@ def corrected_surrogate(
 
 
 def fit_estimator(pairs: Pairs, differences: Floats, generator: np.random.Generator) -> Estimator:
-    """The estimator that a game chooses.
+    """The estimator that is chosen by a game.
 
     differences: (rows,) v(S) - v(complement) of each pair, then v(grand) - v(empty).
     """
     surrogate = fit_surrogate(pairs, differences, generator)
     member_counts = _counts(pairs)
-    # Values of the surrogate, plus the complementary contributions of what it leaves: residual =
+    # Values of the surrogate, plus the complementary contributions of its residuals: residual =
     # difference - fit.
     contributions = _complementary_contributions(pairs, member_counts)
     fitted_share = 1 - surrogate.unfitted
     fitted = fitted_share[:, None] * (surrogate.directions[:-1].T @ contributions)
     row_weights = surrogate.directions @ (surrogate.direction_values - fitted)
     row_weights[:-1] += contributions
-    # Exactly the total: what is missing is divided equally.
+    # The values must sum to the total. What is missing is divided equally.
     missing = -row_weights.sum(axis=1)
     missing[-1] += 1
     row_weights += missing[:, None] / pairs.n_companies
@@ -103,9 +103,10 @@ def _complementary_contributions(pairs: Pairs, member_counts: Floats) -> Floats:
     n_companies, sizes = pairs.n_companies, pairs.sizes
     share_by_size = 1 / (np.maximum(member_counts, 1) * n_companies)
     weights = np.where(pairs.members, share_by_size[sizes], -share_by_size[n_companies - sizes])
-    # A part common to a stratum belongs to all alike and goes back in with the exact sum. Left in,
-    # it would favour the companies that happened to be drawn more often. Halves are represented by
-    # the one with company 0, so that their common part is what this company brings.
+    # A part of the residuals that is common to a stratum belongs to all companies equally, and the
+    # exact sum restores it. If it stayed here, it would favour the companies that were drawn more
+    # often by chance. The stratum of size N/2 is left out: its pairs are represented by the half
+    # with company 0, so their common part belongs to that company.
     sums = np.zeros_like(member_counts)
     np.add.at(sums, sizes, weights)
     sums[2 * np.arange(n_companies + 1) == n_companies] = 0
@@ -116,12 +117,12 @@ def _complementary_contributions(pairs: Pairs, member_counts: Floats) -> Floats:
 def _standard_errors(pairs: Pairs, left_out: Floats, member_counts: Floats) -> Floats:
     """(N,) standard errors of the correction, from residuals of pairs left out of the fit.
 
-    left_out: (pairs,). The residuals in the sample are 0 where a surrogate interpolates, and say
-    nothing.
+    left_out: (pairs,). The residuals of the fit itself cannot serve: they are 0 where a surrogate
+    interpolates.
     """
     n_companies, n_pairs = pairs.n_companies, len(left_out)
     pairs_by_size = np.bincount(pairs.sizes, minlength=n_companies + 1)
-    # A stratum without a pair gets the variance of all.
+    # A stratum without a pair gets the variance over all pairs.
     variance_by_size = np.full(n_companies + 1, np.mean(left_out**2))
     square_by_size = np.bincount(pairs.sizes, pairs.unseen * left_out**2, minlength=n_companies + 1)
     variance_by_size[pairs_by_size > 0] = (

@@ -1,12 +1,11 @@
 """Random games whose Shapley values have a closed form: the covariances of the surrogate.
 
-A covariance k(S, T) says how much the utilities of two coalitions have to do with each other.
 `Decay` falls exponentially with the weight of the companies that count: those of the union of S and
-T, or those in which S and T differ. Data that overlap, each item of which counts once, have a
-covariance of the first kind: what is in neither coalition is what the losses of both have in
-common. The second kind has no direction and takes any game.
+T, or those in which S and T differ. The first kind suits data that overlap, where each item counts
+once: the items that are in neither coalition are what the losses of both have in common. The second
+kind has no direction and suits any game.
 
-Either is a product over companies. The Shapley values of a product S -> prod_i f_i(i in S) are one
+Both are products over companies. The Shapley values of a product S -> prod_i f_i(i in S) are one
 integral (Owen 1972, multilinear extension):
 
     phi_i = int_0^1 (f_i(1) - f_i(0)) prod_{j != i} (q f_j(1) + (1-q) f_j(0)) dq
@@ -102,7 +101,7 @@ class Decay:
 
 
 def covariances_for(n_companies: int) -> list[Covariance]:
-    """What the surrogate is chosen from, the simplest first.
+    """The candidates for the surrogate's covariance, the simplest first.
 
     Linear is exact on 2-additive games as soon as the pairs determine N slopes. The rates of the
     union range from one at which all companies together count little to one at which a single

@@ -69,10 +69,10 @@ def estimate_shapley(
         2**N or more all are evaluated and the values are exact.
     seed: of the draw of the coalitions. Equal seeds give equal values.
     method: "auto" is recommended: a surrogate chosen by cross-validation, corrected on the sampled
-        pairs. Others are "permutation", "antithetic", "kernelshap" and "leverage", and with the
-        package shapiq its own, such as "shapiq:SVARM", which know no interval.
-    level: of the two-sided interval of each value. The interval holds the draw of the coalitions
-        alone; a game that is itself random needs repeated runs.
+        pairs. Others are "permutation", "antithetic", "kernelshap" and "leverage". With the package
+        shapiq its methods can be named, too, such as "shapiq:SVARM"; they have no interval.
+    level: of the two-sided interval of each value. The interval covers only the draw of the
+        coalitions; a game that is itself random needs repeated runs.
 
     The values sum to v(grand) - v(empty). Where the budget is too small to judge the error (for
     "auto" below 4), the interval is infinite.
@@ -135,7 +135,7 @@ def _method(name: object) -> Method:
 
 
 def _utilities(game: UtilityFunction, members_CN: NDArray[np.bool_]) -> Floats:
-    """What the game returns, (C,). Raises InputError unless it is a finite number for each."""
+    """The game's utilities, (C,). Raises InputError unless each is a finite number."""
     # A copy, for the game may write into what it is given.
     utility_C = as_numbers(game(members_CN.copy()), "what the game returned")
     if utility_C.shape != (len(members_CN),):

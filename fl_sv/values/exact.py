@@ -1,9 +1,9 @@
 """Semivalues and interactions from a complete utility table, exact up to rounding.
 
 A semivalue pays company i its marginal contributions v(S+i) - v(S), averaged with a weight that
-depends only on the size s of S. Seen as (high bits, bit i, low bits) the table gives all marginal
-contributions of i by one subtraction. Dropping bit i leaves the other companies in the same order
-for every i, so one vector of weights serves all companies.
+depends only on the size s of S. In the shape (high bits, bit i, low bits) the table gives all
+marginal contributions of i by one subtraction. Dropping bit i leaves the other companies in the
+same order for every i, so one vector of weights serves all companies.
 
 Shapes: N companies, C = 2**N coalitions (index = bitmask). "rest" are the 2**(N-1) coalitions of
 the other companies (bit i dropped).
@@ -64,7 +64,7 @@ def semivalue(utilities: ArrayLike, name: str) -> NDArray[np.float64]:
     to float64. 2**20 coalitions are 8 MiB and take 0.1 s, 2**24 are 128 MiB and take 2 s (2 cores,
     2026-11).
 
-    >>> semivalue([0, 1, 2, 6], "loo")  # what everybody together loses without the company
+    >>> semivalue([0, 1, 2, 6], "loo")  # what the grand coalition loses without the company
     array([4., 5.])
     """
     utility_C, n_companies = as_table(utilities)
@@ -76,7 +76,7 @@ def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
 
     The semivalue of company i is the sum over S without i of weight[|S|] * (v(S+i) - v(S)). The
     weights satisfy: sum over s of C(N-1, s) * weight[s] = 1. Callers whose table does not fit into
-    memory accumulate the values piece by piece with them.
+    memory use these weights to accumulate the values piece by piece.
 
     Returns (N,). Raises InputError for an unknown name.
 
@@ -100,6 +100,7 @@ def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
         return np.concatenate([np.zeros(rest), [1.0]])
     a, b = _beta_parameters(name)
     size = np.arange(n_companies)
+    # In logarithms: the beta functions themselves underflow for large A, B and N.
     log_weight_N: NDArray[np.float64] = betaln(size + b, rest - size + a) - betaln(a, b)
     return np.exp(log_weight_N)
 
@@ -114,7 +115,7 @@ def interactions(utilities: ArrayLike) -> NDArray[np.float64]:
 
     Returns (N, N), symmetric with a zero diagonal, in the unit of the utilities.
 
-    >>> interactions([0, 1, 2, 6])  # together they reach 3 more than each by itself
+    >>> interactions([0, 1, 2, 6])  # the utility of both is 3 more than the sum of each
     array([[0., 3.],
            [3., 0.]])
     """
@@ -124,7 +125,8 @@ def interactions(utilities: ArrayLike) -> NDArray[np.float64]:
         return interaction_NN
     weight_N = semivalue_weights(n_companies - 1, "shapley")
     for i in range(1, n_companies):
-        # The companies below i keep their bit when bit i is dropped.
+        # The companies below i keep their bit when bit i is dropped, so the first i values are
+        # theirs. The others follow by symmetry.
         interaction_NN[i, :i] = _semivalue(_marginals(utility_C, i), n_companies - 1, weight_N)[:i]
     return interaction_NN + interaction_NN.T
 
@@ -143,6 +145,8 @@ def moebius(utilities: ArrayLike) -> NDArray[np.float64]:
     """
     utility_C, n_companies = as_table(utilities)
     dividend_C = utility_C.copy()
+    # One company at a time: S with i becomes S with i minus S without i. After all companies this
+    # is the alternating sum over subsets, in N * 2**N steps instead of 3**N.
     for i in range(n_companies):
         halves = dividend_C.reshape(-1, 2, 1 << i)
         halves[:, 1] -= halves[:, 0]
@@ -153,6 +157,7 @@ def _semivalue(
     utility_C: NDArray[np.float64], n_companies: int, weight_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N,) sum of every company's marginal contributions, weighted by the size it joins."""
+    # By the number of members of each coalition of the rest.
     rest_weights = weight_N[np.bitwise_count(np.arange(1 << (n_companies - 1), dtype=np.uint32))]
     return np.array([_weighted_marginals(utility_C, i, rest_weights) for i in range(n_companies)])
 
@@ -166,8 +171,8 @@ def _weighted_marginals(
     """
     marginals = _marginals(utility_C, i)
     marginals *= rest_weights
-    # Not a dot product: BLAS adds in an order that depends on its threads, this sum gives the same
-    # bits always.
+    # Not a dot product: BLAS adds in an order that depends on its threads. This sum always gives
+    # the same bits.
     return float(marginals.sum())
 
 

@@ -1,9 +1,9 @@
-"""Which coalitions to evaluate: pairs of a coalition and its complement.
+"""The draw of the coalitions to evaluate: pairs of a coalition and its complement.
 
 The pairs are stratified by size and drawn without replacement. The Shapley value of i is the mean
 over sizes k of E[v(S) - v(complement of S) | i in S, |S| = k] (Zhang, Sun, Liu, Xiong, Pei and Ren
 2023, "complementary contributions"). So it depends on the utilities only through these differences,
-and one pair tells something about every company.
+and one pair carries information on every company.
 
 A pair is represented by the smaller of its two coalitions; where both have N/2 members, by the one
 with company 0.
@@ -74,7 +74,7 @@ def draw_pairs(
 ) -> Pairs:
     """`n_pairs` distinct pairs, spread over the sizes s in proportion to (s (N-s))**-exponent.
 
-    A stratum that has fewer pairs than its part gives all of them, and the others give more.
+    A stratum with fewer pairs than its part gives all of them, and the others give more.
 
     exponent: 0 spreads the pairs evenly over the sizes, as leverage scores do; 1 spreads them as
         the Shapley kernel weighs the sizes.

@@ -38,7 +38,7 @@ def _orders(
     """From as many whole orders as `budget` distinct coalitions allow; with `reverse` in pairs."""
     position = {EMPTY: 0, grand(n_companies): 1}
     draws: list[list[tuple[list[int], list[int]]]] = []
-    # At most `budget` draws: near 2**N the last new coalition could be waited for very long.
+    # At most `budget` draws: near 2**N it could take very long until a new coalition is drawn.
     for _ in range(budget):
         order = generator.permutation(n_companies).tolist()
         draw = [

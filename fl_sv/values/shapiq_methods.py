@@ -1,8 +1,8 @@
 """The estimators of the package shapiq by name, for comparison.
 
-The package is optional: `pip install 'fl-sv[shapiq]'`. It asks for coalitions a few at a time, and
-often twice for the same one. What it asks for does not depend on the answers. So a dry run with
-zeros lists the coalitions, they are evaluated in one call, and the real run gets these utilities.
+The package is optional: `pip install 'fl-sv[shapiq]'`. Its methods request a few coalitions at a
+time, and often one of them twice. The requests do not depend on the utilities. So a dry run with
+zeros lists the coalitions, these are evaluated in one call, and the real run gets their utilities.
 The sequential ShaplEIG is missing for that reason: it fits a new model for each coalition and
 cannot work in one batch.
 
@@ -54,7 +54,7 @@ def shapiq_method(
     options = options | {"n": n_companies, "random_state": int(generator.integers(1 << 31))}
     dry_run = _DryRun(n_companies)
     approximator(**options).approximate(budget, dry_run)
-    # Owen sampling never asks for the grand coalition: one evaluation is set aside for it.
+    # Owen sampling never requests the grand coalition: one evaluation is reserved for it.
     if len(dry_run.position) > budget:
         budget, dry_run = budget - 1, _DryRun(n_companies)
         approximator(**options).approximate(budget, dry_run)
@@ -74,7 +74,7 @@ def _rows(members_CN: NDArray[np.bool_]) -> list[bytes]:
 
 
 class _DryRun:
-    """A game of zeros that remembers the order in which it was asked for coalitions."""
+    """A game of zeros that records the coalitions in the order of the first request."""
 
     def __init__(self, n_companies: int) -> None:
         self.position = {bytes(n_companies): 0, b"\1" * n_companies: 1}

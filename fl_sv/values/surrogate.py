@@ -5,11 +5,11 @@ The surrogate is the posterior mean of a Gaussian process with one of the covari
 
 - the differences v(S) - v(complement) are again a Gaussian process, so one row a pair is fitted;
 - Shapley values are linear: those of the surrogate are sums over those of the covariance's columns;
-- the error of leaving one pair out costs nothing beside the fit; it chooses covariance, weights and
-  ridge.
+- the error of leaving one pair out costs nothing beside the fit, so covariance, weights and ridge
+  are chosen by it.
 
-Companies count alike at first, and then in proportion to the values found: a federation has large
-and small ones.
+First all companies have the same weight. Then their weights are proportional to the values found,
+because a federation has large and small companies.
 
 Shapes: N companies. "rows" are the sampled pairs and, last, the pair of the grand and the empty
 coalition. "landmarks" are the rows whose covariances span the surrogate (Nystroem), "directions"
@@ -27,7 +27,7 @@ from fl_sv.values.pairs import Pairs
 Floats = NDArray[np.float64]
 
 RIDGES = (1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # relative to the mean variance of a row
-# Up to so many pairs the fit is exact. It takes 0.1 s a covariance then (one core, 2026-11).
+# Up to this number of pairs the fit is exact. With it a covariance takes 0.1 s (one core, 2026-11).
 MOST_LANDMARKS = 600
 MOST_ENTRIES = 1 << 23  # of one (rows, landmarks) matrix: 64 MiB
 INDEPENDENT = 1e-12  # directions with less of the largest eigenvalue are rounding
@@ -44,7 +44,7 @@ class Surrogate:
     direction_values: (directions, N) Shapley values of the surrogate of a game of length 1 along a
         direction.
     unexplained: (rows,) part of a row that no other row explains.
-    error: the variance that the left-out residuals mean for a value, up to a factor.
+    error: the variance of a value that follows from the left-out residuals, up to a factor.
     """
 
     directions: Floats
@@ -61,8 +61,8 @@ class Surrogate:
     def left_out(self, differences: Floats) -> Floats:
         """(rows,) how far each row lies from the surrogate that is fitted to all other rows."""
         along = self.directions.T @ differences
-        # The part that is left, not 1 minus the part that is fitted: with small ridges that would
-        # be nothing but rounding.
+        # The unfitted part is used directly. As 1 minus the fitted part it would be mere rounding
+        # where ridges are small.
         residuals = (
             differences - self.directions @ along + self.directions @ (self.unfitted * along)
         )
@@ -80,8 +80,8 @@ def fit_surrogate(pairs: Pairs, differences: Floats, generator: np.random.Genera
     row_members = np.vstack([pairs.members, np.ones((1, pairs.n_companies), dtype=bool)])
     n_landmarks = min(len(row_members), MOST_LANDMARKS, MOST_ENTRIES // len(row_members))
     landmarks = np.sort(generator.choice(len(row_members), n_landmarks, replace=False))
-    # A residual of variance r in a stratum adds (1 - seen part) r / (drawn * s * (N-s)) to the
-    # error of the values.
+    # A residual of variance r in a stratum adds unseen * r / (drawn * s * (N-s)) to the error of
+    # the values; the mean over the stratum's pairs divides by `drawn` once more.
     importance = pairs.unseen / (pairs.drawn**2 * pairs.sizes * (pairs.n_companies - pairs.sizes))
 
     def best(covariance: Covariance, weight_N: Floats) -> Surrogate:
@@ -122,6 +122,8 @@ def _ridge_fits(
     row_covariance: (rows, landmarks). landmarks: their rows. landmark_values: (landmarks, N)
     Shapley values of the covariance's columns.
     """
+    # Nystroem: the features are the rows in an orthonormal basis of the landmarks' span. Their own
+    # eigenvectors then turn every ridge into a division, so that one decomposition serves them all.
     eigenvalues, basis = _independent(row_covariance[landmarks])
     basis /= np.sqrt(eigenvalues)
     features = row_covariance @ basis
@@ -129,6 +131,7 @@ def _ridge_fits(
     directions = features @ (rotation / np.sqrt(variances))  # orthonormal columns
     direction_values = (basis @ rotation / np.sqrt(variances)).T @ landmark_values
     squares = directions**2
+    # The part of each row outside the span: no direction fits it.
     beyond = np.maximum(1 - squares.sum(axis=1), 0)
     mean_variance = eigenvalues.sum() / len(landmarks)
     fits = []
@@ -160,6 +163,7 @@ def _covariance_of_differences(
     weight_N: Floats,
 ) -> Floats:
     """(rows, landmarks) covariance of v(S) - v(complement of S) with v(T) - v(complement of T)."""
+    # Bilinear: the covariance of two differences is a sum of four covariances.
     row_covariance = covariance.between(row_members, landmark_members, weight_N)
     row_covariance += covariance.between(~row_members, ~landmark_members, weight_N)
     row_covariance -= covariance.between(~row_members, landmark_members, weight_N)

@@ -36,8 +36,8 @@ def owen(utilities: ArrayLike, unions: Sequence[Sequence[int]]) -> NDArray[np.fl
         others = [sum(1 << i for i in other) for other in groups if other is not group]
         other_unions = _unions_of(others)
         weight = weight_by_size[np.bitwise_count(_unions_of([1 << k for k in range(len(others))]))]
-        # What each part of the union adds to the other unions, averaged over which of them came
-        # before: a game among the union's own companies. (sets of other unions, parts)
+        # What each part of the union adds to the other unions, averaged over the orders of the
+        # unions. This is a game among the union's own companies. (sets of other unions, parts)
         joined = other_unions[:, None] | _unions_of([1 << i for i in group])
         added = utility_C[joined] - utility_C[other_unions][:, None]
         value_N[group] = shapley((weight[:, None] * added).sum(axis=0))

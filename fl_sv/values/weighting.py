@@ -1,8 +1,8 @@
 """Values as weights of utilities: value_N = weight_CN.T @ utility_C.
 
-There are weights for a whole game and for a sample of it. Everything that makes a value, or makes
-it uncertain, goes through the same weights: the predicted utilities, the small model's, those of
-every single validation example, and the law's errors.
+There are weights for a whole game and for a sample of it. The same weights are applied to
+everything that enters a value or its interval: the predicted utilities, the small model's, those
+of every single validation example, and the law's errors.
 
 Shapes: N companies, C coalitions of the design (ascending). "pairs" are a coalition and its
 complement, "rows" the pairs and, last, the grand and the empty coalition.
@@ -94,7 +94,7 @@ class Sampled:
 def sampled(
     coalitions: Sequence[int], utility_C: Floats, companies: Sequence[str], seed: int
 ) -> Sampled:
-    """The weights that a game on a sample of coalitions chooses.
+    """The weights for a sample of coalitions, chosen by a game on it.
 
     coalitions: ascending, with the complement of every one of them.
     utility_C: their utilities.
@@ -104,17 +104,19 @@ def sampled(
 
     Raises InputError when a complement is missing.
     """
-    everybody = grand(len(companies))
+    grand_coalition = grand(len(companies))
     row_of = {coalition: row for row, coalition in enumerate(coalitions)}
     for coalition in coalitions:
-        if everybody & ~coalition not in row_of:
+        complement = grand_coalition & ~coalition
+        if complement not in row_of:
             raise InputError(
-                f"the sample has no utility of coalition {spelled(everybody & ~coalition)}, the"
+                f"the sample has no utility of coalition {spelled(complement)}, the"
                 f" complement of coalition {spelled(coalition)}; values are estimated from pairs"
             )
     by_name = np.array(sorted(range(len(companies)), key=companies.__getitem__))
     members_CN = members_matrix(coalitions, len(companies))[:, by_name]
     twice_size_C = 2 * members_CN.sum(axis=1)
+    # As in `Pairs`: the smaller coalition, or of two halves the one with the first company by name.
     represents_C = (twice_size_C < len(companies)) | (
         (twice_size_C == len(companies)) & members_CN[:, 0]
     )
@@ -122,7 +124,7 @@ def sampled(
     smaller = np.flatnonzero(represents_C)
     smaller = smaller[np.lexsort([*members_CN[smaller].T, twice_size_C[smaller]])]
     larger = np.array(
-        [row_of[everybody & ~coalitions[row]] for row in smaller.tolist()], dtype=np.intp
+        [row_of[grand_coalition & ~coalitions[row]] for row in smaller.tolist()], dtype=np.intp
     )
     estimator = fit_estimator(
         pairs_of(members_CN[smaller]),
@@ -130,7 +132,7 @@ def sampled(
         stream(seed, "landmarks"),
     )
     weight_CN = np.zeros(members_CN.shape)
-    weight_CN[np.append(smaller, row_of[everybody])[:, None], by_name] = estimator.row_weights
+    weight_CN[np.append(smaller, row_of[grand_coalition])[:, None], by_name] = estimator.row_weights
     weight_CN[np.append(larger, row_of[EMPTY])[:, None], by_name] = -estimator.row_weights
     return Sampled(weight_CN, row_of, smaller, larger, by_name, estimator)
 
