@@ -171,6 +171,7 @@ def test_digit_that_its_owner_changed_and_signed_again_does_not_follow_from_the_
         (files.VALUATION, lambda content: content.pop("order"), "it lacks 'order'"),
         (files.VALUATION, lambda content: content.update(level="high"), "level: "),
         (files.LAW, lambda content: content.update(anchors=[1]), "anchors: "),
+        (files.LAW, lambda content: content.pop("fired"), "another version of fl-sv"),
         (files.COST, lambda content: content.update(stages=7), "stages: "),
         (files.COST, lambda content: content["stages"]["sweep"].pop("bytes"), "stages.sweep.bytes"),
     ],

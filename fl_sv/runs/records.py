@@ -57,6 +57,7 @@ class FileRecord(Record):
         except ValidationError as error:
             raise InputError(
                 f"{cls.FILE} is damaged: {first_problem(error)}. `fl-sv verify` tells what changed."
+                " A file of another version of fl-sv needs that version."
             ) from None
 
 
