@@ -21,7 +21,7 @@ from fl_sv.machine import library_hash
 
 
 class Withheld(Exception):
-    """An error as the server may know it, since Flower sends it the text of an exception."""
+    """An error whose text may leave the company, since Flower sends it to the server."""
 
 
 def keep_errors_at_home(message: Message, context: Context, answer: ClientAppCallable) -> Message:
@@ -46,7 +46,7 @@ def withheld(error: Exception, message_type: str) -> str:
     if isinstance(error, InputError):
         what = (
             "its data, or the data path in its node's config, were refused (`fl-sv data check`"
-            " there says why)"
+            " there names the reason)"
         )
     else:
         what = f"{type(error).__name__} was raised"
@@ -77,7 +77,8 @@ def register(message: Message, context: Context) -> Message:
 def train_teacher(message: Message, context: Context) -> Message:
     """One round of the large model.
 
-    Also reports the loss of the model that came, since some strategies weight companies by it.
+    The reply also has the loss of the model that was received: some strategies weight companies by
+    it.
     """
     company = _company(message, context)
     ((key, params),) = _arrays(message).items()
@@ -89,7 +90,7 @@ def train_teacher(message: Message, context: Context) -> Message:
 
 @app.train("singleton")
 def train_singleton(message: Message, context: Context) -> Message:
-    """All rounds of the large model on this company's rows, for one message."""
+    """All rounds of the large model on only this company's rows, for one message."""
     company = _company(message, context)
     started = time.perf_counter()
     trained = company.train_all_rounds(_arrays(message))
@@ -170,7 +171,7 @@ def _teacher_logits(company: Company, context: Context) -> Floats:
     if wire.LOGITS not in context.state.array_records:
         raise RunError(
             f"{company.name} has no logits of the finished teacher: its node was started again"
-            " since it computed them. Go on with --resume."
+            " since it computed them. Continue with --resume."
         )
     return wire.unpacked(context.state.array_records[wire.LOGITS][wire.LOGITS].data)
 

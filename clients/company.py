@@ -1,4 +1,4 @@
-"""A company's side of the work: its own rows, and what it computes on them.
+"""A company's side of the work: its rows, and the training and scoring on them.
 
 Shapes: C models of a stack, K outputs. The rows of the company are counted by n.
 """
@@ -59,9 +59,9 @@ class Company:
         }
 
     def train_all_rounds(self, params: Arrays) -> Arrays:
-        """The models after all rounds of training on this company's rows, without any other's.
+        """The models after all rounds of training on only this company's rows.
 
-        It is FedAvg of the coalition whose one member this company is. Each array is one model.
+        This is FedAvg of the singleton of this company. Each array is one model.
         """
         for server_round in range(1, self.config.training.rounds + 1):
             stacks = {key: vector[None] for key, vector in params.items()}
@@ -128,7 +128,7 @@ def load_company(
 
 @dataclass(frozen=True)
 class Identity:
-    """What a company was loaded for: Flower's run, and the company's name and file in it."""
+    """The key of a loaded company: Flower's run, and the company's name and file in it."""
 
     run_id: int
     name: str
@@ -140,7 +140,7 @@ class LoadedCompanies:
 
     A simulation's process plays many companies and gets a message for each of them in every round.
     A company is loaded at its first message, and a shared source is read for the first of them. The
-    first message of another run makes it forget the run before.
+    first message of another run drops all companies of the run before.
     """
 
     def __init__(self) -> None:

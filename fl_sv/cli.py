@@ -1,5 +1,6 @@
-"""The command line: verbs equal to the arrows of the story. No logic lives here, and no heavy
-import at the top.
+"""The command line: one verb for each arrow of the story.
+
+Commands contain no logic, and heavy modules are imported only in the command that needs them.
 """
 
 import argparse
@@ -20,8 +21,9 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0 done, 1 failed or a difference was found, 2 wrong
-    input.
+    """Runs one command and returns its exit code.
+
+    0: done. 1: the run failed, or `verify` found a difference. 2: the input is wrong.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -29,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
     except (Interrupted, KeyboardInterrupt):
         print(
-            "fl-sv: interrupted. What a run had finished is in its journal; go on with --resume.",
+            "fl-sv: interrupted. The journal has what was finished; continue with --resume.",
             file=sys.stderr,
         )
         return 1
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The whole flow."""
+    """Runs the whole flow, from data to payouts."""
     from fl_sv.api import carry_out
     from fl_sv.config import load_config
     from fl_sv.progress import Progress
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Cost forecast without training."""
+    """Prints the forecast of a run's cost."""
     from fl_sv import api
     from fl_sv.config import load_config
     from fl_sv.planning.forecast import plan_text
@@ -85,7 +87,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def value(options: argparse.Namespace) -> int:
-    """Values from a table of utilities."""
+    """Prints the values of a table of utilities."""
     from fl_sv.game.csv import read_game
     from fl_sv.values import semivalue
 
@@ -107,7 +109,7 @@ def value(options: argparse.Namespace) -> int:
 
 
 def pay(options: argparse.Namespace) -> int:
-    """Payouts of a fixed pot from a finished run."""
+    """Divides a fixed pot by the values of a finished run."""
     from fl_sv.law.alarms import codes_of
     from fl_sv.payment.settlement import NOT_DIVIDED
     from fl_sv.report import write_report
@@ -152,7 +154,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def data_check(options: argparse.Namespace) -> int:
-    """A company's look at its own file before it joins."""
+    """Prints what a company's file holds, whether it fits, and what will leave the machine."""
     from fl_sv.config.base import DATA_FILES
     from fl_sv.planning.inspection import inspect_company, inspect_source
 
@@ -160,8 +162,8 @@ def data_check(options: argparse.Namespace) -> int:
         lines = inspect_source(str(options.source), options.target or "target")
     elif options.target or not options.company:
         raise InputError(
-            f"{options.source} is taken for a config, for it is no {listed(DATA_FILES)}: give"
-            " --company, and no --target, which is its data.target."
+            f"{options.source} is read as a config, because its name does not end in"
+            f" {listed(DATA_FILES)}. Give --company, and not --target: the config has data.target."
         )
     else:
         _find_modules_beside(options.source)
@@ -171,9 +173,7 @@ def data_check(options: argparse.Namespace) -> int:
 
 
 def _find_modules_beside(config: Path) -> None:
-    """A user's own modules, `module:function` in the config, lie beside it or in the current
-    folder.
-    """
+    """Lets `module:function` in the config name modules beside it or in the current folder."""
     sys.path += [str(config.resolve().parent), str(Path.cwd())]
 
 
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print one JSON document")
     _add_value(verbs)
     _add_pay(verbs)
-    _verb(verbs, "report", report, "dir", "write report.html again from the tables alone")
+    _verb(verbs, "report", report, "dir", "write report.html again from the tables")
     recompute = "recompute everything and check every hash and signature"
     made = _verb(verbs, "verify", verify, "dir", recompute)
     made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
@@ -248,7 +248,7 @@ def _add_run(verbs: Verbs) -> None:
     made = _verb(verbs, "run", run, "config", flow)
     out, origin = "run directory, new or empty", "reuse a run with other companies"
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help=out)
-    made.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    made.add_argument("--resume", action="store_true", help="continue the run in DIR")
     made.add_argument("--from", dest="source", type=Path, metavar="RUN", help=origin)
     backend = "Flower on Ray, or one process"
     made.add_argument("--backend", choices=("ray", "inline"), default="ray", help=backend)
@@ -256,7 +256,7 @@ def _add_run(verbs: Verbs) -> None:
     detail = made.add_mutually_exclusive_group()
     for name, meaning in (
         ("quiet", "print nothing but errors"),
-        ("verbose", "print what Flower and Ray say, too"),
+        ("verbose", "print the messages of Flower and Ray as well"),
     ):
         detail.add_argument(
             f"--{name}", dest="detail", action="store_const", const=name, help=meaning
@@ -288,11 +288,11 @@ def _add_data(verbs: Verbs) -> None:
     made = group.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "check", help=look, description=look
     )
-    source = "the run's config, or a data file alone"
+    source = "the run's config, or a single data file"
     made.add_argument("source", type=Path, metavar="CONFIG_OR_FILE", help=source)
     made.add_argument("--company", help="a company of the config")
     made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
-    target = "of a data file alone: what is predicted (column `target`)"
+    target = "of a single data file: the column to predict (`target`)"
     made.add_argument("--target", metavar="COLUMN", help=target)
     made.set_defaults(command=data_check)
 

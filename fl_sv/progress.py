@@ -59,11 +59,11 @@ class Progress:
         self.note(f"{name}: {total} {unit} in {time.perf_counter() - started:.1f} s")
 
     def say(self, text: str) -> None:
-        """A line about what goes on where there is no bar yet; not with --quiet."""
+        """Prints a line where there is no bar yet; not with --quiet."""
         if self.detail != "quiet" and (self._console.is_terminal or self.detail == "verbose"):
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """A line that only --verbose shows."""
+        """Prints a line that only --verbose shows."""
         if self.detail == "verbose":
             print(text, file=sys.stderr)

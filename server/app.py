@@ -29,7 +29,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Runs the configured valuation on whatever federation the grid reaches."""
+    """Runs the valuation that the run config names on the federation behind the grid."""
     try:
         run_valuation(grid, context.run_config)
     except (FlsvError, OSError) as error:
@@ -48,7 +48,7 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
         )
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
     resume = bool(settings["resume"])
-    # The companies' own files are theirs to read.
+    # On a federation only a company's own node reads its file.
     with prepared_run(config, out, resume=resume, own_data=False) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())

@@ -1,7 +1,7 @@
-"""The exchange of messages with the companies: who takes part, retries, or a stop.
+"""The exchange of messages with the companies, with retries.
 
-Flower averages whichever replies came. Here every message needs a usable reply. Without one it is
-sent again, `faults.retries` times; then the run stops with a sentence that names the company.
+Flower averages the replies that it gets. Here every message needs a usable reply. Without one it is
+sent again, `faults.retries` times. Then the run stops with an error that names the company.
 """
 
 import re
@@ -63,7 +63,7 @@ ACTOR_DEATHS = (
 
 @dataclass
 class Traffic:
-    """What the messages so far carried, and how long the companies worked for them."""
+    """The bytes of the messages so far, and the time that the companies worked for them."""
 
     n_bytes: int = 0
     company_seconds: float = 0.0
@@ -85,7 +85,7 @@ class Federation:
 
     grid: Grid
     roster: Roster
-    stop: threading.Event  # set when the run is to be interrupted
+    stop: threading.Event  # set to interrupt the run
     poll_seconds: float = POLL_SECONDS
     traffic: Traffic = field(default_factory=Traffic)
 
@@ -101,12 +101,12 @@ class Federation:
         """The usable reply to every message, in no particular order.
 
         It yields when messages are on their way; `server.interleave` drives it. A reply is usable
-        when it carries no error and `check(company, content)` raises no ValueError.
+        when it is no error and `check(company, content)` raises no ValueError.
 
         what: the work, as error messages name it.
         on_reply: called once for each usable reply.
         before_retry: called with the companies to which messages are about to be sent again.
-        least_seconds: the shortest timeout, whatever the config states.
+        least_seconds: the shortest timeout, even if the config states a shorter one.
 
         Raises CompanyFailed when a company fails in every try, WorkerDied when the simulation lost
         an actor, Interrupted when the run is to stop.
@@ -143,19 +143,20 @@ class Federation:
         tries = self.roster.config.faults.retries + 1
         return CompanyFailed(
             f"{company} failed in {what}, {tries} times: {problem}.{also} Nothing was averaged over"
-            " the rest. Put the company right and go on with --resume; what was finished is in the"
-            " journal."
+            " the rest. Correct the fault there and continue with --resume; the journal has what"
+            " was finished."
         )
 
     def _send(self, messages: dict[str, Message], timeout: float) -> Work[dict[str, Message]]:
         """The replies by company, without those that are lost or take more than `timeout` seconds.
 
-        The time begins when the server waits for them, since a company may have to answer the
-        message of another wave first.
+        The time begins when the server waits for the replies, since a company may have to answer
+        the message of another wave first.
 
         A node that is killed and started again between two looks never seems offline, and Flower
-        forgets its message. A new time of activation shows such a node. Its message is then given
-        up; the next try sends it again, when all others have been answered or timed out.
+        loses its message. Such a node has a new time of activation. The server then stops waiting
+        for its reply. The next try sends the message again, after all others have been answered or
+        timed out.
         """
         if self.stop.is_set():
             raise Interrupted("The run was interrupted.")
@@ -170,7 +171,7 @@ class Federation:
         next_look = time.monotonic() + RESTART_LOOK_SECONDS
         while waiting and time.monotonic() < deadline:
             restarted: set[int] = set()
-            # Before the replies are pulled: what a node sent before its restart is among them.
+            # Before the replies are pulled: a reply from before the restart is among them.
             if time.monotonic() > next_look:
                 restarted = {
                     node
@@ -194,7 +195,7 @@ class Federation:
         return {node.node_id: node.last_activated_at for node in self.grid.get_nodes()}
 
     def _wait_until_online(self, companies: Iterable[str]) -> None:
-        """Waits until nodes that went away are back: their supervisors start them again."""
+        """Waits until lost nodes are back online: their supervisors start them again."""
         wanted = {self.roster.node_of[company] for company in companies}
         deadline = time.monotonic() + REJOIN_SECONDS
         while wanted - set(self.grid.get_node_ids()) and time.monotonic() < deadline:
@@ -220,7 +221,7 @@ class Federation:
 
 
 def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Event) -> Federation:
-    """The federation, once every company is there and has registered its data.
+    """The federation, once every company is online and has registered its data.
 
     Raises InputError when the nodes are not exactly the companies of the config, CompanyFailed when
     one does not register, or runs another version of the library.
@@ -281,8 +282,8 @@ def _wait_for_nodes(
     if not simulated and not all(names):
         raise InputError(
             f"{names.count('')} of {len(names)} nodes were registered without a company's name;"
-            " values and payouts go by these names. Unregister them, and register each with `fl-sv"
-            " federation register KEY.pub --name COMPANY`."
+            " values and payouts are assigned by these names. Unregister them, and register each"
+            " with `fl-sv federation register KEY.pub --name COMPANY`."
         )
     if not simulated and set(names) != set(config.companies):
         strangers = sorted(set(names) - set(config.companies))
@@ -291,7 +292,7 @@ def _wait_for_nodes(
             "The registered nodes are not the companies of the config: absent"
             f" {listed(absent) or 'nobody'}, unknown {listed(strangers) or 'nobody'}. Start the"
             " SuperNodes of those that are absent, or register them under their companies' names;"
-            " `fl-sv federation check` says which."
+            " `fl-sv federation check` names them."
         )
     if len(nodes) != config.n_companies:
         raise InputError(
@@ -307,7 +308,7 @@ def _wait_for_nodes(
 
 
 def _pause(stop: threading.Event, seconds: float) -> None:
-    """Waits, unless the run is asked to stop."""
+    """Waits. Raises Interrupted when the run is to stop."""
     if stop.wait(seconds):
         raise Interrupted("The run was interrupted.")
 

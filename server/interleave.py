@@ -1,7 +1,7 @@
 """Interleaving: while the companies train one wave, the server averages another.
 
-Work that has to wait for companies is a generator. It yields whenever its messages are on their
-way, and returns its result.
+Work that has to wait for companies is a generator. It yields when its messages are on their way,
+and returns its result.
 """
 
 from collections import deque
@@ -13,9 +13,9 @@ Work = Generator[None, None, Result]
 
 
 def interleave(works: Iterable[Work[Result]]) -> list[Result]:
-    """The results, in the order of the works; each work runs to its next yield, then the next work.
+    """Runs each work to its next yield, then the next one, until all are done.
 
-    An exception in one work closes all others.
+    Returns the results in the order of the works. An exception in one work closes all others.
     """
     works = list(works)
     results: dict[int, Result] = {}

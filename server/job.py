@@ -1,4 +1,4 @@
-"""What every federated stage of a run works with, and the training loop they share."""
+"""The context of every federated stage of a run, and the training loop that the stages share."""
 
 import threading
 import time
@@ -74,8 +74,12 @@ class Job:
         """Flower's training loop, from `first_round` to the last; returns the final parameters.
 
         Either every message gets a usable reply or the run stops. It yields when the messages of a
-        round are on their way; `server.interleave` drives it. `what` names the training in error
-        messages.
+        round are on their way; `server.interleave` drives it.
+
+        arrays: the parameters before `first_round`.
+        what: the training, as error messages name it.
+        after_round: called with the number of a round and its aggregated parameters.
+        before_retry: called with the companies to which messages are about to be sent again.
         """
         for server_round in range(first_round, self.config.training.rounds + 1):
             messages = strategy.configure_train(
@@ -122,7 +126,7 @@ def open_job(
 ) -> Job:
     """Waits for the companies behind the grid and enters them into the journal."""
     operator = operator_data(config)
-    # Before any message: it refuses models that do not fit the task.
+    # Before any message is sent: it refuses models that do not fit the task.
     small, large = model_specs(config, operator.task)
     federation = join(grid, config, operator, stop)
     roster = federation.roster

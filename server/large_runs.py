@@ -1,7 +1,7 @@
 """The large runs: the large model untrained, at singletons, and at larger coalitions.
 
-The config's `law.anchors` sets how many there are. The company of a singleton trains all rounds for
-one message. Larger coalitions train in waves: a message to a company carries one round of the large
+The config's `law.anchors` sets their number. The company of a singleton trains all rounds for one
+message. Larger coalitions train in waves: for each round a company gets one message with the large
 models of its coalitions.
 """
 
@@ -24,8 +24,8 @@ from strategies.roster import check_arrays, to_numpy, to_record
 def measure_large_runs(job: Job) -> list[int]:
     """The coalitions on which the large model is measured; their scores go into the journal, once.
 
-    `planned_large_runs` says which they are: the singletons first, and once these are measured the
-    larger coalitions too.
+    `planned_large_runs` chooses them: first the singletons, then by their losses the larger
+    coalitions.
     """
     for replicate in range(job.config.training.large_seeds):
         job.keep(job.validation.untrained(job.large, replicate)[1])
@@ -85,7 +85,7 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
 
 
 def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
-    """Trains a wave to the last round by FedAvg over the members, from where the journal stands."""
+    """Trains a wave by FedAvg over the members, from the last round in the journal to the end."""
     done, stacks = job.journal.stacks(wave.name)
     if not done:
         stacks = {key: params[None].numpy() for key, params in _initial(job).items()}

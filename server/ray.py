@@ -47,7 +47,7 @@ def join_cluster(address: str, *, verbose: bool) -> None:
 
 
 def require_head(address: str) -> None:
-    """Raises InputError when nothing answers at the address; Ray itself would try for minutes."""
+    """Raises InputError when no server answers at the address; Ray itself would try for minutes."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -103,7 +103,7 @@ def _nodes(ray: Any) -> dict[str, dict[str, Any]]:
 
 
 def _has_gone(ray: Any, node_id: str) -> bool:
-    """Whether the cluster gives the node up within the time that it takes to notice a death."""
+    """Whether the cluster drops the node within the time in which it notices a death."""
     deadline = time.monotonic() + NOTICE_SECONDS
     while node_id in _nodes(ray):
         if time.monotonic() > deadline:

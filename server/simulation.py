@@ -36,7 +36,9 @@ def simulate(
 ) -> Settlement:
     """The whole flow with simulated companies.
 
-    backend: `inline` or `ray`. `stop` interrupts the run at the next look for replies.
+    backend: `inline` or `ray`.
+    stop: when it is set, the run is interrupted at the next look for replies.
+    companies: the client app of every company.
     """
 
     def work(grid: Grid) -> Settlement:
@@ -55,7 +57,7 @@ def simulate(
 def _with_restarts(
     config: Config, work: Callable[[Grid], Settlement], progress: Progress, companies: ClientApp
 ) -> Settlement:
-    """Does the work on Ray; where a worker dies, starts again and goes on from the journal.
+    """Does the work on Ray. After the death of a worker it starts again from the journal.
 
     A dead actor stays in Flower's pool, so a simulation that lost one cannot be continued.
     """
@@ -68,7 +70,8 @@ def _with_restarts(
             if restart == config.faults.restarts:
                 raise RunError(
                     f"{death} The simulation was started {restart + 1} times and lost a worker each"
-                    " time. Is there enough memory? Lower compute.workers and go on with --resume."
+                    " time. Is there enough memory? Lower compute.workers and continue with"
+                    " --resume."
                 ) from death
             progress.say(f"{death} Starting the simulation again from the journal.")
     raise AssertionError("unreachable")
@@ -78,7 +81,7 @@ def on_ray(
     config: Config, work: Callable[[Grid], Outcome], companies: ClientApp, *, verbose: bool
 ) -> Outcome:
     """Does `work` as the ServerApp of a Flower simulation, with a virtual node for each company."""
-    from flwr.simulation import run_simulation  # imports Ray, which `inline` does without
+    from flwr.simulation import run_simulation  # here, because it imports Ray
 
     server_app = ServerApp()
     outcome: list[Outcome] = []
@@ -120,7 +123,7 @@ def _backend(config: Config, verbose: bool) -> dict[str, Any]:
     """Flower's settings: what an actor needs, and how Ray starts where no cluster was joined."""
     gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
     start = {
-        "address": "local",  # else Ray joins whatever cluster it finds on this machine
+        "address": "local",  # else Ray joins any cluster that it finds on this machine
         "num_cpus": config.compute.at_once,
         "include_dashboard": False,
         "logging_level": logging.INFO if verbose else logging.ERROR,

@@ -40,7 +40,7 @@ def send_teacher(job: Job) -> None:
 def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
     """These companies compute the finished teacher's logits on their rows, and keep them.
 
-    A node keeps them no longer than it lives. So before a message is sent to a company again, the
+    A node loses them when it is started again. So before a message is sent to a company again, the
     company computes its logits again.
     """
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]

@@ -37,7 +37,8 @@ Stacks = dict[str, NDArray[np.floating]]
 def sweep_coalitions(job: Job, step: Step) -> None:
     """Trains the small models on the step's coalitions; their scores go into the journal.
 
-    While the companies train one wave, the server averages another.
+    While the companies train one wave, the server averages another. Waves that are in the journal
+    are not trained again.
     """
     journal = job.journal
     for model in job.small:
@@ -47,7 +48,8 @@ def sweep_coalitions(job: Job, step: Step) -> None:
     finished = journal.finished_waves()
     known = journal.wave_coalitions(REUSED) if REUSED in finished else []
     done = {coalition for number in finished for coalition in journal.wave_coalitions(number)}
-    # Planned from the step, not from what is missing: a resumed run trains the same waves.
+    # Waves are planned from the step, not from the coalitions that are missing. So a resumed run
+    # has the same waves as the first one, and a wave is either finished or trained as a whole.
     waves = sweep_workloads(job.config, job.small, step, known)
     missing = [(place, wave) for place, wave in enumerate(waves) if wave.coalitions[0] not in done]
     if missing and job.config.students:
@@ -56,6 +58,8 @@ def sweep_coalitions(job: Job, step: Step) -> None:
     rounds_left = sum(wave.rounds for _, wave in missing)
     with job.progress.stage(SWEEP, rounds, "rounds") as bar:
         bar.advance(rounds - rounds_left)
+        # Numbers continue those in the journal. Two waves are in flight, and both must end before
+        # the next two begin: that bounds memory, and what a crash loses.
         numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
         for start in range(0, len(numbered), IN_FLIGHT):
             with job.costed(SWEEP):
@@ -70,9 +74,10 @@ def validation_values(
 ) -> NDArray[np.float64]:
     """The value of each company for each validation example (N, V), by the largest small model.
 
-    coalitions: those with a utility, ascending, the empty one first. Values are linear in the
-    utilities, so blocks of coalitions contribute one after the other. They ascend, whatever the
-    waves were, so that no bit depends on the waves.
+    coalitions: those with a utility, ascending, the empty one first.
+
+    Values are linear in the utilities, so blocks of coalitions are added one after the other. The
+    blocks ascend by coalition and not by wave, so that no bit of the sum depends on the waves.
     """
     model = job.small[-1]
     replicates = range(job.config.training.seeds)
@@ -86,13 +91,14 @@ def validation_values(
 def _losses_by_example(
     journal: Journal, coalitions: Sequence[int], n_examples: int
 ) -> Iterator[tuple[Sequence[int], NDArray[np.float64]]]:
-    """The coalitions in blocks, each with what the largest small model lost by example (C, V)."""
+    """The coalitions in blocks, each with the largest small model's loss by example (C, V)."""
     places = {
         coalition: (number, row)
         for number in journal.finished_waves()
         for row, coalition in enumerate(journal.wave_coalitions(number))
     }
-    last: int | None = None  # the wave in memory; blocks and waves both ascend, so it often serves
+    # One wave is kept in memory. Blocks and waves both ascend, so the next block often needs it.
+    last: int | None = None
     wave_CV = np.empty((0, 0))
     for start in range(0, len(coalitions), BLOCK):
         block = coalitions[start : start + BLOCK]
@@ -114,7 +120,7 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
     stacks = yield from _train(job, coalitions, what, bar)
     scores, finished = _score(job, coalitions, stacks, what)
     job.journal.add_wave(number, scores, finished)
-    # At once, since another wave may still fail.
+    # At once, and not with the seconds of the two waves: the other one may still fail.
     job.journal.add_cost(SWEEP, flops=job.flops(wave))
 
 
@@ -131,6 +137,7 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
         bar.advance(1)
 
     def before_retry(companies: Collection[str]) -> None:
+        # A node that was started again has lost the teacher's logits.
         if job.config.students:
             compute_teacher_logits(job, companies)
 
@@ -140,7 +147,7 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
 
 
 def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[list[Score], Wave]:
-    """The scores of every model on the wave, and what the largest lost on each example."""
+    """The scores of every model on the wave, and the largest one's losses by example."""
     scores: list[Score] = []
     replicates = range(job.config.training.seeds)
     mean_CV = np.zeros(())

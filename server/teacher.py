@@ -13,7 +13,7 @@ from fl_sv.progress import Bar
 from fl_sv.runs.journal import TeacherRound
 from server.interleave import run_to_end
 from server.job import Job
-from strategies.flower import everyone, make_strategy
+from strategies.flower import every_node, make_strategy
 from strategies.roster import to_numpy, to_record
 from strategies.teacher import TeacherStrategy
 
@@ -29,14 +29,14 @@ def train_teacher(job: Job) -> list[TeacherLoss]:
         for run in runs:
             last = _train(job, run, bar)
             if run.in_the_game:
-                everybody = grand(job.config.n_companies)
-                score = Score(everybody, job.large.name, run.replicate, last.loss, last.accuracy)
+                coalition = grand(job.config.n_companies)
+                score = Score(coalition, job.large.name, run.replicate, last.loss, last.accuracy)
                 job.keep(score)
     return [TeacherLoss(r.number, r.loss, r.accuracy) for r in job.journal.teacher_rounds(DEPLOYED)]
 
 
 def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
-    """Trains to the last round, from where the journal stands, and returns the last round."""
+    """Trains from the last round in the journal to the end, and returns the last round."""
     key = wire.stack_key(job.large.name, run.replicate)
     rounds = job.journal.teacher_rounds(run.name)
     strategy = _strategy(job, run, key)
@@ -62,9 +62,9 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
 
 
 def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
-    """The strategy that combines the companies' models, made strict."""
+    """The aggregation of the companies' models, wrapped so that it is strict and exact."""
     config = job.config
-    inner = make_strategy(config) if run.by_strategy else FedAvg(**everyone(config.n_companies))
+    inner = make_strategy(config) if run.by_strategy else FedAvg(**every_node(config.n_companies))
     roster, n_params = job.federation.roster, job.large.n_params
     return TeacherStrategy(inner, roster, key, n_params, config.compute.dtype)
 

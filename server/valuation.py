@@ -1,10 +1,10 @@
-"""The story of fl-sv, one line an arrow: from private data to payouts.
+"""The story of fl-sv, one line for each arrow: from private data to payouts.
 
     companies join -> the teacher is trained -> coalitions train the small models -> large runs
-        -> the law carries small losses to the large model -> values -> payouts -> ledger and report
+        -> the law predicts the large model's losses -> values -> payouts -> ledger and report
 
-Every stage reads the results of earlier ones from the journal and writes its own there. So a run
-that was killed goes on from where it was. What is not finished is an exception, never a number.
+Every stage reads the results of earlier ones from the journal and writes its own there. So a killed
+run can resume where it stopped. A result that is missing raises an exception; it is never a number.
 """
 
 import threading
@@ -37,7 +37,16 @@ from server.teacher import train_teacher
 def value_companies(
     config: Config, run: RunDirectory, grid: Grid, progress: Progress, stop: threading.Event
 ) -> Settlement:
-    """What each company's data were worth to the large model, and what each is paid."""
+    """Values each company's data by their worth to the large model, and divides the pot.
+
+    config: validated and checked.
+    run: the run directory, locked; all files of the run are written there.
+    grid: Flower's grid, behind which the companies are.
+    progress: where the stages report.
+    stop: when it is set, the run is interrupted.
+
+    Raises RunError when the run cannot be finished; the journal keeps what is.
+    """
     use_threads(config.compute.threads)
     keep_freed_memory()
     started = time.perf_counter()
@@ -49,7 +58,7 @@ def value_companies(
             sweep_coalitions(job, step)  #                         small models, these coalitions
             large_runs = measure_large_runs(job)  #                large model, few coalitions
             table = job.table(step.coalitions, large_runs)  #      every utility so far
-            evidence = _gather(job, table, curve, student)  #      and all else that payouts need
+            evidence = _gather(job, table, curve, student)  #      all else that payouts need
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
         costs = journal.costs()

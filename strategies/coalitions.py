@@ -4,7 +4,7 @@ The message to a company carries a stack for each model size and replicate: the 
 coalitions to which the company belongs. The company trains the stack and sends it back. The new
 model of a coalition is the mean over its members, weighted by their examples. Sums are in float64,
 in the order of the companies' names. In the first round all coalitions still have the same
-untrained model, so one travels and trains for all of them.
+untrained model, so only one is sent, and trained for all of them.
 
 Shapes: N companies, C coalitions of the wave. A stack has one flat vector of parameters a row:
 (coalitions, parameters).
@@ -23,15 +23,16 @@ from fl_sv.flower import wire
 from fl_sv.game.coalitions import members_matrix
 from strategies.roster import Roster, check_arrays, to_numpy, to_record
 
-# The sums of the average that are in work at a time: they fit into the second cache of a core.
-# Ten times as much costs a third more time.
+# Bytes of the sums that are in work at a time. They fit into the second cache of a core; ten times
+# as much takes a third more time.
 CACHE_BYTES = 1 << 20
 
 
 class CoalitionStrategy(Strategy):
     """FedAvg of each coalition over its own members, for all coalitions of a wave at once.
 
-    dtype: numpy's name of the type in which parameters travel.
+    coalitions: of the wave, as bitmasks; rows of a stack have their order.
+    dtype: numpy's name of the type that parameters have in messages.
     """
 
     def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:

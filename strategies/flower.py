@@ -30,14 +30,14 @@ def make_strategy(config: Config) -> Strategy:
         )
     if name == "qfedavg":
         options.setdefault("client_learning_rate", config.training.learning_rate)
-    everybody = everyone(config.n_companies) if issubclass(strategy_class, FedAvg) else {}
+    all_nodes = every_node(config.n_companies) if issubclass(strategy_class, FedAvg) else {}
     try:
-        return strategy_class(**everybody, **options)
+        return strategy_class(**all_nodes, **options)
     except (TypeError, ValueError) as error:
         raise InputError(f"teacher.options: {name} refuses {options}: {error}.") from None
 
 
-def everyone(n_companies: int) -> dict[str, int]:
+def every_node(n_companies: int) -> dict[str, int]:
     """Arguments by which FedAvg takes all companies, and waits for no other node.
 
     By default it wants two nodes, and would wait for ever for the second.

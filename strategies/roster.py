@@ -1,4 +1,4 @@
-"""Who takes part in a run, and what goes into every message: the strategies' federation."""
+"""The companies of a run with their nodes, and the content of every message."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ class Roster:
     def by_name(self) -> list[str]:
         """Companies in the order of aggregation.
 
-        It goes by name, so that the order in the config decides no bit of a result.
+        Sums in the order of the names do not depend on the order in the config.
         """
         return sorted(self.node_of)
 
     def briefing(self, company: str, server_round: int) -> ConfigRecord:
-        """What a company has to know to answer a message; it never opens the config file."""
+        """The facts that a company needs to answer a message; it never opens the config file."""
         return ConfigRecord(
             {
                 wire.COMPANY: company,
@@ -43,7 +43,7 @@ class Roster:
         )
 
     def company_of(self, node_id: int) -> str:
-        """The company whose node it is. Raises CompanyFailed when it is nobody's."""
+        """The company whose node it is. Raises CompanyFailed when there is none."""
         for company, node in self.node_of.items():
             if node == node_id:
                 return company

@@ -56,7 +56,7 @@ def two_moons(rows: int = 200) -> dict[str, np.ndarray]:
 
 
 def two_sizes(game: Game) -> Family:
-    """A law that goes on in a straight line from the second largest small size."""
+    """A law that continues the line from the second largest small size to the largest."""
     normalized_CM = game.normalized_CM
     return Family(
         "line",
@@ -69,7 +69,7 @@ def two_sizes(game: Game) -> Family:
 
 
 def without_the_worse(game: Game) -> Family:
-    """A law that forgets that a coalition may be worse than nobody."""
+    """A law that fails where a coalition is worse than the empty one."""
     small_C = game.normalized_CM[:, -1]
     with np.errstate(invalid="ignore"):
         curve_C = np.sqrt(small_C)

@@ -527,7 +527,7 @@ def test_finished_run_is_refused_without_resume_and_left_as_it_is_with_it(
 ) -> None:
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     assert is_refusal(
-        command("run", SMOKE, "--out", run.path), "is not empty. Give a new folder, or go on"
+        command("run", SMOKE, "--out", run.path), "is not empty. Give a new folder, or continue"
     )
     answer = command("run", SMOKE, "--out", run.path, "--resume")
     assert (answer.code, answer.err) == (0, "")

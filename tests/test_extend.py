@@ -148,7 +148,7 @@ def test_partition_that_depends_on_who_takes_part_is_refused(folder: Path, tmp_p
     )
     assert (
         answer.startswith("2:")
-        and "with the partition 'iid' a company's rows depend on who else" in answer
+        and "with the partition 'iid' a company's rows depend on the other companies" in answer
     )
 
 

@@ -57,7 +57,7 @@ def test_company_sees_its_counts_and_exactly_what_will_leave(
         f"registration  a fingerprint (sha256) of the rows, {fingerprint(rows)}",
         "3 rounds      mlp-64 (387 parameters), trained on these rows",
         "3 rounds      mlp-4 of 2 coalitions with Ash, 2 seeds",
-        "1 message     mlp-64, trained on these rows alone, once a seed",
+        "1 message     mlp-64, trained on only these rows, once a seed",
     ):
         assert expected in answer.out
 
@@ -103,7 +103,8 @@ def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_p
     whole = command("data", "check", tmp_path / "own.yaml")
     assert (
         whole.code,
-        "is taken for a config, for it is no .npz, .csv, .parquet: give --company" in whole.err,
+        "is read as a config, because its name does not end in .npz, .csv, .parquet. Give --company"
+        in whole.err,
     ) == (
         2,
         True,
@@ -179,18 +180,16 @@ def context(node_config: dict[str, str | int]) -> Context:
 def test_error_of_a_company_reaches_the_server_without_its_data(
     registration: Message, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(Withheld) as told, caplog.at_level("ERROR", "flwr"):
+    with pytest.raises(Withheld) as raised, caplog.at_level("ERROR", "flwr"):
         app(registration, context({wire.DATA_PATH: str(tmp_path / "ash.csv")}))
-    text = str(told.value)
-    assert "were refused (`fl-sv data check` there says why)" in text
+    text = str(raised.value)
+    assert "were refused (`fl-sv data check` there names the reason)" in text
     for secret in (SECRET, str(tmp_path), "ash.csv", "income", "line"):
         assert secret not in text
     assert SECRET in caplog.text and "ash.csv" in caplog.text  # the company's own log has it all
 
 
-def test_error_of_a_simulated_company_keeps_its_words(
-    registration: Message, tmp_path: Path
-) -> None:
+def test_error_of_a_simulated_company_keeps_its_text(registration: Message, tmp_path: Path) -> None:
     simulated = context({wire.PARTITION: 0, wire.DATA_PATH: str(tmp_path / "ash.csv")})
     with pytest.raises(Exception, match=SECRET):
         app(registration, simulated)

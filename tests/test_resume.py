@@ -1,4 +1,4 @@
-"""A run that is killed or interrupted goes on from its journal and ends in the same bytes."""
+"""A run that is killed or interrupted resumes from its journal and ends in the same bytes."""
 
 import os
 import signal
@@ -125,7 +125,7 @@ def test_run_killed_on_ray_then_interrupted_then_finished_inline_ends_in_the_sam
     interrupted.process.send_signal(signal.SIGINT)
     code, errors = interrupted.end()
     assert code == 1
-    assert "go on with --resume" in errors
+    assert "continue with --resume" in errors
     assert "Traceback" not in errors
     last = Run(tmp_path, "inline", "--resume")
     assert last.end() == (0, "")

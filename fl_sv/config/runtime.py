@@ -53,7 +53,7 @@ class Compute(Frozen):
 
 
 class Faults(Frozen):
-    """What is tried before a run stops. The run never goes on without a reply that is missing."""
+    """What is tried before a run stops. A run never continues while a reply is missing."""
 
     retries: int = Field(
         2,

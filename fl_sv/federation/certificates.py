@@ -144,9 +144,10 @@ def check_public_key(path: Path) -> None:
 
 
 def certificate_faults(folder: Path, address: str, now: datetime | None = None) -> list[str]:
-    """What is wrong with server.pem, one sentence a fault; empty when nothing is.
+    """The faults of server.pem, a sentence each; empty when there are none.
 
-    It has expired or soon will, was not signed by this authority, or is not for `address`.
+    A certificate may have expired or be about to, be signed by another authority, or be for another
+    address.
     """
     now = now or datetime.now(UTC)
     try:
@@ -176,7 +177,7 @@ def certificate_faults(folder: Path, address: str, now: datetime | None = None) 
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """Writes a file that nobody else can read, not even for a moment; it appears whole."""
+    """Writes a file that no other user can read at any moment; it appears whole."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -1,4 +1,4 @@
-"""`fl-sv federation check`: what is wrong, seen from the operator's machine or from a company's."""
+"""`fl-sv federation check`: checks on the operator's machine, or on a company's."""
 
 import http.client
 import shutil
@@ -58,9 +58,9 @@ def check_operator(folder: Path) -> Iterator[CheckResult]:
     yield CheckResult(
         "certificate", not faults, "; ".join(faults) or f"for {settings.address}, signed by ca.crt"
     )
-    here = _reach("SuperLink", "127.0.0.1", settings.superlink_port, folder / "ca.crt")
+    here = _check_server("SuperLink", "127.0.0.1", settings.superlink_port, folder / "ca.crt")
     yield here
-    proxy = _reach("proxy", settings.address, settings.port, folder / "ca.crt")
+    proxy = _check_server("proxy", settings.address, settings.port, folder / "ca.crt")
     yield proxy
     if proxy.ok:
         status, _ = _post(settings.address, settings.port, folder / "ca.crt", CONTROL)
@@ -70,7 +70,7 @@ def check_operator(folder: Path) -> Iterator[CheckResult]:
             yield CheckResult(
                 "control API",
                 False,
-                f"the proxy answers {status} to {CONTROL}: ANYBODY WHO REACHES IT CAN RUN CODE. Use"
+                f"the proxy answers {status} to {CONTROL}: ANYBODY WITH ACCESS CAN RUN CODE. Use"
                 " nginx.conf as it was written",
             )
     yield _synchronised()
@@ -95,7 +95,7 @@ def check_company(folder: Path) -> Iterator[CheckResult]:
     except FlsvError as error:
         yield CheckResult("key", False, str(error))
         return
-    proxy = _reach("server", settings.address, settings.port, folder / "ca.crt")
+    proxy = _check_server("server", settings.address, settings.port, folder / "ca.crt")
     yield proxy
     if not proxy.ok:
         return
@@ -141,7 +141,7 @@ def _release(name: str, version: str) -> str:
     return ".".join(version.split(".")[:2]) if name == "flwr" else version
 
 
-def _reach(subject: str, address: str, port: int, authority: Path) -> CheckResult:
+def _check_server(subject: str, address: str, port: int, authority: Path) -> CheckResult:
     """Checks name, port and certificate of a server, up to the first fault."""
     where = f"{address}:{port}"
     try:
@@ -150,7 +150,7 @@ def _reach(subject: str, address: str, port: int, authority: Path) -> CheckResul
         return CheckResult(
             subject,
             False,
-            f"the name {address} is unknown here: ask for its DNS entry, or add it to /etc/hosts",
+            f"the name {address} is unknown here: it needs a DNS entry, or a line in /etc/hosts",
         )
     try:
         with (
@@ -220,7 +220,7 @@ def _synchronised() -> CheckResult:
     command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     if answer not in ("yes", "no"):
-        return CheckResult("clock", None, "timedatectl does not tell; make sure that NTP is on")
+        return CheckResult("clock", None, "timedatectl gives no answer; make sure that NTP is on")
     return CheckResult(
         "clock",
         answer == "yes",
@@ -229,7 +229,7 @@ def _synchronised() -> CheckResult:
 
 
 def _nodes(folder: Path, settings: Settings) -> Iterator[CheckResult]:
-    """Checks that every company is registered and online, and nobody else is registered."""
+    """Checks that every company is registered and online, and no other node is registered."""
     try:
         listing = flower.list_nodes(folder)
     except FlsvError as error:

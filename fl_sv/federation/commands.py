@@ -1,4 +1,4 @@
-"""`fl-sv federation ...`: no logic, and no heavy import at the top."""
+"""The commands `fl-sv federation ...`. They contain no logic and import heavy modules late."""
 
 import argparse
 from pathlib import Path
@@ -64,7 +64,7 @@ def register(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Prints what was checked. Returns 1 if anything is wrong."""
+    """Prints the result of every check. Returns 1 if anything is wrong."""
     from fl_sv.federation.check import check_company, check_operator
 
     is_operator = (options.dir / "server.key").exists()
@@ -125,7 +125,7 @@ def add_commands(verbs: Any) -> None:
 
     _add_init(add("init", init, "operator: certificates, proxy, units, and the companies' kit"))
     _add_join(add("join", join, "company: its key and the unit of its SuperNode, in the kit"))
-    _add_register(add("register", register, "operator: let a company's key in, under its name"))
+    _add_register(add("register", register, "operator: register a company's key under its name"))
     _add_dir(add("check", check, "operator or company: what is wrong; exit code 1 if anything is"))
     _add_run(add("run", run, "operator: the whole flow on the companies' machines"))
     _add_dir(add("status", status, "operator: companies and runs"))
@@ -177,5 +177,5 @@ def _add_run(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="run directory, new or empty"
     )
-    made.add_argument("--resume", action="store_true", help="go on with the run in it")
+    made.add_argument("--resume", action="store_true", help="continue the run in it")
     _add_dir(made)

@@ -21,7 +21,7 @@ CONNECTION = "federation"  # Flower's name of the federation, in flower/config.t
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
 FINISHED, COMPLETED = "finished", "finished:completed"
 POLL_SECONDS = 5.0
-TIMEOUT_SECONDS = 60.0  # a busy SuperLink may leave some questions without an answer
+TIMEOUT_SECONDS = 60.0  # a busy SuperLink may leave some requests without an answer
 # What Flower prints.
 STARTED = "Successfully started run "
 NOTHING = "N/A"
@@ -90,9 +90,9 @@ def list_runs(folder: Path) -> list[FlowerRun]:
 def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun:
     """Runs the Flower App on the federation and prints its log as it comes.
 
-    `flwr run` exits with 0 also when the run failed, or when a busy server broke the stream of its
-    log. Therefore Flower's list is read afterwards, until the run is finished. Ctrl-C stops the
-    run, not the log alone.
+    `flwr run` exits with 0 even if the run failed, or if a busy server broke the stream of its log.
+    Therefore Flower's list is read afterwards, until the run is finished. Ctrl-C stops the run
+    itself, not only its log.
 
     Returns the run as Flower lists it. Raises RunError with the run's own message when it did not
     complete.
@@ -122,7 +122,7 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                     # Printed last: a reader may interrupt as soon as the line is there.
                     print(line, end="", flush=True)
                 if not run_id:
-                    raise RunError("Flower did not start the run. Its own messages stand above.")
+                    raise RunError("Flower did not start the run. Its own messages are above.")
                 run = _finished(folder, run_id)
             except KeyboardInterrupt:
                 if run_id:
@@ -132,7 +132,7 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                 raise
     if run.status != COMPLETED:
         log = f"FLWR_HOME={folder}/flower flwr log {run_id} {CONNECTION} --show"
-        reason = sentence or run.details or f"`{log}` may tell why"
+        reason = sentence or run.details or f"`{log}` may show the reason"
         raise RunError(f"Run {run_id} is {run.status}: {reason}")
     return run
 

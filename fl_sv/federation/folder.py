@@ -102,7 +102,7 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
         raise InputError(
             f"{folder} is the operator's folder. A company joins with the kit in {folder / KIT}."
         )
-    # A key promises that there are rows: they are checked before it is made.
+    # The rows are checked first, so that no company registers without usable data.
     inspect_company(folder / "config.yaml", company, str(data_path))
     public = make_company_key(folder, company)
     facts = {

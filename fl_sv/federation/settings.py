@@ -1,4 +1,4 @@
-"""What the commands of a federation read again: its settings, and the node of each company."""
+"""The stored facts of a federation: its settings, and the node of each company."""
 
 import sys
 from pathlib import Path
@@ -89,7 +89,7 @@ def environment(folder: Path) -> dict[str, str]:
     """The environment variables of every process of the federation.
 
     They name Flower's folder and the operator's key in this folder, and keep Flower and Ray from
-    asking the network.
+    making requests of their own to the network.
     """
     return {
         **QUIET,

@@ -18,11 +18,10 @@ def money_intervals(
 ) -> dict[str, tuple[int, int]]:
     """The interval of every company's payout, in cents: (low, high).
 
-    A company's value moves to each end of its interval, and the sum of the amounts is divided again
-    by the rule. The other values move with it: the sum of Shapley values is fixed by two
+    A company's value is set to each end of its interval, and the pot is divided again by the rule.
+    With Shapley values the other values change as well. Their sum is fixed by two
     measurements, so what one company gains the others lose, each in proportion to its variance.
-    (Their expected values do that when independent errors must cancel.) Other semivalues have no
-    fixed sum; there the other values stay.
+    Other semivalues have no fixed sum; there the other values stay.
 
     amounts: cents by company, as paid.
     """
@@ -42,7 +41,8 @@ def money_intervals(
             )
             for end in (company.low, company.high)
         )
-        # An end may lack the cent that the company got of the remainder.
+        # The interval contains the payout, even if the payout has a cent of the remainder that an
+        # end does not have.
         intervals[company.name] = (min(low, paid), max(high, paid))
     return intervals
 
@@ -60,6 +60,8 @@ def _with_value(
     moved_N[index] = value
     variance_N = half_N**2
     variance_N[index] = 0.0
+    # The expected values of independent normal errors, given their sum: each takes a part of it in
+    # proportion to its variance.
     if sum_is_fixed and variance_N.sum() > 0:
         moved_N -= (value - value_N[index]) * variance_N / variance_N.sum()
     return moved_N

@@ -32,12 +32,15 @@ def allocate(
 ) -> NDArray[np.int64]:
     """Divides the pot in proportion to the values: (N,) whole cents that sum exactly to it.
 
+    values: (N,) values of the companies, in any unit.
+    pot_cents: the pot, in whole cents (the smallest unit of the currency).
     negative: `clip` pays in proportion to max(value, 0). `charge` pays pot * value / sum, so a
-    company of negative value pays; it needs a positive sum. max_charge: the most cents that anybody
-    is charged; the pot by default. names: of the companies, for messages and ties.
+        company with a negative value pays; it needs a positive sum.
+    max_charge: the most cents that a company is charged; the pot by default.
+    names: of the companies, for messages and ties.
 
-    The arithmetic is exact. Amounts are rounded down, and the cents left over go by largest
-    remainder, ties by name (without `names` by position).
+    The arithmetic is exact. Amounts are rounded down. The cents that are left over go to the
+    largest remainders, ties by name (without `names` by position).
 
     Raises InputError (a ValueError) for values that are not finite numbers, a negative pot, values
     by which no pot can be divided, or a charge beyond `max_charge`.

@@ -1,4 +1,4 @@
-"""The rules for negative values: what each company's value weighs when the pot is divided.
+"""The rules for negative values: the weight of each company's value when the pot is divided.
 
 A new rule is one entry here, and its name in `NegativeRule` of the config.
 """
@@ -18,8 +18,9 @@ Number = TypeVar("Number", float, Fraction)
 class PayoutRule:
     """One rule. The pot is divided in proportion to the weights, which must have a positive sum.
 
-    weight: of a company's value, in exact arithmetic (Fraction) or in float64. unmet: why there is
-    nothing to split where the weights have no positive sum. description: for readers of a report.
+    weight: of a company's value, in exact arithmetic (Fraction) or in float64.
+    unmet: why there is nothing to split where the weights have no positive sum.
+    description: for readers of a report.
     """
 
     weight: Callable[[Number], Number]

@@ -1,6 +1,6 @@
 """From the evidence to the money: law, values and amounts, once every utility is known.
 
-Every step is a pure function, and `fl-sv verify` takes exactly the same ones.
+Every step is a pure function. `fl-sv verify` calls the same functions.
 """
 
 from collections.abc import Sequence
@@ -50,16 +50,18 @@ class StudentLoss:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the payouts rest on. Shapes: N companies, V validation examples."""
+    """Everything from which law, values and payouts are computed.
+
+    Shapes: N companies, V validation examples.
+    """
 
     config: Config
     table: UtilityTable
     sizes: dict[str, int]  # parameters of every model
     examples: dict[str, int]  # rows of every company, as registered
     fingerprints: dict[str, str]  # of every company's rows
-    # How Shapley values follow from the table's utilities; of a sample, chosen by the table itself.
-    weighting: Weighting
-    # The small model's value of each company for each validation example.
+    weighting: Weighting  # how Shapley values follow from the table's utilities
+    # The value of each company for each validation example, by the largest small model.
     validation_NV: NDArray[np.float64]
     curve: tuple[TeacherLoss, ...]
     student: StudentLoss | None = None  # deployed in the teacher's place
@@ -72,10 +74,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Payment:
-    """Amounts by some rules, and the alarms that somebody must decide on before they are paid."""
+    """Amounts by some rules, and the alarms that must be accepted before they are paid."""
 
     rules: Payouts
-    accepted: tuple[str, ...]  # codes of the alarms that somebody decided on
+    accepted: tuple[str, ...]  # codes of the alarms that were accepted
     amounts: dict[str, int]  # cents
     alarms: tuple[Alarm, ...]  # of the law, of the axioms and of the split, accepted or not
 
@@ -134,9 +136,11 @@ def divide_pot(
 ) -> Payment:
     """The payment of these values by some rules.
 
-    When the pot cannot be divided, everybody is paid 0 and an alarm says why.
+    When the pot cannot be divided, all amounts are 0 and an alarm gives the reason.
 
-    alarms: of the law and the axioms. accepted: codes of the alarms that somebody accepts.
+    alarms: of the law and the axioms.
+    rules: the pot and the rule for negative values.
+    accepted: codes of the alarms that do not block payment.
     """
     companies = evidence.config.companies
     values = dict(zip(companies, valuation.values.tolist(), strict=True))

@@ -10,8 +10,8 @@ from fl_sv.payment.payouts import money
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, divide_pot, law_and_values
 from fl_sv.progress import Progress
 
-# Of a value's variance. Below it all other coalitions together would narrow no interval by more
-# than 5 %.
+# Share of a value's variance. Below it all other coalitions together would narrow no interval by
+# more than 5 %.
 NEGLIGIBLE = 0.1
 
 LARGE_ENOUGH = "every payout is as certain as coalitions.stop demands"
@@ -21,12 +21,12 @@ OTHER_CAUSES = "more coalitions would hardly narrow any interval"
 
 @dataclass(frozen=True)
 class SampleState:
-    """What the coalitions measured so far say about the payouts."""
+    """How certain the payouts are with the coalitions measured so far."""
 
     measured: int  # coalitions
     widest_cents: int | None  # width of the widest interval; None: nothing can be divided yet
-    company: str  # whose interval it is
-    reason: str | None  # to stop; None: the sample grows
+    company: str  # the company with that interval
+    reason: str | None  # why the sample ends; None: it grows
 
 
 def sample_state(evidence: Evidence) -> SampleState:
@@ -70,8 +70,8 @@ def is_large_enough(evidence: Evidence, progress: Progress) -> bool:
 def require_large_enough(evidence: Evidence) -> None:
     """Raises VerificationError when a sample ended before it was large enough.
 
-    Who chooses when to stop could choose who is paid. That a sample did not grow for too long is
-    not checked.
+    An operator who could choose when to stop could choose who is paid. Whether the sample grew too
+    long is not checked.
     """
     if evidence.config.coalitions.stop is not None and sample_state(evidence).reason is None:
         raise VerificationError(

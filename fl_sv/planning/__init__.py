@@ -1,1 +1,1 @@
-"""What a run will cost, and what cannot be done, before anything trains."""
+"""Checks and forecasts before anything trains: what is wrong, and what a run will cost."""

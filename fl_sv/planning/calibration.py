@@ -19,10 +19,10 @@ SECONDS = 0.5
 def seconds_per_row(
     config: Config, model: ModelSpec, *, stacked: int, students: bool = False
 ) -> float:
-    """Seconds of training one model on one row, in a stack of `stacked` models; random rows, best
-    of a few tries.
+    """Seconds of training one model on one row, the best of a few tries on random rows.
 
-    `students`: the models listen to a teacher, as the config says.
+    stacked: how many models train together.
+    students: whether they learn from a teacher, as the config states.
     """
     use_threads(config.compute.threads)
     size, task = config.training.batch_size, model.task

@@ -1,4 +1,4 @@
-"""Everything about a config that can be wrong and is known before torch or Flower are loaded."""
+"""Checks of a config and its data that need neither torch nor Flower."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from fl_sv.valuation.fit import try_law
 
 @dataclass(frozen=True)
 class CheckedData:
-    """What the checks found out. examples: rows of every company; empty where they are not read."""
+    """Results of the checks. examples: rows of every company; empty where they are not read."""
 
     scaling: Scaling
     examples: dict[str, int]
@@ -22,8 +22,10 @@ class CheckedData:
 def check(config: Config, *, own_data: bool = True) -> CheckedData:
     """Checks a config together with its data.
 
-    own_data: whether to read the companies' own files too. On a real federation they are not the
-    server's to read. Raises InputError that names what is wrong.
+    own_data: whether to read the companies' own files as well. On a real federation the server has
+        none of them.
+
+    Raises InputError that names what is wrong.
     """
     check_design_size(config)
     check_strategy(config)
@@ -39,7 +41,7 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
 
 
 def check_strategy(config: Config) -> None:
-    """Checks the teacher's strategy, as far as fl-sv knows it.
+    """Checks the teacher's strategy by what fl-sv knows of it.
 
     Raises InputError when the strategy or an option is unknown, when an option's value is not
     allowed, or when the strategy needs more companies than there are. The class and the options of

@@ -30,7 +30,7 @@ def training_seconds(
 ) -> float:
     """Seconds of all trainings of a run.
 
-    rows_N: rows of each company. n_workers: companies that train side by side.
+    rows_N: rows of each company. n_workers: companies that train at the same time.
     """
     waves = [wave for step in run.sweep for wave in step]
     # A company belongs to half of the coalitions, and trains at most a chunk of them together.

@@ -24,12 +24,15 @@ REMOTE_ROUND_SECONDS = (5, 10)
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast of a run, for a sampled design that grows to its end.
+    """The forecast of a run. A sampled design is taken to grow to its end.
 
-    trainings: of whole models, small and large. messages: from the server to companies. exchanges:
-    of messages with all companies at once, one after the other. bytes: parameters in messages, both
-    ways. seconds: wall time on this machine with the configured workers; None where the companies'
-    rows are on machines of their own.
+    trainings: of whole models, small and large.
+    messages: from the server to companies.
+    exchanges: how often the server sends messages to all companies and waits for the replies.
+    bytes: of the parameters in messages, both ways.
+    seconds: wall time on this machine with the configured workers; None where the companies' rows
+        are on machines of their own.
+    sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
     """
 
     n_companies: int
@@ -60,14 +63,15 @@ class PlannedTraffic:
 
 
 def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Plan:
-    """The plan of a checked config; trains a few batches of each size to learn how fast this
-    machine is.
+    """The plan of a checked config. A few batches of each size are timed for it.
 
-    checked: what `fl_sv.planning.checks.check` found out about the config's data. Raises InputError
-    when a model does not fit the data, or the run does not fit this machine's memory or
-    compute.max_hours.
+    checked: the result of `fl_sv.planning.checks.check`.
+    on_ray: whether the run uses Ray.
+
+    Raises InputError when a model does not fit the data, or when the run exceeds the free memory or
+    `compute.max_hours`.
     """
-    # torch from here on
+    # Imported here, because these modules load torch.
     from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning.memory import peak_memory, workers
     from fl_sv.training.models import model_specs
@@ -107,7 +111,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
 
 
 def traffic(config: Config, run: PlannedRun, large_params: int) -> PlannedTraffic:
-    """What the server and the companies send each other. large_params: of the large model."""
+    """The messages of a run. large_params: parameters of the large model."""
     n = config.n_companies
     # Before the small models of a step learn from the finished teacher, it goes to every company.
     teacher_sent = len(run.sweep) if config.students else 0

@@ -1,6 +1,4 @@
-"""What a company can see before it joins: whether its file fits the run, and what will leave its
-machine.
-"""
+"""For a company before it joins: does its file fit the run, and what will leave its machine?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +43,10 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     path: the node's own data path, read instead of the file that the config names.
 
     Where the operator's validation set can be read, the rows are prepared as for training.
-    Elsewhere everything is checked that needs no other rows. Raises InputError when the file does
-    not fit, or when the config has no such company or names no file for it.
+    Otherwise everything is checked that needs no other rows.
+
+    Returns lines for the screen. Raises InputError when the file does not fit, or when the config
+    has no such company or names no file for it.
     """
     config = load_config(config_path)
     if company not in config.companies:
@@ -133,7 +133,7 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
     """What leaves the company and what stays. `rows` is None where they could not be prepared."""
     from fl_sv.design.sample import check_design_size
     from fl_sv.design.workloads import planned_run
-    from fl_sv.training.models import model_specs  # torch from here on
+    from fl_sv.training.models import model_specs  # here, because it loads torch
 
     check_design_size(config)
     small, large = model_specs(config, task)
@@ -177,7 +177,7 @@ def _large_models(run: "PlannedRun", large: "ModelSpec", company: str) -> list[D
     ]
     waves = [workload for workload in run.large_runs if not workload.by_itself]
     if len(waves) < len(run.large_runs):
-        trained = f"{large.name}, trained on these rows alone, once a seed"
+        trained = f"{large.name}, trained on only these rows, once a seed"
         departures.append(Departure("1 message", trained))
     if waves:
         coalitions = sum(len(wave.coalitions) for wave in waves)

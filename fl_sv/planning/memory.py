@@ -17,9 +17,9 @@ PROCESS_BYTES = 700_000_000  # a process with torch and Flower loaded
 
 
 def workers(config: Config, *, on_ray: bool) -> int:
-    """Companies that train side by side on this machine.
+    """How many companies train at the same time on this machine.
 
-    In one process users' modules train one after the other.
+    In one process users' modules train one after the other, because they share torch's generator.
     """
     if on_ray:
         return config.compute.at_once
@@ -38,9 +38,9 @@ def peak_memory(
     *,
     on_ray: bool,
 ) -> int:
-    """Bytes at the peak: processes, the widest stacks that travel, large models, a transfer set.
+    """Bytes at the peak: processes, the widest stacks in messages, large models, a transfer set.
 
-    n_workers: companies that train side by side on this machine.
+    n_workers: companies that train at the same time on this machine.
     """
     n, itemsize = config.n_companies, np.dtype(config.compute.dtype).itemsize
     processes = n_workers + 1 if on_ray else 1
@@ -65,9 +65,7 @@ def _widest_params(run: PlannedRun) -> int:
 
 
 def _transfer_bytes(config: Config, large: ModelSpec, scaling: Scaling) -> float:
-    """What the deployed student's rows take at once, with the teacher's activations and their
-    gradients.
-    """
+    """Bytes of the deployed student's rows, with the teacher's activations and their gradients."""
     from fl_sv.training.deployed import n_rows
 
     if config.deployed is None:

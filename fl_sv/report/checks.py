@@ -1,4 +1,4 @@
-"""The checks in sentences: what each one checks, what its alarm means, and what to do then."""
+"""The checks in sentences: what each one examines, what its alarm means, and what to do then."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from fl_sv.runs.records import FiredAlarm, LawRecord, PaymentRecord
 from fl_sv.valuation.axioms import AXIOM_QUESTIONS
 from fl_sv.valuation.students import STUDENTS_QUESTION, STUDENTS_UNTESTED
 
-# What each check asks. An alarm answers no.
+# What each check examines, a clause with "whether". An alarm means no.
 QUESTIONS = {
     **{check.code: check.question for check in CHECKS},
     STUDENTS_UNTESTED: STUDENTS_QUESTION,
@@ -57,11 +57,11 @@ ADVICE = {
         "Train the models longer, so that their sizes are comparable.",
     ),
     "D5": Advice(
-        "The losses of the small model say little about the companies.",
+        "The losses of the small model depend little on the companies.",
         "Use wider small models, more rounds or another learning rate. More seeds do not help.",
     ),
     "D9": Advice(
-        "The small models add nothing to what the large runs say.",
+        "The small models add nothing to the large runs.",
         "Choose other small models.",
     ),
     STUDENTS_UNTESTED: Advice(
@@ -82,7 +82,7 @@ class Finding:
     """An alarm, or a check that was not made: what is wrong, what it means and what to do."""
 
     sentence: str
-    question: str  # what the check asks, as a sentence
+    question: str  # what the check examines, as a sentence
     meaning: str = ""
     action: str = ""
 
@@ -94,7 +94,7 @@ def objection_finding(alarm: FiredAlarm) -> Finding:
 
 
 def accepted_finding(alarm: FiredAlarm) -> Finding:
-    """An alarm that somebody accepted, with what it means; there is nothing left to do."""
+    """An alarm that was accepted, with what it means; there is nothing left to do."""
     return replace(objection_finding(alarm), action="")
 
 

@@ -93,8 +93,9 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
 
 
 def _require_as_signed(directory: RunDirectory, ledger: Sequence[LedgerLine]) -> None:
-    """Raises VerificationError for a table that the head of the ledger, which the page quotes, does
-    not cover.
+    """Raises VerificationError for a table that differs from its hash in the ledger.
+
+    The page quotes the head of the ledger, so every table on it must be covered by that head.
     """
     for name, expected in newest(ledger, CloseRecord).files.items():
         if file_hash(directory, name) != expected:
@@ -107,7 +108,7 @@ def _require_as_signed(directory: RunDirectory, ledger: Sequence[LedgerLine]) ->
 def _fitted(evidence: Evidence, recorded: LawRecord) -> Law:
     """The law, fitted to the tables.
 
-    Raises InputError when the config names a user's function that is not the one of the run.
+    Raises InputError when the config names a user's function that differs from that of the run.
     """
     law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
     family = evidence.config.law.family

@@ -30,12 +30,12 @@ def interval_table(
 
 
 def interval_text(run: FinishedRun) -> str:
-    """What the line on a bar means."""
+    """The meaning of the line on a bar."""
     if run.valuation.semivalue == "shapley":
         others = (
             "The sum of all values is fixed, because the untrained and the finished model are both"
             " measured. One company's value is moved to an end of its interval. The others move"
-            " together as far the other way, the uncertain ones more than the certain ones."
+            " in the opposite direction by the same sum, uncertain values more than certain ones."
         )
     else:
         others = (

@@ -38,7 +38,7 @@ def law_sentences(run: FinishedRun, notation: Notation) -> tuple[str, ...]:
         f" small model {run.valuation.small_model}, the vertical axis its loss with the large model"
         f" {large}. Diamonds are measured. Dots are what the law predicts from the small models,"
         f" with a faint line for the {notation.level} interval. Lower is better. The closer the"
-        " points lie to one rising curve, the more the small model alone tells about the large one."
+        " points lie to one rising curve, the better the small model predicts the large one."
     )
     if run.law.next_run is None:
         return (reading,)

@@ -1,4 +1,4 @@
-"""The large run that would narrow the values most, in a sentence."""
+"""The next best large run, in a sentence."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from fl_sv.runs.records import NextRunRecord
 
 
 def next_run_sentence(next_run: NextRunRecord, companies: Sequence[str]) -> str:
-    """The `next_run` of law.json: its coalition, how to ask for it, what it tells and its price."""
+    """The `next_run` of law.json: its coalition, the `law.anchors` for it, its gain and price."""
     return (
         f"Next best run: {coalition_name(next_run.coalition, companies)} (law.anchors:"
         f" {next_run.anchors}). It cuts the law's share of the uncertainty by"

@@ -1,4 +1,4 @@
-"""The page as data: every table, sentence and picture, in order. The template only sets it."""
+"""The page as data: every table, sentence and picture, in order. The template only lays it out."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from fl_sv.report.wording import enumerated
 
 @dataclass(frozen=True)
 class Page:
-    """What the template sets, section by section."""
+    """The content of the page, section by section."""
 
     title: str
     companies: str
@@ -61,7 +61,7 @@ class Page:
 
 
 def build_page(run: FinishedRun) -> Page:
-    """Everything that the page says about a run."""
+    """The page about a run."""
     notation = Notation.of(run)
     evidence, rules = run.evidence, run.payment.rules
     split = splits(run.payment.amounts, evidence.examples)

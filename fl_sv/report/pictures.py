@@ -181,8 +181,9 @@ def curve_picture(curve: Sequence[TeacherLoss], unit: str) -> Picture:
 
 
 def drawn_coalitions(small_C: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Positions of at most MOST_POINTS coalitions, evenly spread over the order of the small loss,
-    both ends included.
+    """Positions of at most MOST_POINTS coalitions, evenly spread in the order of the small loss.
+
+    Both ends are included.
     """
     order_C = np.argsort(small_C, kind="stable")
     if len(order_C) <= MOST_POINTS:

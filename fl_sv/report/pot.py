@@ -1,4 +1,4 @@
-"""Which pot a payment divides, and whose values it follows: sentences for screen and page."""
+"""Sentences about a payment's pot and the models behind it, for screen and page."""
 
 from fl_sv.config import Config
 from fl_sv.config.valuation import FixedPot, Payouts, PerformancePot
@@ -46,7 +46,7 @@ def _own_pot(config: Config, paid: Payouts, deployed_utility: float) -> str:
 
 
 def _models(config: Config, paid: Payouts, deployed_utility: float) -> str:
-    """Whose values these are and which model the pot follows, where this needs saying."""
+    """Which model the values and the pot follow; empty where it is the teacher without students."""
     by_performance = isinstance(paid.pot, PerformancePot)
     sentences = []
     if config.deployed is not None or config.students is not None:

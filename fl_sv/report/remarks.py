@@ -1,4 +1,4 @@
-"""Audit remarks: what must be known about a run and blocks no payment."""
+"""Remarks: what a reader must know about a run and what does not block payment."""
 
 from fl_sv.config.data import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
 from fl_sv.report.finished_run import FinishedRun

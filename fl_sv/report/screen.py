@@ -36,7 +36,7 @@ def print_summary(directory: RunDirectory) -> None:
 
 
 def summary(directory: RunDirectory) -> str:
-    """The same as plain text, for logs."""
+    """The text of `print_summary`, for logs."""
     text = io.StringIO()
     _render(directory, _console(file=text, width=WIDTH, color_system=None))
     return text.getvalue()
@@ -73,8 +73,9 @@ def _render(directory: RunDirectory, console: Console) -> None:
 
 
 def _wrapped(sentence: str, width: int) -> str:
-    """The sentence in lines of this width, as far indented as it begins; a number stays with its
-    unit, unlike in rich's own wrapping.
+    """The sentence in lines of this width, each with the indent of the first.
+
+    Unlike rich's own wrapping it keeps a number and its unit on one line.
     """
     indent = sentence[: len(sentence) - len(sentence.lstrip())]
     return textwrap.fill(

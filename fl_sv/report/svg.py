@@ -1,5 +1,4 @@
-"""Matplotlib figures as SVG inside the page, in its colours and typeface, with the same bytes every
-time.
+"""Matplotlib figures as SVG inside the page, in its colours and typeface, with stable bytes.
 
 A picture is drawn twice: wide for paper and screens, narrow for phones. The style sheet shows one
 of them. Colours are placeholders that become variables of the style sheet, so that a picture

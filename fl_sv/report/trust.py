@@ -1,4 +1,4 @@
-"""How far the page can be trusted: who signed the run, and what the report does not promise."""
+"""The limits of the page: who signed the run, and what the report does not promise."""
 
 from datetime import UTC, datetime
 
@@ -26,15 +26,15 @@ def limits(run: FinishedRun, notation: Notation) -> tuple[str, ...]:
     """What the report does not promise."""
     missed = percent(1 - run.valuation.level, 1 if "." in notation.level else 0)
     return (
-        "The report does not say that the law is true. It says which checks were made and which of"
-        " them raised an alarm. A check that was not made might have raised one.",
+        "The report does not claim that the law is true. It lists which checks were made and which"
+        " of them raised an alarm. A check that was not made might have raised one.",
         f"Each interval holds for one company only: about {missed} of such intervals miss, so among"
         " many companies some will. They cover other training seeds, other validation examples and,"
         " where a sample was drawn, other coalitions. They do not cover another partition of the"
         " data.",
         "The values hold for this large model, this way of training and this validation set. They"
         " are not market prices. They can change with the task, or when another company joins.",
-        "Nobody has checked that a company may use its data, or that the rows it registered are"
+        "It was not checked that a company may use its data, or that the rows it registered are"
         " true. Wrong data change a value only as far as they change the model.",
         "The hash chain and the signatures show that nothing was changed after it was signed. They"
         " do not show that what was signed is true. They also do not show that nobody else signed"

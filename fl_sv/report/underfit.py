@@ -1,4 +1,4 @@
-"""How far the small models learned, beside the large one: a remark where the two are far apart."""
+"""A remark where the small models improved clearly less or more than the large one."""
 
 from collections.abc import Sized
 
@@ -7,20 +7,23 @@ from fl_sv.valuation.records import Valuation
 
 # The small model's gain as a share of the large model's, within which they learned equally far.
 EQUALLY_FAR = (0.95, 1.05)
-# benchmarks.truth on digits, with the singletons as large runs: error of the values in %. In nine
-# games (seeds 3 to 5) the largest small model was underfit; then at a rate that took it equally
-# far. In nine games (seeds 0 to 2) at twice that rate; then at that rate.
+# benchmarks.truth on digits, with the singletons as large runs: error of the values in %. First
+# nine games (seeds 3 to 5) with an underfit small model, and again at a learning rate at which it
+# improved as far as the large one. Then nine games (seeds 0 to 2) at twice that rate, and again at
+# that rate.
 UNDERFIT, CAUGHT_UP = 3.7, 2.8
 AHEAD, HELD_BACK = 5.2, 3.8
 
 
 def learning_remarks(valuation: Valuation, large: str, large_runs: Sized) -> tuple[str, ...]:
-    """A remark where the largest small model gained clearly less or more with all companies than
-    the large model did.
+    """A remark where the largest small model gained clearly less or more than the large model.
 
     The gain is the fall of a model's loss from untrained to all companies; the model's values add
-    up to it. large: name of the large model. large_runs: the coalitions on which it was measured;
-    if these are all, nothing is predicted, and there is no remark.
+    up to it.
+
+    large: name of the large model.
+    large_runs: the coalitions on which it was measured. If these are all, nothing is predicted, and
+        there is no remark.
     """
     small, large_gain = valuation.small_model, valuation.utility_grand - valuation.utility_empty
     small_gain = sum(company.small_value for company in valuation.companies)

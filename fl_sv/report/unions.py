@@ -1,6 +1,7 @@
 """What companies that belong together would be paid as one.
 
 The difference is the price of splitting a company into several identities.
+
 Shapes: N companies.
 """
 

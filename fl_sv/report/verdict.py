@@ -23,7 +23,7 @@ class Verdict:
     decision: str
     command: str  # that accepts the alarms which block payment; empty where nothing can be accepted
     objections: tuple[Finding, ...]  # alarms that block payment
-    accepted: tuple[Finding, ...]  # alarms that somebody has accepted by name
+    accepted: tuple[Finding, ...]  # alarms that were accepted by name
     untested: tuple[Finding, ...]
 
 
@@ -125,19 +125,21 @@ def _decision(run: FinishedRun) -> str:
     if not payment.payable:
         n_alarms = len(payment.objections)
         return (
-            f"These amounts may NOT be paid yet. {sentence_case(counted(n_alarms, 'alarm'))} fired,"
-            f" and nobody has accepted {'it' if n_alarms == 1 else 'them'}. Until then every amount"
-            f" on this page is provisional. {decision_sentence(payment)}"
+            f"These amounts may NOT be paid yet. {sentence_case(counted(n_alarms, 'alarm'))} fired"
+            f" and {'was' if n_alarms == 1 else 'were'} not accepted. Until this is"
+            f" decided every amount on this page is provisional. {decision_sentence(payment)}"
         )
     sentences = [f"These amounts may be paid. {accepted_sentence(payment)}"]
     if law.tested:
         sentences.append(f"Checks made: {enumerated(law.tested)}.")
     if law.untested:
         checks = sentence_case(counted(len(law.untested), "check"))
-        were, them = ("was", "it") if len(law.untested) == 1 else ("were", "them")
+        were, them, they = (
+            ("was", "it", "It") if len(law.untested) == 1 else ("were", "them", "They")
+        )
         sentences.append(
-            f"{checks} {were} not made, because this run lacks the data for {them}. An alarm that"
-            " was not looked for may still exist."
+            f"{checks} {were} not made, because this run lacks the data for {them}. {they} might"
+            " have raised an alarm."
         )
     return " ".join(sentences)
 

@@ -1,1 +1,1 @@
-"""The run directory: what is finished, what is signed, and what can be computed again."""
+"""The run directory: journal, tables, ledger, verification, and another payment."""

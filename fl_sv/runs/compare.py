@@ -5,7 +5,8 @@ from typing import Any
 
 from fl_sv.errors import listed
 
-TOLERANCE = 1e-9  # of floats, relative to the larger of 1 and the computed one
+# Of floats, relative to the larger of 1 and the computed one: machines differ in the last digits.
+TOLERANCE = 1e-9
 
 
 def compare(where: str, recorded: Any, computed: Any) -> Iterator[str]:

@@ -6,17 +6,14 @@ from typing import ClassVar, Self
 from fl_sv.runs import files
 from fl_sv.runs.records import FileRecord, Record
 
-STAGES = (
-    "teacher",
-    "sweep",
-    "anchors",
-)  # a run has them all; others only where they cost something
+# Every run has these; others are listed only where they cost something.
+STAGES = ("teacher", "sweep", "anchors")
 
 
 class StageCost(Record):
     """What one stage cost, over all resumptions."""
 
-    seconds: float  # on the clock
+    seconds: float  # elapsed
     company_seconds: float  # of training, summed over companies
     bytes: int  # of messages, both ways
     flops: float
@@ -45,8 +42,9 @@ class CostRecord(FileRecord):
     def of(cls, costs: Mapping[str, Mapping[str, float]], seconds: float) -> Self:
         """The cost of a whole run.
 
-        costs: sums by stage, from the journal. seconds: of the whole run on the clock; what no
-        stage used (joining, law, report) is the stage `rest`.
+        costs: sums by stage, from the journal.
+        seconds: elapsed time of the whole run. What no stage used (joining, law, report) becomes
+            the stage `rest`.
         """
         nothing = {"seconds": 0.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
         stages = {

@@ -1,4 +1,4 @@
-"""The run directory: who may write it, and how files get into it, whole or not at all."""
+"""The run directory: its lock, and files that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -62,8 +62,7 @@ class RunDirectory:
         self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Replaces a file in one step: a reader finds the old one or the new one, also after a
-        crash.
+        """Replaces a file in one step: after a crash the old or the new one is there, and whole.
 
         Raises RunError when it cannot be written, for example on a full disk; no part of it stays.
         """
@@ -78,8 +77,8 @@ class RunDirectory:
             with suppress(OSError):
                 temporary.unlink()
             raise RunError(
-                f"{self.file(name)} cannot be written: {error.strerror}. Make that possible and"
-                " give the command again (`run` with --resume); what is finished is kept."
+                f"{self.file(name)} cannot be written: {error.strerror}. Correct that and"
+                " repeat the command (`run` with --resume); what is finished is kept."
             ) from error
 
 
@@ -109,7 +108,7 @@ def writing(path: Path) -> Iterator[RunDirectory]:
 
 @contextmanager
 def _locked(run: RunDirectory) -> Iterator[None]:
-    """The lock is the operating system's and dies with its holder."""
+    """Holds the run's lock. The operating system releases it when the process ends."""
     path = run.path
     lock = FileLock(path / _LOCK)
     try:
@@ -127,9 +126,9 @@ def _locked(run: RunDirectory) -> Iterator[None]:
 
 
 def check_destination(path: Path, config: Config, *, resume: bool) -> None:
-    """Raises InputError when a run of `config` cannot begin in `path`, or go on there.
+    """Raises InputError when a run of `config` cannot begin or continue in `path`.
 
-    A run begins in a folder that is missing or empty. With `resume` it goes on in a folder with a
+    A run begins in a folder that is missing or empty. With `resume` it continues in a folder with a
     run of the same config, unless another process writes there.
     """
     _check_content(path, config, resume=resume)
@@ -153,7 +152,7 @@ def _check_content(path: Path, config: Config, *, resume: bool) -> None:
         return
     if not resume:
         raise InputError(
-            f"--out {path} is not empty. Give a new folder, or go on with the run in it by"
+            f"--out {path} is not empty. Give a new folder, or continue the run in it with"
             " --resume."
         )
     run = RunDirectory(path)
@@ -166,10 +165,10 @@ def _check_content(path: Path, config: Config, *, resume: bool) -> None:
 
 @contextmanager
 def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[RunDirectory]:
-    """The run directory of a run that begins or goes on, locked against other writers.
+    """The run directory of a run that begins or continues, locked against other writers.
 
-    Raises what `check_destination` raises, and InputError when the owner's key cannot be used: it
-    signs at the very end.
+    Raises InputError as `check_destination` does. It also raises InputError when the owner's key
+    cannot be used: the key signs at the very end, which would be late for that error.
     """
     check_destination(path, config, resume=resume)
     owner_key()
@@ -188,7 +187,7 @@ def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[Run
 
 
 def _occupied(path: Path) -> bool:
-    """Whether the folder holds more than a run leaves that was killed before it began."""
+    """Whether the folder holds more than the traces of a run that was killed before it began."""
     return path.is_dir() and any(
         entry.name not in (_LOCK, f".{CONFIG}.part") for entry in path.iterdir()
     )
@@ -207,7 +206,7 @@ def _require_same_config(run: RunDirectory, config: Config) -> None:
         where, was, is_now = first_difference(before, now)
         raise InputError(
             f"{run.path} was begun with another config: {where} was {was!r} and is {is_now!r}. "
-            "Resume with the config of the beginning, or give a new folder."
+            "Resume with the first config, or give a new folder."
         )
 
 

@@ -1,9 +1,8 @@
-"""A run that extends a finished one (`--from`): a company joins or leaves, and nothing is trained
-twice.
+"""A run that extends a finished one (`--from`) and reuses its trainings.
 
-What a coalition's models learn depends on the rows of its members, the validation set and the
-training settings alone. So every coalition of the companies that stay keeps its utility, as long as
-a company's rows do not depend on who else takes part.
+A company joins or leaves. The utility of a coalition depends only on the rows of its members, the
+validation set and the training settings. So every coalition of the companies that stay keeps its
+utility, as long as a company's rows do not depend on the other companies.
 """
 
 from collections.abc import Mapping
@@ -63,8 +62,8 @@ def _require_reusable(path: Path, before: Config, config: Config) -> None:
     partition = config.data.partition
     if partition is not None and partition.kind != "column":
         raise InputError(
-            f"--from: with the partition {partition.kind!r} a company's rows depend on who else"
-            " takes part, so nothing can be reused. Take `data.source: own`, or a partition by an"
+            f"--from: with the partition {partition.kind!r} a company's rows depend on the other"
+            " companies, so nothing can be reused. Take `data.source: own`, or a partition by an"
             " owner column."
         )
     if config.students or before.students:
@@ -73,7 +72,7 @@ def _require_reusable(path: Path, before: Config, config: Config) -> None:
             " changes with the companies, so nothing can be reused."
         )
     # Where the rows come from may change. That a company's rows and the validation set are the same
-    # is checked by their fingerprints, once everybody has joined.
+    # is checked by their fingerprints, once all companies have joined.
     was, now = (unchangeable(each, "extension") for each in (before, config))
     if was != now:
         where, old, new = first_difference(was, now)
@@ -117,17 +116,17 @@ def reuse_trainings(origin: Origin, run: RunDirectory) -> int:
 def _reused_scores(origin: Origin, companies: tuple[str, ...]) -> list[Score]:
     """The origin's scores of coalitions of companies that stay, as scores of the new run.
 
-    Not among them: the empty coalition, which every run scores itself, and the large model of a
-    grand coalition, before or now, which is a teacher's own run.
+    Two kinds are left out: the empty coalition, which every run scores itself, and the large model
+    of a grand coalition, before or now, which is a teacher of its own.
     """
     *_, large = origin.evidence.table.models
-    everybody_before = grand(origin.evidence.config.n_companies)
+    grand_before = grand(origin.evidence.config.n_companies)
     scores = []
     for score in origin.evidence.table.scores.values():
         coalition = origin.coalition_among(score.coalition, companies)
         if coalition is None or coalition == EMPTY:
             continue
-        is_grand = score.coalition == everybody_before or coalition == grand(len(companies))
+        is_grand = score.coalition == grand_before or coalition == grand(len(companies))
         if score.model != large or not is_grand:
             scores.append(replace(score, coalition=coalition))
     return scores
@@ -136,9 +135,9 @@ def _reused_scores(origin: Origin, companies: tuple[str, ...]) -> list[Score]:
 def _signed_losses(origin: Origin, journal: Journal) -> dict[int, NDArray[np.float64]]:
     """(V,) losses by validation example of every coalition whose utility the origin signed.
 
-    The journal is not in the ledger, but the utilities that came out of it are. It may hold more
-    than was signed, from the origin's own origin; that is left out. Raises VerificationError when
-    it does not agree with what was signed.
+    The ledger does not hold the journal, but the utilities that were computed from it. The journal
+    may hold more, from a run that the origin itself extended; that is left out. Raises
+    VerificationError when it does not agree with what was signed.
     """
     table = origin.evidence.table
     signed = set(table.coalitions(table.largest_small))

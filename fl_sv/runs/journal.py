@@ -1,4 +1,4 @@
-"""The journal of a run: what is finished, in one SQLite file, so that a killed run can go on.
+"""The journal of a run: what is finished, in one SQLite file, so that a killed run can resume.
 
 Each of these is written in one transaction: a wave of coalitions, a round of the teacher, a round
 of a wave of large runs, the large run of a singleton. `kill -9` at any moment loses at most what is
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.utilities import Score
 
-REUSED = -1  # number of the wave whose trainings are those of the run that this one extends
+REUSED = -1  # number of the wave with the trainings of the run that this one extends
 OPERATOR = ""  # no company has this name
 DISK_FAILURES = (
     sqlite3.SQLITE_FULL,
@@ -84,7 +84,7 @@ class Wave:
 
 
 class Journal:
-    """Reads and appends. There is one writer at a time: the run directory is locked.
+    """The journal of one run. There is one writer at a time: the run directory is locked.
 
     Every method raises RunError when the file cannot be used.
     """
@@ -209,16 +209,16 @@ class Journal:
     # --- companies and cost -----------------------------------------------------------------------
 
     def holders(self) -> dict[str, tuple[int, str]]:
-        """Number and fingerprint of everybody's rows; OPERATOR holds the validation set."""
+        """Number and fingerprint of the rows of every company, and of OPERATOR's validation set."""
         return {
             name: (examples, digest)
             for name, examples, digest in self._read("SELECT * FROM company")
         }
 
     def register(self, holders: dict[str, tuple[int, str]]) -> None:
-        """Enters number and fingerprint of everybody's rows.
+        """Enters number and fingerprint of the rows of each holder.
 
-        Raises InputError when somebody is there already with other rows.
+        Raises InputError when a holder is there already with other rows.
         """
         before = self.holders()
         for name in before.keys() & holders.keys():
@@ -293,7 +293,7 @@ class Journal:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raises RunError for an error of SQLite's, with what to do about it."""
+        """Raises RunError for an error of SQLite, with what to do about it."""
         try:
             yield
         except sqlite3.Error as error:
@@ -301,7 +301,7 @@ class Journal:
             if code in DISK_FAILURES:
                 advice = (
                     "Nothing in it is lost. Make sure that its disk has space and can be written,"
-                    " and go on with --resume."
+                    " and continue with --resume."
                 )
             else:
                 advice = "Start a new run."

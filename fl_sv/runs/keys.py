@@ -1,6 +1,6 @@
 """The Ed25519 key with which the owner of a run signs its ledger.
 
-It is made on first use and never enters a run.
+It is made on first use. It is never written into a run directory.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ def raw(key: Ed25519PublicKey) -> bytes:
 
 
 def key_fingerprint(public: bytes) -> str:
-    """The first 16 hex digits of the key's sha256 in groups of four, for the telephone."""
+    """The first 16 hex digits of the key's sha256 in groups of four, to be read aloud."""
     digits = hashlib.sha256(public).hexdigest()[:16]
     return " ".join(digits[i : i + 4] for i in range(0, 16, 4))
 
@@ -87,7 +87,7 @@ def is_signature(public: bytes, signature: bytes, message: bytes) -> bool:
 def _make_key(folder: Path, path: Path) -> None:
     """Writes the public key first, and the private one last and in one step.
 
-    So no crash and no second process leaves a public key of another private one.
+    So neither a crash nor a second process can leave a public key without its private key.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with FileLock(folder / ".lock"):

@@ -1,9 +1,9 @@
-"""The ledger: an append-only chain of signed lines over everything that a payout rests on.
+"""The ledger: an append-only chain of signed lines about everything that decides the payouts.
 
 A line is a JSON object. It holds a record, the sha256 of the line before it, and an Ed25519
 signature of the rest of the line. A command appends one section: the record `open` (who, when, with
 which software), its own records, and the record `close` with the number of lines and the hashes of
-the run's files. So the last line of a whole ledger is always a `close`.
+the run's files. So the last line of a complete ledger is always a `close`.
 """
 
 import hashlib

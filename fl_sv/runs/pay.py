@@ -23,11 +23,12 @@ def pay_run(
 ) -> Settlement:
     """The run's settlement with the new payment, written to payouts.csv and to the ledger.
 
-    With objections left it writes nothing.
+    pot_cents: the pot, in whole cents. negative: the rule for negative values. accept: codes of
+    alarms that are accepted, besides those in the run's config.
 
-    The tables are verified first: nobody signs anew what was changed. payouts.csv itself is
-    replaced in any case. Raises VerificationError, and InputError when an alarm is accepted that
-    never fired.
+    While an alarm is not accepted, nothing is written. The tables are verified first, so that no
+    changed table is signed again; payouts.csv itself is not, because it is replaced. Raises
+    VerificationError when a table was changed, InputError for an accepted alarm that did not fire.
     """
     verification = verified(run, but=files.PAYOUTS)
     evidence, settlement = verification.evidence, verification.settlement

@@ -32,7 +32,7 @@ def sealed(config: Config) -> tuple[str, ...]:
 def publish(
     run: RunDirectory, evidence: Evidence, settlement: Settlement, software: dict[str, str]
 ) -> None:
-    """Writes the run's tables and, last and in one piece, the first section of its ledger."""
+    """Writes the run's tables. The first section of the ledger follows last, in one step."""
     config, valuation = evidence.config, settlement.valuation
     run.write_text(files.UTILITIES, utilities_csv(evidence.table))
     run.write_text(files.COMPANIES, companies_csv(evidence))

@@ -1,6 +1,6 @@
-"""What the JSON files and the ledger of a run hold, as records that are read as they are written.
+"""The contents of a run's JSON files and of its ledger, as typed records.
 
-The records of a run are functions of its evidence, so `fl-sv verify` makes them again and compares.
+The records are functions of the run's evidence, so `fl-sv verify` makes them again and compares.
 """
 
 import json
@@ -103,7 +103,7 @@ class FiredAlarm(Record):
 
 
 class NextRunRecord(Record):
-    """The large run that would be added first (`fl_sv.design.large_runs.NextLargeRun`)."""
+    """The large run to add next (`fl_sv.design.large_runs.NextLargeRun`)."""
 
     anchors: int = Field(description="the value of `law.anchors` that adds it")
     coalition: int
@@ -117,7 +117,7 @@ class LawRecord(FileRecord):
     FILE: ClassVar[str] = files.LAW
 
     name: str
-    increasing: bool  # in the loss of the largest small model alone
+    increasing: bool  # in the loss of the largest small model, and in nothing else
     holds: bool
     alarms: tuple[str, ...]  # sentences, each starting with its code
     fired: tuple[FiredAlarm, ...]  # the same alarms, with code, coalition and figures
@@ -155,7 +155,7 @@ class LawRecord(FileRecord):
 
 
 class OpenRecord(LedgerRecord):
-    """The first line of a section: which command wrote it, when, with what, and whose key signs."""
+    """The first line of a section: command, time, software, and the public key of the signer."""
 
     KIND: ClassVar[str] = "open"
 
@@ -253,7 +253,7 @@ class PaymentRecord(LedgerRecord):
 
     amounts: dict[str, int]  # cents
     rules: Payouts
-    accepted: tuple[str, ...]  # codes of the alarms that somebody decided on
+    accepted: tuple[str, ...]  # codes of the alarms that were accepted
     payable: bool
     alarms: tuple[FiredAlarm, ...]  # all that fired, accepted or not
 

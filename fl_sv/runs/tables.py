@@ -1,7 +1,9 @@
 """The tables of a run, written and read: CSV, and validation.npz.
 
-`utilities.csv`, `valuation.json` and `payouts.csv` are functions of config and seed alone, byte for
-byte. Shapes: N companies, V validation examples.
+On one machine, equal config and seed give `utilities.csv`, `valuation.json` and `payouts.csv` the
+same bytes.
+
+Shapes: N companies, V validation examples.
 """
 
 import csv

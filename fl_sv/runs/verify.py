@@ -1,4 +1,4 @@
-"""`fl-sv verify`: is this run what its owner signed, and do its numbers follow from its tables?
+"""`fl-sv verify`: is the run as its owner signed it, and do its numbers follow from its tables?
 
 First the chain: every line of the ledger, its signature and its link. Then the files, against the
 hashes of every close. Then the arithmetic: law, values and amounts are computed again from the
@@ -38,10 +38,12 @@ MAX_NAMED = 20
 
 @dataclass(frozen=True)
 class Verification:
-    """What a run rests on, and what follows from it, when both are what its ledger says.
+    """A run that passed every check.
 
-    ledger_lines and signers: lines of the ledger, and the fingerprint of the key that signed each
-    of its sections.
+    evidence: what the payouts rest on, from the tables.
+    settlement: law, values and payouts, computed again from the evidence.
+    ledger_lines: lines of the ledger.
+    signers: for each section of the ledger, the fingerprint of the key that signed it.
     """
 
     evidence: Evidence
@@ -51,16 +53,18 @@ class Verification:
 
 
 def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
-    """Checks everything. `public_key` pins the signer.
+    """Checks everything.
 
-    Raises VerificationError that names every difference found (files, lines, digits), InputError
-    for a bad key or a folder without a run.
+    public_key: if given, every section must be signed with this key.
+
+    Raises VerificationError that names every difference (files, lines, digits), InputError for a
+    bad key or a folder without a run.
     """
     pinned = read_public_key(public_key) if public_key else None
     if not run.finished and not run.file(files.PAYOUTS).exists():
         raise InputError(
             f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote; one"
-            " that was stopped goes on with --resume."
+            " that was stopped continues with --resume."
         )
     for section, opened in enumerate(records_of(read_ledger(run), OpenRecord), start=1):
         if pinned is not None and opened.signer != raw(pinned):
@@ -72,10 +76,10 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
 
 
 def verified(run: RunDirectory, *, but: str = "") -> Verification:
-    """The run, after every check; the file named `but` is left out.
+    """The run, after every check except those of the file named `but`.
 
-    Raises VerificationError that names every difference found, InputError when a law of the user's
-    own cannot be imported here.
+    Raises VerificationError that names every difference, InputError when a law of the user's own
+    cannot be imported here.
     """
     ledger = read_ledger(run)
     differences = [difference for name, difference in _file_differences(run, ledger) if name != but]
@@ -94,7 +98,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         differences += _record_differences(ledger, evidence, settlement)
         if but != files.PAYOUTS:
             differences += _amount_differences(run, ledger)
-    except Exception as error:  # numbers that somebody changed may break the arithmetic anywhere
+    except Exception as error:  # a changed number may break the arithmetic anywhere
         reason = str(error) if isinstance(error, FlsvError) else repr(error)
         differences.append(f"nothing more can be recomputed: {reason}")
     if differences:
@@ -116,7 +120,7 @@ def _import_nothing_unsigned(run: RunDirectory, differences: Sequence[str]) -> N
 
 
 def _file_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterator[tuple[str, str]]:
-    """Each file, and how it differs from the hashes of the newest close or of an earlier one."""
+    """Each file that differs from a hash in the ledger, with the difference."""
     *earlier, last = [line for line in ledger if line.kind == CloseRecord.KIND]
     signed = last.read(CloseRecord).files
     for name in dict.fromkeys([*SEALED, *signed]):

@@ -27,9 +27,13 @@ def appraise(
 ) -> Valuation:
     """Values of the large model's game with their intervals.
 
-    law: fitted to the table. shapley: how Shapley values follow from the table
-    (`shapley_weighting`). validation_NV: the largest small model's Shapley value of each company
-    for each validation example.
+    law: fitted to the table.
+    shapley: how Shapley values follow from the table (`shapley_weighting`).
+    validation_NV: the Shapley value of each company for each validation example, by the largest
+        small model.
+
+    Values are in units of utility. The variance of a value is the sum of three independent parts:
+    the draw of the coalitions, the law, and the draw of the validation set.
     """
     small = table.largest_small
     utility_C = -law.predict()
@@ -75,8 +79,9 @@ def appraise(
 def shapley_weighting(config: Config, table: UtilityTable) -> Weighting:
     """How Shapley values follow from the utilities of the table's coalitions.
 
-    All coalitions have Shapley's own weights. A sample has the weights of an estimator that is
-    fitted to the game of the largest small model, which takes seconds: make them once a table.
+    With all coalitions these are Shapley's own weights. With a sample they are the weights of an
+    estimator that is fitted to the game of the largest small model. That takes seconds, so make
+    them once for each table.
     """
     if config.coalitions.design == "all":
         return Enumerated(config.n_companies, "shapley")
@@ -105,9 +110,9 @@ def _order(
 def _law_covariance(law: Law, weighting: Weighting, quantile: float) -> NDArray[np.float64]:
     """(N, N) covariance of the values by the law and by training seeds.
 
-    The law knows the covariance of Shapley values. For any other semivalue the errors of the
-    coalitions are taken to be perfectly correlated, in the worst direction for each value: no
-    interval of a value can be wider. Those of two companies are then taken to be independent.
+    For Shapley values the law gives the covariance. For any other semivalue it is an upper bound:
+    the errors of the coalitions are taken to be perfectly correlated, in the worst direction for
+    each value. The errors of two companies are then taken to be independent.
     """
     match weighting:
         case Sampled(weight_CN):

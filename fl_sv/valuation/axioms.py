@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fl_sv.law.alarms import Alarm
 from fl_sv.valuation.records import Valuation
 
-# What each axiom asks of the values, as the end of a sentence. An alarm answers no.
+# What the check of each axiom examines, a clause with "whether". An alarm means no.
 AXIOM_QUESTIONS = {
     "A1": "whether the values add up to the total improvement",
     "A2": "whether a company that changes no utility has the value zero",
@@ -28,8 +28,8 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[A
 
     utility_C: the utilities that the values are computed from.
 
-    On a sample only efficiency can be checked. It holds no company's marginal contribution to every
-    coalition, and estimates of equal companies differ by chance, within their intervals.
+    On a sample only efficiency can be checked: it lacks most marginal contributions, and the
+    estimates of equal companies differ by chance, within their intervals.
     """
     value_N = valuation.values
     total = valuation.utility_grand - valuation.utility_empty
@@ -84,7 +84,7 @@ def order_alarms(valuation: Valuation, again: Valuation) -> list[Alarm]:
     return [
         Alarm(
             "A4",
-            f"with the companies listed the other way round {company.name} has the value "
+            f"with the companies listed in reverse order {company.name} has the value "
             f"{value_of[company.name]!r} instead of {company.value!r} (order).",
             figures={"value": company.value, "value_again": value_of[company.name]},
         )

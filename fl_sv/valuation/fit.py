@@ -21,8 +21,11 @@ def fit_to_table(
 ) -> Law:
     """The law from the small models' losses to the large one's; its alarms name the companies.
 
-    sizes: parameters of every model. examples: rows of every company. Raises InputError when a
-    training is missing.
+    sizes: parameters of every model, by name.
+    examples: rows of every company, by name.
+
+    Raises InputError when a training is missing, or when the law is a user's function and cannot be
+    imported or used.
     """
     *small, large = table.models
     losses_RCM = np.stack([table.loss_by_seed(model) for model in small], axis=2)
@@ -63,7 +66,7 @@ def try_law(config: Config) -> None:
     family = law_family(config)
     if isinstance(family, str):
         return
-    # A law must survive any game: sizes that rank the coalitions differently, some coalitions worse
+    # A law must accept any game: sizes that rank the coalitions differently, some coalitions worse
     # than the empty one, some better than the grand one.
     loss_CM = np.random.default_rng(0).uniform(0.2, 2.5, (1 << 4, len(config.models.small) + 1))
     loss_CM[[0, -1]] = [[2.0], [0.5]]

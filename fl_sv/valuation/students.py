@@ -1,7 +1,4 @@
-"""What it means for the law that small models are students: an alarm, and remarks.
-
-Remarks do not block payment.
-"""
+"""The alarm and the remarks of a run whose small models are students of the teacher."""
 
 from dataclasses import replace
 
@@ -9,9 +6,9 @@ from fl_sv.config import Config
 from fl_sv.law.alarms import Alarm, codes_of
 from fl_sv.law.diagnostics import Findings
 
-# What benchmarks/distillation/alarms.py found with the singletons as large runs, plain small models
+# Results of benchmarks/distillation/alarms.py with the singletons as large runs, plain small models
 # first, then students: weight of the teacher's soft targets, R2 between small and large losses,
-# error of the values in %, games with an alarm of ten.
+# error of the values in %, games of ten with an alarm.
 STUDIED = (
     (0.0, 0.99, 2, 0),
     (0.3, 0.93, 5, 2),
@@ -28,9 +25,7 @@ STUDENTS_QUESTION = (
 
 
 def with_student_alarm(config: Config, findings: Findings) -> Findings:
-    """The findings, and an alarm where the small models are students and too few large runs say
-    whether the law holds for them.
-    """
+    """The findings, with an alarm where students have too few large runs to test the law."""
     if config.students is None:
         return findings
     tested = replace(findings, tested=(*findings.tested, STUDENTS_UNTESTED))
@@ -49,7 +44,7 @@ def with_student_alarm(config: Config, findings: Findings) -> Findings:
 
 
 def student_remarks(config: Config, findings: Findings) -> tuple[str, ...]:
-    """What it means for the law that the small models are students; nothing for plain ones."""
+    """What a reader must know about a law on students; nothing for plain small models."""
     students = config.students
     if students is None:
         return ()
@@ -80,7 +75,7 @@ def _checks(findings: Findings) -> str:
 
 
 def _measured(findings: Findings) -> str:
-    """How well the students do in this run, as far as its large runs tell."""
+    """How well the law on these students predicts the large runs of this run."""
     figures = findings.diagnostics
     if "D9 error" not in figures:
         return (
