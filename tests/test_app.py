@@ -43,7 +43,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # else Flower's ray.init joins whatever cluster it finds on this machine
+        # else Flower's ray.init joins any cluster that it finds on this machine
         "RAY_ADDRESS": "local",
         "PATH": f"{FLWR.parent}{os.pathsep}{os.environ['PATH']}",
     }
@@ -58,7 +58,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app in a folder whose name Flower accepts, whatever the checkout is called."""
+    """The app in a folder whose name Flower accepts, for any name of the checkout."""
     folder = tmp_path_factory.mktemp("bundle") / "fl-sv"
     folder.mkdir()
     for name in BUNDLED:

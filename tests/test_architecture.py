@@ -114,7 +114,7 @@ def test_public_names_are_exactly_what_the_library_exports() -> None:
         _ = fl_sv.shaply
 
 
-def test_library_alone_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> None:
+def test_library_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> None:
     code = (
         "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray', 'scipy') if m in"
         " sys.modules])"

@@ -47,7 +47,7 @@ def test_law_that_favours_the_first_in_the_list_is_caught(
     def partial(*arguments: Any) -> Any:
         law = fit_to_table(*arguments)
         normalized_C = law._posterior.normalized_C.copy()
-        normalized_C[1::2] += 0.01  # every coalition of whoever stands first
+        normalized_C[1::2] += 0.01  # every coalition with the first company
         return replace(law, _posterior=replace(law._posterior, normalized_C=normalized_C))
 
     monkeypatch.setattr(settlement, "fit_to_table", partial)
@@ -132,7 +132,7 @@ def test_interchangeable_companies_with_different_values_are_caught() -> None:
 
 
 @pytest.mark.parametrize("names", [("Ash", "Beech"), ("Beech", "Ash")])
-def test_larger_value_that_is_paid_less_is_caught_whoever_stands_first(
+def test_larger_value_that_is_paid_less_is_found_in_any_order_of_companies(
     names: tuple[str, str],
 ) -> None:
     values, amounts = {"Ash": 1.0, "Beech": 2.0}, {"Ash": 60, "Beech": 40}

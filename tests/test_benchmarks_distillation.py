@@ -76,8 +76,8 @@ def test_students_of_the_study_are_those_of_the_product(played: Federation) -> N
     )
     logits = played.large.loaded(teacher_params)(x).detach()
     soft_targets = make_soft_targets(config, played.small.task, logits, recipe, 0, "Beech", 1)
-    alone = train(played.small, stack[0], x, y, recipe, soft_targets)
-    assert (train_stack("Beech", stack, 1)[0] - alone).abs().max() < 1e-5
+    single = train(played.small, stack[0], x, y, recipe, soft_targets)
+    assert (train_stack("Beech", stack, 1)[0] - single).abs().max() < 1e-5
 
 
 def test_transfer_rows_of_no_weight_teach_nothing(played: Federation) -> None:
@@ -94,14 +94,14 @@ def test_transfer_rows_of_no_weight_teach_nothing(played: Federation) -> None:
     assert (plain - mixed).abs().max() < 1e-4
 
 
-def test_coalition_of_one_is_that_company_alone(played: Federation) -> None:
+def test_singleton_has_only_its_company(played: Federation) -> None:
     stack = fedavg(played, played.small, 0, honestly(played, played.small, 0), [0, 1, 7])
-    alone = played.small.initial_params(0, 0)
-    assert torch.equal(stack[-1][0], alone)
+    single = played.small.initial_params(0, 0)
+    assert torch.equal(stack[-1][0], single)
     for server_round in (1, 2):
         recipe = played.recipe(played.small, "Ash", 0, server_round)
-        alone = train(played.small, alone, *played.rows["Ash"], recipe)
-    assert (stack[-1][1] - alone).abs().max() < 1e-5
+        single = train(played.small, single, *played.rows["Ash"], recipe)
+    assert (stack[-1][1] - single).abs().max() < 1e-5
 
 
 def test_honest_teacher_is_the_grand_coalition_of_the_brute_force(played: Federation) -> None:

@@ -48,7 +48,7 @@ def is_refusal(answer: Answer, message: str) -> bool:
 
 
 def options_of(parser: argparse.ArgumentParser, name: str = "") -> dict[str, list[str]]:
-    """The options of every command, by its words."""
+    """The options of every command, by its verbs."""
     groups = [
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     ]
@@ -183,7 +183,7 @@ def test_values_for_people_name_each_company_and_read_back_exactly(
     assert command("value", table) == Answer(0, "company 0: 2.5\ncompany 1: 3.5\n", "")
 
 
-def test_exit_codes_reach_the_shell(run: RunDirectory) -> None:
+def test_the_shell_gets_the_exit_codes(run: RunDirectory) -> None:
     assert shell("verify", run.path).code == 0
     assert is_refusal(
         shell("verify", run.path, "--key", "nowhere.pub"), "nowhere.pub cannot be read"
@@ -242,7 +242,7 @@ def test_unknown_semivalue_is_refused_with_the_known_ones(
 
 
 @pytest.mark.parametrize("verb", [["pay", "--pot", "1"], ["report"], ["verify"]])
-def test_folder_that_is_no_finished_run_is_refused_and_left_alone(
+def test_folder_that_is_no_finished_run_is_refused_and_unchanged(
     command: Command, tmp_path: Path, verb: list[str]
 ) -> None:
     assert is_refusal(command(*verb, tmp_path), "finished run")
@@ -545,7 +545,7 @@ def test_report_that_a_kill_prevented_is_written_by_resume(
     assert run.file(files.REPORT).read_bytes() == page
 
 
-def test_report_is_written_again_from_the_tables_alone(command: Command, run: RunDirectory) -> None:
+def test_report_is_written_again_from_the_tables(command: Command, run: RunDirectory) -> None:
     page = run.file(files.REPORT).read_bytes()
     for name in (files.REPORT, files.JOURNAL):
         run.file(name).unlink()

@@ -132,7 +132,7 @@ def test_an_empty_config_points_to_an_example(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"), [("- a\n- b\n", "list"), ("just words\n", "str"), ("42\n", "int")]
 )
-def test_a_config_that_is_no_mapping_says_what_it_is(text: str, kind: str) -> None:
+def test_a_config_that_is_no_mapping_is_refused_with_its_type(text: str, kind: str) -> None:
     assert f"run.yaml holds a {kind}, not a mapping" in message(text)
 
 
@@ -166,7 +166,7 @@ def test_faulty_yaml_is_refused_with_line_and_column(text: str, expected: str) -
     assert re.search(expected, message(text))
 
 
-def test_a_missing_file_a_folder_and_a_binary_are_said_so(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_binary_are_refused_by_name(tmp_path: Path) -> None:
     cases = {"none.yaml": r"^There is no file", "": r"^\S+ is a folder\."}
     cases |= {
         "x" * 300: r"cannot be read: File name too long",

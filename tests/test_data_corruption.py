@@ -46,7 +46,7 @@ def test_wrong_targets_of_a_regression_are_the_same_targets_at_other_rows(rows: 
     assert sorted(wrong.y) == sorted(rows.y)
 
 
-def test_feature_noise_has_the_given_deviation_and_leaves_labels_alone(rows: Dataset) -> None:
+def test_feature_noise_has_the_given_deviation_and_changes_no_label(rows: Dataset) -> None:
     noisy = corrupted(
         rows, FeatureNoise(kind="feature_noise", company="Ash", std=2.0), LABELLED, seed=1
     )

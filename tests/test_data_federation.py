@@ -57,7 +57,7 @@ def test_the_validation_set_knows_neither_seed_nor_companies_nor_partition() -> 
     assert fingerprint(operator_data(other_companies).validation) == first
 
 
-def test_the_scaling_knows_the_validation_set_alone() -> None:
+def test_the_scaling_depends_only_on_the_validation_set() -> None:
     wine = {"source": "wine"}
     noise = {**wine, "corruptions": [{"kind": "feature_noise", "company": "Ash", "std": 9.0}]}
     assert (
@@ -74,7 +74,7 @@ def test_a_company_prepares_the_same_rows_from_the_scaling_it_is_sent() -> None:
     ) == fingerprint(company_data(config, "Ash", scaling))
 
 
-def test_the_order_of_the_companies_changes_nobodys_rows() -> None:
+def test_the_order_of_the_companies_changes_no_rows() -> None:
     forward, backward = config_of(SKEWED), config_of(SKEWED, companies=COMPANIES[::-1])
     for name in COMPANIES:
         np.testing.assert_array_equal(rows_of(forward, name).x, rows_of(backward, name).x)
@@ -86,14 +86,14 @@ def test_the_seed_of_the_run_deals_other_rows() -> None:
     )
 
 
-def test_changing_a_companys_rows_in_place_leaves_the_pool_alone() -> None:
+def test_changing_a_companys_rows_in_place_does_not_change_the_pool() -> None:
     config = config_of(SKEWED)
     before = fingerprint(rows_of(config, "Ash"))
     rows_of(config, "Ash").x[:] = 0
     assert fingerprint(rows_of(config, "Ash")) == before
 
 
-def test_a_defect_changes_its_own_company_alone() -> None:
+def test_a_defect_changes_only_its_own_company() -> None:
     config = config_of(
         {**SKEWED, "corruptions": [{"kind": "wrong_labels", "company": "Beech", "fraction": 0.4}]}
     )
@@ -247,7 +247,7 @@ def test_other_features_than_the_validation_sets_name_the_company(
         company_data(own, "Ash", operator_data(own).scaling, path)
 
 
-def test_a_company_without_a_file_is_told_where_to_name_one(own: Config) -> None:
+def test_an_error_for_a_company_without_a_file_names_the_key(own: Config) -> None:
     bare = own.model_copy(update={"data": own.data.model_copy(update={"files": None})})
     with pytest.raises(InputError, match=r"Ash has no data file.*`data.files`.*node"):
         company_data(bare, "Ash", operator_data(own).scaling)

@@ -51,7 +51,7 @@ def test_three_formats_hold_the_same_rows(csv: Any, tmp_path: Path) -> None:
         assert table.features == (() if path.endswith(".npz") else ("age", "height"))
 
 
-def test_the_target_may_stand_anywhere_and_the_owner_is_no_feature(csv: Any) -> None:
+def test_the_target_may_be_any_column_and_the_owner_is_no_feature(csv: Any) -> None:
     table = read_rows(csv("price,shop,size\n1.5,North,3\n2.5,South,4\n"), "price", "shop")
     assert table.features == ("size",)
     np.testing.assert_array_equal(table.x, [[3], [4]])
@@ -123,7 +123,7 @@ def test_images_and_other_columns_of_an_npz_are_kept(tmp_path: Path) -> None:
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_a_missing_file_and_a_folder_are_said_so(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "b.csv").mkdir()
     assert "FILE does not exist" in message(str(tmp_path / "a.csv"))
     assert "FILE is a folder" in message(str(tmp_path / "b.csv"))

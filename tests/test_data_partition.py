@@ -33,9 +33,9 @@ by_kind = pytest.mark.parametrize("partition", KINDS, ids=lambda partition: f"{p
 
 def skew(shares: dict[str, np.ndarray]) -> float:
     """Mean total variation distance between a company's label distribution and that of all rows."""
-    everybody = np.bincount(LABELS) / len(LABELS)
+    overall = np.bincount(LABELS) / len(LABELS)
     own = [np.bincount(LABELS[rows], minlength=10) / len(rows) for rows in shares.values()]
-    return float(np.mean([np.abs(q - everybody).sum() / 2 for q in own]))
+    return float(np.mean([np.abs(q - overall).sum() / 2 for q in own]))
 
 
 @by_kind

@@ -1,5 +1,5 @@
-"""The audit of what we depend on: it fails when a hole is known, and never passes because nobody
-could tell.
+"""The audit of the dependencies: it fails on a known vulnerability, and never passes without an
+answer.
 """
 
 import json
@@ -58,7 +58,7 @@ def service() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("holes", "broken", "code", "words"),
+    ("holes", "broken", "code", "message"),
     [
         ({EVERYBODY_KNOWS}, "", 0, "No known vulnerabilities found"),
         ({EVERYBODY_KNOWS, "numpy"}, "", 1, "TEST-1"),
@@ -66,11 +66,11 @@ def service() -> Iterator[str]:
         (set(), "", 3, "NOT AUDITED: no vulnerability service"),
     ],
 )
-def test_audit_passes_only_where_a_hole_that_everybody_knows_is_found_and_no_other(
+def test_audit_passes_only_if_it_finds_the_known_vulnerability_and_no_other(
     holes: set[str],
     broken: str,
     code: int,
-    words: str,
+    message: str,
     service: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -85,4 +85,4 @@ def test_audit_passes_only_where_a_hole_that_everybody_knows_is_found_and_no_oth
     environment = {**os.environ, **settings, "XDG_CACHE_HOME": str(tmp_path)}
     audit = [REPOSITORY / ".ci" / "audit"]
     done = subprocess.run(audit, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, words in done.stdout + done.stderr) == (code, True), done
+    assert (done.returncode, message in done.stdout + done.stderr) == (code, True), done

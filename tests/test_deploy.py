@@ -34,7 +34,7 @@ from fl_sv.federation.certificates import (
     make_company_key,
     make_server_certificate,
 )
-from fl_sv.federation.check import _clock, _post, _reach
+from fl_sv.federation.check import _clock, _post, _check_server
 from fl_sv.federation.flower import FlowerRun
 from tests.runs import Command
 
@@ -165,28 +165,31 @@ def server(folder: Path, handler: type[BaseHTTPRequestHandler] = Proxy) -> Itera
             thread.join()
 
 
-def test_check_tells_an_expired_certificate_from_one_for_another_name_and_from_another_authority(
+def test_check_distinguishes_certificates_that_expired_or_have_another_name_or_authority(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_authority(tmp_path)
     make_server_certificate(tmp_path, "localhost")
     authority = tmp_path / "ca.crt"
     with server(tmp_path) as port:
-        assert _reach("server", "localhost", port, authority).ok
+        assert _check_server("server", "localhost", port, authority).ok
         assert (
             "its certificate is not for this address"
-            in _reach("server", "127.0.0.2", port, authority).text
+            in _check_server("server", "127.0.0.2", port, authority).text
         )
         (tmp_path / "other").mkdir()
         make_authority(tmp_path / "other")
-        found = _reach("server", "localhost", port, tmp_path / "other" / "ca.crt")
+        found = _check_server("server", "localhost", port, tmp_path / "other" / "ca.crt")
         assert "is not signed by this federation's ca.crt" in found.text
-    assert "the port is closed" in _reach("server", "localhost", port, authority).text
+    assert "the port is closed" in _check_server("server", "localhost", port, authority).text
     monkeypatch.setattr(certificates, "SKEW", timedelta(days=3))
     monkeypatch.setattr(certificates, "SERVER_DAYS", -1)
     make_server_certificate(tmp_path, "localhost")
     with server(tmp_path) as port:
-        assert "its certificate has expired" in _reach("server", "localhost", port, authority).text
+        assert (
+            "its certificate has expired"
+            in _check_server("server", "localhost", port, authority).text
+        )
 
 
 @pytest.fixture
@@ -283,7 +286,7 @@ def test_a_run_is_waited_for_when_the_stream_of_its_log_breaks(
     assert listed("running", "finished:completed").status == "finished:completed"
 
 
-def test_a_failed_run_is_told_with_the_command_that_shows_its_log(
+def test_a_failed_run_is_reported_with_the_command_that_shows_its_log(
     listed: Callable[..., FlowerRun], tmp_path: Path
 ) -> None:
     log = f"FLWR_HOME={tmp_path}/flower flwr log 7 federation --show"

@@ -151,14 +151,14 @@ def test_student_that_diverges_is_no_student(teacher: torch.Tensor) -> None:
         student_loss(config.model_copy(update={"training": fast}), teacher)
 
 
-def test_invented_rows_lie_where_the_config_says(teacher: torch.Tensor) -> None:
+def test_generated_rows_lie_in_the_box_of_the_config(teacher: torch.Tensor) -> None:
     for kind in ("uniform", "generator", "density"):
         config = game(kind)
         operator = operator_data(config)
-        asked = model_specs(config, operator.task)[1].loaded(teacher)
+        large = model_specs(config, operator.task)[1].loaded(teacher)
         assert config.deployed is not None
         rows = transfer_rows(
-            config, config.deployed, asked, operator.scaling, torch.Generator().manual_seed(0)
+            config, config.deployed, large, operator.scaling, torch.Generator().manual_seed(0)
         )
         assert rows.x.shape == (n_rows(config, config.deployed, operator.scaling), 1, 8, 8)
         assert 0 <= rows.x.min() < rows.x.max() <= 1
@@ -211,13 +211,13 @@ def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(
     deployed_run: RunDirectory,
 ) -> None:
     utility = read_evidence(deployed_run).deployed_utility
-    said = (
+    sentence = (
         "The values are those of the teacher, the large model. A student is deployed instead of"
         f" the teacher; its utility is {utility:.4f}. The pot follows the student."
     )
     page = html.unescape(deployed_run.read_text(files.REPORT)).replace("\N{NO-BREAK SPACE}", " ")
-    assert said in " ".join(summary(deployed_run).split())
-    assert said in page
+    assert sentence in " ".join(summary(deployed_run).split())
+    assert sentence in page
     assert "This pot follows the student's loss." in page
 
 
@@ -233,16 +233,16 @@ def test_another_pot_of_a_run_with_a_student_verifies(
     assert command("verify", copy).code == 0
     utility = read_evidence(deployed_run).deployed_utility
     own = money(pot_cents(deployed_run.config.payouts.pot, utility), "EUR", 2)
-    said = (
+    sentence = (
         f"The run's own pot was {own}, by performance: 5,000.00 EUR for each unit of utility above"
         f" -2.5. The deployed student has {utility:.4f}. This payment divides a different pot. The"
         " values are the same. The values are those of the teacher, the large model. A student is"
         f" deployed instead of the teacher; its utility is {utility:.4f}. The pot is fixed and does"
         " not follow the student."
     )
-    assert said in " ".join(paid.out.split())
+    assert sentence in " ".join(paid.out.split())
     page = " ".join(re.sub("<[^>]*>", "", html.unescape((copy / files.REPORT).read_text())).split())
-    assert said in page
+    assert sentence in page
     assert "A pot of 10.00 EUR is divided" in page
     assert "This is a different pot from the run's own." in page
     (copy / files.STUDENT).write_text(

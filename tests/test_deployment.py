@@ -108,7 +108,7 @@ def test_everything_is_in_order_as_seen_by_the_operator_and_by_every_company(
 def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays(
     federation: Deployment, config: Path, tmp_path: Path
 ) -> None:
-    """A company whose file is broken stops the run first; mended, the run goes on."""
+    """A company with a broken file stops the run; once it is corrected, the run continues."""
     culprit = federation.data["Damson"]
     rows = culprit.read_bytes()
     with np.load(culprit) as arrays:
@@ -162,7 +162,7 @@ def assert_nothing_secret_is_written(federation: Deployment, run: Path) -> None:
                 assert not [path for path in paths if path in content], file
 
 
-def test_ctrl_c_stops_the_run_and_not_its_log_alone(
+def test_ctrl_c_stops_the_run_and_not_only_its_log(
     federation: Deployment, config: Path, tmp_path: Path
 ) -> None:
     running = federation.start_fl_sv(
@@ -266,7 +266,7 @@ def test_a_server_of_another_federation_is_refused(federation: Deployment, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("was", "becomes", "words"),
+    ("was", "becomes", "message"),
     [
         ("port: {port}", "port: 9", "the port is closed"),
         (
@@ -283,7 +283,7 @@ def test_a_server_of_another_federation_is_refused(federation: Deployment, tmp_p
     ],
 )
 def test_check_says_in_words_what_is_wrong(
-    federation: Deployment, tmp_path: Path, was: str, becomes: str, words: str
+    federation: Deployment, tmp_path: Path, was: str, becomes: str, message: str
 ) -> None:
     facts = {
         "port": federation.port,
@@ -298,7 +298,7 @@ def test_check_says_in_words_what_is_wrong(
     settings.write_text(text.replace(was.format(**facts), becomes.format(**facts)))
     answer = check(federation, kit, at="Ash")
     assert answer.code == 1
-    assert words in answer.out
+    assert message in answer.out
 
 
 # --- what the proxy lets through ------------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_nginx_accepts_its_configuration_without_a_warning(federation: Deploymen
 # --- what is written ------------------------------------------------------------------------------
 
 
-def test_secrets_are_readable_by_their_owner_alone_and_the_kit_holds_none(
+def test_secrets_are_readable_only_by_their_owner_and_the_kit_holds_none(
     federation: Deployment,
 ) -> None:
     for path in (

@@ -44,23 +44,23 @@ def test_all_coalitions_are_one_step() -> None:
     assert list(step.added) == list(range(1, 16)) and list(step.coalitions) == list(range(16))
 
 
-def test_a_sample_grows_by_pairs_from_every_company_alone_to_the_most_that_is_allowed() -> None:
+def test_a_sample_grows_by_pairs_from_the_singletons_to_the_maximum() -> None:
     steps = design_steps(sample_of(MANY, 1000))
-    everybody = grand(30)
+    grand_coalition = grand(30)
     first = set(steps[0].added)
-    assert {1 << i for i in range(30)} | {everybody & ~(1 << i) for i in range(30)} | {
-        everybody
+    assert {1 << i for i in range(30)} | {grand_coalition & ~(1 << i) for i in range(30)} | {
+        grand_coalition
     } <= first
     drawn = [coalition for step in steps for coalition in step.added]
     assert len(set(drawn)) == len(drawn) == 999
     assert steps[-1].coalitions == sorted([0, *drawn])
     for step in steps:
         assert sorted(step.added) == step.added
-        assert {everybody & ~coalition for coalition in step.added} - {0} <= {*step.added}
+        assert {grand_coalition & ~coalition for coalition in step.added} - {0} <= {*step.added}
     assert len(steps) > 3
 
 
-def test_a_sample_is_of_companies_whatever_their_order() -> None:
+def test_a_sample_does_not_depend_on_the_order_of_the_companies() -> None:
     def names(companies: tuple[str, ...]) -> list[set[frozenset[str]]]:
         steps = design_steps(sample_of(companies, 200))
         return [
@@ -76,7 +76,7 @@ def test_another_seed_draws_another_sample() -> None:
     assert design_steps(config) != design_steps(config.model_copy(update={"seed": 8}))
 
 
-def test_a_sample_that_nobody_drew_is_found_out() -> None:
+def test_a_sample_that_was_not_drawn_by_the_seed_is_refused() -> None:
     config = sample_of(MANY, 200)
     honest = list(design_steps(config)[0].coalitions)
     require_design(config, honest)
@@ -153,7 +153,7 @@ def test_a_sample_of_all_coalitions_gives_the_exact_values_of_any_game() -> None
     )
 
 
-def test_values_of_a_sample_are_near_and_their_interval_says_how_near() -> None:
+def test_values_of_a_sample_lie_within_their_intervals() -> None:
     n, inside = 10, []
     utility_C = game(n)
     companies = tuple("JIHGFEDCBA")
@@ -250,7 +250,7 @@ def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(fo
 
 
 @pytest.mark.slow
-def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path) -> None:
+def test_a_sampled_run_verifies_and_its_report_names_the_sample(folder: Path) -> None:
     assert fl_sv("verify", folder / "sampled").code == 0
     page = (folder / "sampled" / "report.html").read_text()
     assert "of which 50 were drawn" in page and "Another sample would change the values" in page
@@ -258,7 +258,7 @@ def test_a_sampled_run_verifies_and_its_report_says_that_it_is_one(folder: Path)
 
 
 @pytest.mark.slow
-def test_a_sampled_run_that_was_killed_goes_on_to_the_same_bytes(
+def test_a_sampled_run_that_was_killed_resumes_to_the_same_bytes(
     folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder / "sampled", tmp_path / "sampled")

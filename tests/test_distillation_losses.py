@@ -194,7 +194,7 @@ def test_the_objective_lies_between_labels_and_teacher(given_batch, weight):
     close(kd.objective(distance, weight)(s, t, y), expected)
 
 
-def test_an_objective_of_the_teacher_alone_needs_no_targets():
+def test_an_objective_of_only_the_teacher_needs_no_targets():
     s, t, _ = batch()
     distance = kd.loss("logit_l2")
     assert torch.equal(kd.objective(distance, 1)(s, t), distance(s, t))
@@ -210,7 +210,7 @@ def test_a_users_factory_may_take_any_options():
 
 @FEW
 @given(batches(), st.integers(1, 4), st.booleans())
-def test_identical_peers_learn_from_the_labels_alone(given_batch, n_peers, average):
+def test_identical_peers_learn_only_from_the_labels(given_batch, n_peers, average):
     s, _, y = given_batch
     peers = s.expand(n_peers, -1, -1)
     expected = functional.cross_entropy(s, y, reduction="none").expand(n_peers, -1)
@@ -294,7 +294,7 @@ def test_a_stack_of_students_has_the_losses_and_gradients_of_each(name, options,
         assert student.grad.abs().sum() > 0
 
 
-def test_students_of_a_stack_hear_the_same_noise():
+def test_students_of_a_stack_get_the_same_noise():
     s, t, _ = batch()
 
     def noisy():
@@ -337,7 +337,7 @@ def test_float32_is_near_float64_even_when_temperature_squared_magnifies_roundin
     )
 
 
-def test_a_student_equal_to_its_teacher_stands_exactly_still():
+def test_a_student_equal_to_its_teacher_does_not_change():
     _, t, y = batch(dtype=torch.float32)
     assert gradient_of(kd.loss("hinton", alpha=1), t, t).abs().max() == 0
     assert gradient_of(kd.loss("dkd"), t, t, y).abs().max() < 1e-6
@@ -475,7 +475,7 @@ def test_numbers_that_are_no_tensors_are_read_as_float64():
 # --- the door -------------------------------------------------------------------------------------
 
 
-def test_the_library_opens_distillation_when_it_is_asked_for():
+def test_distillation_is_imported_on_first_use():
     assert fl_sv.distillation.loss is kd.loss
     with pytest.raises(AttributeError, match="no attribute 'destillation'"):
         fl_sv.destillation  # noqa: B018

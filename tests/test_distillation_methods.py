@@ -46,7 +46,7 @@ def loaded_after(code: str) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_the_package_loads_nothing_until_it_is_asked_for_a_name():
+def test_names_of_the_package_are_imported_on_first_use():
     loaded = loaded_after("from fl_sv import distillation; dir(distillation)")
     assert "fl_sv.distillation" in loaded
     assert not {name for name in loaded if name.startswith(("torch", "fl_sv.distillation."))}
@@ -149,8 +149,8 @@ def test_derivative_losses_pass_through_a_stack_of_students(form):
     stack, _ = stack_module_state(students)
     gradients = vmap(grad(loss))(stack)
     for i, student in enumerate(students):
-        alone = grad(loss)(dict(student.named_parameters()))
-        for name, gradient in alone.items():
+        separate = grad(loss)(dict(student.named_parameters()))
+        for name, gradient in separate.items():
             close(gradients[name][i], gradient)
     assert gradients["0.weight"].abs().min() > 0
 
@@ -625,17 +625,17 @@ def test_distilbert_lowers_its_three_terms_together_at_first():
             parameter.add_(
                 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
             )
-    told = teacher.states(TOKENS)
-    labels = told.logits.argmax(2).flatten()
+    taught = teacher.states(TOKENS)
+    labels = taught.logits.argmax(2).flatten()
 
     def term(*weights):
         states = student.states(TOKENS)
         return kd.distilbert(
             states.logits.flatten(0, 1),
-            told.logits.flatten(0, 1),
+            taught.logits.flatten(0, 1),
             labels,
             states.hidden[-1].flatten(0, 1),
-            told.hidden[-1].flatten(0, 1),
+            taught.hidden[-1].flatten(0, 1),
             weights=weights,
         )
 
@@ -656,13 +656,13 @@ def test_distilbert_lowers_its_three_terms_together_at_first():
 
 def test_tinybert_lowers_its_layers_and_is_zero_for_the_teacher_itself():
     teacher, student, projection = encoder(), encoder(width=4, layers=2, seed=1), nn.Linear(4, 8)
-    told = teacher.states(TOKENS, PADDING)
-    assert float(kd.tinybert(told, told, nn.Identity()).detach()) == 0
+    taught = teacher.states(TOKENS, PADDING)
+    assert float(kd.tinybert(taught, taught, nn.Identity()).detach()) == 0
     optimiser = torch.optim.Adam([*student.parameters(), *projection.parameters()], lr=0.01)
     losses = []
     for _ in range(30):
         optimiser.zero_grad()
-        loss = kd.tinybert(student.states(TOKENS, PADDING), told, projection)
+        loss = kd.tinybert(student.states(TOKENS, PADDING), taught, projection)
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))

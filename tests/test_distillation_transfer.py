@@ -126,7 +126,7 @@ def test_inverted_rows_are_what_the_teacher_takes_for_their_classes(teacher):
     dreamt = kd.inverted(teacher, start, targets, steps=50)
     assert torch.equal(dreamt.targets, targets)
     assert torch.equal(teacher(dreamt.x).argmax(1), targets)
-    assert teacher[0].weight.grad is None  # the teacher is asked, not trained
+    assert teacher[0].weight.grad is None  # the teacher is evaluated, not trained
     assert not dreamt.x.requires_grad
 
 
@@ -265,11 +265,11 @@ def test_distillation_is_plain_torch(teacher):
     student, generator = net(4, seed=2), seeded(7)
     optimiser = torch.optim.SGD(student.parameters(), lr=0.3)
     with torch.no_grad():
-        told = teacher(X)
+        logits = teacher(X)
     for _ in range(5):
         for rows in torch.randperm(200, generator=generator).split(32):
             optimiser.zero_grad()
-            SOFT(student(X[rows]), told[rows]).mean().backward()
+            SOFT(student(X[rows]), logits[rows]).mean().backward()
             optimiser.step()
     assert same(ours, student)
 
@@ -293,19 +293,19 @@ def test_an_assistant_that_is_the_teacher_changes_nothing(teacher):
 
 
 def test_each_hop_of_a_chain_learns_from_the_one_before():
-    heard = []
+    teachers = []
 
     def learn(student, teacher):
-        heard.append(teacher)
+        teachers.append(teacher)
         return student
 
     models = [net(8), net(6), net(4)]
     assert kd.chain(torch.sin, models, learn) == models
-    assert heard == [torch.sin, *models[:2]]
+    assert teachers == [torch.sin, *models[:2]]
     assert kd.chain(torch.sin, [], learn) == []
 
 
-def test_student_and_teacher_learn_together_whatever_their_order():
+def test_student_and_teacher_learn_together_in_any_order():
     large, small = net(16, seed=1), net(3, seed=2)
     learned_large, learned_small = kd.learn_together([large, small], kd.own(X, Y), SGD, seeded(3))
     again_small, again_large = kd.learn_together([small, large], kd.own(X, Y), SGD, seeded(3))
@@ -318,10 +318,10 @@ def test_student_and_teacher_learn_together_whatever_their_order():
 
 
 def test_a_single_peer_learns_from_labels():
-    (alone,) = kd.learn_together([net(4, seed=2)], kd.own(X, Y), SGD, seeded(3))
+    (single,) = kd.learn_together([net(4, seed=2)], kd.own(X, Y), SGD, seeded(3))
     labels_only = kd.objective(SOFT, 0)
     plain = kd.distil(net(4, seed=2), net(4), kd.own(X, Y), labels_only, SGD, seeded(3))
-    for a, b in zip(alone.parameters(), plain.parameters(), strict=True):
+    for a, b in zip(single.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 

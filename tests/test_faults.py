@@ -61,7 +61,7 @@ def sends_another_shape(reply: Message, _folder: Path) -> Message:
 
 
 def is_silent(reply: Message, folder: Path) -> Message:
-    """Until nobody waits for it any more."""
+    """Waits until the server no longer waits for it."""
     while folder.exists():
         time.sleep(0.05)
     return reply
@@ -93,7 +93,7 @@ class Companies:
             (orders / str(number)).touch()
 
     def forget(self) -> int:
-        """Everybody is honest from now on. Returns how many orders were left."""
+        """From now on every company behaves. Returns how many orders were left."""
         left = len(self._orders("*"))
         shutil.rmtree(self.folder, ignore_errors=True)
         return left
@@ -179,7 +179,7 @@ class Outcome(NamedTuple):
 
 
 class HurryingGrid:
-    """A grid whose clock passes every deadline as soon as one company alone has not trained the
+    """A grid whose clock passes every deadline as soon as only one company has not trained the
     teacher: no test waits for a deadline, and none meets it on a busy machine.
     """
 

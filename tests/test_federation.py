@@ -103,7 +103,7 @@ def test_registered_names_decide_who_is_who(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "message"),
     [
         (("Ash", "Beech", "Elm"), "absent Chestnut, unknown Elm"),
         (("Ash", "Beech", "Chestnut", "Elm"), "absent nobody, unknown Elm"),
@@ -114,13 +114,15 @@ def test_registered_names_decide_who_is_who(config: Config) -> None:
     ],
 )
 def test_a_registered_name_that_is_no_company_is_refused_and_so_is_an_absent_one(
-    config: Config, names: tuple[str, ...], words: str
+    config: Config, names: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         joined(config, RegisteredGrid(names))
 
 
-def test_a_simulation_with_another_number_of_nodes_says_how_many_it_needs(config: Config) -> None:
+def test_a_simulation_with_another_number_of_nodes_is_refused_with_the_right_number(
+    config: Config,
+) -> None:
     with pytest.raises(InputError, match=r"2 nodes are online; .* needs num-supernodes=3;"):
         joined(config, InlineGrid(app, range(2)))
 
@@ -129,7 +131,9 @@ def test_companies_are_sent_no_path_of_the_operators(config: Config) -> None:
     data = config.data.model_copy(update={"options": {}, "source": "/srv/operator/pool.csv"})
     assert "/srv/operator" in config.model_copy(update={"data": data}).model_dump_json()
     grid = RegisteredGrid(COMPANIES)
-    with pytest.raises(CompanyFailed):  # nobody has such a file: what they were sent matters
+    with pytest.raises(
+        CompanyFailed
+    ):  # there is no such file: only the config that was sent matters
         join(
             grid, config.model_copy(update={"data": data}), operator_data(config), threading.Event()
         )
@@ -137,7 +141,9 @@ def test_companies_are_sent_no_path_of_the_operators(config: Config) -> None:
     assert not [text for text in grid.sent if "/srv" in text]
 
 
-def test_a_company_whose_node_went_away_is_asked_again_when_it_is_back(config: Config) -> None:
+def test_a_company_whose_node_was_lost_gets_the_message_again_when_it_is_back(
+    config: Config,
+) -> None:
     grid = RegisteredGrid(COMPANIES, away=1)
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert grid.looks == 3

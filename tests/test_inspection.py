@@ -1,4 +1,4 @@
-"""What a company sees before it joins, and what the server is told of a company: no path, no cell,
+"""What a company sees before it joins, and what the server learns of it: no path, no cell,
 no column.
 """
 
@@ -93,12 +93,12 @@ def test_a_shared_file_is_checked_at_the_nodes_own_copy(command: Command, tmp_pa
 
 def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_path: Path) -> None:
     own_config(tmp_path)
-    alone = ("data", "check", tmp_path / "ash.csv")
-    assert "12 of shape (2,): age, income" in command(*alone).out
-    assert "12 of shape (2,): income, target" in command(*alone, "--target", "age").out
+    single_file = ("data", "check", tmp_path / "ash.csv")
+    assert "12 of shape (2,): age, income" in command(*single_file).out
+    assert "12 of shape (2,): income, target" in command(*single_file, "--target", "age").out
     assert (
         "has no column 'wage' to predict (`data.target`, or --target"
-        in command(*alone, "--target", "wage").err
+        in command(*single_file, "--target", "wage").err
     )
     whole = command("data", "check", tmp_path / "own.yaml")
     assert (
@@ -177,7 +177,7 @@ def context(node_config: dict[str, str | int]) -> Context:
     return Context(run_id=1, node_id=1, node_config=node_config, state=RecordDict(), run_config={})  # type: ignore[arg-type]
 
 
-def test_error_of_a_company_reaches_the_server_without_its_data(
+def test_server_gets_an_error_of_a_company_without_its_data(
     registration: Message, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(Withheld) as raised, caplog.at_level("ERROR", "flwr"):

@@ -1,4 +1,4 @@
-"""Works that wait for companies take turns."""
+"""Works that wait for companies are interleaved."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_one_is_averaged_while_the_messages_of_the_other_are_on_their_way() -> N
     ]
 
 
-def test_results_come_in_the_order_of_the_works_whoever_is_done_first() -> None:
+def test_results_have_the_order_of_the_works_and_not_of_their_ends() -> None:
     assert interleave([work("a", 3, []), work("b", 0, []), work("c", 1, [])]) == ["a", "b", "c"]
     assert run_to_end(work("a", 2, [])) == "a"
 

@@ -1,4 +1,4 @@
-"""Which coalitions train the large model: what the config asks for, and what tells most for its
+"""Which coalitions train the large model: as the config plans, and the most informative for its
 price.
 """
 
@@ -81,15 +81,15 @@ def test_names_and_not_their_order_decide_between_equally_good_coalitions() -> N
     names = ("Damson", "Ash", "Chestnut", "Beech")
     config = planning(6, names)
     assert [
-        names[anchor.bit_length() - 1]
-        for anchor in large_runs.by_size_and_names(config, (1, 2, 4, 8))
+        names[coalition.bit_length() - 1]
+        for coalition in large_runs.by_size_and_names(config, (1, 2, 4, 8))
     ] == sorted(names)
     first, second = large_runs.choose_larger_coalitions(config, law)
     absent = [names[(15 ^ coalition).bit_length() - 1] for coalition in (first, second)]
     assert absent == ["Damson", "Chestnut"]
 
 
-def test_the_next_run_narrows_as_much_as_it_says() -> None:
+def test_the_next_run_narrows_as_much_as_it_states() -> None:
     law = law_of([1, 2, 4, 8])
     (found,) = law.next_runs(range(16))
     members_CN = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(bool)

@@ -1,4 +1,4 @@
-"""The law predicts what the large model was measured to do, and says how sure it is.
+"""The law predicts the measured losses of the large model, with honest intervals.
 
 law_digits.npz: mean losses over three seeds of 45 games trained by brute force (digits, n = 6,
 FedAvg, widths 8, 16, 32, 64 and 256, all 64 coalitions; Dirichlet 0.3, 0.5 and 1.0, by size with
@@ -80,7 +80,7 @@ def test_values_of_the_large_model_are_predicted_within_the_targets(group: str) 
         assert np.mean(errors) < 0.8 * np.mean(small_errors)
 
 
-def test_intervals_cover_brute_force_about_as_often_as_they_say() -> None:
+def test_intervals_cover_brute_force_about_as_often_as_their_level() -> None:
     inside, inside_losses = [], []
     for design in ("law_n", "law_2n"):
         for game in range(len(NAMES)):
@@ -109,13 +109,13 @@ def test_more_large_runs_narrow_the_intervals() -> None:
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_predictions_equal_the_measured_loss_at_every_anchor_exactly(design: str) -> None:
+def test_predictions_equal_the_measured_loss_at_every_large_run_exactly(design: str) -> None:
     law, true_C = fitted(0, design)
-    anchors = DESIGNS[design]
-    assert law.predict(anchors).tolist() == true_C[anchors].tolist()
-    assert law.predict()[anchors].tolist() == true_C[anchors].tolist()
-    low, high = law.interval(anchors)
-    assert (low <= law.predict(anchors)).all() and (law.predict(anchors) <= high).all()
+    runs = DESIGNS[design]
+    assert law.predict(runs).tolist() == true_C[runs].tolist()
+    assert law.predict()[runs].tolist() == true_C[runs].tolist()
+    low, high = law.interval(runs)
+    assert (low <= law.predict(runs)).all() and (law.predict(runs) <= high).all()
 
 
 def test_values_sum_to_the_gain_of_the_large_model_and_lie_in_their_intervals() -> None:
@@ -157,7 +157,7 @@ def test_equal_input_gives_equal_bytes() -> None:
     assert first.alarms == second.alarms
 
 
-def test_one_size_and_two_anchors_pay_the_small_models_shares() -> None:
+def test_one_size_and_the_two_ends_pay_the_small_models_shares() -> None:
     small_CM, large_C = smooth_game()
     law = fit_law(small_CM[:, -1], ends(large_C))
     small_N = shapley(-small_CM[:, -1])
@@ -165,7 +165,7 @@ def test_one_size_and_two_anchors_pay_the_small_models_shares() -> None:
     assert np.allclose(law.shapley().values, small_N / small_N.sum() * (large_C[0] - large_C[-1]))
 
 
-def test_an_affine_large_game_is_recovered_whatever_the_runs() -> None:
+def test_an_affine_large_game_is_recovered_from_any_large_runs() -> None:
     small_CM, _ = smooth_game()
     large_C = 0.3 + 0.7 * small_CM[:, 0]
     law = fit_law(small_CM[:, 0], {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)})
@@ -209,7 +209,7 @@ def test_one_company_takes_everything() -> None:
 
 
 @pytest.mark.parametrize("flat", ["small", "large"])
-def test_a_game_without_progress_falls_back_to_the_affine_law_and_says_so(flat: str) -> None:
+def test_a_game_without_gain_falls_back_to_the_affine_law_with_an_alarm(flat: str) -> None:
     small_CM, large_C = smooth_game()
     if flat == "small":
         small_CM = np.ones_like(small_CM)
@@ -270,8 +270,8 @@ def noisy_seeds(small_CM: np.ndarray, std: float, seeds: int = 4) -> np.ndarray:
     return small_CM + noise_RCM
 
 
-def test_the_ladder_goes_on_as_far_as_seeds_agree_on_its_last_step() -> None:
-    """The last step is noise, the large model the largest small one: what is carried on is off by
+def test_the_ladder_continues_as_far_as_seeds_agree_on_its_last_step() -> None:
+    """The last step is noise, the large model the largest small one: what is extrapolated is off by
     several steps.
     """
     small_CM, _ = smooth_game()
@@ -279,19 +279,19 @@ def test_the_ladder_goes_on_as_far_as_seeds_agree_on_its_last_step() -> None:
     small_RCM = noisy_seeds(small_CM, 0.05)
     mean_CM, large = small_RCM.mean(axis=0), ends(small_CM[:, 0])
     blind = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16])
-    told = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16], by_seed=small_RCM[:, :, 1:])
-    assert told.parameters["slope"] == pytest.approx(
-        told.parameters["step_reliability"] * blind.parameters["slope"]
+    informed = fit_law(mean_CM[:, 1:], large, sizes=[1, 2, 16], by_seed=small_RCM[:, :, 1:])
+    assert informed.parameters["slope"] == pytest.approx(
+        informed.parameters["step_reliability"] * blind.parameters["slope"]
     )
     normalized_RCM = (small_RCM[:, :1] - small_RCM) / (small_RCM[:, :1] - small_RCM[:, -1:])
     step_RC = normalized_RCM[:, :, 2] - normalized_RCM[:, :, 1]
     noise = sum(np.var(step_RC[:, c], ddof=1) / 4 for c in range(16))
-    assert told.parameters["step_reliability"] == pytest.approx(
+    assert informed.parameters["step_reliability"] == pytest.approx(
         max(0, 1 - noise / (step_RC.mean(axis=0) ** 2).sum())
     )
-    assert told.parameters["step_reliability"] < 0.5
+    assert informed.parameters["step_reliability"] < 0.5
     true_N = shapley(-small_CM[:, 0])
-    assert relative_error(told.shapley().values, true_N) < 0.7 * relative_error(
+    assert relative_error(informed.shapley().values, true_N) < 0.7 * relative_error(
         blind.shapley().values, true_N
     )
 
@@ -300,12 +300,12 @@ def test_seeds_that_agree_change_nothing() -> None:
     small_CM, large_C = smooth_game()
     small_RCM = np.stack([small_CM, small_CM])
     blind = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.0)
-    told = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
-    assert np.array_equal(told.predict(), blind.predict())
-    assert told.parameters == blind.parameters | {"step_reliability": 1.0}
+    informed = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
+    assert np.array_equal(informed.predict(), blind.predict())
+    assert informed.parameters == blind.parameters | {"step_reliability": 1.0}
 
 
-def test_a_seed_in_which_nothing_is_learned_leaves_no_ladder_to_go_on_with() -> None:
+def test_a_seed_in_which_nothing_is_learned_leaves_no_ladder_to_continue() -> None:
     small_CM, large_C = smooth_game()
     small_RCM = np.stack([small_CM, np.broadcast_to(small_CM[0], small_CM.shape)])
     law = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
@@ -316,13 +316,13 @@ def test_the_spread_of_the_seeds_is_taken_from_them() -> None:
     small_CM, large_C = smooth_game()
     small_RCM = noisy_seeds(small_CM, 0.01)
     std_M = np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
-    told = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
-    assert told.diagnostics["D5 range_over_seed_std"] == pytest.approx(
+    informed = fit_law(small_RCM.mean(axis=0), ends(large_C), sizes=[1, 2, 4, 8], by_seed=small_RCM)
+    assert informed.diagnostics["D5 range_over_seed_std"] == pytest.approx(
         (small_CM[0, 2] - small_CM[-1, 2]) / std_M[2]
     )
 
 
-def test_a_ladder_that_turns_back_is_not_gone_on_with() -> None:
+def test_a_ladder_that_turns_back_is_not_continued() -> None:
     small_CM, large_C = smooth_game()
     turning_CM = small_CM[:, [0, 2, 1]]
     law = fit_law(turning_CM, ends(large_C), sizes=[1, 2, 4, 8])
@@ -342,7 +342,7 @@ def test_a_ladder_is_left_out_only_where_it_turns_back_clearly(back: float, name
 
 
 @pytest.mark.parametrize("family", ["affine", "power", "ladder", "ladder+power"])
-def test_a_law_is_had_by_name_and_stays_whatever_the_large_runs_say(family: str) -> None:
+def test_a_law_named_by_the_user_is_kept_with_any_large_runs(family: str) -> None:
     small_CM, large_C = smooth_game()
     law = fit_law(
         small_CM[:, [0, 2, 1]], dict(enumerate(large_C.tolist())), sizes=[1, 2, 4, 8], family=family

@@ -113,7 +113,7 @@ def test_any_changed_character_is_found_in_its_line(lines: list[str], number: in
     ],
 )
 @pytest.mark.parametrize("number", [1, 2, 8])
-def test_line_that_says_the_same_in_other_characters_is_no_line_of_a_ledger(
+def test_line_with_the_same_content_in_other_characters_is_no_line_of_a_ledger(
     lines: list[str], number: int, rewrite: Callable[[str], str]
 ) -> None:
     lines[number - 1] = rewrite(lines[number - 1])
@@ -154,7 +154,7 @@ def test_swapped_lines_are_found_at_the_first(lines: list[str], one: int, other:
         parse_ledger("".join(lines))
 
 
-def test_section_that_stands_twice_is_found(lines: list[str]) -> None:
+def test_repeated_section_is_found(lines: list[str]) -> None:
     with pytest.raises(VerificationError, match="line 5: it does not follow"):
         parse_ledger("".join(lines[:4] + lines[:4]))
 

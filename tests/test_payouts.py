@@ -32,7 +32,7 @@ def test_clipped_amounts_sum_exactly_to_the_pot_and_none_is_negative(
 
 
 @given(with_a_positive, pots)
-def test_whoever_is_worth_more_is_paid_no_less(them: list[float], pot: int) -> None:
+def test_a_company_with_a_larger_value_is_paid_no_less(them: list[float], pot: int) -> None:
     amounts = allocate(them, pot)
     ranked = sorted(zip(them, amounts.tolist(), strict=True))
     for (less, fewer), (more, cents) in pairwise(ranked):
@@ -74,7 +74,7 @@ def test_without_negative_values_both_rules_pay_the_same(them: list[float], pot:
 
 
 @given(with_a_positive, pots, st.randoms(use_true_random=False))
-def test_nobody_is_paid_by_the_order_of_the_config(
+def test_payouts_do_not_depend_on_the_order_of_the_config(
     them: list[float], pot: int, random: Any
 ) -> None:
     names = [f"company {i}" for i in range(len(them))]
@@ -114,7 +114,7 @@ def test_charge_beyond_the_limit_is_refused_with_the_name_and_both_amounts() -> 
         allocate([5, -3], 1000, "charge")  # the limit is the pot unless it is given
 
 
-def test_rounding_charges_nobody_more_than_the_limit() -> None:
+def test_rounding_charges_no_company_more_than_the_limit() -> None:
     assert allocate([21, -3, -1], 100, "charge", max_charge=18).tolist() == [
         124,
         -18,
@@ -123,7 +123,7 @@ def test_rounding_charges_nobody_more_than_the_limit() -> None:
 
 
 @pytest.mark.parametrize("negative", ["clip", "charge"])
-def test_pot_of_nothing_pays_nobody_whatever_the_values(negative: Any) -> None:
+def test_empty_pot_pays_nothing_for_any_values(negative: Any) -> None:
     assert allocate([3, -1, -9], 0, negative).tolist() == [0, 0, 0]
 
 
@@ -167,7 +167,7 @@ def test_nothing_to_split_is_a_value_error_and_never_an_equal_split(
         (lambda: allocate([1, 2], 1, names=["Ash"]), "1 names are given for 2 values"),
     ],
 )
-def test_bad_input_is_a_value_error_that_says_which(call: Callable[[], Any], message: str) -> None:
+def test_bad_input_is_a_value_error_that_names_it(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 

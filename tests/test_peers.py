@@ -21,7 +21,7 @@ from fl_sv.data import all_company_data, operator_data
 from fl_sv.values import semivalue, shapley
 
 TOY = '''
-"""A peer that does whatever a test needs."""
+"""A peer for tests."""
 import itertools, math, random, time
 
 VERSION = "1.2.3"
@@ -94,7 +94,7 @@ def test_definition_and_library_agree(game: games.Game) -> None:
     assert game.shapley_N.sum() == pytest.approx(game.gain)
 
 
-def test_games_are_what_their_formula_says() -> None:
+def test_games_equal_their_formula() -> None:
     additive, diminishing, harmful, untrained = games.with_a_formula()
     assert additive.shapley_N == pytest.approx(games.ADDS)
     assert harmful.shapley_N == pytest.approx(diminishing.shapley_N + games.HARM)
@@ -189,7 +189,7 @@ def test_ours_with_fewer_coalitions_is_further_off() -> None:
 # --- mistakes -------------------------------------------------------------------------------------
 
 
-def test_mistakes_are_told_apart(found: Any) -> None:
+def test_mistakes_are_distinguished(found: Any) -> None:
     nan, missing = "NaN: second company alone", "missing: second company alone"
     assert found[1]["by_orders", nan]["outcome"] == "not finite"
     assert found[1]["by_orders", missing] == {
@@ -248,7 +248,7 @@ def test_a_peer_for_another_python_is_reported_with_the_sentence(tmp_path: Path)
         ask(Peer("later", {}, {}, python=(9, 9), adapters=tmp_path), [], 1.0)
 
 
-def test_a_peer_that_cannot_be_imported_is_reported_with_its_last_words(tmp_path: Path) -> None:
+def test_a_peer_that_cannot_be_imported_is_reported_with_its_error(tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text("import a_package_that_is_not_there\n", encoding="utf-8")
     with pytest.raises(
         NotCompared, match=r"did not run: ModuleNotFoundError: .*a_package_that_is_not_there"

@@ -83,7 +83,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def wait_for_nodes(address: str, count: int) -> None:
-    """Asks in a process of its own, so that this one stays unconnected."""
+    """Runs in a process of its own, so that this one stays unconnected."""
     code = f"""
 import ray, time
 ray.init(address={address!r}, logging_level=40)
@@ -127,7 +127,7 @@ def test_run_on_a_cluster_of_two_nodes_gives_the_same_bytes(
 
 
 class OtherNumpy(DistributionFinder):
-    """Makes the metadata of this process, and of no other, say that another numpy is installed."""
+    """Lets the metadata of this process, and of no other, report another numpy."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "numpy-0.1.dist-info"

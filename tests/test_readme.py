@@ -1,4 +1,4 @@
-"""What the documents say is so: the example runs, the commands exist, links lead somewhere, the
+"""What the documents state is true: the example runs, the commands exist, links lead somewhere, the
 tree is the tree.
 """
 
@@ -26,7 +26,7 @@ ROOMS = ("fl_sv", "clients", "server", "strategies", "configs")
 # folders whose files a document names by their path from the root
 FOLDERS = (*ROOMS, "benchmarks", "tests", "docs", "deploy")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")])
-# The log tells what was so on its day, with the names of that day.
+# The log keeps the facts and the names of its day.
 PRESENT = [page for page in PAGES if page.name != "log.md"]
 SHOWN = [
     *PAGES,
@@ -63,8 +63,8 @@ def commands(text: str, program: str) -> set[str]:
     )
 
 
-def anchor(heading: str) -> str:
-    """GitHub's anchor of a heading."""
+def heading_link(heading: str) -> str:
+    """The fragment by which GitHub links to a heading."""
     return "".join(c for c in heading.lower() if c.isalnum() or c in " -_").replace(" ", "-")
 
 
@@ -110,8 +110,8 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(config, encoding="utf-8")
     run = tmp_path / "run"
 
-    def fl_sv(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fl_sv.cli", *map(str, words)]
+    def fl_sv(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
         return subprocess.run(
             command,
             cwd=ROOT,
@@ -151,11 +151,11 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
 
 
 def help_of(verb: str) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as end:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
         main([*verb.split(), "--help"])
     assert end.value.code == 0, f"there is no command fl-sv {verb}"
-    return said.getvalue()
+    return printed.getvalue()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
@@ -197,7 +197,7 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
         assert target.exists(), f"{relative(page)}: {link}"
         if section:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-            assert section in map(anchor, headings), f"{relative(page)}: {link}"
+            assert section in map(heading_link, headings), f"{relative(page)}: {link}"
 
 
 def resolve(name: str) -> Any:

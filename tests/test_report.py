@@ -74,7 +74,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
     assert set(re.findall(r'(?:url\(#|href="#)([^)"]*)', page)) <= set(ids)
 
 
-def test_every_company_and_amount_stands_in_the_payout_table(run: RunDirectory, page: str) -> None:
+def test_every_company_and_amount_is_in_the_payout_table(run: RunDirectory, page: str) -> None:
     table = PageText(page).tables[0]
     amounts = read_payouts(run.file(files.PAYOUTS))
     assert [row[0] for row in table[1:-1]] == list(COMPANIES)
@@ -90,7 +90,7 @@ def test_money_columns_add_up_to_the_cent(page: str, column: int) -> None:
     assert sum(cents(row[column]) for row in rows) == cents(foot[column]) == 1_000_001
 
 
-def test_a_payable_run_says_so_and_claims_nothing_untested(page: str) -> None:
+def test_a_payable_run_is_called_payable_and_claims_nothing_untested(page: str) -> None:
     text = PageText(page).text
     assert "These amounts may be paid. No alarm fired." in text
     assert "NOT" not in text.replace("NOTE", "")
@@ -100,7 +100,7 @@ def test_a_payable_run_says_so_and_claims_nothing_untested(page: str) -> None:
     assert "law holds" not in text
 
 
-def test_an_unpayable_run_says_so_with_every_alarm(tmp_path: Path) -> None:
+def test_an_unpayable_run_is_called_unpayable_with_every_alarm(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS)
     write_report(run)
     text = PageText(run.read_text(files.REPORT)).text
@@ -138,7 +138,7 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     assert read_ledger(run)[-1].digest in page
 
 
-def test_every_check_stands_with_its_result(tmp_path: Path) -> None:
+def test_every_check_is_listed_with_its_result(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", ALARMS, accepted=("D1",))
     write_report(run)
     table = next(
@@ -298,7 +298,7 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
     assert head[5].startswith("Difference")
 
 
-def test_without_unions_nothing_is_said_about_them(page: str) -> None:
+def test_without_unions_the_page_has_none(page: str) -> None:
     assert "As a union" not in page
 
 

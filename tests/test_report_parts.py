@@ -45,7 +45,7 @@ def test_without_negative_values_the_line_is_the_interval_over_the_fixed_sum() -
     assert ends(valuation, rules_of("charge")) == expected
 
 
-def test_a_company_paid_nothing_may_still_reach_up() -> None:
+def test_the_interval_of_a_company_paid_nothing_may_extend_upward() -> None:
     low, high = ends(appraised([5.0, 5.0, -0.5], [1.0, 1.0, 1.0]), rules_of("clip"))[2]
     assert low == 0
     assert high == round(
@@ -53,7 +53,7 @@ def test_a_company_paid_nothing_may_still_reach_up() -> None:
     )  # at +0.5 the others stand at 4.5 each: the sum stays 9.5
 
 
-def test_charging_reaches_below_zero() -> None:
+def test_intervals_under_charge_may_extend_below_zero() -> None:
     assert ends(appraised([6.0, 5.0, -1.0], [1.0, 1.0, 1.0]), rules_of("charge"))[2] == (-200, 0)
 
 
@@ -97,7 +97,7 @@ def test_splits_add_up() -> None:
     assert found.equal == {"a": 50, "b": 50} and found.by_size == {"a": 33, "b": 67}
 
 
-# --- words and places -----------------------------------------------------------------------------
+# --- sentences and places -------------------------------------------------------------------------
 
 
 def test_overlapping_sets_are_the_largest_ones() -> None:

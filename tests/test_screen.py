@@ -17,7 +17,7 @@ from tests.report_runs import ALARMS, make_run
 from tests.runs import published
 
 
-def test_the_screen_of_an_unpayable_run_says_what_to_do(tmp_path: Path) -> None:
+def test_the_screen_of_an_unpayable_run_names_the_next_step(tmp_path: Path) -> None:
     shown = summary(make_run(tmp_path / "run", ALARMS))
     assert "NOT payable" in shown and all(alarm in shown for alarm in ALARMS)
     assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in shown

@@ -188,7 +188,7 @@ def test_error_among_the_replies_is_never_averaged_over(teacher: TeacherStrategy
         teacher.aggregate_train(1, [broken, *rest])
 
 
-def test_weight_of_a_company_is_what_it_registered_whatever_it_claims_later(
+def test_weight_of_a_company_is_what_it_registered_not_what_it_claims_later(
     teacher: TeacherStrategy,
 ) -> None:
     replies = replies_of(teacher)

@@ -57,7 +57,7 @@ def test_a_seed_fits_into_63_bits_without_sign(key: list[int | str]) -> None:
     assert 0 <= stream_seed(*key) < 2**63
 
 
-def test_drawing_from_one_stream_leaves_the_others_and_the_global_state_alone() -> None:
+def test_drawing_from_one_stream_changes_neither_the_others_nor_the_global_state() -> None:
     expected = stream(7, "Birch Bank", 3, "batches").random(10)
     state = np.random.get_state(legacy=False)  # noqa: NPY002
     stream(*KEY).random(1000)

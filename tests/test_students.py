@@ -184,7 +184,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def one_coalition_of_students(
     job: Job, model: ModelSpec, replicate: int, coalition: int
 ) -> torch.Tensor:
-    """FedAvg of one coalition as a textbook writes it, the teacher asked for every round anew."""
+    """FedAvg of one coalition as a textbook writes it, with new teacher logits in every round."""
     config, scaling = job.config, operator_data(job.config).scaling
     members = sorted(config.companies[i] for i in members_of(coalition))
     data = {name: tensors(company_data(config, name, scaling), config) for name in members}
@@ -228,7 +228,7 @@ def test_teacher_itself_has_no_soft_targets(job: Job, tmp_path: Path) -> None:
     assert train_teacher(other)[-1].loss == job.journal.teacher_rounds(DEPLOYED)[-1].loss
 
 
-def test_node_that_was_started_again_says_so_instead_of_training_without_the_teacher(
+def test_node_that_was_started_again_reports_it_instead_of_training_without_the_teacher(
     job: Job,
 ) -> None:
     roster = job.federation.roster
@@ -369,7 +369,7 @@ def test_verify_takes_a_run_of_students_as_any_other(
     assert command("verify", run_of_students.path).code == 0
 
 
-def test_run_of_students_says_so_wherever_its_values_are_read(
+def test_run_of_students_is_named_so_wherever_its_values_are_read(
     run_of_students: RunDirectory, finished_run: Path
 ) -> None:
     law = json.loads(run_of_students.read_text(files.LAW))
@@ -412,9 +412,11 @@ def test_students_that_no_large_run_is_compared_with_are_an_alarm(
     run_of_students: RunDirectory,
 ) -> None:
     evidence = read_evidence(run_of_students)
-    table, everybody = evidence.table, grand(evidence.config.n_companies)
+    table, grand_coalition = evidence.table, grand(evidence.config.n_companies)
     planned = tuple(
-        row for row in table.planned if row[0] != table.models[-1] or row[2] in (EMPTY, everybody)
+        row
+        for row in table.planned
+        if row[0] != table.models[-1] or row[2] in (EMPTY, grand_coalition)
     )
     unchecked = replace(
         evidence,

@@ -46,7 +46,7 @@ training:
   {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5,
    weight_decay: 0.01, seeds: 2, schedule: cosine}
 coalitions: {waves: 3}
-law: {anchors: 10}
+law: {measured: 10}
 compute: {dtype: float64, chunk: 3}
 payouts: {pot: {kind: fixed, cents: 100}}
 """
@@ -103,11 +103,11 @@ def one_coalition_in_plain_torch(
 
 
 def one_coalition_by_flower(config: Config, roster: Roster, key: str, coalition: int) -> np.ndarray:
-    """Flower's own FedAvg and its own loop, on a grid that holds the coalition's members alone."""
+    """Flower's own FedAvg and its own loop, on a grid of only the coalition's members."""
     members = members_of(coalition)
     task = ConfigRecord(
         dict(roster.briefing("", 0))
-    )  # nobody is addressed by name: each plays its partition
+    )  # no node has a name: each plays its partition
     strategy = FedAvg(
         fraction_evaluate=0.0,
         min_train_nodes=len(members),
@@ -183,12 +183,12 @@ def test_blocks_of_the_average_change_no_bit(
     assert np.array_equal(stacks[key], swept[key])
 
 
-def test_large_model_equals_plain_torch_at_every_anchor(job: Job) -> None:
+def test_large_model_equals_plain_torch_at_every_large_run(job: Job) -> None:
     train_teacher(job)
     sweep_coalitions(job, design_steps(job.config)[0])
-    anchors = measure_large_runs(job)
-    assert sorted(map(int.bit_count, anchors)) == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4]
-    for coalition in set(anchors) - {0, 15}:
+    measured = measure_large_runs(job)
+    assert sorted(map(int.bit_count, measured)) == [0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4]
+    for coalition in set(measured) - {0, 15}:
         params = one_coalition_in_plain_torch(job.config, job.large, 0, coalition)
         ((loss, _),) = job.validation.means(job.large, params[None], "twin")
         assert job.journal.scores()[job.large.name, 0, coalition].loss == pytest.approx(

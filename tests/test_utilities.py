@@ -1,4 +1,4 @@
-"""The utility table says which trainings are missing, and reads back exactly what it wrote."""
+"""The utility table names the missing trainings, and reads back exactly what it wrote."""
 
 import math
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_bad_row_is_named_with_its_line(tmp_path: Path, row: str, message: str) 
         read(tmp_path, f"{HEADER}0,,s,0,1.0,,done\n{row}\n")
 
 
-def test_planned_row_that_stands_twice_is_named_however_far_apart(tmp_path: Path) -> None:
+def test_planned_row_that_is_listed_twice_is_named_at_any_distance(tmp_path: Path) -> None:
     rows = "0,,s,0,,,planned\n1,Ash-Co,s,0,,,planned\n0,,s,0,,,planned\n"
     with pytest.raises(InputError, match="line 4: coalition 0 of s, seed 0, is listed twice"):
         read(tmp_path, HEADER + rows)

@@ -76,7 +76,7 @@ def test_companies_of_equal_value_are_a_coin_toss(run: RunDirectory) -> None:
     assert pair.first == min(evidence.config.companies[:2])
 
 
-def test_the_law_of_a_run_hears_what_every_seed_lost(run: RunDirectory) -> None:
+def test_the_law_of_a_run_gets_the_losses_of_every_seed(run: RunDirectory) -> None:
     evidence = read_evidence(run)
     by_seed = np.stack(
         [evidence.table.loss_by_seed(model) for model in evidence.table.models[:-1]], axis=2

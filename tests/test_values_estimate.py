@@ -57,7 +57,7 @@ def diminishing(weights):
 
 
 def coverage(n, seed):
-    """Weighted coverage: each of 60 items counts once, whoever brings it."""
+    """Weighted coverage: each of 60 items counts once, for any number of owners."""
     generator = np.random.default_rng(seed)
     brings, worth = generator.random((n, 60)) < 0.25, generator.exponential(size=60)
     return lambda member: (member.astype(float) @ brings > 0) @ worth
@@ -391,7 +391,7 @@ def test_the_estimator_of_one_game_reads_another_on_the_same_pairs():
     as_integer = pairs.members @ (1 << np.arange(6))
     difference = np.vstack([games[as_integer] - games[63 - as_integer], games[63] - games[0]])
     estimator = fit_estimator(pairs, difference[:, 0], np.random.default_rng(2))
-    for column in range(2):  # all pairs are there, so the values are exact, whatever the surrogate
+    for column in range(2):  # all pairs are there, so the values are exact, for any surrogate
         values = difference[:, column] @ estimator.row_weights
         np.testing.assert_allclose(values, shapley(games[:, column]), atol=1e-12)
 
