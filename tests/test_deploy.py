@@ -34,7 +34,7 @@ from fl_sv.federation.certificates import (
     make_company_key,
     make_server_certificate,
 )
-from fl_sv.federation.check import _clock, _post, _check_server
+from fl_sv.federation.check import _check_server, _clock, _post
 from fl_sv.federation.flower import FlowerRun
 from tests.runs import Command
 
