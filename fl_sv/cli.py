@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, get_args
+from typing import Any
 
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
@@ -205,6 +205,16 @@ def _cents(text: str) -> int:
     return cents
 
 
+def _rule(name: str) -> str:
+    from fl_sv.payment.rules import rule_of
+
+    try:
+        rule_of(name)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
+
+
 # --- arguments ------------------------------------------------------------------------------------
 
 Verbs = Any  # what argparse's add_subparsers returns; it has no public type
@@ -271,12 +281,10 @@ def _add_value(verbs: Verbs) -> None:
 
 
 def _add_pay(verbs: Verbs) -> None:
-    from fl_sv.config.valuation import NegativeRule
-
     made = _verb(verbs, "pay", pay, "dir", "payouts of a fixed pot from a finished run")
     made.add_argument("--pot", type=_cents, required=True, metavar="CENTS", help="the pot in cents")
-    rule = "rule for negative values"
-    made.add_argument("--negative", choices=get_args(NegativeRule), default="clip", help=rule)
+    rule = "rule for negative values, as payouts.negative of a config"
+    made.add_argument("--negative", type=_rule, default="clip", metavar="RULE", help=rule)
     code = "an alarm to accept, by its code"
     made.add_argument("--accept", action="append", default=[], metavar="ALARM", help=code)
 

@@ -125,6 +125,17 @@ def test_library_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
+def test_command_line_loads_nothing_heavy_until_it_knows_the_command() -> None:
+    code = (
+        "import sys; from fl_sv.cli import _parser; _parser();"
+        " print([m for m in ('pydantic', 'numpy', 'yaml', 'rich') if m in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
 def test_story_is_one_page() -> None:
     assert len((ROOT / "server" / "valuation.py").read_text().splitlines()) <= 110
 

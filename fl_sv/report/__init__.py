@@ -7,9 +7,6 @@ of the ledger. It is therefore written last, and its own hash is not in the ledg
 """
 
 from fl_sv.law import Law
-from fl_sv.report.finished_run import read_finished_run
-from fl_sv.report.html import render
-from fl_sv.report.page import build_page
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 
@@ -25,6 +22,11 @@ def write_report(directory: RunDirectory, law: Law | None = None) -> None:
     Raises InputError when a table is missing or damaged, VerificationError when a table is not what
     the ledger signed.
     """
+    # The page loads matplotlib, a second that no command pays before it has a finished run.
+    from fl_sv.report.finished_run import read_finished_run
+    from fl_sv.report.html import render
+    from fl_sv.report.page import build_page
+
     directory.write_text(files.REPORT, render(build_page(read_finished_run(directory, law))))
 
 
