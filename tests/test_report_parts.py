@@ -10,11 +10,13 @@ from fl_sv.config.valuation import Payouts, PerformancePot
 from fl_sv.game.coalitions import coalition_name
 from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.payouts import allocate
+from fl_sv.report.checks import check_table
 from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
 from fl_sv.report.pot_comparison import compare_pots
 from fl_sv.report.ranking import overlapping
 from fl_sv.report.splits import splits
 from fl_sv.report.wording import decimal, places_for, scaled, short
+from fl_sv.runs.records import LawRecord, PaymentRecord
 from fl_sv.valuation.records import CompanyValue, Valuation
 from tests.report_runs import COMPANIES
 
@@ -129,3 +131,26 @@ def test_labels_move_apart_and_stay_inside() -> None:
 def test_a_large_game_is_drawn_in_part_with_both_ends() -> None:
     drawn = drawn_coalitions(np.arange(4096)[::-1].astype(float))
     assert len(drawn) == MOST_POINTS and {0, 4095} <= set(drawn.tolist())
+
+
+def test_the_checks_stand_in_the_order_of_their_numbers() -> None:
+    law = LawRecord(
+        name="power",
+        increasing=True,
+        holds=True,
+        alarms=(),
+        fired=(),
+        tested=("D1", "D2", "D9", "D10"),
+        untested=("D3",),
+        parameters={},
+        anchors={},
+        diagnostics={},
+        remarks=(),
+        next_run=None,
+        sizes={},
+    )
+    payment = PaymentRecord(
+        amounts={}, rules=rules_of("clip"), accepted=(), payable=True, alarms=()
+    )
+    codes = [row[0] for row in check_table(law, payment).rows]
+    assert codes == ["D1", "D2", "D3", "D9", "D10"]

@@ -120,10 +120,11 @@ def check_table(law: LawRecord, payment: PaymentRecord) -> PageTable:
     for code in (*law.tested, *fired):
         alarm = "alarm, accepted by name" if code in accepted else "ALARM"
         results[code] = alarm if code in fired else "no alarm"
+    in_order = sorted(results, key=lambda code: (len(code), code))  # D10 is the last
     return PageTable(
         caption="The checks of the law",
         head=("Check", "What it checks", "Result"),
-        rows=tuple((code, QUESTIONS.get(code, ""), results[code]) for code in sorted(results)),
+        rows=tuple((code, QUESTIONS.get(code, ""), results[code]) for code in in_order),
         source="law.json",
         text_columns=True,
     )
