@@ -32,7 +32,9 @@ def as_text(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What breaks a law, and which alarms say so.")
+    parser = argparse.ArgumentParser(
+        description="Which defects break a law, and which alarms find them."
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     options = parser.parse_args()
     rows = [measure(case) for case in CASES]

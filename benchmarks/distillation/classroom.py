@@ -1,6 +1,6 @@
 """One teacher, one student, no federation: which rows teach a student most, and what helps it.
 
-Everything is trained on digits. The validation set tests; it teaches nobody.
+Everything is trained on digits. The validation set is only for tests; no model learns from it.
 
 Shapes: n rows, K classes.
 """
@@ -65,7 +65,7 @@ class Room:
         return torch.Generator().manual_seed(stream_seed(self.seed, *purpose))
 
     def seeded(self, name: str, make: Callable[[], nn.Sequential]) -> nn.Sequential:
-        """A fresh net, the same for everybody who asks by that name."""
+        """A fresh net; the same name gives the same initial parameters."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.seed, name))
             return make()
@@ -93,7 +93,7 @@ class Room:
         return float((predicted(net, self.test if x is None else x) == self.test_y).double().mean())
 
     def accuracy_when_shifted(self, net: nn.Module) -> float:
-        """As if the classes of the test rows were as frequent as SHIFTED says."""
+        """As if the classes of the test rows had the frequencies of SHIFTED."""
         weight_n = (SHIFTED / torch.bincount(self.test_y, minlength=CLASSES))[self.test_y]
         return float(weight_n[predicted(net, self.test) == self.test_y].sum())
 

@@ -116,7 +116,7 @@ def _shares(game: Federation, small_C: Floats, large: Mapping[int, float]) -> Fl
 
 
 def train_teacher(game: Federation, train: Train) -> Teacher:
-    """FedAvg of the large model by everybody, with everybody's contribution round by round."""
+    """FedAvg of the large model by all companies, with each one's contribution round by round."""
     part_N = torch.from_numpy(game.examples / game.examples.sum())
     params = game.large.initial_params(game.config.seed, 0)
     contribution = np.zeros(len(part_N))
@@ -193,6 +193,6 @@ CHEATS: dict[str, Callable[[Federation, str, Tensor, int], Tensor]] = dict(
 
 
 def _clipped(value_N: Floats) -> Floats:
-    """Parts of a whole, nothing for whoever is negative."""
+    """Parts of a whole, nothing for a company with a negative value."""
     positive_N = np.maximum(value_N, 0)
     return positive_N / max(positive_N.sum(), np.finfo(float).tiny)

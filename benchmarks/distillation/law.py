@@ -1,4 +1,4 @@
-"""Do students still tell what a large model would do? Transfer set x weight x quality of the
+"""Do students still predict a large model? Transfer set x weight x quality of the
 teacher.
 
 Truth is the large model on every coalition. Each set of students is judged by how well its losses
@@ -37,7 +37,7 @@ WEIGHTS = (0.3, 0.7, 1.0)
 TEACHER_ROUNDS = (3, 8, 15)  # teachers of rising quality
 LARGE_SEEDS = 2
 TRANSFER_ROWS = 500
-HOLDS = 0.95  # leave-one-out R2 from which a law is said to hold
+HOLDS = 0.95  # leave-one-out R2 from which a law counts as holding
 
 
 def measure(
@@ -96,16 +96,19 @@ def brute_force(game: Federation) -> tuple[list[Tensor], Floats]:
 
 
 def judged(game: Federation, small_C: Floats, large_C: Floats) -> dict[str, Any]:
-    """What the small losses say about the large ones.
+    """How well the small losses predict the large ones.
 
     r2: leave-one-out, of a line through the logarithms. share_error: L1 distance of the shares from
     the true ones, of the small model's own values; law_error: relative L2 distance of the law's
     values. spread: of the losses."""
     n = len(game.companies)
-    alone = [EMPTY, grand(n), *(1 << i for i in range(n))]
-    anchors = {coalition: float(large_C[coalition]) for coalition in alone}
+    measured = [EMPTY, grand(n), *(1 << i for i in range(n))]
+    large_runs = {coalition: float(large_C[coalition]) for coalition in measured}
     law = fit_law(
-        small_C, anchors, sizes=[game.small.n_params, game.large.n_params], examples=game.examples
+        small_C,
+        large_runs,
+        sizes=[game.small.n_params, game.large.n_params],
+        examples=game.examples,
     )
     truth_N, small_N, law_N = shapley(-large_C), shapley(-small_C), law.shapley().values
     return {

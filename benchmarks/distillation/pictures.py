@@ -29,7 +29,7 @@ def draw(summary: Summary, folder: Path) -> None:
 
 
 def _law(figure: Figure, summary: Summary) -> None:
-    """By weight, for the best teacher: how well students tell the large losses, and how far the
+    """By weight, for the best teacher: how well students predict the large losses, and how far the
     values are off.
     """
     rows = summary["law"]

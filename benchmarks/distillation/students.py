@@ -75,7 +75,7 @@ def game(
 
 @dataclass(frozen=True)
 class Federation:
-    """The game with everybody's rows in memory."""
+    """The game with the rows of all companies in memory."""
 
     config: Config
     companies: tuple[str, ...]
@@ -210,7 +210,7 @@ def _mixed(
     """Batches of which the first half are own rows with their targets, the second transfer rows
     with the teacher's.
 
-    A last column beside the teacher's logits says which is which.
+    A last column beside the teacher's logits marks the two kinds.
     """
     soft = kd.loss("hinton", temperature=TEMPERATURE, alpha=1.0)
     drawn = [generator.integers(len(more_x), size=len(rows)) for rows in recipe.batches]

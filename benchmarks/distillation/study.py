@@ -47,7 +47,7 @@ FAST = Form(
     classics={"methods": ("hinton", "dkd", "logit_l2", "jacobian")},
     incentive=({"spoilt": False, "students": False}, {"spoilt": True, "students": False}),
 )
-SMALLEST = Form(  # for a test that everything runs; its figures say nothing
+SMALLEST = Form(  # for a test that everything runs; its figures mean nothing
     seeds=range(1),
     law={
         "sets": ("own", "uniform"),

@@ -33,7 +33,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true", help="10 games for errors, 200 for coverage")
-    parser.add_argument("--shapleig", action="store_true", help="the sequential ShaplEIG alone")
+    parser.add_argument("--shapleig", action="store_true", help="only the sequential ShaplEIG")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
     started = time.perf_counter()

@@ -72,9 +72,7 @@ def noisy(seed: int) -> KnownGame:
 
 
 def coverage(seed: int, n_companies: int = N_COMPANIES) -> KnownGame:
-    """Weighted coverage: each of 60 items counts once, whoever brings it. All who bring it share it
-    equally.
-    """
+    """Weighted coverage: each of 60 items counts once, and its owners share it equally."""
     generator = np.random.default_rng(seed)
     brings, worths = generator.random((n_companies, 60)) < 0.25, generator.exponential(size=60)
     exact_N = (brings / np.maximum(brings.sum(axis=0), 1)) @ worths

@@ -46,11 +46,11 @@ class Task:
     family: str
     seed: int
     estimates: tuple[tuple[str, int], ...]  # method, budget
-    compared: bool = True  # by all methods; otherwise for the coverage of ours alone
+    compared: bool = True  # by all methods; otherwise only for the coverage of ours
 
 
 def tasks(full: bool, shapleig: bool) -> Iterator[Task]:
-    """The longest first, so that no worker is left alone with one at the end."""
+    """The longest first, so that at the end no worker still runs a long one."""
     if shapleig:
         for family in FEDERATED:
             yield from (
@@ -135,7 +135,7 @@ def measure(game: KnownGame, method: str, budget: int, seed: int) -> tuple[float
 
 
 def shapleig(game: KnownGame, budget: int, seed: int) -> Any:
-    """shapiq's Bayesian design. It looks at every answer before it asks for the next coalition."""
+    """shapiq's Bayesian design. It uses every utility before it chooses the next coalition."""
     from shapiq.approximator import ShaplEIG
 
     approximator = ShaplEIG(n=game.n_companies, random_state=seed, show_progress=False)

@@ -14,7 +14,7 @@ tables of the same config in one process, to the byte.
 * `seconds_lost`, `bytes_again`: wall time and traffic beyond the undisturbed run, all tries of a
   case together. On a machine that others use, compare `stages` instead: a fault comes in the sweep,
   and the teacher before it took as many rounds.
-* `words`: the sentence with which a try stopped.
+* `errors`: the message of each try that stopped.
 
 Without nginx the proxy is a stand-in.
 """

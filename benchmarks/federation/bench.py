@@ -55,16 +55,17 @@ TEN = {
 
 @dataclass(frozen=True)
 class Try:
-    """One `fl-sv federation run`: exit code, wall seconds, what Flower counted on the network, and
-    the last words.
+    """One `fl-sv federation run`.
 
-    missed: it ended before the moment at which it was to be disturbed.
+    code: its exit code. seconds: wall time. n_bytes: on the network, as Flower counts them.
+    error: the last line that it printed.
+    missed: whether it ended before it was to be disturbed.
     """
 
     code: int
     seconds: float
     n_bytes: int
-    words: str
+    error: str
     missed: bool
 
 
@@ -106,7 +107,7 @@ class Bench:
             "missed": missed,
             "seconds": sum(each.seconds for each in tries),
             "bytes": sum(each.n_bytes for each in tries),
-            "words": [each.words for each in tries if each.code],
+            "errors": [each.error for each in tries if each.code],
             "stages": self._stages(name),
         }
 

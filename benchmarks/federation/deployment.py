@@ -2,8 +2,7 @@
 each company.
 
 As root each company lives in a network namespace of its own, joined to the server by a cable (a
-veth pair): it reaches the server's address and neither the server's loopback nor another company.
-Elsewhere all use loopback."""
+veth pair), and can connect only to the server's address. Elsewhere all use loopback."""
 
 import os
 import shlex
@@ -136,9 +135,9 @@ class Deployment:
         )
 
     def set_up(self) -> None:
-        """Everybody online, by the commands of deploy/operator.md and deploy/company.md.
+        """Brings all companies online, by the commands of deploy/operator.md and deploy/company.md.
 
-        Each company's file is moved into its kit, under a name that nobody else may come to know.
+        Each company's file is moved into its kit, under a name that no other machine may learn.
         """
         ports = ("--port", self.port, "--superlink-port", self.superlink_port)
         self._done(
@@ -232,7 +231,7 @@ class Deployment:
         self._ip("link", "set", self._cables[company][0], state)
 
     def limit_bandwidth(self, company: str, kilobits: int) -> None:
-        """From now on a company's cable carries so much in a second, each way."""
+        """From now on a company's connection has this rate, each way."""
         here, there = self._cables[company]
         limit = ["root", "tbf", "rate", f"{kilobits}kbit", "burst", "16k", "latency", "5s"]
         subprocess.run(

@@ -27,8 +27,9 @@ SLOW_KILOBITS, QUICK_KILOBITS = 64, 1_000_000
 
 
 def node_killed(bench: Bench) -> dict[str, Any]:
-    """`kill -9` of a SuperNode, started again every 20 s as by its unit: it is waited for and asked
-    again.
+    """`kill -9` of a SuperNode, which is started again after 20 s as by its unit.
+
+    The server waits for it and sends the message again.
     """
     federation = bench.federation
 
@@ -75,7 +76,7 @@ def network_cut(bench: Bench) -> dict[str, Any]:
 
 
 def slow_company(bench: Bench) -> dict[str, Any]:
-    """For a minute a company's processes get a quarter of the time, in pulses: everybody waits,
+    """For a minute a company's processes get a quarter of the time, in pulses: all wait,
     nothing else.
     """
 
@@ -94,7 +95,7 @@ def slow_company(bench: Bench) -> dict[str, Any]:
 
 
 def slow_network(bench: Bench) -> dict[str, Any]:
-    """From the sweep on a company's cable carries 64 kbit/s: its messages take longer; nothing is
+    """From the sweep on a company's connection has 64 kbit/s: its messages take longer; nothing is
     sent twice.
 
     The cable is quick again afterwards.
@@ -153,8 +154,9 @@ def disk_full(bench: Bench) -> dict[str, Any]:
 
 
 def garbage(bench: Bench) -> dict[str, Any]:
-    """A company's training overflows: three tries, a sentence with its name. Mended, a new run: its
-    rows changed.
+    """A company's training overflows: three tries, then an error with its name.
+
+    With corrected rows a new run is needed, because its rows changed.
     """
     path = bench.federation.data[
         CULPRIT

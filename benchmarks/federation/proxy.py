@@ -1,5 +1,4 @@
-"""What nginx.conf says, in a few lines of the standard library: for machines without nginx, and for
-tests alone.
+"""The rules of nginx.conf in a few lines of the standard library, only for tests without nginx.
 
 python -m benchmarks.federation.proxy FOLDER PORT SUPERLINK_PORT
 """
@@ -65,7 +64,7 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Shakes hands in the thread of the connection, so that nobody who stays silent holds up the
+    """Shakes hands in the thread of the connection, so that a silent client does not block the
     others.
     """
 

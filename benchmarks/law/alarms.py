@@ -8,7 +8,7 @@ repeated  the small models learn one company's few rows by heart: they credit ea
           large model does not.
 wrong     the large model learns one company's wrong labels and the small ones cannot: its loss
           rises by a share of the gain, in proportion to the company's part of the coalition's rows.
-full      the small models reach what a share of all coalitions reach, and nothing further but
+full      the small models improve as far as a share of all coalitions, and no further but
           seed noise.
 
 Shapes: N = 6 companies, C = 2**N coalitions, M small sizes.
@@ -120,7 +120,7 @@ def law_of(game: Tables, runs: list[int]) -> Law:
 
 
 def measure(case: str) -> dict[str, Any]:
-    """What the alarms say in every game of one case."""
+    """The alarms in every game of one case."""
     violation, share = CASES[case]
     alarmed, errors, codes = Counter[str](), [], Counter[str]()
     for number, game in enumerate(games()):

@@ -1,8 +1,7 @@
-"""What else a company could be paid by: values of the large model's game from less than all of its
-coalitions.
+"""Other values of the large model's game, from fewer than all of its coalitions.
 
-None of them looks at a coalition that it does not name. All sum to the teacher's improvement, which
-everybody knows, but for the singletons and leave-one-outs as they are; these stand a second time
+Each uses only the coalitions that its docstring names. All sum to the teacher's improvement, which
+is known in any case. Only singleton and leave-one-out values do not; they are listed a second time
 scaled to that sum, as a pot would be divided in proportion to them.
 
 Shapes: N companies, C = 2**N coalitions, A large runs, T rounds.
@@ -84,7 +83,7 @@ def additive(utility_C: Floats, runs: Sequence[int]) -> Floats:
 
 
 def du_shapley(utility_C: Floats, examples_N: Floats) -> Floats:
-    """DU-Shapley (Garrido-Lucero et al. 2023): utility depends on the amount of data alone.
+    """DU-Shapley (Garrido-Lucero et al. 2023): utility depends only on the amount of data.
 
     value_i = mean over k < N of w(k * mean of the others' sizes + n_i) - w(k * mean of the others'
     sizes). w rises through the ends, the singletons and the leave-one-outs (isotonic, linear in

@@ -1,6 +1,6 @@
 """A CNN and a transformer of any width for benchmarks.truth, as a user would plug in his own.
 
-Both give zeros as long as nobody has trained them. Norms are per row, so that coalitions do not
+Both give zeros as long as they are untrained. Norms are per row, so that coalitions do not
 mix.
 
 Shapes: B rows, S characters of a window, A letters of the alphabet, W width, H heads.

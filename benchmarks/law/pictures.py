@@ -1,6 +1,4 @@
-"""The picture of benchmarks.truth: what our law says against the brute force, and how far everybody
-is off.
-"""
+"""The picture of benchmarks.truth: our law against brute force, and the errors of all methods."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -52,7 +52,7 @@ class Task:
     companies: tuple[str, ...] = COMPANIES[:6]
     models: tuple[Mapping[str, Any], ...] = _mlps(16, 32, 64, 1024, small_rate=0.4, large_rate=0.2)
     training: Mapping[str, Any] = field(default_factory=lambda: {"rounds": 15})
-    package: str | None = None  # that carries the rows, as pip names it
+    package: str | None = None  # that contains the rows, as pip names it
 
     def game(self, seed: int, small_rate: float = 1.0) -> Config:
         """The config of one run: it names no large runs, the benchmark picks its own

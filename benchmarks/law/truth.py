@@ -71,7 +71,7 @@ def noise_floor(value_RN: Floats) -> float:
 
 
 def judged(law: Law, truth_N: Floats) -> dict[str, Any]:
-    """What one law says about values that are known."""
+    """One law compared with values that are known."""
     found = law.shapley()
     return {
         "law": law.name,

@@ -54,7 +54,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def beaten_by(name: str, law: str) -> str:
-    """The baseline of `law`; a regression on large runs alone is given the law's own runs.
+    """The baseline of `law`; a regression on only large runs gets the law's own runs.
 
     >>> beaten_by("large_only", "law_n")
     'large_only_n'

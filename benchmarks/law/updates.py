@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """Utilities of models that nobody trained.
+    """Utilities of models that were never trained.
 
     one_round_C: the untrained model plus the members' updates of all rounds. by_round: each
     round's global model plus the members' updates of that round."""

@@ -1,6 +1,4 @@
-"""Each peer in a virtual environment of its own, made on demand from pinned requirements, and asked
-in a subprocess.
-"""
+"""Each peer in a virtual environment of its own, from pinned requirements, run in a subprocess."""
 
 import hashlib
 import json
@@ -42,7 +40,7 @@ class Peer:
 
 
 def ask(peer: Peer, jobs: list[dict[str, Any]], patience: float) -> dict[str, Any]:
-    """The peer's answers, in the words of worker.py. Raises NotCompared when it cannot be
+    """The peer's answers, in the format of worker.py. Raises NotCompared when it cannot be
     installed or started.
     """
     python, own = _environment(peer)
@@ -114,7 +112,7 @@ def _interpreter(oldest: tuple[int, int]) -> str:
         return sys.executable
     for minor in range(oldest[1], oldest[1] + 3):
         found = shutil.which(f"python{oldest[0]}.{minor}")
-        # Version managers put programs on the PATH that only say which version is missing.
+        # Version managers put programs on the PATH that only report which version is missing.
         if (
             found
             and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
@@ -133,4 +131,4 @@ def _succeed(command: list[str]) -> str:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
+    return (text.strip().splitlines() or ["it printed nothing"])[-1]

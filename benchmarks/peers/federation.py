@@ -22,7 +22,7 @@ from fl_sv.data import all_company_data, operator_data
 
 COMPANIES = [f"Company {i}" for i in range(1, 6)]
 CARELESS = 3
-TRAINING = {"rounds": 15, "epochs": 5, "lr": 0.1}  # FederatedHPLearning's words
+TRAINING = {"rounds": 15, "epochs": 5, "lr": 0.1}  # by FederatedHPLearning's names
 
 
 def logistic(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a peer's answer is worth: rows of the result, from answers in the words of worker.py.
+"""What a peer's answer is worth: rows of the result, from answers in the format of worker.py.
 
 Shapes: N companies.
 """

@@ -78,7 +78,7 @@ def versions_table(result: dict[str, Any]) -> str:
 
 
 def error_cell(row: Row) -> str:
-    """An error in percent, or in words why there is none; failed checks in bold."""
+    """An error in percent, or the reason why there is none; failed checks in bold."""
     if row["error"] is None:
         return str(row["note"]).split(":")[0]
     failed = [word for check, word in CHECKS.items() if row[check] is False]

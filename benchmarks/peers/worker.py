@@ -20,7 +20,7 @@ CALLS = 2
 
 
 class Table:
-    """v(S) by the members of S, indices from 0; remembers which coalitions were asked for."""
+    """v(S) by the members of S, indices from 0; remembers which coalitions were requested."""
 
     def __init__(self, utilities):
         self.utilities, self.asked = utilities, set()

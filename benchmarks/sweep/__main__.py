@@ -11,11 +11,11 @@ by the number of members:
 * one Flower simulation in which coalition after coalition is trained;
 * plain torch, one coalition after the other, against our sweep in one process on as many threads.
 
-Every process has imported everything before its clock starts. What the sampled coalitions reached
-(loss on the validation set) must be the same in all of them.
+Every process has imported everything before its clock starts. The losses of the sampled
+coalitions on the validation set must be the same in all of them.
 
 `gemm_fraction` counts the operations that the training needs (not the gradient of its input, which
-nobody needs) by the seconds that the companies report for it. `gemm_fraction_of_everything` counts
+is not needed) by the seconds that the companies report for it. `gemm_fraction_of_everything` counts
 them by the seconds of the whole sweep in one process: messages, aggregation and scoring, too. Both
 are fractions of the best square matrix product in float32 on the same thread.
 """

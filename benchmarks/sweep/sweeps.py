@@ -51,13 +51,13 @@ class Swept:
 
     losses: np.ndarray  # (2**N,)
     company_seconds: float  # of training, as the companies report it
-    sweep_seconds: float  # of the stage, once everybody is there
+    sweep_seconds: float  # of the stage, once all companies are online
     seconds: float = math.nan  # of everything
 
 
 @contextmanager
 def swept_job(config: Config, grid: Grid) -> Iterator[Job]:
-    """The sweep stage of a run alone, done, in a journal of its own."""
+    """The sweep stage of a run by itself, in a journal of its own."""
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(Journal(Path(folder) / "journal.sqlite")) as journal,

@@ -2,7 +2,7 @@
 
 Shapes are always checked. Numbers are checked only where they can be read. Inside `torch.func.vmap`
 a tensor stands for a whole stack and has no numbers of its own; there the caller checks a batch
-once, when it makes it. Whatever is no tensor is read as float64.
+once, when it makes it. Any other array or list is read as float64.
 
 Shapes: B rows of a batch, K classes; axes of other arrays are named by the caller.
 """

@@ -1,4 +1,4 @@
-"""Rows from a generator that is trained against the teacher alone (DAFL: Chen et al. 2019).
+"""Rows from a generator that is trained only against the teacher (DAFL: Chen et al. 2019).
 
 Shapes: B rows of a batch, K classes; `*D` stands for the axes of one row.
 """

@@ -2,7 +2,7 @@
 
     loss("hinton", temperature=4, alpha=0.9)(student_logits, teacher_logits, targets)
 
-All are functions of logits alone. The mean over rows is the batch's loss; sums over classes stay
+All are functions of logits only. The mean over rows is the batch's loss; sums over classes stay
 sums. Every soft loss has the factor T^2, which keeps the gradient's size when the temperature
 changes. The teacher never gets a gradient.
 
@@ -166,7 +166,7 @@ def dkd(
     """T^2 (alpha KL(b_t || b_s) + beta KL(q_t || q_s)): decoupled distillation (Zhao et al. 2022),
     without its CE.
 
-    b = (p_y, 1 - p_y) is target against the rest, q the softmax over the rest alone. beta: a
+    b = (p_y, 1 - p_y) is target against the rest, q the softmax over only the rest. beta: a
     number, or (B,) one a row; alpha = 1 and beta = 1 - p_t,y make it T^2 KL(p_t || p_s). The
     published schedule CE + min(epoch / 20, 1) dkd is the caller's."""
     temperature, alpha = check_temperature(temperature), number(alpha, "alpha", 0)

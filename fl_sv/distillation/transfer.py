@@ -22,7 +22,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class TransferSet:
-    """Rows x (B, *D), finite, and their target classes (B,), or None where nobody knows them."""
+    """Rows x (B, *D), finite, and their target classes (B,), or None where they are unknown."""
 
     name: str
     x: Tensor
@@ -79,7 +79,7 @@ def held_out(x: Tensor, targets: Tensor) -> TransferSet:
 
 
 def public(x: Tensor) -> TransferSet:
-    """Rows that everybody may see and nobody has labelled."""
+    """Public rows without labels."""
     return TransferSet("public", x)
 
 

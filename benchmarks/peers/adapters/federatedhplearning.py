@@ -66,7 +66,7 @@ def trained(data, n_permutations):
 
 
 def grand_loss(data):
-    """Validation loss of the model of everybody."""
+    """Validation loss of the model of all companies."""
     companies, validation, training = arrays(data)
     return federated.fedavg_train(companies, *validation, **training)["round_losses"][-1:]
 

@@ -1,4 +1,4 @@
-"""fl-sv itself, asked in the same way as its peers."""
+"""fl-sv itself, called in the same way as its peers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""svfl: all n! orders, by a callback. It never asks for the empty coalition."""
+"""svfl: all n! orders, by a callback. It never requests the empty coalition."""
 
 from importlib.metadata import version
 

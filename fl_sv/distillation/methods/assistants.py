@@ -18,7 +18,7 @@ def chain(
     """The trained assistants and, last, the student: each learns from the one before it.
 
     learn: from (student, teacher) to the trained student, such as `distil` with everything else
-    fixed. One model alone is plain distillation.
+    fixed. With a single model this is plain distillation.
     """
     learned: list[nn.Module] = []
     for model in models:

@@ -116,8 +116,8 @@ def draw_targets(teacher_logits: Tensor, uniform: Tensor) -> Tensor:
         raise InputError("the teacher knows one class only, so there is no other to move to.")
     order_BK = t_BK.argsort(dim=1, descending=True, stable=True)
     others_BK = t_BK.softmax(1).gather(1, order_BK)[:, 1:].cumsum(1)
-    reached_BK = others_BK >= u_B.to(t_BK)[:, None] * others_BK[:, -1:]
-    first_B = reached_BK.to(torch.int8).argmax(1)
+    enough_BK = others_BK >= u_B.to(t_BK)[:, None] * others_BK[:, -1:]
+    first_B = enough_BK.to(torch.int8).argmax(1)
     return order_BK.gather(1, first_B[:, None] + 1)[:, 0]
 
 

@@ -1,7 +1,7 @@
 """One distribution from a generalist and specialists for a few classes each (Hinton, Vinyals and
 Dean 2015).
 
-A specialist tells its own classes apart and puts all others into one dustbin. The best common
+A specialist distinguishes its own classes and puts all others into one dustbin. The best common
 distribution is
 
     q = argmin KL(g, q) + sum over specialists m of KL(p_m, q_m)
