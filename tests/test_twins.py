@@ -46,7 +46,7 @@ training:
   {rounds: 3, local_epochs: 2, batch_size: 7, learning_rate: 0.2, momentum: 0.5,
    weight_decay: 0.01, seeds: 2, schedule: cosine}
 coalitions: {waves: 3}
-law: {measured: 10}
+law: {anchors: 10}
 compute: {dtype: float64, chunk: 3}
 payouts: {pot: {kind: fixed, cents: 100}}
 """
