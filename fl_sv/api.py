@@ -27,6 +27,7 @@ from fl_sv.payment.payouts import read_payouts
 from fl_sv.payment.settlement import Evidence
 from fl_sv.planning.checks import check
 from fl_sv.planning.forecast import Plan, forecast
+from fl_sv.plugins import find_modules_in
 from fl_sv.progress import Progress
 from fl_sv.report import write_missing_report
 from fl_sv.runs import files
@@ -222,10 +223,20 @@ def prepared_run(
 def as_config(config: str | Path | Mapping[str, Any] | Config) -> Config:
     """The validated config: from a YAML file, from its content as a dict, or as it is.
 
-    Raises InputError that names the key, what was given and what is allowed.
+    From here on `module:function` in the config may name a module that lies beside the file or in
+    the current folder. Raises InputError that names the key, what was given and what is allowed.
     """
-    if isinstance(config, Config):
-        return config
-    if isinstance(config, Mapping):
-        return config_of(dict(config), "config", Path.cwd())
-    return load_config(config)
+    if isinstance(config, str | Path):
+        find_modules_in(Path(config).resolve().parent)
+    find_modules_in(Path.cwd())
+    match config:
+        case Config():
+            return config
+        case Mapping():
+            return config_of(dict(config), "config", Path.cwd())
+        case str() | Path():
+            return load_config(config)
+    raise InputError(
+        f"config is a {type(config).__name__}; allowed are the path of a YAML file, its content as"
+        " a dict, or a Config."
+    )

@@ -49,12 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the whole flow, from data to payouts."""
-    from fl_sv.api import carry_out
-    from fl_sv.config import load_config
+    from fl_sv.api import as_config, carry_out
     from fl_sv.progress import Progress
 
-    config = load_config(options.config)
-    _find_modules_beside(options.config)
+    config = as_config(options.config)
     progress = Progress(options.detail)
     progress.say(f"Checking {options.config}, its data and how fast this machine is.")
     directory = carry_out(
@@ -76,12 +74,9 @@ def run(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Prints the forecast of a run's cost."""
     from fl_sv import api
-    from fl_sv.config import load_config
     from fl_sv.planning.forecast import plan_text
 
-    config = load_config(options.config)
-    _find_modules_beside(options.config)
-    found = api.plan(config)
+    found = api.plan(options.config)
     print(found.to_json() if options.json else plan_text(found))
     return 0
 
@@ -157,6 +152,7 @@ def data_check(options: argparse.Namespace) -> int:
     """Prints what a company's file holds, whether it fits, and what will leave the machine."""
     from fl_sv.config.base import DATA_FILES
     from fl_sv.planning.inspection import inspect_company, inspect_source
+    from fl_sv.plugins import find_modules_in
 
     if options.source.suffix in DATA_FILES:
         lines = inspect_source(str(options.source), options.target or "target")
@@ -166,15 +162,11 @@ def data_check(options: argparse.Namespace) -> int:
             f" {listed(DATA_FILES)}. Give --company, and not --target: the config has data.target."
         )
     else:
-        _find_modules_beside(options.source)
+        find_modules_in(options.source.resolve().parent)
+        find_modules_in(Path.cwd())
         lines = inspect_company(options.source, options.company, options.data_path)
     print("\n".join(lines))
     return 0
-
-
-def _find_modules_beside(config: Path) -> None:
-    """Lets `module:function` in the config name modules beside it or in the current folder."""
-    sys.path += [str(config.resolve().parent), str(Path.cwd())]
 
 
 def _stop_on_signals() -> threading.Event:

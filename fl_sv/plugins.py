@@ -1,6 +1,8 @@
 """Finds a user's own Python object by its name in the config: `package.module:attribute`."""
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 from fl_sv.errors import InputError
@@ -27,3 +29,9 @@ def resolve(reference: str, where: str) -> Any:
             raise InputError(f"{where}: the module {module_name} has no {attribute!r}.")
         found = getattr(found, part)
     return found
+
+
+def find_modules_in(folder: Path) -> None:
+    """Lets the config's `module:function` name modules in this folder."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -91,6 +91,7 @@ def test_a_changed_payout_is_an_exception(run: fl_sv.Run, tmp_path: Path) -> Non
     [
         ("missing.yaml", "inline", "There is no file missing.yaml"),
         ({"companies": ["Ash", "Beech"]}, "inline", "config: the key data is missing"),
+        (["Ash", "Beech"], "inline", "config is a list; allowed are the path of a YAML file"),
         (SMOKE, "inlin", "There is no backend 'inlin'. Did you mean inline?"),
     ],
 )
@@ -108,3 +109,18 @@ def test_an_unknown_table_or_library_is_named_with_the_nearest(run: fl_sv.Run) -
         run.frame("utility")
     with pytest.raises(InputError, match="Did you mean pandas"):
         run.frame("utilities", "panda")
+
+
+def test_a_users_module_beside_the_config_is_found(tmp_path: Path) -> None:
+    (tmp_path / "rows_beside_the_config.py").write_text(
+        "from sklearn.datasets import load_iris\n"
+        "def rows():\n"
+        "    iris = load_iris()\n"
+        "    return {'x': iris.data, 'y': iris.target}\n",
+        encoding="utf-8",
+    )
+    content = yaml.safe_load(SMOKE.read_text(encoding="utf-8"))
+    content["data"]["source"] = "rows_beside_the_config:rows"
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert fl_sv.plan(config).n_companies == 4

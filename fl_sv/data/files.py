@@ -40,7 +40,7 @@ def read_rows(path: str, target: str, owner: str | None = None) -> RawRows:
             what = "is a folder" if Path(path).is_dir() else "does not exist"
             raise InputError(
                 f"The data file {path} {what}. Relative paths start at the folder of the config"
-                " file."
+                " file, or at the current folder for a config without a file."
             )
         if path.endswith(".npz"):
             return _read_npz(path)
