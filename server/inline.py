@@ -132,7 +132,7 @@ class InlineGrid(Grid):
     def _run(self, message: Message) -> Message:
         try:
             return self._client_app(message, self._contexts[message.metadata.dst_node_id])
-        except Exception as error:  # what a SuperNode reports, whatever the client app raised
+        except Exception as error:  # as a SuperNode reports any exception
             return Message(Error(code=CLIENT_RAISED, reason=str(error)), reply_to=message)
 
     def set_run(self, run: Run) -> None:

@@ -90,7 +90,7 @@ class Family:
     increasing: whether the curve increases strictly in the normalised utility of the largest small
         size, and depends on nothing else.
     curve: from theta to the large model's normalised utilities (C,). It must be 0 at the first
-        coalition, the empty one, and 1 at the last, the grand one, whatever theta.
+        coalition, the empty one, and 1 at the last, the grand one, for every theta.
     ladder: whether it continues the ladder's last step, by the first parameter.
     """
 

@@ -71,7 +71,7 @@ ADVICE = {
     ),
     **dict.fromkeys(AXIOM_QUESTIONS, _DEFECT),
     NOT_DIVIDED: Advice(
-        "Nothing is divided, and every amount is zero. Nobody can accept this alarm.",
+        "Nothing is divided, and every amount is zero. This alarm cannot be accepted.",
         "Choose the other rule for negative values, or another pot.",
     ),
 }

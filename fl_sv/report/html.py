@@ -17,7 +17,7 @@ def render(page: Page) -> str:
     """The text of report.html."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # whatever the template's suffix
+        autoescape=True,  # for any suffix of the template
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -78,7 +78,7 @@ def picture(key: str, height: dict[int, int], draw: Draw, description: str) -> P
 
 def _svg(key: str, width: int, height: int, draw: Draw) -> str:
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        matplotlib.rcdefaults()  # independent of the user's matplotlibrc
         matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": key})
         figure = Figure(
             figsize=(width / _UNITS_PER_INCH, height / _UNITS_PER_INCH), layout="constrained"
