@@ -31,13 +31,13 @@ POLL_SECONDS = 0.02
 # The same for a real federation: a look is a request to the SuperLink, and a SuperNode takes
 # seconds for a message.
 REMOTE_POLL_SECONDS = 0.5
-# Until all companies are there, and to answer the first message.
+# Until all companies of a federation are there.
 JOIN_SECONDS = 60.0
-# For the first reply: Ray's actors or a company's process start meanwhile, on a machine that may
-# be busy.
+# The same for simulated nodes, since the last one came. They register within milliseconds, but the
+# machine may be busy.
+SIMULATED_JOIN_SECONDS = 20.0
+# At least this long for the first reply: Ray's actors, or a company's process, start meanwhile.
 FIRST_REPLY_SECONDS = 600.0
-# The same for simulated nodes, which register within milliseconds.
-SIMULATED_JOIN_SECONDS = 5.0
 # Until a node that went away is back: a killed SuperNode is refused for 60 s, and a supervisor
 # starts it every 20 s.
 REJOIN_SECONDS = 180.0
