@@ -16,6 +16,7 @@ from typing import Any
 
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
+from fl_sv.numbers import whole_number
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -189,7 +190,7 @@ def _stop_on_signals() -> threading.Event:
 
 def _cents(text: str) -> int:
     try:
-        cents = int(text)
+        cents = whole_number(text)
     except ValueError:
         cents = -1
     if not 0 <= cents <= 10**15:

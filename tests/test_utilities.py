@@ -1,6 +1,7 @@
 """The utility table names the missing trainings, and reads back exactly what it wrote."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,32 @@ def game(folder: Path, text: str | bytes) -> np.ndarray:
     path = folder / "game.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_game(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("0,0\n1,1_0\n2,2\n3,6\n", "the utility of coalition 1 is '1_0', not a number"),
+        ("0,0\n1,\u0661\n2,2\n3,6\n", "the utility of coalition 1 is"),
+        ("0,0\n0x1,1\n2,2\n3,6\n", "the coalition is '0x1'"),
+        ("0,0\n01,1\n2,2\n3,6\n", "the coalition is '01'"),
+        ("0,0\n1_,1\n2,2\n3,6\n", "the coalition is '1_'"),
+    ],
+)
+def test_only_plain_decimal_numbers_are_numbers_of_a_table(
+    tmp_path: Path, rows: str, sentence: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"coalition,utility\n{rows}", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        read_game(path)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("coalition,utility,utility\n0,0,0\n1,1,9\n2,2,9\n3,6,9\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the column 'utility' is there twice"):
+        read_game(path)
 
 
 def test_game_may_have_its_rows_in_any_order_and_more_columns(tmp_path: Path) -> None:

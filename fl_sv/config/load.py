@@ -1,6 +1,7 @@
 """Reads a YAML file into a validated `Config`, or raises an error that names the faulty key."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +13,14 @@ from fl_sv.config.base import REFERENCE
 from fl_sv.config.keys import Key, replaced, sections_in
 from fl_sv.config.schema import Config
 from fl_sv.errors import InputError, suggestion
+from fl_sv.numbers import DECIMAL, WHOLE
 
+# What YAML 1.1 reads as a number although nobody who writes it means that number: octal, binary,
+# hexadecimal, with underscores, of base 60. Digits with a leading zero are refused with them.
+LIKE_A_NUMBER = re.compile(
+    r"^[-+]?(?:0[0-9_]+(?:\.[0-9_]*)?|0[xob][0-9a-fA-F_]+|[0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?"
+    r"|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|[0-9]+\.[0-9]*_[0-9_]*)$"
+)
 MAX_PROBLEMS = 5
 MAX_LINE = 400
 MAX_BYTES = 1_000_000
@@ -58,7 +66,8 @@ def config_of(content: dict[str, Any], where: str, folder: Path | None = None) -
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML text, defaults included; `parse_config` reads it back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    content = config.model_dump(mode="json")
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def config_hash(config: Config) -> str:
@@ -104,6 +113,16 @@ class _Loader(yaml.SafeLoader):
             raise _refusal(f"the tag {event.tag} is not allowed; write a plain value", event)
         return super().compose_node(parent, index)
 
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        node = super().compose_scalar_node(anchor)
+        if node.style is None and LIKE_A_NUMBER.match(node.value):
+            raise _refusal(
+                f"{node.value} is no plain decimal number; write it with the digits 0 to 9 alone,"
+                " such as 10000, 0.5 or 1e-3, or in quotes if it is a text",
+                node,
+            )
+        return node
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         seen: set[str] = set()
@@ -114,6 +133,25 @@ class _Loader(yaml.SafeLoader):
                 raise _refusal(f"the key {key!r} is given twice in one mapping", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that the loader would not read back as texts."""
+
+
+# YAML 1.1 takes much for a number, a truth value or a date; here these are all.
+_Loader.yaml_implicit_resolvers = {}
+for dialect in (_Loader, _Dumper):
+    for tag, pattern, first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("int", WHOLE, "-+0123456789"),
+        ("float", rf"{DECIMAL}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.0123456789"),
+    ):
+        dialect.add_implicit_resolver(
+            f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
+        )
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", LIKE_A_NUMBER, list("-+0123456789"))
 
 
 def _refusal(message: str, at: Any) -> yaml.constructor.ConstructorError:
@@ -191,6 +229,8 @@ def _sentence(place: str, problem: Any, *other_branches: Any) -> str:
 
 
 def _message(problem: Any) -> str:
+    if problem["type"] == "bool_type":
+        return f"{SHOULD_BE}true or false"
     if problem["type"] == "tuple_type":  # a YAML file knows lists
         return f"{SHOULD_BE}a list, such as [{problem['input']}]"
     if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == REFERENCE:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
+from fl_sv.numbers import decimal_number, whole_number
 
 COLUMNS = ("coalition", "utility")
 MAX_COMPANIES = 24
@@ -29,6 +30,8 @@ def read_table(
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             found = tuple(reader.fieldnames or ())
+            if twice := [name for name in columns if found.count(name) > 1]:
+                raise InputError(f"{path}: the column {twice[0]!r} is there twice. Remove one.")
             if not (set(columns) <= set(found) if others else columns == found):
                 raise InputError(
                     f"{path}: the columns are {','.join(found)[:100]!r}; expected"
@@ -65,11 +68,11 @@ def read_game(path: Path) -> NDArray[np.float64]:
 
 def _read_row(row: dict[str, str], where: str) -> tuple[int, float]:
     try:
-        coalition = int(row["coalition"])
+        coalition = whole_number(row["coalition"])
     except ValueError:
         raise InputError(
             f"{where}: the coalition is {row['coalition']!r}; it must be a whole number (a"
-            " bitmask)."
+            " bitmask) in plain decimal digits."
         ) from None
     if not 0 <= coalition < 1 << MAX_COMPANIES:
         raise InputError(
@@ -77,7 +80,7 @@ def _read_row(row: dict[str, str], where: str) -> tuple[int, float]:
             " companies."
         )
     try:
-        utility = float(row["utility"])
+        utility = decimal_number(row["utility"])
     except ValueError:
         raise InputError(
             f"{where}: the utility of coalition {coalition} is {row['utility']!r}, not a number."

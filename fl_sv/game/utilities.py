@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError, listed
 from fl_sv.game.coalitions import member_names
 from fl_sv.game.csv import read_table
+from fl_sv.numbers import decimal_number, whole_number
 
 COLUMNS = ("coalition", "members", "model", "seed", "loss", "accuracy", "status")
 DONE, PLANNED = "done", "planned"
@@ -164,9 +165,9 @@ def _read_row(
     row: dict[str, str], where: str, companies: Sequence[str]
 ) -> tuple[tuple[str, int, int], Score | None]:
     try:
-        coalition, seed = int(row["coalition"]), int(row["seed"])
+        coalition, seed = whole_number(row["coalition"]), whole_number(row["seed"])
         loss, accuracy = (
-            float(row[column]) if row[column] else None for column in ("loss", "accuracy")
+            decimal_number(row[column]) if row[column] else None for column in ("loss", "accuracy")
         )
     except ValueError as error:
         raise InputError(f"{where}: {error}.") from None

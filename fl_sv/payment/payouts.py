@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fl_sv.config.valuation import FixedPot, NegativeRule, PerformancePot
 from fl_sv.errors import InputError
 from fl_sv.game.csv import read_table
+from fl_sv.numbers import whole_number
 from fl_sv.payment.rules import rule_of
 from fl_sv.values.inputs import as_numbers
 
@@ -95,7 +96,7 @@ def read_payouts(path: Path) -> dict[str, int]:
     amounts: dict[str, int] = {}
     for row, where in read_table(path, COLUMNS):
         try:
-            amounts[row["company"]] = int(row["amount_cents"])
+            amounts[row["company"]] = whole_number(row["amount_cents"])
         except (TypeError, ValueError):
             raise InputError(f"{where}: {row} is no payout in whole cents.") from None
     return amounts

@@ -9,7 +9,7 @@ Shapes: N companies, V validation examples.
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError
 from fl_sv.game.csv import read_table
 from fl_sv.game.utilities import read_utilities
+from fl_sv.numbers import decimal_number, whole_number
 from fl_sv.payment.settlement import Evidence, StudentLoss, TeacherLoss
 from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
@@ -111,7 +112,7 @@ def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str]]:
     for row, where in read_table(run.file(files.COMPANIES), COMPANY_COLUMNS):
         company = row["company"]
         examples[company], fingerprints[company] = (
-            _number(int, row["examples"], where),
+            _number(whole_number, row["examples"], where),
             row["fingerprint"],
         )
     return examples, fingerprints
@@ -121,9 +122,9 @@ def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
     path = run.file(files.TEACHER)
     curve = tuple(
         TeacherLoss(
-            _number(int, row["round"], where),
-            _number(float, row["loss"], where),
-            _number(float, row["accuracy"], where) if row["accuracy"] else None,
+            _number(whole_number, row["round"], where),
+            _number(decimal_number, row["loss"], where),
+            _number(decimal_number, row["accuracy"], where) if row["accuracy"] else None,
         )
         for row, where in read_table(path, TEACHER_COLUMNS)
     )
@@ -137,11 +138,11 @@ def _read_student(run: RunDirectory) -> StudentLoss:
     found = [
         StudentLoss(
             row["model"],
-            _number(int, row["parameters"], where),
+            _number(whole_number, row["parameters"], where),
             row["transfer_set"],
-            _number(int, row["rows"], where),
-            _number(float, row["loss"], where),
-            _number(float, row["accuracy"], where) if row["accuracy"] else None,
+            _number(whole_number, row["rows"], where),
+            _number(decimal_number, row["loss"], where),
+            _number(decimal_number, row["accuracy"], where) if row["accuracy"] else None,
         )
         for row, where in read_table(path, STUDENT_COLUMNS)
     ]
@@ -175,9 +176,9 @@ def load_validation(data: bytes, n_companies: int) -> NDArray[np.float64]:
     return value_NV
 
 
-def _number(kind: type[Number], text: str, where: str) -> Number:
+def _number(read: Callable[[str], Number], text: str, where: str) -> Number:
     try:
-        number = kind(text)
+        number = read(text)
     except ValueError as error:
         raise InputError(f"{where}: {error}.") from None
     if not math.isfinite(number):
