@@ -3,13 +3,10 @@
 #   PYTHON=python3.12      which interpreter makes the environment
 #   VENV=/some/folder      where the environment lives
 #   TORCH_INDEX=https://.. an extra package index that has the build of torch you want (CPU or CUDA; see README)
-#   WORKERS=1              processes that run the tests; by default one more than there are cores
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
-# The tests that start Ray or a SuperLink wait much of their time.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
@@ -19,7 +16,7 @@ OFFLINE = FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 \
 
 # By groups, xdist 3.8 waits forever for the tests of a worker that crashed and was started again.
 STOP_AT_A_CRASH = --max-worker-restart 0
-PYTEST = $(OFFLINE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder \
+PYTEST = $(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder \
          $(STOP_AT_A_CRASH)
 
 .PHONY: demo test test-fast check audit bench docs install install-dev install-extras clean
