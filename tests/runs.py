@@ -2,11 +2,13 @@
 
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from benchmarks.common.command_line import Answer
+from benchmarks.common.command_line import REPOSITORY, Answer
 from fl_sv.cli import main
 from fl_sv.config import Config, dump_config
 from fl_sv.machine import software
@@ -30,6 +32,15 @@ def fl_sv(*arguments: object) -> Answer:
         except SystemExit as refusal:  # argparse
             code = int(refusal.code or 0)
     return Answer(code, out.getvalue(), err.getvalue())
+
+
+def loaded_by(statements: str, *suspects: str) -> set[str]:
+    """Which of these modules a new process has loaded after the statements."""
+    code = f"import sys; {statements}; print(*[m for m in {suspects} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
 
 
 def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDirectory:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fl_sv
+from tests.runs import loaded_by
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,25 +116,12 @@ def test_public_names_are_exactly_what_the_library_exports() -> None:
 
 
 def test_library_loads_neither_torch_nor_flower_nor_ray_nor_scipy() -> None:
-    code = (
-        "import sys, fl_sv; print([m for m in ('torch', 'flwr', 'ray', 'scipy') if m in"
-        " sys.modules])"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert loaded.stdout.strip() == "[]"
+    assert not loaded_by("import fl_sv", "torch", "flwr", "ray", "scipy")
 
 
 def test_command_line_loads_nothing_heavy_until_it_knows_the_command() -> None:
-    code = (
-        "import sys; from fl_sv.cli import _parser; _parser();"
-        " print([m for m in ('pydantic', 'numpy', 'yaml', 'rich') if m in sys.modules])"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert loaded.stdout.strip() == "[]"
+    parse = "from fl_sv.cli import _parser; _parser()"
+    assert not loaded_by(parse, "pydantic", "numpy", "yaml", "rich")
 
 
 def test_story_is_one_page() -> None:

@@ -1,7 +1,5 @@
 """Sources of a shared pool: scikit-learn's sets and a user's function."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from config_of import config_of
 from fl_sv.config.data import BUILT_IN_SOURCES
 from fl_sv.data import operator_data
 from fl_sv.errors import InputError
+from tests.runs import loaded_by
 
 SHAPES = {
     "digits": ((1, 8, 8), 10),
@@ -136,9 +135,4 @@ def test_a_wrong_option_is_the_functions_own_error(module: str) -> None:
 
 
 def test_heavy_libraries_stay_out_until_data_are_read() -> None:
-    code = (
-        "import sys, fl_sv.data; print([m for m in ('torch', 'flwr', 'ray', 'polars', 'sklearn') if"
-        " m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert not loaded_by("import fl_sv.data", "torch", "flwr", "ray", "polars", "sklearn")
