@@ -390,7 +390,20 @@ def test_a_missing_utility_is_named_by_bitmask_and_members():
 
 @pytest.mark.parametrize(
     "name",
-    ["Shapley", "beta", "beta:1", "beta:0,1", "beta:1,-1", "beta:nan,1", "beta:1,2,3", "", 3],
+    [
+        "Shapley",
+        "beta",
+        "beta:1",
+        "beta:0,1",
+        "beta:1,-1",
+        "beta:nan,1",
+        "beta:1,2,3",
+        "",
+        3,
+        "beta:1_0,1",
+        "beta:010,1",
+        "beta:\u0661,1",
+    ],
 )
 def test_an_unknown_semivalue_is_refused_with_the_list(name):
     with pytest.raises(InputError, match="shapley, banzhaf, loo or beta:A,B"):

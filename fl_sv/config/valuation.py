@@ -94,11 +94,15 @@ class LawRules(Frozen):
     )
 
 
+BETA = r"(0|[1-9][0-9]*)(\.[0-9]+)?"  # one parameter of a beta semivalue
+
+
 class Values(Frozen):
     """From utilities to values."""
 
     semivalue: Annotated[
-        str, StringConstraints(pattern=r"^(shapley|banzhaf|loo|beta:\d+(\.\d+)?,\d+(\.\d+)?)$")
+        str,
+        StringConstraints(pattern=rf"^(shapley|banzhaf|loo|beta:{BETA},{BETA})$"),
     ] = Field("shapley", description="shapley, banzhaf, loo or beta:A,B")
     level: float = Field(
         0.9, ge=0.5, le=0.999, description="coverage of every interval (probability)"

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
 from fl_sv.errors import InputError
+from fl_sv.numbers import decimal_number
 from fl_sv.values.inputs import as_table
 
 SEMIVALUES = "shapley, banzhaf, loo or beta:A,B with 0 < A, B <= 1000000, for example beta:16,1"
@@ -186,7 +187,7 @@ def _beta_parameters(name: str) -> tuple[float, float]:
     """A and B of the name beta:A,B. Raises InputError for any other name."""
     kind, _, parameters = name.partition(":") if isinstance(name, str) else ("", "", "")
     try:
-        a, b = (float(text) for text in parameters.split(","))
+        a, b = (decimal_number(text) for text in parameters.split(","))
     except ValueError:
         a = b = math.nan
     if kind != "beta" or not (0 < a <= LARGEST_BETA and 0 < b <= LARGEST_BETA):
