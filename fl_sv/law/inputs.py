@@ -6,14 +6,14 @@ coalitions with a large loss, the empty and the grand one included.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fl_sv.errors import InputError, listed
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix, n_companies_of_table
-from fl_sv.values.inputs import as_numbers, spelled
+from fl_sv.values.inputs import as_numbers, by_label, spelled
 
 # Squares and ratios of losses must stay finite in float64.
 LARGEST_LOSS = 1e100
@@ -76,8 +76,10 @@ def law_data(
     coalition_C, small_CM, n_companies = _small_table(small)
     n_sizes = small_CM.shape[1]
     _refuse_unusable(small_CM, coalition_C)
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level is {level}; allowed are numbers between 0 and 1, for example 0.9")
+    if not isinstance(level, Real) or not 0.0 < level < 1.0:
+        raise InputError(
+            f"level is {level!r}; allowed are numbers between 0 and 1, for example 0.9"
+        )
     log_sizes = (
         None
         if sizes is None
@@ -118,8 +120,9 @@ def law_data(
 
 def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], int]:
     """Coalitions, their losses small_CM and N, of a full table or a sampled design."""
-    if isinstance(small, Mapping):
-        keys = _bitmasks(small, "small")
+    labelled = by_label(small, "small")
+    if labelled is not None:
+        keys = _bitmasks(labelled, "small")
         coalition_C = tuple(sorted(keys))
         rows = [
             as_numbers(keys[c], f"the small loss of coalition {spelled(c)}") for c in coalition_C
@@ -156,9 +159,10 @@ def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], in
 
 
 def _with_large_runs(data: LawData, large: Mapping[int, float]) -> LawData:
-    if not isinstance(large, Mapping):
+    labelled = by_label(large, "large")
+    if labelled is None:
         raise InputError("large must be a dict {bitmask: mean loss of the large model}")
-    losses = _bitmasks(large, "large")
+    losses = _bitmasks(labelled, "large")
     last = grand(data.n_companies)
     for needed, name in ((EMPTY, "empty"), (last, "grand")):
         if needed not in losses:

@@ -6,7 +6,7 @@ Shapes: N companies.
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from fl_sv.errors import InputError
 from fl_sv.game.csv import read_table
 from fl_sv.numbers import whole_number
 from fl_sv.payment.rules import rule_of
-from fl_sv.values.inputs import as_numbers
+from fl_sv.values.inputs import as_numbers, in_order
 
 COLUMNS = ("company", "amount_cents")
 
@@ -49,6 +49,8 @@ def allocate(
     >>> allocate([3.0, 1.0, -1.0], 100).tolist()
     [75, 25, 0]
     """
+    if names is not None:
+        names = _checked_names(names)
     value_N = _checked_values(values, names)
     pot = _checked_cents("the pot", pot_cents)
     limit = pot if max_charge is None else _checked_cents("max_charge", max_charge)
@@ -131,6 +133,13 @@ def _checked_values(values: ArrayLike, names: Sequence[str] | None) -> NDArray[n
             f"{len(names)} names are given for {len(value_N)} values; every company needs one."
         )
     return value_N
+
+
+def _checked_names(names: Sequence[str]) -> list[str]:
+    ordered = in_order(names, "names")
+    if isinstance(ordered, str) or not isinstance(ordered, Iterable):
+        raise InputError(f"names is {names!r}; allowed is a list of one name per company.")
+    return list(ordered)
 
 
 def _checked_cents(what: str, cents: int) -> int:
