@@ -1,9 +1,12 @@
 """Datasets and scaling: fingerprints, standardisation by the validation set, exact JSON."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fl_sv.data import Dataset, Scaling, Task, fingerprint
 from fl_sv.data.raw import RawRows, rows_of_arrays
@@ -11,6 +14,7 @@ from fl_sv.errors import InputError
 
 CLASSES = Task(kind="classification", input_shape=(2,), n_outputs=3)
 REAL = Task(kind="regression", input_shape=(2,), n_outputs=1)
+COLUMN = Task(kind="regression", input_shape=(1,), n_outputs=1)
 
 
 def dataset(n: int = 20, seed: int = 0) -> Dataset:
@@ -19,7 +23,8 @@ def dataset(n: int = 20, seed: int = 0) -> Dataset:
 
 
 def table(x: object, y: object, features: tuple[str, ...] = ()) -> RawRows:
-    rows = rows_of_arrays({"x": np.array(x, dtype=np.float64), "y": np.array(y)}, "rows")
+    x = x if isinstance(x, np.ndarray) else np.array(x, dtype=np.float64)
+    rows = rows_of_arrays({"x": x, "y": np.array(y)}, "rows")
     return RawRows(rows.x, rows.y, rows.origin, rows.place, rows.target, features)
 
 
@@ -79,13 +84,77 @@ def test_the_validation_set_gets_mean_zero_and_deviation_one() -> None:
     assert scaled.y.std() == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.1, 1e9, -7.3])
-def test_a_constant_column_is_only_shifted(constant: float) -> None:
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e-30, 1e12, -7.3])
+def test_a_constant_column_becomes_the_distance_from_its_constant(constant: float) -> None:
     x = np.column_stack([np.full(7, constant), np.arange(7)])
     scaling = Scaling.measured(table(x, np.arange(7)), REAL, standardise=True)
-    assert scaling.scale[0] == 1.0
+    assert scaling.scale[0] == max(abs(constant), 1.0)
     assert (scaling.apply(table(x, np.arange(7))).x[:, 0] == 0).all()
-    assert scaling.apply(table(x + 2, np.arange(7))).x[0, 0] == 2
+    doubled = scaling.apply(table(2 * x, np.arange(7))).x[0, 0]
+    assert doubled == pytest.approx(np.sign(constant) * min(abs(constant), 1.0))
+
+
+def noisy(constant: float, dtype: str) -> NDArray[Any]:
+    """A constant with the rounding of a few operations in numbers of this type."""
+    numbers = np.full(60, constant, dtype)
+    step = np.spacing(numbers[0])
+    return (numbers + np.resize([0, 1, -2, 1, 3], 60) * step).astype(dtype)
+
+
+@pytest.mark.parametrize("constant", [0.3, -0.3, 1e-30, 1e12, 4e4, 123.4])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float32 in float64", "float32 as text"])
+def test_a_column_that_is_constant_but_for_rounding_is_a_constant(
+    constant: float, dtype: str
+) -> None:
+    column = noisy(constant, dtype.split()[0])
+    if dtype.endswith("float64"):
+        column = column.astype(np.float64)
+    if dtype.endswith("text"):
+        column = np.array([float(str(number)) for number in column])
+    x = column[:, None]
+    assert len(np.unique(x)) > 1
+    scaling = Scaling.measured(table(x, np.arange(60)), COLUMN, standardise=True)
+    assert scaling.scale[0] == pytest.approx(max(abs(constant), 1.0), rel=1e-6)
+    assert np.abs(scaling.apply(table(x, np.arange(60))).x).max() < 1e-6
+    third_more = scaling.apply(table(x * 4 / 3, np.arange(60))).x
+    np.testing.assert_allclose(third_more, min(abs(constant), 1) / 3 * np.sign(constant), 1e-5)
+
+
+def test_rounding_of_images_in_half_precision_is_no_signal() -> None:
+    task = Task(kind="classification", input_shape=(1, 2, 2), n_outputs=2)
+    x = np.stack([noisy(0.3, "float16"), *np.random.default_rng(0).random((3, 60))], axis=1)
+    images = table(x.astype(np.float16).reshape(60, 1, 2, 2), [0, 1] * 30)
+    scaled = Scaling.measured(images, task, standardise=True).apply(images).x
+    assert np.abs(scaled[:, 0, 0, 0]).max() < 1e-2
+    np.testing.assert_allclose(scaled.reshape(60, 4)[:, 1:].std(axis=0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("offset", "spread"), [(0, 1e-30), (1e-30, 1e-33), (1e12, 1), (1.7e9, 0.4), (5e6, 3)]
+)
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_a_small_spread_over_a_large_offset_is_a_signal(
+    offset: float, spread: float, dtype: str
+) -> None:
+    if dtype == "int64":
+        offset, spread = int(offset), max(int(spread), 3)
+    x = (offset + spread * np.random.default_rng(0).normal(size=(200, 1))).astype(dtype)
+    scaling = Scaling.measured(table(x, np.arange(200)), COLUMN, standardise=True)
+    scaled = scaling.apply(table(x, np.arange(200))).x
+    assert scaled.std() == pytest.approx(1, rel=1e-5)
+
+
+def test_whole_numbers_of_float32_are_no_rounding() -> None:
+    x = (10_000_000 + np.arange(20)).astype(np.float32)[:, None]
+    scaling = Scaling.measured(table(x, np.arange(20)), COLUMN, standardise=True)
+    assert scaling.scale[0] == pytest.approx(np.arange(20).std())
+
+
+@pytest.mark.parametrize("targets", [np.full(60, 0.3), noisy(0.3, "float64"), noisy(7, "float32")])
+def test_targets_that_are_constant_but_for_rounding_are_refused(targets: NDArray[Any]) -> None:
+    rows = table(np.arange(60.0)[:, None], targets)
+    with pytest.raises(InputError, match=r"rows, array y: every target .*with different targets"):
+        Scaling.measured(rows, REAL, standardise=True)
 
 
 def test_without_standardising_features_stay_and_regression_targets_are_still_scaled() -> None:
@@ -134,11 +203,26 @@ def test_another_shape_than_the_validation_sets_is_refused() -> None:
         Scaling(task=CLASSES).apply(table([[1, 2, 3]], [0]))
 
 
-def test_a_number_too_large_for_training_is_refused_with_its_row() -> None:
-    with pytest.raises(
-        InputError, match=r"rows, row 2 \(index 1\): a number is too large for float32"
-    ):
-        Scaling(task=CLASSES).apply(table([[1, 2], [1, 1e39]], [0, 0]))
+@pytest.mark.parametrize("number", [1e39, 10_001.0, -2e4])
+def test_a_number_beyond_the_bound_is_refused_with_row_and_feature(number: float) -> None:
+    within = Scaling(task=CLASSES).apply(table([[1, 2], [1e4, -1e4]], [0, 0]))
+    assert within.x[1, 0] == 10_000
+    with pytest.raises(InputError) as refused:
+        Scaling(task=CLASSES).apply(table([[1, 2], [1, number]], [0, 0]))
+    assert str(refused.value).startswith(
+        f"rows, row 2 (index 1), feature [1]: {number!r} is too large for a model; allowed is"
+        " -10,000 to 10,000 (1 such numbers)."
+    )
+
+
+def test_a_number_beyond_the_bound_of_the_scaled_column_is_refused_by_its_name() -> None:
+    validation = table(np.random.default_rng(0).normal(5, 2, (50, 2)), np.arange(50.0), ("a", "b"))
+    scaling = Scaling.measured(validation, REAL, standardise=True)
+    company = table([[5, 5], [9e4, 5]], [1, 2], ("b", "a"))
+    with pytest.raises(InputError, match=r"row 2 .*, column 'b': 90000.0 becomes 4.\d\de\+04 when"):
+        scaling.apply(company)
+    with pytest.raises(InputError, match=r"row 1 .*, array y: 10000000.0 becomes 6.93e\+05 when it is"):
+        scaling.apply(table([[5, 5]], [1e7], ("a", "b")))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ Shapes: (rows, features), the features of a row flattened.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -16,6 +17,17 @@ from numpy.typing import NDArray
 from fl_sv.data.dataset import Dataset, Task
 from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.errors import InputError, listed
+
+# The largest number that a model is given, either way: standard deviations of the validation set,
+# or raw units where nothing is standardised. Outliers of real tables reach some hundreds. A wrong
+# unit, or a spread that is an accident of the validation set, goes far beyond, and a single such
+# row outweighs all others in every training.
+BOUND = 1e4
+
+# A standard deviation below this part of the largest number is rounding. For float64 it leaves room
+# for hundreds of operations; narrower types have less to give away.
+ROUNDING = 1e-13
+ROUNDING_STEPS = 8  # of a narrower type's own precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +52,24 @@ class Scaling:
     def measured(cls, raw: RawRows, task: Task, *, standardise: bool) -> Self:
         """The scaling by mean and standard deviation of the rows.
 
-        Features are scaled with `standardise`, targets in a regression. A constant column gets
-        scale 1. Raises InputError when a column's numbers are too large to be squared.
+        Features are scaled with `standardise`, targets in a regression. A feature c that is
+        constant but for rounding has no standard deviation: its scale is the larger of |c| and 1.
+
+        Raises InputError when a column's numbers are too large to be squared, or all targets of a
+        regression are equal but for rounding.
         """
-        mean, scale = (
-            _moments(_flat(raw.x), raw.origin) if standardise else (np.zeros(1), np.ones(1))
-        )
+        mean, scale = np.zeros(1), np.ones(1)
+        if standardise:
+            mean, scale = _moments(raw.x.reshape(len(raw), -1), raw.origin)
         target_mean, target_scale = np.zeros(1), np.ones(1)
         if task.kind == "regression":
-            target_mean, target_scale = _moments(raw.y[:, None], f"{raw.origin}, {raw.target}")
+            where, targets = f"{raw.origin}, {raw.target}", raw.y[:, None]
+            if constant_columns(targets)[0]:
+                raise InputError(
+                    f"{where}: every target of the validation set is {raw.y[0]:g}, but for"
+                    " rounding. No model can be scored by them; give rows with different targets."
+                )
+            target_mean, target_scale = _moments(targets, where)
         return cls(
             task=task,
             features=raw.features,
@@ -62,23 +83,18 @@ class Scaling:
         """The rows of a company or of the operator, scaled and in the order of the features.
 
         Raises InputError when the features are not those of the validation set, a label is no
-        class, or a number is too large once it is scaled.
+        class, or a number lies beyond BOUND once it is scaled.
         """
         x = self._ordered(raw)
         with np.errstate(over="ignore"):
-            flat = ((_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)).astype(np.float32)
+            flat = (_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)
             targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
-        bad = np.flatnonzero(~(np.isfinite(flat).all(axis=1) & np.isfinite(targets)))
-        if len(bad):
-            raise InputError(
-                f"{raw.place(int(bad[0]))}: a number is too large for float32 after scaling by"
-                f" the validation set ({len(bad)} such rows). Correct the row, or give the column"
-                " another unit."
-            )
-        x = flat.reshape(x.shape)
+        self._require_bound(flat, _flat(x), raw, self._feature_name)
+        scaled = flat.astype(np.float32).reshape(x.shape)
         if self.task.kind == "regression":
-            return Dataset(x, targets)
-        return Dataset(x, class_labels(raw, self.task.n_outputs)[0])
+            self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target)
+            return Dataset(scaled, targets)
+        return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0])
 
     def to_json(self) -> str:
         """One line of text that `from_json` reads back exactly."""
@@ -95,6 +111,40 @@ class Scaling:
             target_mean=fields["target_mean"],
             target_scale=fields["target_scale"],
         )
+
+    def _require_bound(
+        self,
+        scaled: NDArray[np.float64],
+        unscaled: NDArray[Any],
+        raw: RawRows,
+        name_of: Callable[[int], str],
+    ) -> None:
+        """Raises InputError for the first number of `scaled` (rows, columns) beyond BOUND.
+
+        unscaled: the same numbers as they were given. name_of: the name of a column.
+        """
+        beyond = np.argwhere(~(np.abs(scaled) <= BOUND))
+        if not len(beyond):
+            return
+        row, column = map(int, beyond[0])
+        given = f"{raw.place(row)}, {name_of(column)}: {float(unscaled[row, column])!r}"
+        allowed = f"allowed is -{BOUND:,.0f} to {BOUND:,.0f} ({len(beyond):,} such numbers)"
+        if scaled[row, column] == unscaled[row, column]:
+            raise InputError(
+                f"{given} is too large for a model; {allowed}. Correct it, give the column another"
+                " unit, or set `data.standardise: true`."
+            )
+        raise InputError(
+            f"{given} becomes {scaled[row, column]:.3g} when it is scaled by the validation set;"
+            f" {allowed}. Correct it, give the column in the unit that it has there, or leave the"
+            " column out."
+        )
+
+    def _feature_name(self, column: int) -> str:
+        if self.features:
+            return f"column {self.features[column]!r}"
+        index = ", ".join(str(i) for i in np.unravel_index(column, self.task.input_shape))
+        return f"feature [{index}]"
 
     def _ordered(self, raw: RawRows) -> NDArray[Any]:
         """x (rows, *input_shape) with its columns in the validation set's order."""
@@ -120,15 +170,52 @@ def _flat(x: NDArray[Any]) -> NDArray[np.float64]:
     return x.reshape(len(x), -1).astype(np.float64)
 
 
-def _moments(flat: NDArray[Any], where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation (features,) of the columns of `flat` (rows, features)."""
-    flat = flat.astype(np.float64)
-    # The rounded mean of a constant column need not equal the constant. Its standard deviation
-    # would then be rounding noise instead of zero.
-    constant = flat.max(axis=0) == flat.min(axis=0)
+def constant_columns(columns: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which columns of (rows, columns) real numbers are constant but for rounding.
+
+    >>> constant_columns(np.array([[0.3, 1e9], [0.1 + 0.2, 1e9 + 1]])).tolist()
+    [True, False]
+    """
+    numbers = columns.astype(np.float64)
+    largest = np.abs(numbers).max(axis=0)
+    relative = numbers / np.where(largest > 0, largest, 1.0)
+    # The rounded mean of equal numbers need not equal them, so their deviation need not be 0.
+    std = np.where(numbers.max(axis=0) == numbers.min(axis=0), 0.0, relative.std(axis=0))
+    constant: NDArray[np.bool_] = std <= ROUNDING
+    coarsest = ROUNDING_STEPS * float(np.finfo(np.float16).eps)
+    for j in np.flatnonzero(~constant & (std <= coarsest)):
+        constant[j] = std[j] <= _rounding(columns[:, j])
+    return constant
+
+
+def _rounding(column: NDArray[Any]) -> float:
+    """How large rounding may be in a column, as a part of its largest number.
+
+    A column of float64 that holds nothing but numbers of float32, as they are or as they are
+    written, was computed in float32.
+    """
+    dtype = column.dtype
+    if dtype.kind != "f" or (dtype.itemsize >= 8 and not _are_float32(column)):
+        return ROUNDING
+    eps = float(np.finfo(dtype if dtype.itemsize < 4 else np.float32).eps)
+    exact = (column == np.floor(column)).all() and np.abs(column).max() < 2 / eps  # whole numbers
+    return ROUNDING if exact else ROUNDING_STEPS * eps
+
+
+def _are_float32(column: NDArray[Any]) -> bool:
+    with np.errstate(over="ignore"):
+        narrow = column.astype(np.float32)
+    written = np.array([float(str(number)) for number in narrow])
+    return bool(((narrow == column) | (written == column)).all())
+
+
+def _moments(columns: NDArray[Any], where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and scale of each column of (rows, columns) real numbers."""
+    numbers, constant = columns.astype(np.float64), constant_columns(columns)
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, scale = flat.mean(axis=0), flat.std(axis=0)
-    mean, scale = np.where(constant, flat[0], mean), np.where(constant, 1.0, scale)
+        mean, std = numbers.mean(axis=0), numbers.std(axis=0)
+    mean = np.where(numbers.max(axis=0) == numbers.min(axis=0), numbers[0], mean)
+    scale = np.where(constant, np.maximum(np.abs(mean), 1.0), std)
     if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
         raise InputError(
             f"{where}: the numbers are too large or too small to be standardised. Give them another"
