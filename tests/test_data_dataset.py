@@ -221,7 +221,9 @@ def test_a_number_beyond_the_bound_of_the_scaled_column_is_refused_by_its_name()
     company = table([[5, 5], [9e4, 5]], [1, 2], ("b", "a"))
     with pytest.raises(InputError, match=r"row 2 .*, column 'b': 90000.0 becomes 4.\d\de\+04 when"):
         scaling.apply(company)
-    with pytest.raises(InputError, match=r"row 1 .*, array y: 10000000.0 becomes 6.93e\+05 when it is"):
+    with pytest.raises(
+        InputError, match=r"row 1 .*, array y: 10000000.0 becomes 6.93e\+05 when it is"
+    ):
         scaling.apply(table([[5, 5]], [1e7], ("a", "b")))
 
 
