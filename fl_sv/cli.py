@@ -5,7 +5,6 @@ Commands contain no logic, and heavy modules are imported only in the command th
 
 import argparse
 import json
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,8 @@ from typing import Any
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
 from fl_sv.numbers import whole_number
+from fl_sv.terminal import complain, say, unfailing_output
+from fl_sv.text import shown
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -26,26 +27,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     0: done. 1: the run failed, or `verify` found a difference. 2: the input is wrong.
     """
-    options = _parser().parse_args(arguments)
-    try:
-        code = int(options.command(options))
-        sys.stdout.flush()
-    except (Interrupted, KeyboardInterrupt):
-        print(
-            "fl-sv: interrupted. The journal has what was finished; continue with --resume.",
-            file=sys.stderr,
-        )
-        return 1
-    except FlsvError as error:
-        print(f"fl-sv: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # `fl-sv plan CONFIG | head -1`: the rest goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # a full disk, a folder that went away
-        print(f"fl-sv: {error}", file=sys.stderr)
-        return 1
-    return code
+    with unfailing_output():
+        try:
+            options = _parser().parse_args(arguments)
+            return int(options.command(options))
+        except (Interrupted, KeyboardInterrupt):
+            complain(
+                "fl-sv: interrupted. The journal has what was finished; continue with --resume."
+            )
+        except FlsvError as error:
+            complain(f"fl-sv: {error}")
+            return error.exit_code
+        except OSError as error:  # a full disk, a folder that went away
+            complain(f"fl-sv: {error}")
+    return 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,7 +73,7 @@ def plan(options: argparse.Namespace) -> int:
     from fl_sv.planning.forecast import plan_text
 
     found = api.plan(options.config)
-    print(found.to_json() if options.json else plan_text(found))
+    say(found.to_json() if options.json else plan_text(found))
     return 0
 
 
@@ -97,10 +92,10 @@ def value(options: argparse.Namespace) -> int:
             "utility_empty": float(utilities[0]),
             "utility_grand": float(utilities[-1]),
         }
-        print(json.dumps(answer, allow_nan=False))
+        say(json.dumps(answer, allow_nan=False))
     else:
         for company, amount in enumerate(values.tolist()):
-            print(f"company {company}: {amount!r}")
+            say(f"company {company}: {amount!r}")
     return 0
 
 
@@ -135,7 +130,7 @@ def report(options: argparse.Namespace) -> int:
 
     with writing(options.dir) as directory:
         write_report(directory)
-    print(options.dir / "report.html")
+    say(options.dir / "report.html")
     return 0
 
 
@@ -145,7 +140,7 @@ def verify(options: argparse.Namespace) -> int:
     from fl_sv.report.screen import verification_lines
 
     found = api.verify(options.dir, options.key)
-    print("\n".join(verification_lines(found, pinned=options.key is not None)))
+    say("\n".join(verification_lines(found, pinned=options.key is not None)))
     return 0
 
 
@@ -166,7 +161,7 @@ def data_check(options: argparse.Namespace) -> int:
         find_modules_in(options.source.resolve().parent)
         find_modules_in(Path.cwd())
         lines = inspect_company(options.source, options.company, options.data_path)
-    print("\n".join(lines))
+    say("\n".join(lines))
     return 0
 
 
@@ -178,10 +173,7 @@ def _stop_on_signals() -> threading.Event:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print(
-            "\nfl-sv: stopping after what is under way; Ctrl-C again to stop at once.",
-            file=sys.stderr,
-        )
+        complain("\nfl-sv: stopping after what is under way; Ctrl-C again to stop at once.")
 
     signal.signal(signal.SIGINT, ask_to_stop)
     signal.signal(signal.SIGTERM, ask_to_stop)
@@ -213,10 +205,17 @@ def _rule(name: str) -> str:
 Verbs = Any  # what argparse's add_subparsers returns; it has no public type
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes what was given so that a terminal shows it and obeys none of it."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(shown(message), file)
+
+
 def _parser() -> argparse.ArgumentParser:
     from fl_sv.version import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fl-sv",
         description="What was each company's data worth? Shapley payouts for federated learning.",
     )

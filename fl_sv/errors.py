@@ -14,11 +14,19 @@ A message says what was wrong, where, what was given, what is allowed and what t
 import difflib
 from collections.abc import Iterable, Sequence
 
+from fl_sv.text import shown
+
 
 class FlsvError(Exception):
-    """Base of every error that fl-sv raises on purpose."""
+    """Base of every error that fl-sv raises on purpose.
+
+    Its message may quote what somebody else wrote, so it holds nothing that steers a terminal.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown(str(message)))
 
 
 class InputError(FlsvError, ValueError):

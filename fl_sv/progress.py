@@ -3,13 +3,11 @@
 Elsewhere nothing is shown, or with --verbose a line for each stage.
 """
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+
+from fl_sv.terminal import complain, console
 
 Detail = Literal["quiet", "normal", "verbose"]
 
@@ -38,7 +38,7 @@ class Progress:
 
     def __init__(self, detail: Detail = "normal") -> None:
         self.detail = detail
-        self._console = Console(stderr=True)
+        self._console = console(stderr=True)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[Bar]:
@@ -61,9 +61,9 @@ class Progress:
     def say(self, text: str) -> None:
         """Prints a line where there is no bar yet; not with --quiet."""
         if self.detail != "quiet" and (self._console.is_terminal or self.detail == "verbose"):
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Prints a line that only --verbose shows."""
         if self.detail == "verbose":
-            print(text, file=sys.stderr)
+            complain(text)

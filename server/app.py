@@ -20,6 +20,7 @@ from fl_sv.config import load_config
 from fl_sv.errors import FlsvError, InputError
 from fl_sv.progress import Progress
 from fl_sv.report.screen import summary
+from fl_sv.terminal import say, unfailing_output
 from server.valuation import value_companies
 
 BUNDLE = Path(__file__).resolve().parent.parent
@@ -30,12 +31,13 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Runs the valuation that the run config names on the federation behind the grid."""
-    try:
-        run_valuation(grid, context.run_config)
-    except (FlsvError, OSError) as error:
-        # `fl-sv federation run` quotes this line.
-        print(f"fl-sv: {' '.join(str(error).split())}", flush=True)
-        raise
+    with unfailing_output():
+        try:
+            run_valuation(grid, context.run_config)
+        except (FlsvError, OSError) as error:
+            # `fl-sv federation run` quotes this line.
+            say(f"fl-sv: {' '.join(str(error).split())}")
+            raise
 
 
 def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
@@ -52,4 +54,4 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
     with prepared_run(config, out, resume=resume, own_data=False) as run:
         if not run.finished:
             value_companies(config, run, grid, Progress("verbose"), threading.Event())
-    print(summary(run))
+    say(summary(run))

@@ -29,7 +29,17 @@ FLOORS = (
     ("federation",),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-SERVING = {"errors", "machine", "numbers", "plugins", "progress", "streams", "version"}
+SERVING = {
+    "errors",
+    "machine",
+    "numbers",
+    "plugins",
+    "progress",
+    "streams",
+    "terminal",
+    "text",
+    "version",
+}
 # they open rooms; `app` and the version are asked for from inside
 DOORS = {"__init__", "api", "app", "cli"}
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -590,17 +589,3 @@ def test_resuming_where_nothing_is_begins(tmp_path: Path) -> None:
         with start_or_resume(out, load_config(SMOKE), resume=True) as directory:
             assert directory.config == load_config(SMOKE)
             assert not directory.finished
-
-
-def test_reader_that_goes_away_is_no_traceback(run: RunDirectory) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "fl_sv.cli", "verify", run.path],
-        cwd=REPOSITORY,
-        stdout=write,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_sv.errors import InputError
+from fl_sv.terminal import say
 
 MEGABYTE = 1e6
 
@@ -18,15 +19,15 @@ def init(options: argparse.Namespace) -> int:
     settings = folder.init(
         options.dir, options.address, config, options.port, options.superlink_port
     )
-    print(
+    say(
         f"{options.dir}: the federation of {len(settings.companies)} companies at"
         f" {settings.address}:{settings.port}"
     )
-    print(
+    say(
         f"{options.dir}/*.key are secret and stay on this machine. Every company gets"
         f" {options.dir}/{folder.KIT}."
     )
-    print(
+    say(
         f"To start it, copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both"
         " units."
     )
@@ -38,8 +39,8 @@ def join(options: argparse.Namespace) -> int:
     from fl_sv.federation import folder
 
     public = folder.join(options.dir, options.company, options.data_path)
-    print(f"Send the operator {public}; {options.dir}/company.key stays here.")
-    print(f"Then copy {options.dir}/fl-sv-supernode.service to /etc/systemd/system and enable it.")
+    say(f"Send the operator {public}; {options.dir}/company.key stays here.")
+    say(f"Then copy {options.dir}/fl-sv-supernode.service to /etc/systemd/system and enable it.")
     return 0
 
 
@@ -59,7 +60,7 @@ def register(options: argparse.Namespace) -> int:
         )
     node_id = flower.register_node(options.dir, options.key, options.name)
     settings.add_node(options.dir, options.name, node_id)
-    print(f"{options.name} is registered as node {node_id}.")
+    say(f"{options.name} is registered as node {node_id}.")
     return 0
 
 
@@ -71,7 +72,7 @@ def check(options: argparse.Namespace) -> int:
     results = check_operator(options.dir) if is_operator else check_company(options.dir)
     is_wrong = False
     for result in results:
-        print(result, flush=True)
+        say(result)
         is_wrong |= result.ok is False
     return 1 if is_wrong else 0
 
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         settings.require_company(federation, company)
     check_destination(options.out, config, resume=options.resume)
     done = flower.run_app(options.dir, options.config, options.out, resume=options.resume)
-    print(
+    say(
         f"Run {done.run_id} completed in {done.seconds:,.0f} s, {done.n_bytes / MEGABYTE:,.1f} MB."
         f" {options.out}"
     )
@@ -105,10 +106,10 @@ def status(options: argparse.Namespace) -> int:
         node = nodes.get(known.get(company, ""), {})
         since = node.get("online-at") if node.get("status") == "online" else node.get("offline-at")
         state = node.get("status", "not registered")
-        print(f"{company:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
+        say(f"{company:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
     for run in flower.list_runs(options.dir):
         cost = f"{run.seconds:,.0f} s, {run.n_bytes / MEGABYTE:,.1f} MB"
-        print(f"run {run.run_id:<21}{run.status:<20}{run.began}, {cost}")
+        say(f"run {run.run_id:<21}{run.status:<20}{run.began}, {cost}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from fl_sv.app import app_folder
 from fl_sv.errors import InputError, RunError
 from fl_sv.federation.settings import environment
+from fl_sv.terminal import say
 
 CONNECTION = "federation"  # Flower's name of the federation, in flower/config.toml
 BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
@@ -26,6 +28,8 @@ TIMEOUT_SECONDS = 60.0  # a busy SuperLink may leave some requests without an an
 STARTED = "Successfully started run "
 NOTHING = "N/A"
 KEY_IS_USED = "Public key already in use"
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # what Flower's log has, on no terminal too
 OUR_ERROR = "fl-sv: "  # how server/app.py begins the sentence with which a run fails
 
 
@@ -110,7 +114,7 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
             env=_environment(folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            **_TEXT,
         ) as process:
             assert process.stdout is not None
             try:
@@ -120,7 +124,7 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
                     if OUR_ERROR in line:
                         sentence = line.partition(OUR_ERROR)[2].strip()
                     # Printed last: a reader may interrupt as soon as the line is there.
-                    print(line, end="", flush=True)
+                    say(_COLOUR.sub("", line), end="")
                 if not run_id:
                     raise RunError("Flower did not start the run. Its own messages are above.")
                 run = _finished(folder, run_id)
@@ -177,7 +181,7 @@ def _json(folder: Path, *arguments: str) -> dict[str, Any]:
     """
     command = _command(*arguments, "--format", "json")
     done = subprocess.run(
-        command, env=_environment(folder), capture_output=True, text=True, check=False
+        command, env=_environment(folder), capture_output=True, check=False, **_TEXT
     )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -201,4 +205,5 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, **environment(folder.absolute())}
+    # Flower prints emojis, and fails on a terminal that has none.
+    return {**os.environ, "PYTHONIOENCODING": "utf-8", **environment(folder.absolute())}

@@ -22,6 +22,7 @@ from fl_sv.report.trust import limits, section_table
 from fl_sv.report.unions import UNION_TEXT, union_table
 from fl_sv.report.verdict import Verdict, verdict
 from fl_sv.report.wording import enumerated
+from fl_sv.text import one_line
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def build_page(run: FinishedRun) -> Page:
         else None
     )
     return Page(
-        title=evidence.config.title or "What each company's data was worth",
+        title=one_line(evidence.config.title) or "What each company's data was worth",
         companies=enumerated(evidence.config.companies),
         notation=notation,
         verdict=verdict(run, notation),

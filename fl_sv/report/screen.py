@@ -2,7 +2,6 @@
 
 import io
 import textwrap
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,8 @@ from fl_sv.runs.ledger import newest, read_ledger
 from fl_sv.runs.records import LawRecord, ModelsRecord, PaymentRecord
 from fl_sv.runs.tables import read_companies, read_cost, read_law, read_valuation
 from fl_sv.runs.verify import Verification
+from fl_sv.terminal import console
+from fl_sv.text import one_line
 from fl_sv.valuation.records import Valuation
 
 WIDTH = 110
@@ -31,31 +32,26 @@ _STAGES = {"anchors": "large runs"}
 
 def print_summary(directory: RunDirectory) -> None:
     """Prints the payout table of a finished run, and what must be known about it."""
-    width = None if Console().is_terminal else WIDTH
-    _render(directory, _console(width=width))
+    width = None if console().is_terminal else WIDTH
+    _render(directory, console(width=width))
 
 
 def summary(directory: RunDirectory) -> str:
     """The text of `print_summary`, for logs."""
     text = io.StringIO()
-    _render(directory, _console(file=text, width=WIDTH, color_system=None))
+    _render(directory, console(file=text, width=WIDTH, color_system=None))
     return text.getvalue()
 
 
-def _console(**options: Any) -> Console:
-    """A console that prints names and sentences as they are."""
-    return Console(markup=False, emoji=False, highlight=False, **options)
-
-
-def _render(directory: RunDirectory, console: Console) -> None:
+def _render(directory: RunDirectory, screen: Console) -> None:
     ledger, valuation = read_ledger(directory), read_valuation(directory)
     payment, models = newest(ledger, PaymentRecord), newest(ledger, ModelsRecord)
     law, config = read_law(directory), directory.config
     table = _payout_table(directory, valuation, payment)
     # Amounts are never cut off.
-    if _console(width=10_000).measure(table).maximum > console.width:
+    if console(width=10_000).measure(table).maximum > screen.width:
         table.columns = [column for column in table.columns if str(column.header) not in SPARE]
-    console.print(table)
+    screen.print(table)
     sentences = [
         *_verdict(payment, law),
         *pot_sentences(config, payment.rules, models.deployed_utility),
@@ -68,8 +64,8 @@ def _render(directory: RunDirectory, console: Console) -> None:
     if law.next_run:
         sentences.append(next_run_sentence(law.next_run, config.companies))
     for sentence in (*sentences, *_cost(directory)):
-        console.print(_wrapped(sentence, console.width), soft_wrap=True)
-    console.print(f"Report: {directory.file(files.REPORT)}", soft_wrap=True)
+        screen.print(_wrapped(sentence, screen.width), soft_wrap=True)
+    screen.print(f"Report: {directory.file(files.REPORT)}", soft_wrap=True)
 
 
 def _wrapped(sentence: str, width: int) -> str:
@@ -96,7 +92,7 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
     def amount(cents: int) -> str:
         return money(cents, "", rules.decimals).strip()
 
-    table = Table(title=config.title or None, title_justify="left")
+    table = Table(title=one_line(config.title) or None, title_justify="left")
     table.add_column("company", overflow="fold")
     values = ("examples", "value", f"{percent(valuation.level, 0)} interval", "share")
     for heading in (*values, f"payout {rules.currency}", "equal split", "by size"):

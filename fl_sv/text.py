@@ -1,0 +1,40 @@
+"""Text that is safe to show: whatever would steer a terminal or a page becomes visible."""
+
+import unicodedata
+
+# Controls, invisible formatting (zero width, bidirectional overrides), halves of characters, and
+# separators of lines. Letters and marks that show nothing stand by name.
+STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+
+
+def shown(text: str) -> str:
+    """The text with an escape in place of every character that steers what is shown, or is unseen.
+
+    Ends of lines and tabs stay. What was shown once is not changed by showing it again.
+
+    >>> shown("Ash\\x1b[2J \\u202eknab")
+    'Ash\\\\x1b[2J \\\\u202eknab'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(character) if _steers(character) else character for character in text)
+
+
+def one_line(text: str) -> str:
+    """The text as `shown`, its blanks and ends of lines as single blanks: for names and titles.
+
+    >>> one_line("a title\\n that ends")
+    'a title that ends'
+    """
+    return shown(" ".join(text.split()))
+
+
+def _steers(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) in STEERING or character in BLANK_LETTERS
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
