@@ -140,7 +140,8 @@ class LoadedCompanies:
 
     A simulation's process plays many companies and gets a message for each of them in every round.
     A company is loaded at its first message, and a shared source is read for the first of them. The
-    first message of another run drops all companies of the run before.
+    first message of another run drops all companies of the run before: two runs that take turns in
+    one process get the right companies, and load them at every turn.
     """
 
     def __init__(self) -> None:
@@ -161,6 +162,8 @@ class LoadedCompanies:
             with self._lock:
                 if identity.run_id != self._run_id:
                     self._run_id, self._companies, self._shared = identity.run_id, {}, {}
+                if identity in self._companies:  # another thread has loaded it meanwhile
+                    return self._companies[identity]
                 if identity.data_path not in self._shared:
                     self._shared[identity.data_path] = read()
                 company = load(self._shared[identity.data_path])

@@ -21,7 +21,7 @@ from fl_sv.app import import_app
 from fl_sv.config import Config, config_of, load_config
 from fl_sv.data import own_files_are_here
 from fl_sv.errors import InputError, suggestion
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 from fl_sv.law import Law
 from fl_sv.payment.payouts import read_payouts
 from fl_sv.payment.settlement import Evidence
@@ -49,15 +49,18 @@ class Run:
     path: the run directory.
     valuation: every company's value with its interval, and whether the run is payable.
     payouts: what each company is paid, in cents (the smallest unit of the currency).
-    utilities: the score of every training, in the order of utilities.csv.
     evidence: everything that the payouts rest on.
     """
 
     path: Path
     valuation: Valuation
     payouts: dict[str, int]
-    utilities: tuple[Score, ...]
     evidence: Evidence
+
+    @cached_property
+    def utilities(self) -> tuple[Score, ...]:
+        """The score of every training, in the order of utilities.csv."""
+        return tuple(self.evidence.table.scores.values())
 
     @cached_property
     def law(self) -> Law:
@@ -164,12 +167,10 @@ def read_run(path: str | Path) -> Run:
     """
     directory = existing(Path(path))
     evidence = read_evidence(directory)
-    table = evidence.table
     return Run(
         path=directory.path,
         valuation=Valuation.from_json(directory.read_text(files.VALUATION)),
         payouts=read_payouts(directory.file(files.PAYOUTS)),
-        utilities=tuple(table.scores[key] for key in table.planned),
         evidence=evidence,
     )
 

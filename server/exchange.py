@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -88,6 +88,8 @@ class Federation:
     stop: threading.Event  # set to interrupt the run
     poll_seconds: float = POLL_SECONDS
     traffic: Traffic = field(default_factory=Traffic)
+    # Messages for whose replies nobody waits any more: they timed out, or were sent again.
+    late: set[str] = field(default_factory=set)
 
     def exchange(
         self,
@@ -157,9 +159,13 @@ class Federation:
         loses its message. Such a node has a new time of activation. The server then stops waiting
         for its reply. The next try sends the message again, after all others have been answered or
         timed out.
+
+        A reply that comes later is dropped: every try is a message of its own, and only its own
+        reply answers it.
         """
         if self.stop.is_set():
             raise Interrupted("The run was interrupted.")
+        self._drop_late_replies()
         for message in messages.values():
             self.traffic.count(message.content)
         activated = self._activations()
@@ -181,14 +187,21 @@ class Federation:
                 next_look = time.monotonic() + RESTART_LOOK_SECONDS
             for reply in self.grid.pull_messages(list(waiting)):
                 replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
-            waiting = {
-                key: name
-                for key, name in waiting.items()
-                if self.roster.node_of[name] not in restarted
-            }
+            for key, name in list(waiting.items()):
+                if self.roster.node_of[name] in restarted:
+                    self.late.add(key)
+                    del waiting[key]
             if waiting:
+                self._drop_late_replies()
                 _pause(self.stop, self.poll_seconds)
+        self.late.update(waiting)
         return replies
+
+    def _drop_late_replies(self) -> None:
+        """Takes late replies off the grid, which would keep them, parameters and all."""
+        if self.late:
+            replies = self.grid.pull_messages(list(self.late))
+            self.late.difference_update(reply.metadata.reply_to_message_id for reply in replies)
 
     def _activations(self) -> dict[int, str]:
         """The time at which each node that is online was activated."""
@@ -201,8 +214,7 @@ class Federation:
         while wanted - set(self.grid.get_node_ids()) and time.monotonic() < deadline:
             _pause(self.stop, self.poll_seconds)
 
-    @staticmethod
-    def _problem(company: str, reply: Message | None, check: ReplyCheck) -> str | None:
+    def _problem(self, company: str, reply: Message | None, check: ReplyCheck) -> str | None:
         """Why the reply is not usable; None when it is."""
         if reply is None:
             return "no reply came in time, or its node was started again meanwhile"
@@ -213,6 +225,8 @@ class Federation:
             if reply.error.code == NODE_UNAVAILABLE:
                 return "its node went offline"
             return _exception_text(reason)
+        if reply.metadata.src_node_id != self.roster.node_of[company]:
+            return "its reply came from another node"
         try:
             check(company, reply.content)
         except (ValueError, KeyError, TypeError) as error:
@@ -255,7 +269,7 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
             f" {listed(config.companies)}."
         )
     roster = Roster(sent_config, operator.scaling, node_of, examples, fingerprints)
-    return Federation(grid, roster, stop, poll_seconds)
+    return replace(federation, roster=roster)
 
 
 def _wait_for_nodes(

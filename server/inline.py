@@ -74,6 +74,7 @@ class InlineGrid(Grid):
                 while len(inbox) > 1:  # the first message is in work
                     inbox.pop()
         self._executor.shutdown(wait=exception is None, cancel_futures=True)
+        self._replies.clear()
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self._contexts)

@@ -12,7 +12,8 @@ from flwr.serverapp import Grid
 from fl_sv.config import Config
 from fl_sv.data import fingerprint, operator_data
 from fl_sv.design.workloads import Workload
-from fl_sv.game.utilities import Score, UtilityTable, planned_rows
+from fl_sv.game.scores import Score
+from fl_sv.game.utilities import UtilityTable, planned_rows
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import OPERATOR, Journal
 from fl_sv.training.models import ModelSpec, model_specs, tensors
@@ -53,8 +54,7 @@ class Job:
         seeds = dict.fromkeys(small, training.seeds) | {large: training.large_seeds}
         coalitions_of = dict.fromkeys(small, coalitions) | {large: large_runs}
         planned = planned_rows(models, seeds, coalitions_of)
-        scores = self.journal.scores()
-        done = {key: scores[key] for key in planned if key in scores}
+        done = self.journal.scores().only(planned)
         return UtilityTable(self.config.companies, tuple(models), planned, done)
 
     def keep(self, score: Score) -> None:

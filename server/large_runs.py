@@ -13,7 +13,7 @@ from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import LARGE_RUNS, Workload, large_run_workloads
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY, grand, member_names
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
 from server.interleave import run_to_end
 from server.job import Job

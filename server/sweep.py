@@ -15,8 +15,8 @@ from fl_sv.design.sample import Step
 from fl_sv.design.waves import IN_FLIGHT
 from fl_sv.design.workloads import SWEEP, Workload, sweep_workloads
 from fl_sv.flower import wire
-from fl_sv.game.coalitions import EMPTY
-from fl_sv.game.utilities import Score
+from fl_sv.game.coalitions import EMPTY, place_of
+from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import REUSED, Journal, Wave
 from fl_sv.training.scoring import mean_scores
@@ -92,25 +92,38 @@ def _losses_by_example(
     journal: Journal, coalitions: Sequence[int], n_examples: int
 ) -> Iterator[tuple[Sequence[int], NDArray[np.float64]]]:
     """The coalitions in blocks, each with the largest small model's loss by example (C, V)."""
-    places = {
-        coalition: (number, row)
-        for number in journal.finished_waves()
-        for row, coalition in enumerate(journal.wave_coalitions(number))
-    }
+    number_C, row_C = _places(journal, coalitions)
     # One wave is kept in memory. Blocks and waves both ascend, so the next block often needs it.
     last: int | None = None
     wave_CV = np.empty((0, 0))
     for start in range(0, len(coalitions), BLOCK):
         block = coalitions[start : start + BLOCK]
-        number_C, row_C = np.array([places[coalition] for coalition in block]).T
+        number_B, row_B = number_C[start : start + BLOCK], row_C[start : start + BLOCK]
         losses_CV = np.empty((len(block), n_examples))
-        for number in map(int, np.unique(number_C)):
+        for number in map(int, np.unique(number_B)):
             if number != last:
                 wave_CV = journal.wave(number).losses_CV
                 last = number
-            here_C = number_C == number
-            losses_CV[here_C] = wave_CV[row_C[here_C]]
+            here_B = number_B == number
+            losses_CV[here_B] = wave_CV[row_B[here_B]]
         yield block, losses_CV
+
+
+def _places(
+    journal: Journal, coalitions: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The number of each coalition's wave (C,), and its row in it (C,).
+
+    coalitions: ascending.
+    """
+    number_C, row_C = np.full((2, len(coalitions)), -1)
+    for number in journal.finished_waves():
+        for row, coalition in enumerate(journal.wave_coalitions(number)):
+            place = place_of(coalition, coalitions)
+            if place is not None:  # another run's wave may hold more than this one needs
+                number_C[place], row_C[place] = number, row
+    assert (row_C >= 0).all(), "a coalition without a finished wave"
+    return number_C, row_C
 
 
 def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Work[None]:

@@ -7,7 +7,7 @@ from flwr.serverapp.strategy import FedAvg
 from fl_sv.design.workloads import DEPLOYED, TEACHER, TeacherWorkload, teacher_workloads
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import grand
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import TeacherRound

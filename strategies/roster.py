@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -34,13 +35,16 @@ class Roster:
     def briefing(self, company: str, server_round: int) -> ConfigRecord:
         """The facts that a company needs to answer a message; it never opens the config file."""
         return ConfigRecord(
-            {
-                wire.COMPANY: company,
-                wire.ROUND: server_round,
-                wire.RUN_CONFIG: self.config.model_dump_json(),
-                wire.SCALING: self.scaling.to_json(),
-            }
+            {wire.COMPANY: company, wire.ROUND: server_round, **self._facts_for_all}
         )
+
+    @cached_property
+    def _facts_for_all(self) -> dict[str, str]:
+        """What every message of the run says; a sweep sends hundreds of thousands of messages."""
+        return {
+            wire.RUN_CONFIG: self.config.model_dump_json(),
+            wire.SCALING: self.scaling.to_json(),
+        }
 
     def company_of(self, node_id: int) -> str:
         """The company whose node it is. Raises CompanyFailed when there is none."""

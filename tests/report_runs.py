@@ -11,7 +11,8 @@ import numpy as np
 
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.design.large_runs import NextLargeRun
-from fl_sv.game.utilities import Score, UtilityTable, planned_rows
+from fl_sv.game.scores import Score, Scores
+from fl_sv.game.utilities import UtilityTable, planned_rows
 from fl_sv.law.alarms import Alarm
 from fl_sv.payment.settlement import Evidence, Settlement, TeacherLoss, divide_pot
 from fl_sv.runs import files
@@ -63,7 +64,11 @@ def make_evidence(config: Config) -> Evidence:
     everything, anchors = range(16), [0, 1, 2, 4, 8, 15]
     coalitions = {"mlp-4": everything, "mlp-8": everything, "mlp-64": anchors}
     planned = planned_rows(list(SIZES), {"mlp-4": 2, "mlp-8": 2, "mlp-64": 1}, coalitions)
-    scores = {(m, seed, c): Score(c, m, seed, loss(m, seed, c), 0.5) for m, seed, c in planned}
+    scores = Scores.of(
+        Score(c, model, seed, loss(model, seed, c), 0.5)
+        for (model, seed), of_model in planned.items()
+        for c in of_model
+    )
     end = loss("mlp-64", 0, 15)
     return Evidence(
         config=config,

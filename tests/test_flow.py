@@ -244,5 +244,5 @@ def test_table_has_every_planned_row_sorted_by_size_seed_and_coalition(
     assert len(rows) == 3 * 3 * 256 + 1 + 1 + 8
     table = read_utilities(directory.file(files.UTILITIES), directory.config.companies)
     rank = {model: place for place, model in enumerate(table.models)}
-    keys = [(rank[model], seed, coalition) for model, seed, coalition in table.planned]
+    keys = [(rank[model], seed, coalition) for model, seed, coalition in table.scores]
     assert keys == sorted(keys)

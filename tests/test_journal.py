@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_sv.errors import InputError, RunError
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 from fl_sv.runs.journal import Journal, TeacherRound, TrainedStudent, Wave
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -159,7 +159,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from fl_sv.runs.journal import Journal, Wave
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 journal = Journal(Path(sys.argv[1]))
 for wave in range(100_000):
     scores = [Score(100 * wave + i, "small", 0, 0.1 * i, None) for i in range(100)]

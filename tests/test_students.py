@@ -413,15 +413,12 @@ def test_students_that_no_large_run_is_compared_with_are_an_alarm(
 ) -> None:
     evidence = read_evidence(run_of_students)
     table, grand_coalition = evidence.table, grand(evidence.config.n_companies)
-    planned = tuple(
-        row
-        for row in table.planned
-        if row[0] != table.models[-1] or row[2] in (EMPTY, grand_coalition)
-    )
+    everything = range(grand_coalition + 1)
+    ends_only = dict.fromkeys(table.models, everything) | {table.large: (EMPTY, grand_coalition)}
     unchecked = replace(
         evidence,
         config=with_sections(evidence.config, law={"anchors": "none"}),
-        table=replace(table, planned=planned, scores={row: table.scores[row] for row in planned}),
+        table=table.only(ends_only),
     )
     (alarm,) = settle(unchecked).payment.objections
     assert (

@@ -2,7 +2,9 @@
 
 import math
 import re
+import tracemalloc
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_sv.errors import InputError
+from fl_sv.game.coalitions import ascending, members_of
 from fl_sv.game.csv import read_game
-from fl_sv.game.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
+from fl_sv.game.scores import Column, Score, Scores
+from fl_sv.game.utilities import UtilityTable, planned_rows, read_utilities, utilities_csv
 
 COMPANIES = ("Ash-Co", "Beech 2")
 HEADER = "coalition,members,model,seed,loss,accuracy,status\n"
@@ -39,38 +43,36 @@ def test_every_float_reads_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[float, float | None]]
 ) -> None:
     table = table_of(COMPANIES, cells)
-    text = utilities_csv(table)
+    text = "".join(utilities_csv(table))
     again = read(tmp_path_factory.mktemp("table"), text)
     assert again == table
-    assert utilities_csv(again) == text
+    assert "".join(utilities_csv(again)) == text
 
 
 def test_coalition_of_any_length_is_a_decimal_integer(tmp_path: Path) -> None:
     companies = tuple(f"Company {i}" for i in range(300))
     grand = 2**300 - 1
     score = Score(grand, "s", 0, 1.5, None)
-    table = UtilityTable(companies, ("s",), (score.key,), {score.key: score})
-    text = utilities_csv(table)
+    planned = planned_rows(["s"], {"s": 1}, {"s": [grand]})
+    table = UtilityTable(companies, ("s",), planned, Scores.of([score]))
+    text = "".join(utilities_csv(table))
     assert text.splitlines()[1].startswith(f"{grand},Company 0+Company 1+")
     assert read(tmp_path, text, companies) == table
 
 
 def test_rows_are_sorted_by_model_size_then_seed_then_coalition() -> None:
     rows = planned_rows(["s", "large"], {"s": 2, "large": 1}, {"s": [3, 0], "large": [1, 0]})
-    assert rows == (
-        ("s", 0, 0),
-        ("s", 0, 3),
-        ("s", 1, 0),
-        ("s", 1, 3),
-        ("large", 0, 0),
-        ("large", 0, 1),
-    )
+    assert [(key, [*coalitions]) for key, coalitions in rows.items()] == [
+        (("s", 0), [0, 3]),
+        (("s", 1), [0, 3]),
+        (("large", 0), [0, 1]),
+    ]
 
 
 def test_training_that_is_planned_and_not_done_has_neither_loss_nor_accuracy() -> None:
-    assert utilities_csv(table_of(COMPANIES, [(1.0, None)])).splitlines()[2:] == [
-        "0,,large,0,,,planned",
-        "1,Ash-Co,large,0,,,planned",
+    assert [*utilities_csv(table_of(COMPANIES, [(1.0, None)]))][2:] == [
+        "0,,large,0,,,planned\n",
+        "1,Ash-Co,large,0,,,planned\n",
     ]
 
 
@@ -86,8 +88,8 @@ def test_missing_training_is_named_and_never_a_number() -> None:
 
 def test_mean_over_seeds_is_taken_coalition_by_coalition() -> None:
     planned = planned_rows(["s"], {"s": 2}, {"s": [0, 1]})
-    losses = dict(zip(planned, [1.0, 2.0, 5.0, 8.0], strict=True))
-    done = {key: Score(key[2], "s", key[1], loss, None) for key, loss in losses.items()}
+    cells = [(0, 0, 1.0), (0, 1, 2.0), (1, 0, 5.0), (1, 1, 8.0)]  # seed, coalition, loss
+    done = Scores.of(Score(coalition, "s", seed, loss, None) for seed, coalition, loss in cells)
     table = UtilityTable(("Ash",), ("s",), planned, done)
     assert table.mean_losses("s") == {0: 3.0, 1: 5.0}
     assert table.loss_by_seed("s").tolist() == [[1.0, 2.0], [5.0, 8.0]]
@@ -122,6 +124,82 @@ def test_planned_row_that_is_listed_twice_is_named_at_any_distance(tmp_path: Pat
     rows = "0,,s,0,,,planned\n1,Ash-Co,s,0,,,planned\n0,,s,0,,,planned\n"
     with pytest.raises(InputError, match="line 4: coalition 0 of s, seed 0, is listed twice"):
         read(tmp_path, HEADER + rows)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "1,Ash-Co,s,0,1.0,,done\n0,,s,0,2.0,,done\n",
+        "0,,s,0,1.0,,done\n0,,s,1,1.0,,done\n1,Ash-Co,s,0,2.0,,done\n",
+    ],
+)
+def test_row_that_is_out_of_order_is_named_with_its_line(tmp_path: Path, rows: str) -> None:
+    line = 1 + rows.count("\n")
+    with pytest.raises(InputError, match=rf"line {line}: .* is not where it belongs: the rows are"):
+        read(tmp_path, HEADER + rows)
+
+
+def test_seeds_that_are_planned_on_different_coalitions_are_named_and_not_averaged() -> None:
+    scores = Scores.of(Score(c, "s", seed, 1.0, None) for seed, c in [(0, 0), (0, 1), (1, 0)])
+    table = UtilityTable(("Ash",), ("s",), {("s", 0): range(2), ("s", 1): range(1)}, scores)
+    with pytest.raises(InputError, match="The seeds of s are planned on different coalitions"):
+        table.mean_losses("s")
+
+
+@given(st.sets(st.integers(0, 2**70 - 1), min_size=1), st.randoms())
+def test_scores_in_columns_are_those_of_a_dictionary(coalitions: set[int], random: Random) -> None:
+    made = [
+        Score(c, model, seed, float(c % 97), None if model == "s" else 0.25)
+        for c in coalitions
+        for model in ("s", "large")
+        for seed in range(2)
+    ]
+    random.shuffle(made)
+    twin = {score.key: score for score in made}
+    scores = Scores.of(made)
+    assert scores == twin and len(scores) == len(twin)
+    assert all(scores[key] == score for key, score in twin.items())
+    half = {key for key in twin if key[2] % 2}
+    kept = scores.only({("s", 0): ascending(c for c in coalitions if c % 2)})
+    assert kept == {key: twin[key] for key in half if key[:2] == ("s", 0)}
+    absent = next(c for c in range(len(coalitions) + 1) if c not in coalitions)
+    assert ("s", 0, absent) not in scores and ("t", 0, 0) not in scores
+
+
+def test_a_table_in_reverse_order_names_the_same_members_and_reverses_back() -> None:
+    companies = tuple(f"Company {i}" for i in range(70))  # more than bits in a word
+    coalitions = [0, 1, 6, 2**69 + 4, 2**70 - 1]
+    scores = Scores.of(Score(c, "s", 0, float(i), 0.5) for i, c in enumerate(coalitions))
+    table = UtilityTable(
+        companies, ("s",), planned_rows(["s"], {"s": 1}, {"s": coalitions}), scores
+    )
+    back = table.in_reverse_order()
+
+    def loss_of(table: UtilityTable) -> dict[frozenset[str], float]:
+        return {
+            frozenset(table.companies[i] for i in members_of(coalition)): score.loss
+            for (_, _, coalition), score in table.scores.items()
+        }
+
+    assert back.companies == companies[::-1] and loss_of(back) == loss_of(table)
+    assert back.in_reverse_order() == table
+
+
+def test_a_million_scores_take_less_than_forty_bytes_each() -> None:
+    """As objects in a dictionary they took three hundred."""
+    n = 1 << 18
+    tracemalloc.start()
+    columns = {("s", r): Column(range(n), np.zeros(n), np.zeros(n)) for r in range(4)}
+    table = UtilityTable(
+        tuple(f"C{i}" for i in range(18)),
+        ("s",),
+        planned_rows(["s"], {"s": 4}, {"s": range(n)}),
+        Scores(columns),
+    )
+    turned = table.in_reverse_order()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(turned.scores) == 4 * n and held < 40 * 4 * n
 
 
 def test_wrong_header_and_missing_file_are_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ seconds."""
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.sweep.sweeps import swept_job
@@ -14,7 +14,8 @@ from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
 from fl_sv.config.models import Mlp, Models
 from fl_sv.data import all_company_data, operator_data
-from fl_sv.game.utilities import Score, UtilityTable, planned_rows, read_utilities, utilities_csv
+from fl_sv.game.scores import Scores
+from fl_sv.game.utilities import UtilityTable, planned_rows, read_utilities, utilities_csv
 from fl_sv.machine import library_hash
 from fl_sv.training.models import model_specs
 from server.inline import InlineGrid
@@ -27,8 +28,6 @@ DECISIVE = (
     "server/*.py",
     "strategies/*.py",
 )
-
-Scores = Mapping[tuple[str, int, int], Score]
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,8 @@ class BruteForced:
     def shown(self, runs: Iterable[int]) -> UtilityTable:
         """The utility table of a run whose large model trained on `runs` only."""
         given = set(runs)
-        planned = tuple(
-            key for key in self.table.planned if key[0] != self.large or key[2] in given
-        )
-        return replace(
-            self.table, planned=planned, scores={key: self.table.scores[key] for key in planned}
-        )
+        everything = range(1 << self.config.n_companies)
+        return self.table.only(dict.fromkeys(self.table.models, everything) | {self.large: given})
 
 
 def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
@@ -74,11 +69,12 @@ def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
     if file and file.exists():
         table = read_utilities(file, config.companies)
     else:
-        table = _table(config, list(sizes), {**sweep(config), **sweep_large(config)})
+        scores = Scores({**sweep(config).columns, **sweep_large(config).columns})
+        table = _table(config, list(sizes), scores)
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             unfinished = file.with_suffix(f".{os.getpid()}")
-            unfinished.write_text(utilities_csv(table), encoding="utf-8")
+            unfinished.write_text("".join(utilities_csv(table)), encoding="utf-8")
             unfinished.replace(file)
     return BruteForced(config, table, sizes, examples)
 
@@ -113,6 +109,4 @@ def _table(config: Config, models: list[str], scores: Scores) -> UtilityTable:
         models[-1]: config.training.large_seeds
     }
     planned = planned_rows(models, seeds, dict.fromkeys(models, everything))
-    return UtilityTable(
-        config.companies, tuple(models), planned, {key: scores[key] for key in planned}
-    )
+    return UtilityTable(config.companies, tuple(models), planned, scores.only(planned))

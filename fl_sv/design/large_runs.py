@@ -10,7 +10,7 @@ Shapes: N companies, C coalitions of the design.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,13 +83,8 @@ def planned_large_runs(
     planned = ends + choose_singletons(config, table.mean_losses(small))
     if not large_run_counts(config).larger or not {*planned} <= {*table.coalitions(large)}:
         return planned
-    first_step = {*design_steps(config)[0].coalitions}
-    known = tuple(
-        (model, seed, coalition)
-        for model, seed, coalition in table.planned
-        if coalition in (planned if model == large else first_step)
-    )
-    known_table = replace(table, planned=known)
+    first_step = design_steps(config)[0].coalitions
+    known_table = table.only(dict.fromkeys(table.models, first_step) | {large: planned})
     law = fit_to_table(config, known_table, sizes, examples)
     weighting = shapley_weighting(config, known_table)
     return planned + choose_larger_coalitions(config, law, _sample_weights(weighting))

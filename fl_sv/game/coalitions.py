@@ -3,7 +3,9 @@
 Shapes: N companies, C coalitions. A table over all coalitions is indexed by the bitmask itself.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +68,40 @@ def members_matrix(coalitions: Iterable[int], n_companies: int) -> NDArray[np.bo
     )
     bits = np.unpackbits(packed.reshape(len(coalitions), n_bytes), axis=1, bitorder="little")
     return bits[:, :n_companies].astype(bool)
+
+
+def ascending(coalitions: Iterable[int]) -> Sequence[int]:
+    """The coalitions in ascending order; a range where they follow each other.
+
+    >>> ascending([5, 4, 6]), ascending([3, 1])
+    (range(4, 7), (1, 3))
+    """
+    if isinstance(coalitions, range) and coalitions.step == 1:
+        return coalitions
+    ordered = tuple(sorted(coalitions))
+    if ordered and ordered[-1] - ordered[0] + 1 == len(ordered):
+        return range(ordered[0], ordered[-1] + 1)
+    return ordered
+
+
+def place_of(coalition: int, among: Sequence[int]) -> int | None:
+    """The place of a coalition among others, which are ascending; None when it is not there."""
+    place = bisect_left(among, coalition)
+    return place if place < len(among) and among[place] == coalition else None
+
+
+def mirrored(coalitions: Sequence[int], n_companies: int) -> NDArray[Any]:
+    """(C,) the same coalitions when the companies stand in reverse order.
+
+    >>> mirrored([0b001, 0b011], 3).tolist() == [0b100, 0b110]
+    True
+    """
+    # Python's integers where there are more companies than bits in a word.
+    bits = np.array(coalitions, dtype=np.int64 if n_companies < 63 else object)
+    renamed = np.zeros_like(bits)
+    for i in range(n_companies):
+        renamed |= (bits >> i & 1) << (n_companies - 1 - i)
+    return renamed
 
 
 def n_companies_of_table(length: int, what: str = "the table") -> int:

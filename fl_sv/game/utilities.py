@@ -6,48 +6,48 @@ Shapes: N companies, C coalitions, M small sizes, R seeds.
 """
 
 import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
-from fl_sv.game.coalitions import member_names
+from fl_sv.game.coalitions import ascending, member_names, mirrored
 from fl_sv.game.csv import read_table
+from fl_sv.game.scores import Column, Key, Score, Scores
 from fl_sv.numbers import decimal_number, whole_number
 
 COLUMNS = ("coalition", "members", "model", "seed", "loss", "accuracy", "status")
 DONE, PLANNED = "done", "planned"
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Loss and accuracy of one trained model on the operator's validation set."""
-
-    coalition: int
-    model: str
-    seed: int
-    loss: float  # mean over the validation set: nats, or squared standardised units
-    accuracy: float | None  # share classified correctly; None for regression
-
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """(model, seed, coalition): which training it is."""
-        return self.model, self.seed, self.coalition
+# The planned coalitions of each model and seed, ascending.
+Planned = Mapping[tuple[str, int], Sequence[int]]
 
 
 @dataclass(frozen=True)
 class UtilityTable:
-    """All planned trainings with the scores of those that are done."""
+    """All planned trainings with the scores of those that are done.
+
+    models: ascending in size, the large one last.
+    planned: the planned coalitions of each model and seed, ascending, in the order of the file.
+    scores: kept as `Scores`; any other mapping is converted.
+    """
 
     companies: tuple[str, ...]
-    models: tuple[str, ...]  # ascending in size, the large one last
-    planned: tuple[tuple[str, int, int], ...]  # (model, seed, coalition), in file order
-    scores: dict[tuple[str, int, int], Score]
+    models: tuple[str, ...]
+    planned: Planned
+    scores: Scores
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scores, Scores):
+            object.__setattr__(self, "scores", Scores.of(self.scores.values()))
 
     @property
     def large(self) -> str:
@@ -62,82 +62,143 @@ class UtilityTable:
     def mean_losses(self, model: str) -> dict[int, float]:
         """Mean loss over seeds of every planned coalition of `model`.
 
-        Raises InputError when a planned training is not done: a missing score is never a number.
+        Raises InputError as `loss_by_seed` does.
         """
-        self.require_complete(model)
-        losses: dict[int, list[float]] = {}
-        for name, seed, coalition in self.planned:
-            if name == model:
-                losses.setdefault(coalition, []).append(self.scores[name, seed, coalition].loss)
-        return {
-            coalition: math.fsum(values) / len(values)
-            for coalition, values in sorted(losses.items())
-        }
+        mean_C = self.mean_loss(model)
+        return dict(zip(self.coalitions(model), mean_C.tolist(), strict=True))
+
+    def mean_loss(self, model: str) -> NDArray[np.float64]:
+        """(C,) mean loss over seeds of `model`, coalitions ascending.
+
+        Raises InputError as `loss_by_seed` does.
+        """
+        loss_RC = self.loss_by_seed(model)
+        means = (math.fsum(losses) / len(losses) for losses in zip(*loss_RC, strict=True))
+        return np.fromiter(means, np.float64, loss_RC.shape[1])
 
     def loss_by_seed(self, model: str) -> NDArray[np.float64]:
         """(R, C) losses of `model`, coalitions ascending.
 
-        Raises InputError when a planned training is not done.
+        Raises InputError when a planned training is not done: a missing score is never a number.
         """
         self.require_complete(model)
-        seeds = sorted({seed for name, seed, _ in self.planned if name == model})
         coalitions = self.coalitions(model)
-        return np.array([[self.scores[model, seed, c].loss for c in coalitions] for seed in seeds])
+        columns = [self.scores.columns[model, seed].of(coalitions) for seed in self._seeds(model)]
+        return np.array([column.loss_C for column in columns])
 
-    def coalitions(self, model: str) -> list[int]:
-        """The coalitions planned for `model`, ascending."""
-        return sorted({coalition for name, _, coalition in self.planned if name == model})
+    def coalitions(self, model: str) -> Sequence[int]:
+        """The coalitions planned for `model`, ascending.
+
+        Raises InputError when they are not the same for all seeds.
+        """
+        first, *others = [self.planned[model, seed] for seed in self._seeds(model)] or [()]
+        if any(coalitions != first for coalitions in others):
+            raise InputError(
+                f"The seeds of {model} are planned on different coalitions; a run trains each seed"
+                " on the same ones."
+            )
+        return first
 
     def require_complete(self, model: str) -> None:
         """Raises InputError when a planned training of `model` is not done."""
-        missing = [key for key in self.planned if key[0] == model and key not in self.scores]
+        missing = [
+            f"{member_names(c, self.companies) or 'nobody'} (seed {seed})"
+            for seed in self._seeds(model)
+            for c in self._missing(model, seed)
+        ]
         if missing:
-            named = [
-                f"{member_names(c, self.companies) or 'nobody'} (seed {seed})"
-                for _, seed, c in missing
-            ]
             raise InputError(
-                f"{len(missing)} trainings of {model} have no utility: {listed(named, 5)}. Values"
+                f"{len(missing)} trainings of {model} have no utility: {listed(missing, 5)}. Values"
                 " need all of them. Continue with `fl-sv run CONFIG --out DIR --resume`."
             )
 
+    def only(self, coalitions: Mapping[str, Collection[int]]) -> Self:
+        """The table in which each model is planned on no other coalitions than these."""
+        planned = {
+            (model, seed): _common(before, coalitions[model])
+            for (model, seed), before in self.planned.items()
+        }
+        return replace(self, planned=planned, scores=self.scores.only(planned))
+
+    def in_reverse_order(self) -> Self:
+        """The same table with the companies in reverse order."""
+        n_companies = len(self.companies)
+
+        @cache
+        def order_of(coalitions: Sequence[int]) -> tuple[Sequence[int], NDArray[np.intp]]:
+            """The coalitions as they are called now, and the order that makes them ascending."""
+            renamed = mirrored(coalitions, n_companies)
+            return ascending(renamed.tolist()), np.argsort(renamed)
+
+        columns = {}
+        for key, column in self.scores.columns.items():
+            renamed, order = order_of(column.coalitions)
+            columns[key] = Column(renamed, column.loss_C[order], column.accuracy_C[order])
+        planned = {key: order_of(coalitions)[0] for key, coalitions in self.planned.items()}
+        return replace(
+            self, companies=self.companies[::-1], planned=planned, scores=Scores(columns)
+        )
+
+    def _seeds(self, model: str) -> list[int]:
+        return sorted(seed for name, seed in self.planned if name == model)
+
+    def _missing(self, model: str, seed: int) -> list[int]:
+        """The planned coalitions without a score, ascending."""
+        planned, column = self.planned[model, seed], self.scores.columns.get((model, seed))
+        if column is None:
+            return [*planned]
+        if column.coalitions == planned:
+            return []
+        return [coalition for coalition in planned if column.row(coalition) is None]
+
+
+def _common(planned: Sequence[int], wanted: Collection[int]) -> Sequence[int]:
+    """The planned coalitions that are wanted."""
+    if planned == wanted:
+        return planned
+    wanted = wanted if isinstance(wanted, range) else frozenset(wanted)
+    return ascending(coalition for coalition in planned if coalition in wanted)
+
 
 def planned_rows(
-    models: Sequence[str], seeds: dict[str, int], coalitions: dict[str, Iterable[int]]
-) -> tuple[tuple[str, int, int], ...]:
-    """Every planned (model, seed, coalition): in the order of models, then seed, then coalition.
+    models: Sequence[str], seeds: Mapping[str, int], coalitions: Mapping[str, Iterable[int]]
+) -> Planned:
+    """The planned coalitions of each model and seed, in the order of models, then seed.
 
     models: ascending in size. seeds: how many each model has. coalitions: those of each model.
     """
-    return tuple(
-        (model, seed, coalition)
-        for model in models
-        for seed in range(seeds[model])
-        for coalition in sorted(coalitions[model])
-    )
+    ordered = {model: ascending(coalitions[model]) for model in models}
+    return {(model, seed): ordered[model] for model in models for seed in range(seeds[model])}
 
 
-def utilities_csv(table: UtilityTable) -> str:
-    """The text of `utilities.csv`.
+def utilities_csv(table: UtilityTable) -> Iterator[str]:
+    """The lines of `utilities.csv`, each with its end. There may be millions.
 
     Floats are Python's shortest text that reads back exactly.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for model, seed, coalition in table.planned:
-        score = table.scores.get((model, seed, coalition))
-        loss = accuracy = ""
-        if score is not None:
-            loss, accuracy = (
-                repr(score.loss),
-                "" if score.accuracy is None else repr(score.accuracy),
-            )
-        members = member_names(coalition, table.companies)
-        writer.writerow(
-            [coalition, members, model, seed, loss, accuracy, PLANNED if score is None else DONE]
-        )
-    return text.getvalue()
+    writer = csv.writer(_Lines(), lineterminator="\n")
+    yield writer.writerow(COLUMNS)
+    for (model, seed), coalitions in table.planned.items():
+        column = table.scores.columns.get((model, seed))
+        for coalition in coalitions:
+            row = None if column is None else column.row(coalition)
+            loss = accuracy = ""
+            if column is not None and row is not None:
+                loss, accuracy = _text(column.loss_C[row]), _text(column.accuracy_C[row])
+            members = member_names(coalition, table.companies)
+            status = PLANNED if row is None else DONE
+            yield writer.writerow([coalition, members, model, seed, loss, accuracy, status])
+
+
+def _text(number: np.float64) -> str:
+    return "" if np.isnan(number) else repr(float(number))
+
+
+class _Lines:
+    """A file for csv.writer that keeps nothing: `writerow` returns the line."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:
@@ -147,18 +208,38 @@ def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:
 
     Raises InputError that names the line and what is wrong in it.
     """
-    planned: dict[tuple[str, int, int], Score | None] = {}
-    for row, where in read_table(path, COLUMNS):
-        key, score = _read_row(row, where, companies)
-        if key in planned:
-            model, seed, coalition = key
-            raise InputError(
-                f"{where}: coalition {coalition} of {model}, seed {seed}, is listed twice."
-            )
-        planned[key] = score
-    models = tuple(dict.fromkeys(model for model, _, _ in planned))
-    scores = {key: score for key, score in planned.items() if score is not None}
-    return UtilityTable(tuple(companies), models, tuple(planned), scores)
+    planned: dict[tuple[str, int], Sequence[int]] = {}
+    columns: dict[tuple[str, int], Column] = {}
+    rows = ((*_read_row(row, where, companies), where) for row, where in read_table(path, COLUMNS))
+    for (model, seed), group in groupby(rows, key=lambda row: row[0][:2]):
+        coalitions: list[int] = []
+        done: list[int] = []
+        losses, accuracies = array("d"), array("d")
+        for key, score, where in group:
+            coalition = key[2]
+            if (model, seed) in planned or (coalitions and coalition <= coalitions[-1]):
+                raise _out_of_order(where, key, planned.get((model, seed), coalitions))
+            coalitions.append(coalition)
+            if score is not None:
+                done.append(coalition)
+                losses.append(score.loss)
+                accuracies.append(math.nan if score.accuracy is None else score.accuracy)
+        planned[model, seed] = ascending(coalitions)
+        columns[model, seed] = Column(ascending(done), np.array(losses), np.array(accuracies))
+    models = tuple(dict.fromkeys(model for model, _ in planned))
+    return UtilityTable(tuple(companies), models, planned, Scores(columns))
+
+
+def _out_of_order(where: str, key: Key, before: Sequence[int]) -> InputError:
+    model, seed, coalition = key
+    if coalition in before:
+        return InputError(
+            f"{where}: coalition {coalition} of {model}, seed {seed}, is listed twice."
+        )
+    return InputError(
+        f"{where}: coalition {coalition} of {model}, seed {seed}, is not where it belongs: the rows"
+        " are sorted by model, seed and coalition."
+    )
 
 
 def _read_row(

@@ -13,7 +13,6 @@ from fl_sv.config import Config
 from fl_sv.config.valuation import Payouts
 from fl_sv.design.large_runs import NextLargeRun, next_large_run
 from fl_sv.errors import InputError
-from fl_sv.game.coalitions import members_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
 from fl_sv.law.alarms import Alarm
@@ -166,22 +165,8 @@ def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:
 
 def _in_reverse_order(evidence: Evidence) -> Evidence:
     """The same evidence with the companies in reverse order."""
-    last = evidence.config.n_companies - 1
     config = evidence.config.model_copy(update={"companies": evidence.config.companies[::-1]})
-
-    def reverse(coalition: int) -> int:
-        return sum(1 << (last - i) for i in members_of(coalition))
-
-    before = evidence.table
-    table = replace(
-        before,
-        companies=before.companies[::-1],
-        planned=tuple((model, seed, reverse(c)) for model, seed, c in before.planned),
-        scores={
-            (model, seed, reverse(c)): replace(score, coalition=reverse(c))
-            for (model, seed, c), score in before.scores.items()
-        },
-    )
+    table = evidence.table.in_reverse_order()
     return replace(
         evidence,
         config=config,

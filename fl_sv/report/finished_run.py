@@ -132,7 +132,7 @@ def _equal(parameters: Mapping[str, float], others: Mapping[str, float]) -> bool
 
 def _predictions(law: Law, evidence: Evidence, valuation: Valuation) -> Predictions:
     low_C, high_C = law.interval()
-    small_C = np.array(list(evidence.table.mean_losses(valuation.small_model).values()))
+    small_C = evidence.table.mean_loss(valuation.small_model)
     return Predictions(small_C, law.predict(), low_C, high_C)
 
 

@@ -1,6 +1,5 @@
 """How the numbers came about: the run in steps, from the companies' data to the money."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 from fl_sv.config.data import (
@@ -112,8 +111,11 @@ def _sweep(run: FinishedRun) -> StoryStep:
     """The small models on the coalitions of the design."""
     evidence, config = run.evidence, run.evidence.config
     *small, _large = evidence.table.models
-    trained = Counter(model for model, _, coalition in evidence.table.planned if coalition != EMPTY)
-    total = sum(trained[model] for model in small)
+    total = sum(
+        len(coalitions) - (EMPTY in coalitions)
+        for (model, _), coalitions in evidence.table.planned.items()
+        if model in small
+    )
     coalitions = len(evidence.table.coalitions(small[-1]))
     common = config.training.learning_rate
     rates = [_rate(model.learning_rate, common) for model in config.models.small]

@@ -1,7 +1,7 @@
 """The run directory: its lock, and files that are written whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,17 @@ class RunDirectory:
 
         Raises RunError when it cannot be written, for example on a full disk; no part of it stays.
         """
+        self._write(name, [data])
+
+    def write_lines(self, name: str, lines: Iterable[str]) -> None:
+        """As `write_text`, line by line; each has its own end. There may be millions of them."""
+        self._write(name, (line.encode("utf-8") for line in lines))
+
+    def _write(self, name: str, parts: Iterable[bytes]) -> None:
         temporary = self.file(f".{name}.part")
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.file(name))

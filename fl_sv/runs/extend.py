@@ -17,7 +17,7 @@ from fl_sv.config import Config
 from fl_sv.config.keys import unchangeable
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import EMPTY, grand, members_of
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs import files
 from fl_sv.runs.compare import TOLERANCE

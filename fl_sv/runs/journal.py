@@ -8,8 +8,10 @@ Shapes: C coalitions of a wave, V validation examples.
 """
 
 import io
+import math
 import sqlite3
 import threading
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, RunError
-from fl_sv.game.utilities import Score
+from fl_sv.game.coalitions import ascending
+from fl_sv.game.scores import Column, Score, Scores
 
 REUSED = -1  # number of the wave with the trainings of the run that this one extends
 OPERATOR = ""  # no company has this name
@@ -103,14 +106,26 @@ class Journal:
 
     # --- scores and waves -------------------------------------------------------------------------
 
-    def scores(self) -> dict[tuple[str, int, int], Score]:
-        """Every score so far, by (model, seed, coalition)."""
-        rows = self._read("SELECT coalition, model, seed, loss, accuracy FROM score")
-        found = [
-            Score(int(coalition), model, seed, loss, accuracy)
-            for coalition, model, seed, loss, accuracy in rows
-        ]
-        return {score.key: score for score in found}
+    def scores(self) -> Scores:
+        """Every score so far."""
+        trained = self._read("SELECT DISTINCT model, seed FROM score ORDER BY model, seed")
+        return Scores({(model, seed): self._column(model, seed) for model, seed in trained})
+
+    def _column(self, model: str, seed: int) -> Column:
+        """The scores of one model and seed; rows become numbers one by one, as there are many."""
+        # Decimal numbers as text: of two the shorter one is the smaller.
+        query = (
+            "SELECT coalition, loss, accuracy FROM score WHERE model=? AND seed=?"
+            " ORDER BY LENGTH(coalition), coalition"
+        )
+        coalitions: list[int] = []
+        losses, accuracies = array("d"), array("d")
+        with self._lock, self._explained():
+            for coalition, loss, accuracy in self._database.execute(query, (model, seed)):
+                coalitions.append(int(coalition))
+                losses.append(loss)
+                accuracies.append(math.nan if accuracy is None else accuracy)
+        return Column(ascending(coalitions), np.array(losses), np.array(accuracies))
 
     def has_score(self, key: tuple[str, int, int]) -> bool:
         """Whether (model, seed, coalition) has a score."""

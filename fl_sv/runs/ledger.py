@@ -144,7 +144,8 @@ def newest(lines: Sequence[LedgerLine], record: type[AnyRecord]) -> AnyRecord:
 def file_hash(run: RunDirectory, name: str) -> str:
     """sha256 of a file of the run as hex digits. Raises VerificationError when it is not there."""
     try:
-        return hashlib.sha256(run.file(name).read_bytes()).hexdigest()
+        with run.file(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise VerificationError(f"{name} cannot be read: {error.strerror}.") from None
 

@@ -34,7 +34,7 @@ def publish(
 ) -> None:
     """Writes the run's tables. The first section of the ledger follows last, in one step."""
     config, valuation = evidence.config, settlement.valuation
-    run.write_text(files.UTILITIES, utilities_csv(evidence.table))
+    run.write_lines(files.UTILITIES, utilities_csv(evidence.table))
     run.write_text(files.COMPANIES, companies_csv(evidence))
     run.write_text(files.TEACHER, teacher_csv(evidence))
     if evidence.student is not None:

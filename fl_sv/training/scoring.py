@@ -13,7 +13,7 @@ from torch import Tensor
 from fl_sv.config import Config
 from fl_sv.errors import RunError
 from fl_sv.game.coalitions import EMPTY
-from fl_sv.game.utilities import Score
+from fl_sv.game.scores import Score
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.stack import score_stack
 

@@ -40,7 +40,7 @@ def appraise(
     name = config.values.semivalue
     weighting = shapley if name == "shapley" else Enumerated(config.n_companies, name)
     value_N = weighting.values(utility_C)
-    small_N = shapley.values(-_losses(table, small))
+    small_N = shapley.values(-table.mean_loss(small))
     quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
     sampling_N = weighting.sampling_variance(utility_C)
     covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, quantile)
@@ -86,11 +86,7 @@ def shapley_weighting(config: Config, table: UtilityTable) -> Weighting:
     if config.coalitions.design == "all":
         return Enumerated(config.n_companies, "shapley")
     small = table.largest_small
-    return sampled(table.coalitions(small), -_losses(table, small), config.companies, config.seed)
-
-
-def _losses(table: UtilityTable, model: str) -> NDArray[np.float64]:
-    return np.array(list(table.mean_losses(model).values()))
+    return sampled(table.coalitions(small), -table.mean_loss(small), config.companies, config.seed)
 
 
 def _order(
