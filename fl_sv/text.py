@@ -5,6 +5,7 @@ import unicodedata
 # Controls, invisible formatting (zero width, bidirectional overrides), halves of characters, and
 # separators of lines. Letters and marks that show nothing stand by name.
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+MAX_LINE = 400  # characters
 BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 
 
@@ -22,12 +23,13 @@ def shown(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text as `shown`, its blanks and ends of lines as single blanks: for names and titles.
+    """The text as `shown` on one line that ends, for names and titles.
 
     >>> one_line("a title\\n that ends")
     'a title that ends'
     """
-    return shown(" ".join(text.split()))
+    text = shown(" ".join(text.split()))
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
 
 
 def _steers(character: str) -> bool:

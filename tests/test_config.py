@@ -216,7 +216,7 @@ def test_a_missing_file_a_folder_and_a_binary_are_refused_by_name(tmp_path: Path
     cases |= {
         "binary": r"byte 0 is not UTF-8",
         "latin": r"byte 8 is not UTF-8",
-        "huge": r"has 1000001 bytes.*data file",
+        "huge": r"has 1,000,001 bytes; at most 500,000 are read. Give the YAML file",
     }
     for name, expected in cases.items():
         with pytest.raises(InputError, match=expected) as error:

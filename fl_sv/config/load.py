@@ -1,29 +1,23 @@
 """Reads a YAML file into a validated `Config`, or raises an error that names the faulty key."""
 
 import hashlib
-import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from fl_sv.config.base import REFERENCE
+from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.config.keys import Key, replaced, sections_in
 from fl_sv.config.schema import Config
 from fl_sv.errors import InputError, suggestion
-from fl_sv.numbers import DECIMAL, WHOLE
+from fl_sv.files import read_text
+from fl_sv.text import one_line
 
-# What YAML 1.1 reads as a number although nobody who writes it means that number: octal, binary,
-# hexadecimal, with underscores, of base 60. Digits with a leading zero are refused with them.
-LIKE_A_NUMBER = re.compile(
-    r"^[-+]?(?:0[0-9_]+(?:\.[0-9_]*)?|0[xob][0-9a-fA-F_]+|[0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?"
-    r"|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|[0-9]+\.[0-9]*_[0-9_]*)$"
-)
 MAX_PROBLEMS = 5
-MAX_LINE = 400
-MAX_BYTES = 1_000_000
+MAX_BYTES = 500_000
 # How pydantic's messages, and its names of a union's scalar branches, begin.
 SHOULD_BE = "Input should be "
 SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")
@@ -67,7 +61,7 @@ def config_of(content: dict[str, Any], where: str, folder: Path | None = None) -
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML text, defaults included; `parse_config` reads it back."""
     content = config.model_dump(mode="json")
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml_text(content)
 
 
 def config_hash(config: Config) -> str:
@@ -77,7 +71,7 @@ def config_hash(config: Config) -> str:
 
 def _read(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        return read_text(path, MAX_BYTES)
     except IsADirectoryError:
         raise InputError(
             f"{path} is a folder. Give the YAML file of a run, for example configs/demo.yaml."
@@ -86,90 +80,14 @@ def _read(path: Path) -> str:
         raise InputError(
             f"There is no file {path}. Give the YAML file of a run, for example configs/demo.yaml."
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from None
-    if len(data) > MAX_BYTES:
+    except OSError as error:
         raise InputError(
-            f"{path} has {len(data)} bytes; a configuration has at most {MAX_BYTES}. Is it a data"
-            " file?"
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a text file: byte {error.start} is not UTF-8. Give a YAML file."
+            f"{path} cannot be read: {error.strerror}. Give the YAML file of a run."
         ) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, without tags, aliases and repeated keys: they hide its meaning."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise _refusal("aliases (*name) are not allowed; write the value out", event)
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "tag", None):
-            raise _refusal(f"the tag {event.tag} is not allowed; write a plain value", event)
-        return super().compose_node(parent, index)
-
-    def compose_scalar_node(self, anchor: Any) -> Any:
-        node = super().compose_scalar_node(anchor)
-        if node.style is None and LIKE_A_NUMBER.match(node.value):
-            raise _refusal(
-                f"{node.value} is no plain decimal number; write it with the digits 0 to 9 alone,"
-                " such as 10000, 0.5 or 1e-3, or in quotes if it is a text",
-                node,
-            )
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        seen: set[str] = set()
-        for (key_node, _), key in zip(node.value, keys, strict=True):
-            if not isinstance(key, str):
-                raise _refusal(f"the key {key!r} is not a text; put it in quotes", key_node)
-            if key in seen:
-                raise _refusal(f"the key {key!r} is given twice in one mapping", key_node)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that the loader would not read back as texts."""
-
-
-# YAML 1.1 takes much for a number, a truth value or a date; here these are all.
-_Loader.yaml_implicit_resolvers = {}
-for dialect in (_Loader, _Dumper):
-    for tag, pattern, first in (
-        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-        ("int", WHOLE, "-+0123456789"),
-        ("float", rf"{DECIMAL}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+.0123456789"),
-    ):
-        dialect.add_implicit_resolver(
-            f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first)
-        )
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", LIKE_A_NUMBER, list("-+0123456789"))
-
-
-def _refusal(message: str, at: Any) -> yaml.constructor.ConstructorError:
-    """The error that stops YAML's reader at an event or node."""
-    return yaml.constructor.ConstructorError(None, None, message, at.start_mark)
 
 
 def _parse_yaml(text: str, where: str) -> dict[str, Any]:
-    try:
-        raw = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(
-            f"{where}{at}: not valid YAML: {_one_line(error.problem or error.context)}."
-        ) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{where}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    raw = parse_yaml(text, where)
     if raw is None:
         raise InputError(
             f"{where} is empty. Start from configs/demo.yaml; docs/config.md describes every key."
@@ -191,7 +109,7 @@ def _explain(error: ValidationError, where: str) -> str:
             continue  # a list is too short since its entries are wrong
         problems.setdefault(_place(problem["loc"]), []).append(problem)
     shown = list(problems.items())[:MAX_PROBLEMS]
-    lines = [f"{where}: {_one_line(_sentence(place, *branches))}" for place, branches in shown]
+    lines = [f"{where}: {one_line(_sentence(place, *branches))}" for place, branches in shown]
     if len(problems) > MAX_PROBLEMS:
         lines.append(
             f"... and {len(problems) - MAX_PROBLEMS} more. docs/config.md describes every key."
@@ -206,12 +124,6 @@ def _is_of_an_entry(problem: Any, found: list[Any]) -> bool:
         len(other["loc"]) > len(location) and other["loc"][: len(location)] == location
         for other in found
     )
-
-
-def _one_line(text: str | None) -> str:
-    """The text without line breaks, and cut: no key or value may make a message long."""
-    text = " ".join(str(text).split())
-    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
 
 
 def _sentence(place: str, problem: Any, *other_branches: Any) -> str:
@@ -268,6 +180,7 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
         yield part, is_branch or is_tag
 
 
+@lru_cache(maxsize=100)
 def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
     """The models that `location` allows: several in a union before a branch is chosen."""
     models: list[type[BaseModel]] = [Config]

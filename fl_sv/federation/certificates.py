@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fl_sv.errors import InputError
+from fl_sv.files import read_bytes
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
@@ -55,8 +56,8 @@ def make_server_certificate(folder: Path, address: str) -> None:
     The folder's authority signs it. Raises InputError when the authority cannot be read.
     """
     try:
-        authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-        signer = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+        authority = x509.load_pem_x509_certificate(read_bytes(folder / "ca.crt"))
+        signer = load_pem_private_key(read_bytes(folder / "ca.key"), password=None)
     except (OSError, ValueError) as error:
         raise InputError(
             f"The authority in {folder} cannot sign: {error}. Put ca.key back for this command."
@@ -106,7 +107,7 @@ def read_company_key(path: Path) -> ec.EllipticCurvePrivateKey:
     Raises InputError when it is missing, or is not of a kind that Flower takes.
     """
     try:
-        key = load_ssh_private_key(path.read_bytes(), password=None)
+        key = load_ssh_private_key(read_bytes(path), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(
             f"{path} is no usable private key: {error}. Make one with `fl-sv federation join`."
@@ -122,7 +123,7 @@ def check_public_key(path: Path) -> None:
     The message says so when it is the secret half.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise InputError(f"The public key {path} cannot be read: {error.strerror}.") from None
     if b"PRIVATE KEY" in data:
@@ -152,8 +153,7 @@ def certificate_faults(folder: Path, address: str, now: datetime | None = None) 
     now = now or datetime.now(UTC)
     try:
         authority, server = (
-            x509.load_pem_x509_certificate((folder / n).read_bytes())
-            for n in ("ca.crt", "server.pem")
+            x509.load_pem_x509_certificate(read_bytes(folder / n)) for n in ("ca.crt", "server.pem")
         )
     except (OSError, ValueError) as error:
         return [f"it cannot be read: {error}"]

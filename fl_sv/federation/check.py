@@ -16,6 +16,7 @@ from fl_sv.errors import FlsvError, listed
 from fl_sv.federation import flower
 from fl_sv.federation.certificates import certificate_faults, read_company_key
 from fl_sv.federation.settings import Settings, read_nodes, read_settings, shared_software
+from fl_sv.files import require_regular
 
 TIMEOUT = 10.0  # seconds
 # Seconds by which a signature's time may differ from the SuperLink's (Flower 1.41).
@@ -194,6 +195,7 @@ def _post(address: str, port: int, authority: Path, path: str) -> tuple[int, str
 
 
 def _tls(authority: Path) -> ssl.SSLContext:
+    require_regular(authority)
     return ssl.create_default_context(cafile=str(authority))
 
 

@@ -36,6 +36,7 @@ from fl_sv.federation.settings import (
     shared_software,
     write_settings,
 )
+from fl_sv.files import read_bytes
 from fl_sv.planning.inspection import inspect_company
 
 KIT = "company"
@@ -84,7 +85,7 @@ def init(
         _write_template(unit, folder / "systemd", facts)
     write_settings(folder, settings)
     write_settings(folder / KIT, settings)
-    (folder / KIT / "ca.crt").write_bytes((folder / "ca.crt").read_bytes())
+    (folder / KIT / "ca.crt").write_bytes(read_bytes(folder / "ca.crt"))
     (folder / KIT / "config.yaml").write_text(dump_config(for_companies(config)), encoding="utf-8")
     return settings
 

@@ -2,14 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from fl_sv.app import QUIET
-from fl_sv.config.base import CompanyName, Frozen
+from fl_sv.config.base import CompanyName, Frozen, first_problem
+from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.errors import InputError
+from fl_sv.files import read_text
 from fl_sv.machine import software
 from fl_sv.version import __version__
 
@@ -17,6 +18,8 @@ SETTINGS = "federation.yaml"
 NODES = "nodes.yaml"
 PORT, SUPERLINK_PORT = 443, 8000
 HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+
+_Nodes = TypeAdapter(dict[CompanyName, Annotated[str, StringConstraints(pattern=r"^[0-9]+$")]])
 
 
 class Settings(Frozen):
@@ -37,18 +40,18 @@ def read_settings(folder: Path) -> Settings:
     """The settings in a federation's folder or kit. Raises InputError when there are none."""
     path = folder / SETTINGS
     try:
-        return Settings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Settings.model_validate(_read(path))
     except FileNotFoundError:
         raise InputError(
             f"There is no {path}. Give --dir the folder that `fl-sv federation init` made."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
+    except ValidationError as error:
+        raise InputError(f"{path} cannot be read: {first_problem(error)}.") from None
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Writes the settings into a federation's folder or kit."""
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text = yaml_text(settings.model_dump(mode="json"))
     (folder / SETTINGS).write_text(text, encoding="utf-8")
 
 
@@ -68,21 +71,32 @@ def require_company(settings: Settings, company: str) -> None:
 
 
 def read_nodes(folder: Path) -> dict[str, str]:
-    """Flower's node id of each registered company."""
+    """Flower's node id of each registered company. Raises InputError for a damaged file."""
+    path = folder / NODES
     try:
-        return dict(yaml.safe_load((folder / NODES).read_text(encoding="utf-8")))
+        return _Nodes.validate_python(_read(path))
     except FileNotFoundError:
         return {}
+    except ValidationError as error:
+        raise InputError(f"{path} cannot be read: {first_problem(error)}.") from None
 
 
 def add_node(folder: Path, company: str, node_id: str) -> None:
     """Enters the node id of a company that was registered; the file appears whole."""
-    text = yaml.safe_dump(
-        {**read_nodes(folder), company: node_id}, sort_keys=False, allow_unicode=True
-    )
     temporary = folder / f".{NODES}.part"
-    temporary.write_text(text, encoding="utf-8")
+    nodes = {**read_nodes(folder), company: node_id}
+    temporary.write_text(yaml_text(nodes), encoding="utf-8")
     temporary.replace(folder / NODES)
+
+
+def _read(path: Path) -> Any:
+    """The content of a YAML file. Raises FileNotFoundError, InputError where it cannot be read."""
+    try:
+        return parse_yaml(read_text(path), str(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def environment(folder: Path) -> dict[str, str]:

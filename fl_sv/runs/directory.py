@@ -1,20 +1,23 @@
 """The run directory: its lock, and files that are written whole or not at all."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.config.keys import unchangeable
 from fl_sv.errors import InputError, RunError
+from fl_sv.files import read_bytes, read_text
 from fl_sv.runs.files import CONFIG, LEDGER
 from fl_sv.runs.keys import owner_key
 
 _LOCK = ".lock"
+Content = TypeVar("Content", str, bytes)
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,22 @@ class RunDirectory:
 
     def read_text(self, name: str) -> str:
         """A text file of the run. Raises InputError when it is not there or not text."""
-        data = self.read_bytes(name)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{self.file(name)} cannot be read: {error}.") from None
+        return self._read(name, read_text)
 
     def read_bytes(self, name: str) -> bytes:
         """A file of the run. Raises InputError when it is not there."""
+        return self._read(name, read_bytes)
+
+    def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         try:
-            return self.file(name).read_bytes()
+            return read(self.file(name))
         except FileNotFoundError:
             raise InputError(
                 f"{self.path} holds no {name}; it is not a finished run. Give the folder that"
                 " `fl-sv run --out` wrote."
             ) from None
         except OSError as error:
-            raise InputError(f"{self.file(name)} cannot be read: {error}.") from None
+            raise InputError(f"{self.file(name)} cannot be read: {error.strerror}.") from None
 
     def write_text(self, name: str, text: str) -> None:
         """As `write_bytes`, in UTF-8."""

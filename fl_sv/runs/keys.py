@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from filelock import FileLock
 
 from fl_sv.errors import InputError
+from fl_sv.files import read_bytes
 
 HOME_VARIABLE = "FL_SV_HOME"
 
@@ -35,7 +36,7 @@ def owner_key() -> Ed25519PrivateKey:
     try:
         if not path.exists():
             _make_key(folder, path)
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(read_bytes(path), password=None)
     except OSError as error:
         raise InputError(
             f"The signing key {path} cannot be used: {error.strerror}. Set {HOME_VARIABLE}."
@@ -52,7 +53,7 @@ def owner_key() -> Ed25519PrivateKey:
 def read_public_key(path: Path) -> Ed25519PublicKey:
     """A public key in PEM form. Raises InputError when the file is none."""
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(read_bytes(path))
     except OSError as error:
         raise InputError(f"The public key {path} cannot be read: {error.strerror}.") from None
     except (ValueError, UnsupportedAlgorithm):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fl_sv.errors import VerificationError
+from fl_sv.files import read_bytes, sha256
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import LEDGER
 from fl_sv.runs.keys import is_signature, raw
@@ -81,7 +82,7 @@ def append_section(
 def read_ledger(run: RunDirectory) -> list[LedgerLine]:
     """The ledger of a run. Raises VerificationError when it is missing, empty or not whole."""
     try:
-        data = run.file(LEDGER).read_bytes()
+        data = read_bytes(run.file(LEDGER))
     except OSError as error:
         raise VerificationError(f"{LEDGER} cannot be read: {error.strerror}.") from None
     lines = parse_ledger(data.decode("ascii", errors="replace"))
@@ -144,8 +145,7 @@ def newest(lines: Sequence[LedgerLine], record: type[AnyRecord]) -> AnyRecord:
 def file_hash(run: RunDirectory, name: str) -> str:
     """sha256 of a file of the run as hex digits. Raises VerificationError when it is not there."""
     try:
-        with run.file(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(run.file(name))
     except OSError as error:
         raise VerificationError(f"{name} cannot be read: {error.strerror}.") from None
 

@@ -1,0 +1,59 @@
+"""Reads files that others wrote: regular ones, of a size that fits.
+
+A pipe may never end and a device has no end, so they are refused before they are opened. Every
+fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...".
+"""
+
+import errno
+import hashlib
+import stat
+from pathlib import Path
+
+MAX_BYTES = 2_000_000_000  # of a file that is read at once
+_KINDS = (
+    (stat.S_ISDIR, "it is a folder"),
+    (stat.S_ISFIFO, "it is a pipe; give a file"),
+    (stat.S_ISSOCK, "it is a socket; give a file"),
+    (stat.S_ISCHR, "it is a device; give a file"),
+    (stat.S_ISBLK, "it is a device; give a file"),
+)
+
+
+def require_regular(path: Path, at_most: int | None = None) -> None:
+    """Raises OSError when the path leads to anything but a regular file of at most so many bytes.
+
+    FileNotFoundError where there is nothing.
+    """
+    try:
+        found = path.stat()
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error)) from None
+    for is_kind, what in _KINDS:
+        if is_kind(found.st_mode):
+            kind = IsADirectoryError if is_kind is stat.S_ISDIR else OSError
+            raise kind(errno.EISDIR if kind is IsADirectoryError else errno.EINVAL, what)
+    if at_most is not None and found.st_size > at_most:
+        raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes; at most {at_most:,} are read")
+
+
+def read_bytes(path: Path, at_most: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file. Raises OSError."""
+    require_regular(path, at_most)
+    return path.read_bytes()
+
+
+def read_text(path: Path, at_most: int = MAX_BYTES) -> str:
+    """The text of a regular file in UTF-8. Raises OSError, also for bytes that are no such text."""
+    try:
+        return read_bytes(path, at_most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise OSError(
+            errno.EILSEQ, f"it is not a text file: byte {error.start} is not UTF-8"
+        ) from None
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a regular file as hex digits. Raises OSError."""
+    require_regular(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
