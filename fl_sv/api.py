@@ -149,7 +149,7 @@ def carry_out(
     progress = progress or Progress("quiet")
     on_ray = backend == "ray"
     origin = read_origin(source, config) if source else None
-    with prepared_run(config, out, resume=resume, on_ray=on_ray) as directory:
+    with prepared_run(config, out, resume=resume, on_ray=on_ray, say=progress.say) as directory:
         if not directory.finished:
             if origin is not None:
                 reused = reuse_trainings(origin, directory)
@@ -202,18 +202,26 @@ def verify(path: str | Path, key: str | Path | None = None) -> Verification:
 
 @contextmanager
 def prepared_run(
-    config: Config, out: Path, *, resume: bool, own_data: bool = True, on_ray: bool = True
+    config: Config,
+    out: Path,
+    *,
+    resume: bool,
+    own_data: bool = True,
+    on_ray: bool = True,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[RunDirectory]:
     """A context with the locked directory of a run, after all checks of config, data and machine.
 
     own_data: whether this machine may read the companies' own files.
     on_ray: whether the run uses Ray, for the forecast of memory and time.
+    say: called with each remark on the data.
 
     When the block ends, the report is written if there is none. Raises InputError for wrong input.
     """
     check_destination(out, config, resume=resume)
     if not RunDirectory(out).finished:
-        forecast(config, check(config, own_data=own_data), on_ray=on_ray)
+        for remark in forecast(config, check(config, own_data=own_data), on_ray=on_ray).remarks:
+            say(remark)
         if on_ray and config.ray.address:
             import_app("server.ray").require_head(config.ray.address)
     with start_or_resume(out, config, resume=resume) as directory:

@@ -51,7 +51,8 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
     resume = bool(settings["resume"])
     # On a federation only a company's own node reads its file.
-    with prepared_run(config, out, resume=resume, own_data=False) as run:
+    progress = Progress("verbose")
+    with prepared_run(config, out, resume=resume, own_data=False, say=progress.say) as run:
         if not run.finished:
-            value_companies(config, run, grid, Progress("verbose"), threading.Event())
+            value_companies(config, run, grid, progress, threading.Event())
     say(summary(run))

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
 from fl_sv.config import Config
-from fl_sv.data import fingerprint, operator_data
+from fl_sv.data import fingerprint, operator_data, read_source, rows_left_out
 from fl_sv.design.workloads import Workload
 from fl_sv.game.scores import Score
 from fl_sv.game.utilities import UtilityTable, planned_rows
@@ -35,6 +35,7 @@ class Job:
     validation: ValidationSet
     journal: Journal
     progress: Progress
+    rows_left_out: int = 0  # of a shared source: those that belong to no company
 
     @property
     def examples(self) -> dict[str, int]:
@@ -125,7 +126,8 @@ def open_job(
     config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event
 ) -> Job:
     """Waits for the companies behind the grid and enters them into the journal."""
-    operator = operator_data(config)
+    source = read_source(config)
+    operator = operator_data(config, source)
     # Before any message is sent: it refuses models that do not fit the task.
     small, large = model_specs(config, operator.task)
     federation = join(grid, config, operator, stop)
@@ -134,4 +136,5 @@ def open_job(
     holders[OPERATOR] = (len(operator.validation.y), fingerprint(operator.validation))
     journal.register(holders)
     validation = ValidationSet(config, *tensors(operator.validation, config))
-    return Job(config, federation, small, large, validation, journal, progress)
+    left_out = sum(rows_left_out(config, source).values())
+    return Job(config, federation, small, large, validation, journal, progress, left_out)

@@ -85,4 +85,5 @@ def _gather(
         validation_NV=validation_values(job, table.coalitions(table.largest_small), weighting),
         curve=tuple(curve),
         student=student,
+        rows_left_out=job.rows_left_out,
     )

@@ -149,7 +149,8 @@ def test_a_dirichlet_partition_of_a_regression_is_refused() -> None:
         (
             [0, 1, 2] * 4,
             0.1,
-            r"0.1 of 12 rows leaves 2 for validation and 10 .*at least 3. Change the fraction",
+            r"0.1 of 12 rows leaves 2 for validation and 10 .*at least 3 and 3 are needed. Change"
+            r" the fraction",
         ),
         ([0, 1, 2] * 4, 0.9, r"0.9 of 12 rows leaves 11 for validation and 1 "),
     ],
@@ -234,7 +235,7 @@ def test_columns_in_another_order_are_the_same_data(own: Config, tmp_path: Path)
 def test_a_label_out_of_range_names_company_row_and_value(own: Config, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "other.csv", 4, target=[0, 1, 3, 2])
     with pytest.raises(
-        InputError, match=r"^Ash: .*other.csv, line 4, column 'target': the label 3.0 .*0 to 2"
+        InputError, match=r"^Ash: .*other.csv, line 4, column 'target': the label 3 .*0 to 2"
     ):
         company_data(own, "Ash", operator_data(own).scaling, path)
 

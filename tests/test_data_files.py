@@ -271,12 +271,12 @@ def test_a_file_that_is_no_zip_or_a_damaged_one_is_refused(tmp_path: Path) -> No
         (
             "1.5",
             (
-                r"line 3, column 'target': the label 1.5 is not allowed \(1 such rows\); labels are"
-                r" the integers 0 to 2"
+                r"line 3, column 'target': the label 1.5 is no class \(1 such rows\); labels are"
+                r" the integers 0 to 2. For a target that is a quantity set `data.task: regression`"
             ),
         ),
-        ("-1", r"line 3, column 'target': the label -1.0 is not allowed"),
-        ("3", r"line 3, column 'target': the label 3.0 is not allowed.*`data.classes`"),
+        ("-1", r"line 3, column 'target': the label -1 is no class.*Number the classes from 0"),
+        ("3", r"line 3, column 'target': the label 3 is no class.*`data.classes`, which is 3"),
     ],
 )
 def test_a_label_out_of_range_is_refused_with_its_line(csv: Any, label: str, expected: str) -> None:
@@ -294,9 +294,10 @@ def test_classes_are_counted_when_no_number_is_given(csv: Any) -> None:
 @pytest.mark.parametrize(
     ("label", "expected"),
     [
-        ("0", "the labels are 0; none is 1"),
+        ("0", "every label is 0. Give rows of at least two classes"),
         ("2", "the labels are 0, 2; none is 1"),
-        ("-2", "the label -2.0"),
+        ("-2", "the label -2 is no class"),
+        ("0.5", "the label 0.5 is no class.*integers 0, 1, 2 and so on. For a target that is a"),
     ],
 )
 def test_counting_refuses_gaps_and_a_single_class(csv: Any, label: str, expected: str) -> None:

@@ -113,7 +113,7 @@ def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_p
 
 @pytest.mark.parametrize(
     ("cell", "message"),
-    [("7", "the label 7.0 is not allowed"), ("x", "found 'x'"), ("", "the cell is empty")],
+    [("7", "the label 7 is no class"), ("x", "found 'x'"), ("", "the cell is empty")],
 )
 def test_company_learns_at_home_which_cell_is_wrong(
     command: Command, tmp_path: Path, cell: str, message: str

@@ -10,6 +10,7 @@ from fl_sv.data.federation import (
     own_files_are_here,
     public_rows,
     read_source,
+    rows_left_out,
     shared_rows,
 )
 from fl_sv.data.scaling import Scaling
@@ -27,5 +28,6 @@ __all__ = [
     "own_files_are_here",
     "public_rows",
     "read_source",
+    "rows_left_out",
     "shared_rows",
 ]

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.config.data import Data
+from fl_sv.config.data import ColumnPartition, Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task
 from fl_sv.data.files import read_rows
+from fl_sv.data.owners import check_owners, left_out
 from fl_sv.data.partition import RowNumbers, divide_rows
 from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.data.scaling import Scaling
@@ -25,6 +26,10 @@ from fl_sv.errors import InputError
 
 # A constant: neither the run's seed nor the companies may change the rows that score them.
 HOLD_OUT_SEED = 0
+
+# The smallest validation set: the spread of its scores needs two rows. Below 30 the normal
+# distribution, which the intervals take for granted, is no longer that of a mean.
+LEAST_VALIDATION, FEW_VALIDATION = 2, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,11 @@ class Source:
     raw: RawRows
     held_out: NDArray[np.bool_] | None
 
+    @property
+    def for_companies(self) -> RawRows:
+        """The rows that are not held out."""
+        return self.raw if self.held_out is None else self.raw.take(np.flatnonzero(~self.held_out))
+
 
 @dataclass(frozen=True, eq=False)
 class SharedRows:
@@ -55,18 +65,35 @@ class SharedRows:
     owned: dict[str, RowNumbers]
 
 
-def read_source(data: Data) -> Source | None:
+def read_source(config: Config) -> Source | None:
     """The shared source of `data.source`; None where every company has rows of its own.
 
     A validation file is not read here: only the operator may read it. Raises InputError when the
-    source is missing or malformed, or too small to hold rows out.
+    source is missing or malformed, has a label that is no class or an owner that is in doubt, or is
+    too small to hold rows out.
     """
+    data = config.data
     if data.source == "own":
         return None
     kind, raw = kind_of(data), load_pool(data)
+    if isinstance(data.partition, ColumnPartition):
+        check_owners(raw, data.partition, config.companies)
+    if kind == "classification":
+        class_labels(raw, data.classes)
     if data.validation.file:
         return Source(raw, None)
     return Source(raw, _hold_out(raw, kind, data.validation.fraction))
+
+
+def rows_left_out(config: Config, source: Source | None) -> dict[str, int]:
+    """How many rows of the source belong to each owner that is no company of the run.
+
+    They are neither held out nor trained on. Only a partition by a column leaves rows out.
+    """
+    partition = config.data.partition
+    if source is None or not isinstance(partition, ColumnPartition):
+        return {}
+    return left_out(partition, config.companies, source.for_companies.columns)
 
 
 def operator_data(config: Config, source: Source | None = None) -> OperatorData:
@@ -74,10 +101,11 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
 
     source: the shared source, if it has been read already.
 
-    Raises InputError when the source or the validation file is missing or malformed.
+    Raises InputError when the source or the validation file is missing or malformed, or when the
+    validation set cannot tell one model from another.
     """
     data = config.data
-    source = source or read_source(data)
+    source = source or read_source(config)
     if source is not None and source.held_out is not None:
         validation = source.raw.take(np.flatnonzero(source.held_out))
     else:
@@ -85,7 +113,9 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
         validation = read_rows(data.validation.file, data.target, owner_column(data))
     task = task_of(data, validation if source is None else source.raw)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
-    return OperatorData(task, scaling.apply(validation), scaling)
+    scaled = scaling.apply(validation)
+    _require_scores(validation, scaled, task)
+    return OperatorData(task, scaled, scaling)
 
 
 def shared_rows(
@@ -99,12 +129,10 @@ def shared_rows(
     Raises InputError when the source cannot be read or divided.
     """
     config = at_path(config, path)
-    source = source or read_source(config.data)
+    source = source or read_source(config)
     if source is None:
         return None
-    raw = source.raw
-    if source.held_out is not None:
-        raw = raw.take(np.flatnonzero(~source.held_out))
+    raw = source.for_companies
     rows = scaling.apply(raw)
     partition = config.data.partition
     assert partition is not None, "the config's checks demand it of a shared source"
@@ -193,26 +221,41 @@ def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
         raise InputError(f"distillation.deployed.transfer_set: {error}") from None
 
 
+def _require_scores(raw: RawRows, validation: Dataset, task: Task) -> None:
+    """Raises InputError for a validation set from which no interval or no value follows."""
+    if len(validation) < LEAST_VALIDATION:
+        raise InputError(
+            f"{raw.origin}: the validation set has a single row. At least {LEAST_VALIDATION} are"
+            " needed, since the intervals measure how much the scores of its rows differ; with"
+            f" fewer than {FEW_VALIDATION} the intervals are too narrow."
+        )
+    if task.kind == "classification" and len(present := np.unique(validation.y)) < 2:
+        raise InputError(
+            f"{raw.origin}, {raw.target}: every label of the validation set is {present[0]}. A"
+            " model that always answers that would be perfect; give rows of at least two classes."
+        )
+
+
 def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
     """Which rows (rows,) go to the validation set: ceil(fraction * rows), stratified by label."""
     from sklearn.model_selection import train_test_split
 
     count = math.ceil(fraction * len(raw))
-    needed, labels = 1, None
+    for_validation, for_companies = LEAST_VALIDATION, 1
     if kind == "classification":
         labels, sizes = np.unique(raw.y, return_counts=True)
-        needed = len(labels)
+        for_validation = for_companies = max(len(labels), LEAST_VALIDATION)
         if sizes.min() < 2:
             raise InputError(
                 f"{raw.origin}: class {labels[sizes.argmin()]:g} has a single row; a hold-out"
                 " stratified by label needs two rows of each class. Remove the class, or give"
                 " `data.validation.file`."
             )
-    if count < needed or len(raw) - count < needed:
+    if count < for_validation or len(raw) - count < for_companies:
         raise InputError(
             f"data.validation.fraction: {fraction} of {len(raw)} rows leaves {count} for"
-            f" validation and {len(raw) - count} for the companies; each needs at least {needed}."
-            " Change the fraction or give more rows."
+            f" validation and {len(raw) - count} for the companies; at least {for_validation} and"
+            f" {for_companies} are needed. Change the fraction or give more rows."
         )
     held, _ = train_test_split(
         np.arange(len(raw)),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.data.raw import RawRows, rows_of_arrays
+from fl_sv.data.raw import LABELS, RawRows, rows_of_arrays
 from fl_sv.errors import InputError, suggestion
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def read_rows(path: str, target: str, owner: str | None = None) -> RawRows:
 
     target, owner: names of columns of a .csv or .parquet file; an .npz has the arrays x and y.
 
-    Lines of a .csv without any cell are skipped. Raises InputError when the file cannot be read or
-    has a cell that is no finite number.
+    Blank lines of a .csv are skipped. Raises InputError when the file cannot be read or has a cell
+    that is no finite number.
     """
     if not path.endswith(DATA_FILES):
         raise InputError(f"{path} is no data file: its name must end in {', '.join(DATA_FILES)}.")
@@ -87,7 +87,9 @@ def _read_csv(path: str, target: str, owner: str | None) -> RawRows:
         frame = pl.read_csv(path, infer_schema=False, glob=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(_csv_fault(path, len(header), str(error).splitlines()[0])) from None
-    frame = frame.with_row_index(ROW).filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
+    frame = frame.with_row_index(ROW)
+    if frame.select(pl.all_horizontal(pl.exclude(ROW).is_null()).any()).item():
+        frame = frame.filter(~pl.col(ROW).is_in(_blank_rows(path)))
     rows = frame[ROW].to_numpy()
     return _checked_rows(
         frame.drop(ROW),
@@ -163,7 +165,7 @@ def _numbers(
     owner: str | None,
     place: Callable[[int], str],
 ) -> NDArray[np.float64]:
-    """The cells of the columns as (rows, columns) finite numbers.
+    """The cells of the columns, the target last, as (rows, columns) finite numbers.
 
     Raises InputError for the first cell that is no finite number. If the owner's column is missing
     as well, the message names that first: the cell may belong to a misspelt owner column.
@@ -186,15 +188,20 @@ def _numbers(
             f" {suggestion(owner, frame.columns)} Every other column must hold finite numbers,"
             f" but {fault}."
         )
+    advice = "Only the owner's column may hold text."
+    if column == len(columns) - 1:
+        advice = f"For classes, {LABELS}."
     raise InputError(
-        f"{fault}; every cell must be a finite number. Correct the cells or remove the rows. Only"
-        " the owner's column may hold text."
+        f"{fault}; every cell must be a finite number. Correct the cells or remove the rows."
+        f" {advice}"
     )
 
 
 def _text(column: "pl.Series") -> NDArray[np.str_]:
     import polars as pl
 
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
     return np.array(column.cast(pl.String).fill_null("").to_list(), dtype=np.str_)
 
 
@@ -232,6 +239,14 @@ def _csv_fault(path: str, width: int, report: str) -> str:
     except csv.Error as error:
         return f"{path} cannot be read as CSV: {error}."
     return f"{path} cannot be read as CSV: {report}."
+
+
+def _blank_rows(path: str) -> list[int]:
+    """The rows (from 0) that are blank lines. A line of commas alone is a row of empty cells."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        next(record for record in reader if record)
+        return [row for row, record in enumerate(reader) if not record]
 
 
 def _csv_line(path: str, row: int) -> int:

@@ -19,7 +19,8 @@ from fl_sv.config.data import (
     Partition,
     SizesPartition,
 )
-from fl_sv.errors import InputError, listed, suggestion
+from fl_sv.data.owners import owned_rows
+from fl_sv.errors import InputError, listed
 from fl_sv.streams import stream
 
 RowNumbers = NDArray[np.int64]
@@ -56,7 +57,7 @@ def divide_rows(
                 seed,
             )
         case ColumnPartition():
-            shares = by_column(partition, companies, columns or {})
+            shares = owned_rows(partition, companies, columns or {})
     return {company: np.sort(shares[company]) for company in companies}
 
 
@@ -136,31 +137,6 @@ def dirichlet(
     return {
         name: np.array(share, dtype=np.int64) for name, share in zip(names, shares, strict=True)
     }
-
-
-def by_column(
-    partition: ColumnPartition, companies: Sequence[str], columns: Mapping[str, NDArray[Any]]
-) -> dict[str, RowNumbers]:
-    """The rows in which the owner column holds the company's value; other rows have no owner.
-
-    Raises InputError when there is no such column, or no row of a company.
-    """
-    if partition.column not in columns:
-        raise InputError(
-            f"data.partition.column: the data have no column {partition.column!r} that could name"
-            f" an owner. {suggestion(partition.column, columns)}"
-        )
-    owner_of = columns[partition.column].astype(str)
-    value_of = partition.owners or {company: company for company in companies}
-    shares = {company: np.flatnonzero(owner_of == value_of[company]) for company in companies}
-    empty = [company for company, rows in shares.items() if len(rows) == 0]
-    if empty:
-        raise InputError(
-            f"data.partition: {empty[0]} would get no row: column {partition.column!r} never holds "
-            f"{value_of[empty[0]]!r}; it holds {listed(np.unique(owner_of).tolist())}. "
-            "Name each company's value in `data.partition.owners`."
-        )
-    return shares
 
 
 def _relative(

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
 
+LABELS = "the labels of a classification are the integers 0, 1, 2 and so on"
+QUANTITY = "For a target that is a quantity set `data.task: regression`."
 REAL = "biuf"  # numpy's kinds of real numbers: bool, signed, unsigned, float
 OWNERS = "biufU"  # and text, for columns that name an owner
 
@@ -73,7 +75,8 @@ def rows_of_arrays(arrays: Mapping[str, Any], origin: str) -> RawRows:
         )
     if y.shape != (len(x),):
         raise InputError(
-            f"{origin}: y has shape {y.shape} and x has {len(x)} rows; y must be ({len(x)},)."
+            f"{origin}: y has shape {y.shape} and x has {len(x)} rows; y must be ({len(x)},), one"
+            " label or target a row."
         )
     for name, array in (("x", x), ("y", y)):
         bad = np.argwhere(~np.isfinite(array))
@@ -102,26 +105,37 @@ def class_labels(raw: RawRows, n_classes: int | None) -> tuple[NDArray[np.int64]
     Raises InputError when a label is no integer or lies outside 0..K-1, or when counting finds a
     gap or a single class.
     """
-    allowed = "0, 1, ... as integers" if n_classes is None else f"the integers 0 to {n_classes - 1}"
-    upper = np.inf if n_classes is None else n_classes - 1
-    bad = np.flatnonzero((raw.y != np.floor(raw.y)) | (raw.y < 0) | (raw.y > upper))
-    if len(bad):
-        row = int(bad[0])
-        raise InputError(
-            f"{raw.place(row)}, {raw.target}: the label {raw.y[row]} is not allowed"
-            f" ({len(bad)} such rows); labels are {allowed}. Number the classes from 0, set"
-            " `data.classes`, or set `data.task: regression`."
-        )
+    allowed = LABELS if n_classes is None else f"labels are the integers 0 to {n_classes - 1}"
+    _require_labels(raw, raw.y == np.floor(raw.y), allowed, QUANTITY)
+    _require_labels(raw, raw.y >= 0, allowed, "Number the classes from 0.")
     if n_classes is not None:
+        advice = f"Correct it, or `data.classes`, which is {n_classes}."
+        _require_labels(raw, raw.y < n_classes, allowed, advice)
         return raw.y.astype(np.int64), n_classes
     present = np.unique(raw.y)
-    if len(present) < 2 or present[-1] != len(present) - 1:
-        gap = next((k for k, label in enumerate(present) if k != label), len(present))
+    if len(present) < 2:
         raise InputError(
-            f"{raw.origin}: the labels are {listed([int(label) for label in present])}; none is"
-            f" {gap}. Number at least two classes from 0 without a gap, or set `data.classes`."
+            f"{raw.origin}, {raw.target}: every label is {present[0]:g}. Give rows of at least two"
+            " classes, or set `data.classes`."
+        )
+    if present[-1] != len(present) - 1:
+        gap = next(k for k, label in enumerate(present) if k != label)
+        raise InputError(
+            f"{raw.origin}, {raw.target}: the labels are"
+            f" {listed([f'{label:.0f}' for label in present])}; none is {gap}. Number the classes"
+            f" from 0 without a gap, or set `data.classes`. {QUANTITY}"
         )
     return raw.y.astype(np.int64), len(present)
+
+
+def _require_labels(raw: RawRows, good: NDArray[np.bool_], allowed: str, advice: str) -> None:
+    """Raises InputError for the first row whose label is not `good` (rows,)."""
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        raise InputError(
+            f"{raw.place(int(bad[0]))}, {raw.target}: the label {raw.y[bad[0]]:g} is no class"
+            f" ({len(bad):,} such rows); {allowed}. {advice}"
+        )
 
 
 def _numeric(value: Any, name: str, origin: str) -> NDArray[Any]:
@@ -132,5 +146,6 @@ def _numeric(value: Any, name: str, origin: str) -> NDArray[Any]:
             f"{origin}: {name} has rows of different lengths; all rows must have one shape."
         ) from None
     if array.dtype.kind not in REAL:
-        raise InputError(f"{origin}: {name} holds {array.dtype}; it must hold real numbers.")
+        hint = f" For classes, {LABELS}." if name == "y" else ""
+        raise InputError(f"{origin}: {name} holds {array.dtype}; it must hold real numbers.{hint}")
     return array

@@ -64,6 +64,7 @@ class Evidence:
     validation_NV: NDArray[np.float64]
     curve: tuple[TeacherLoss, ...]
     student: StudentLoss | None = None  # deployed in the teacher's place
+    rows_left_out: int = 0  # of a shared source: those that belong to no company
 
     @property
     def deployed_utility(self) -> float:

@@ -1,22 +1,44 @@
 """Checks of a config and its data that need neither torch nor Flower."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from fl_sv.config import Config
+from fl_sv.config.data import ColumnPartition
 from fl_sv.config.strategies import STRATEGIES
 from fl_sv.config.students import PublicRows
-from fl_sv.data import Scaling, all_company_data, operator_data, public_rows, read_source
+from fl_sv.data import (
+    Dataset,
+    OperatorData,
+    Scaling,
+    all_company_data,
+    operator_data,
+    public_rows,
+    read_source,
+    rows_left_out,
+)
+from fl_sv.data.federation import FEW_VALIDATION
+from fl_sv.data.owners import left_out_sentence
 from fl_sv.design.sample import check_design_size
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, listed
 from fl_sv.valuation.fit import try_law
 
 
 @dataclass(frozen=True)
 class CheckedData:
-    """Results of the checks. examples: rows of every company; empty where they are not read."""
+    """Results of the checks.
+
+    examples: rows of every company; empty where they are not read.
+    rows_left_out: of a shared source, those that belong to no company.
+    remarks: what must be known about the data and is not wrong.
+    """
 
     scaling: Scaling
     examples: dict[str, int]
+    rows_left_out: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def check(config: Config, *, own_data: bool = True) -> CheckedData:
@@ -30,14 +52,55 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
     check_design_size(config)
     check_strategy(config)
     try_law(config)
-    source = read_source(config.data)
-    scaling = operator_data(config, source).scaling
+    source = read_source(config)
+    operator = operator_data(config, source)
+    scaling = operator.scaling
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
         public_rows(config, scaling)
     if source is None and not own_data:
-        return CheckedData(scaling, {})
+        return CheckedData(scaling, {}, remarks=_remarks(config, operator, {}, 0))
     rows = all_company_data(config, scaling, source)
-    return CheckedData(scaling, {company: len(data) for company, data in rows.items()})
+    left_out = sum(rows_left_out(config, source).values())
+    return CheckedData(
+        scaling,
+        {company: len(data) for company, data in rows.items()},
+        left_out,
+        _remarks(config, operator, rows, left_out),
+    )
+
+
+def _remarks(
+    config: Config, operator: OperatorData, rows: Mapping[str, Dataset], left_out: int
+) -> tuple[str, ...]:
+    """Sentences on rows that are left out, and on what the validation set cannot score."""
+    found, validation = [], operator.validation
+    partition = config.data.partition
+    if isinstance(partition, ColumnPartition) and left_out:
+        found.append(left_out_sentence(partition, left_out))
+    if len(validation) < FEW_VALIDATION:
+        found.append(
+            f"The validation set has only {len(validation)} rows: with fewer than {FEW_VALIDATION}"
+            " the intervals are too narrow."
+        )
+    if operator.task.kind == "classification":
+        scored = {*np.unique(validation.y).tolist()}
+        held = {int(label) for data in rows.values() for label in np.unique(data.y)}
+        unscored = sorted({*range(operator.task.n_outputs)} - scored)
+        if unscored:
+            found.append(
+                f"The validation set has no row of {_classes(unscored)}: what companies teach about"
+                " it earns nothing."
+            )
+        unknown = sorted(scored - held) if rows else []
+        if unknown:
+            found.append(
+                f"No company has a row of {_classes(unknown)}, which the validation set has."
+            )
+    return tuple(found)
+
+
+def _classes(labels: list[int]) -> str:
+    return f"{'class' if len(labels) == 1 else 'the classes'} {listed(labels)}"
 
 
 def check_strategy(config: Config) -> None:

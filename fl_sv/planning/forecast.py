@@ -33,6 +33,8 @@ class Plan:
     seconds: wall time on this machine with the configured workers; None where the companies' rows
         are on machines of their own.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
+    rows_left_out: of a shared source, those that belong to no company.
+    remarks: what must be known about the data.
     """
 
     n_companies: int
@@ -48,6 +50,8 @@ class Plan:
     large_runs_of_grand_coalition: int
     large_runs_of_other_coalitions: int
     sweep_share_of_teacher_flops: float
+    rows_left_out: int
+    remarks: tuple[str, ...]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, allow_nan=False)
@@ -107,6 +111,8 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         large_runs_of_grand_coalition=len(run.teacher),
         large_runs_of_other_coalitions=sum(workload.trainings for workload in run.large_runs),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
+        rows_left_out=checked.rows_left_out,
+        remarks=checked.remarks,
     )
 
 
@@ -173,7 +179,7 @@ def plan_text(plan: Plan) -> str:
         f" {plan.exchanges} exchanges of messages",
         "sweep / teacher FLOPs": f"{plan.sweep_share_of_teacher_flops:.2f}",
     }
-    return "\n".join(f"{name:<23}{value}" for name, value in rows.items())
+    return "\n".join([*(f"{name:<23}{value}" for name, value in rows.items()), *plan.remarks])
 
 
 def _duration(seconds: float) -> str:

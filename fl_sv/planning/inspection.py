@@ -7,21 +7,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fl_sv.config.data import ColumnPartition
 from fl_sv.config.load import load_config
 from fl_sv.config.schema import Config
 from fl_sv.data.dataset import Dataset, Task, fingerprint
-from fl_sv.data.federation import at_path, company_data, operator_data, task_of
+from fl_sv.data.federation import (
+    at_path,
+    company_data,
+    operator_data,
+    read_source,
+    rows_left_out,
+    shared_rows,
+    task_of,
+)
 from fl_sv.data.files import read_rows
+from fl_sv.data.owners import left_out_sentence, owned_rows
 from fl_sv.data.raw import RawRows
-from fl_sv.data.sources import load_pool
 from fl_sv.design.waves import MEGABYTE
-from fl_sv.errors import InputError, suggestion
+from fl_sv.errors import InputError, listed, suggestion
 
 if TYPE_CHECKING:
     from fl_sv.design.workloads import PlannedRun
     from fl_sv.training.models import ModelSpec
 
-MAX_CLASSES_SHOWN = 20
+MAX_CLASSES_SHOWN, MAX_OWNERS_SHOWN = 20, 5
 
 
 def inspect_source(path: str, target: str) -> list[str]:
@@ -55,32 +64,47 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
         )
     config = at_path(config, path)
     data = config.data
-    raw = _own_rows(config, company, path)
-    lines = [f"{company}:", *_shape(raw)]
+    source = read_source(config)
+    raw = _own_rows(config, company, path) if source is None else source.raw
+    lines = [f"{company}:", *_shape(raw), *_left_out(config, rows_left_out(config, source))]
     if data.validation.file is None or Path(data.validation.file).is_file():
-        scaling = operator_data(config).scaling
-        task, rows = scaling.task, company_data(config, company, scaling, path)
+        scaling = operator_data(config, source).scaling
+        shared = shared_rows(config, scaling, source=source)
+        task, rows = scaling.task, company_data(config, company, scaling, path, shared)
         lines += [
             _counts(task, rows),
             "Prepared as for training: the features are those of the validation set.",
         ]
         return lines + _departures(config, task, company, rows)
+    task = task_of(data, raw)
+    if isinstance(data.partition, ColumnPartition):
+        raw = raw.take(owned_rows(data.partition, config.companies, raw.columns)[company])
+        lines.append(f"examples  {len(raw):,} of {company}")
     lines += [
         _targets(raw),
         "Not checked: that the features are the operator's. The validation file is not here.",
     ]
-    return lines + _departures(config, task_of(data, raw), company, None)
+    return lines + _departures(config, task, company, None)
 
 
 def _own_rows(config: Config, company: str, path: str | None) -> RawRows:
-    """The rows that the company's node reads, before anything is held out, divided or scaled."""
-    data = config.data
-    if data.source != "own":
-        return load_pool(data)
-    path = path or (data.files or {}).get(company)
+    """The rows in the company's own file, unscaled."""
+    path = path or (config.data.files or {}).get(company)
     if path is None:
         raise InputError(f"The config names no file for {company}. Give yours with --data-path.")
-    return read_rows(path, data.target)
+    return read_rows(path, config.data.target)
+
+
+def _left_out(config: Config, rows_of: dict[str, int]) -> list[str]:
+    """How many rows belong to no company, and whose they are."""
+    partition = config.data.partition
+    if not (rows_of and isinstance(partition, ColumnPartition)):
+        return []
+    most = [f"{owner!r}: {n:,}" if owner else f"no owner: {n:,}" for owner, n in rows_of.items()]
+    return [
+        left_out_sentence(partition, sum(rows_of.values())),
+        f"left out  {listed(most, MAX_OWNERS_SHOWN)}",
+    ]
 
 
 def _shape(raw: RawRows) -> list[str]:

@@ -1,6 +1,15 @@
 """Remarks: what a reader must know about a run and what does not block payment."""
 
-from fl_sv.config.data import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
+from fl_sv.config import Config
+from fl_sv.config.data import (
+    ColumnPartition,
+    Corruption,
+    Duplicate,
+    FeatureNoise,
+    FreeRider,
+    WrongLabels,
+)
+from fl_sv.data.owners import left_out_sentence
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.wording import percent
@@ -8,18 +17,29 @@ from fl_sv.valuation.axioms import twins
 
 
 def remarks(run: FinishedRun) -> tuple[str, ...]:
-    """What must be known about the small models, equal rows, and defects put in on purpose."""
+    """What must be known about the small models, rows that were left out, equal rows, and defects
+    put in on purpose.
+    """
     evidence = run.evidence
     same_rows = twins(evidence.fingerprints)
     return (
         *run.law.remarks,
         *learning_remarks(run.valuation, evidence.table.large, run.law.anchors),
+        *left_out_remarks(evidence.config, evidence.rows_left_out),
         *(same_rows or ["No two companies registered exactly the same rows."]),
         *(
             f"A defect was put in on purpose for this study: {_defect(corruption)} (config.yaml)."
             for corruption in evidence.config.data.corruptions
         ),
     )
+
+
+def left_out_remarks(config: Config, rows: int) -> list[str]:
+    """The sentence on rows that belong to no company; none where every row has an owner."""
+    partition = config.data.partition
+    if not (rows and isinstance(partition, ColumnPartition)):
+        return []
+    return [left_out_sentence(partition, rows)]
 
 
 def _defect(corruption: Corruption) -> str:

@@ -10,6 +10,7 @@ from fl_sv.payment.payouts import money
 from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import next_run_sentence
 from fl_sv.report.pot import pot_sentences
+from fl_sv.report.remarks import left_out_remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.verdict import accept_command, accepted_sentence, decision_sentence
@@ -57,6 +58,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
         *pot_sentences(config, payment.rules, models.deployed_utility),
         *law.remarks,
         *learning_remarks(valuation, [*law.sizes][-1], law.anchors),
+        *left_out_remarks(config, read_companies(directory)[2]),
     ]
     if law.untested:
         needed = [missing_sentence(code, law, config.n_companies) for code in law.untested]
@@ -86,7 +88,7 @@ def _wrapped(sentence: str, width: int) -> str:
 def _payout_table(directory: RunDirectory, valuation: Valuation, payment: PaymentRecord) -> Table:
     """One row a company, and their sum."""
     config, rules = directory.config, payment.rules
-    examples, _ = read_companies(directory)
+    examples, _, _ = read_companies(directory)
     split = splits({name: payment.amounts[name] for name in config.companies}, examples)
 
     def amount(cents: int) -> str:

@@ -29,6 +29,7 @@ from fl_sv.valuation.appraise import shapley_weighting
 from fl_sv.valuation.records import Valuation
 
 COMPANY_COLUMNS = ("company", "examples", "fingerprint")
+NOBODY = ""  # in companies.csv the owner of rows that belong to no company
 TEACHER_COLUMNS = ("round", "loss", "accuracy")
 STUDENT_COLUMNS = tuple(field.name for field in fields(StudentLoss))
 Number = TypeVar("Number", int, float)
@@ -40,7 +41,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
     Raises InputError when a table is missing or damaged.
     """
     config = run.config
-    examples, fingerprints = read_companies(run)
+    examples, fingerprints, rows_left_out = read_companies(run)
     if tuple(examples) != config.companies:
         raise InputError(
             f"{run.file(files.COMPANIES)}: the companies are not those of {files.CONFIG}."
@@ -56,6 +57,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
         validation_NV=load_validation(run.read_bytes(files.VALIDATION), config.n_companies),
         curve=_read_teacher(run),
         student=None if config.deployed is None else _read_student(run),
+        rows_left_out=rows_left_out,
     )
 
 
@@ -75,11 +77,13 @@ def read_valuation(run: RunDirectory) -> Valuation:
 
 
 def companies_csv(evidence: Evidence) -> str:
-    """The text of companies.csv."""
+    """The text of companies.csv. Rows that were left out stand last, under no company's name."""
     rows = [
         [name, evidence.examples[name], evidence.fingerprints[name]]
         for name in evidence.config.companies
     ]
+    if evidence.rows_left_out:
+        rows.append([NOBODY, evidence.rows_left_out, ""])
     return _csv(COMPANY_COLUMNS, rows)
 
 
@@ -105,8 +109,8 @@ def _csv(header: Sequence[str], rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str]]:
-    """Examples and fingerprint of each company, as registered."""
+def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str], int]:
+    """Examples and fingerprint of each company, as registered, and how many rows were left out."""
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}
     for row, where in read_table(run.file(files.COMPANIES), COMPANY_COLUMNS):
@@ -115,7 +119,8 @@ def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str]]:
             _number(whole_number, row["examples"], where),
             row["fingerprint"],
         )
-    return examples, fingerprints
+    fingerprints.pop(NOBODY, None)
+    return examples, fingerprints, examples.pop(NOBODY, 0)
 
 
 def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
