@@ -1,5 +1,6 @@
 """Who holds what: validation set, companies, and what may depend on what."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from config_of import COMPANIES, config_of
 
+import fl_sv
 from fl_sv.config import Config
 from fl_sv.data import Dataset, Scaling, company_data, fingerprint, operator_data
 from fl_sv.errors import InputError
+from fl_sv.planning.checks import check
 
 SIZES = {"Ash": 8, "Beech": 4, "Chestnut": 2, "Damson": 1}
 SKEWED = {"source": "digits", "partition": {"kind": "dirichlet", "alpha": 1.0, "sizes": SIZES}}
@@ -261,3 +264,76 @@ def test_a_regression_of_own_files_scales_targets_by_the_operators(tmp_path: Pat
     np.testing.assert_array_equal(
         company_data(config, "Ash", operator_data(config).scaling, path).y, [0, 0]
     )
+
+
+# --- the smallest validation set ------------------------------------------------------------------
+
+
+def own_files(folder: Path, validation: list[Any], **settings: Any) -> Config:
+    """Two companies, one with a single row, and a validation file with these targets."""
+    files = {
+        "Ash": write_csv(folder / "ash.csv", 12, target=[i % 2 for i in range(12)]),
+        "Beech": write_csv(folder / "beech.csv", 1, target=[1]),
+    }
+    path = write_csv(folder / "validation.csv", len(validation), target=validation)
+    sections = {
+        "training": {"rounds": 1, "learning_rate": 0.05},
+        "models": {
+            "small": [{"kind": "mlp", "hidden": [2]}],
+            "large": {"kind": "mlp", "hidden": [3]},
+        },
+    }
+    data = {"source": "own", "files": files, "validation": {"file": path}, **settings}
+    return config_of(data, ("Ash", "Beech"), **sections)
+
+
+@pytest.mark.parametrize("kind", [{"classes": 2}, {"task": "regression"}])
+def test_two_validation_rows_are_enough_and_one_is_refused_before_anything_trains(
+    tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    run = fl_sv.run(own_files(tmp_path, [0, 1], **kind), tmp_path / "run")
+    assert run.evidence.validation_NV.shape == (2, 2)
+    assert run.evidence.examples == {"Ash": 12, "Beech": 1}
+    assert all(math.isfinite(end) for c in run.valuation.companies for end in (c.low, c.high))
+    with pytest.raises(InputError, match=r"validation.csv: .* a single row. At least 2 are needed"):
+        fl_sv.run(own_files(tmp_path, [1], **kind), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_validation_set_that_cannot_tell_models_apart_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'target': every label of the validation set is 1. A mo"):
+        check(own_files(tmp_path, [1, 1, 1], classes=2))
+    with pytest.raises(InputError, match=r"every target of the validation set is 0.3, but for rou"):
+        check(own_files(tmp_path, [0.3, 0.1 + 0.2, 0.3], task="regression"))
+
+
+def test_a_hold_out_of_a_single_row_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "s.csv", 10, target=[*range(10)])
+    settings = {"source": path, "task": "regression", "validation": {"fraction": 0.1}}
+    with pytest.raises(InputError, match=r"leaves 1 for validation and 9 .*at least 2 and 1 are"):
+        operator_data(config_of(settings))
+
+
+def test_classes_that_the_validation_set_or_every_company_lacks_are_named(tmp_path: Path) -> None:
+    assert check(own_files(tmp_path, [0, 1] * 15, classes=2)).remarks == ()
+    assert check(own_files(tmp_path, [0, 2] * 15, classes=4)).remarks == (
+        "The validation set has no row of the classes 1, 3: what companies teach about it earns"
+        " nothing.",
+        "No company has a row of class 2, which the validation set has.",
+    )
+    assert check(own_files(tmp_path, [0, 1], classes=2)).remarks == (
+        "The validation set has only 2 rows: with fewer than 30 the intervals are too narrow.",
+    )
+
+
+def test_a_column_that_is_constant_but_for_rounding_gives_no_company_an_input_of_its_own(
+    tmp_path: Path,
+) -> None:
+    config = own_files(tmp_path, [0, 1] * 15, classes=2)
+    write_csv(tmp_path / "validation.csv", 30, target=[0, 1] * 15, a=[0.3, 0.1 + 0.2, 0.3] * 10)
+    write_csv(tmp_path / "ash.csv", 12, target=[0, 1] * 6, a=[0.3, 0.4] * 6)
+    rows = rows_of(config, "Ash").x[:, 0]
+    np.testing.assert_allclose(rows, [0, 0.1] * 6, atol=1e-7)
+    write_csv(tmp_path / "ash.csv", 12, target=[0, 1] * 6, a=[0.3] * 11 + [2e4])
+    with pytest.raises(InputError, match=r"^Ash: .*ash.csv, line 13, column 'a': 20000.0 becomes"):
+        check(config)

@@ -153,6 +153,8 @@ def test_another_kind_of_file_is_refused_with_the_kinds_there_are(tmp_path: Path
         (GOOD.replace("1.8", "1_8"), r"FILE, line 3, column 'height': found '1_8'"),
         (GOOD.replace("1.7,0", "1.7"), r"FILE, line 2, column 'target': the cell is empty"),
         (GOOD.replace("1.8,1", "1.8,yes"), r"FILE, line 3, column 'target': found 'yes'"),
+        (GOOD.replace("1.8,1", "1.8,cat"), r"found 'cat'.*the integers 0, 1, 2 and so on, so give"),
+        (GOOD + "\n,,\n", r"FILE, line 5, column 'age': the cell is empty"),
         (GOOD.replace("40", "\n\nold"), r"FILE, line 5, column 'age'"),
         ("\n" + GOOD.replace("40", "old"), r"FILE, line 4, column 'age'"),
         (GOOD.replace("1.8,1", "1.8,1,9"), r"FILE, line 3: 4 cells where the header has 3 columns"),
@@ -236,6 +238,10 @@ def test_a_faulty_parquet_table_is_refused_with_row_and_column(
         (
             {"x": np.array([["a", "b"]]), "y": np.zeros(1)},
             r"x holds <U1; it must hold real numbers",
+        ),
+        (
+            {"x": np.zeros((1, 2)), "y": np.array(["cat"])},
+            r"y holds <U3; it must hold real numbers. For classes: the labels .* 0, 1, 2 and so on",
         ),
         ({"x": np.zeros((2, 2)) * 1j, "y": np.zeros(2)}, r"x holds complex128"),
         (

@@ -111,10 +111,21 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
     else:
         assert data.validation.file is not None, "the config's checks demand it of `source: own`"
         validation = read_rows(data.validation.file, data.target, owner_column(data))
+    if len(validation) < LEAST_VALIDATION:
+        raise InputError(
+            f"{validation.origin}: the validation set has a single row. At least"
+            f" {LEAST_VALIDATION} are needed, since the intervals measure how much the scores of"
+            f" its rows differ; with fewer than {FEW_VALIDATION} they are too narrow."
+        )
     task = task_of(data, validation if source is None else source.raw)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
     scaled = scaling.apply(validation)
-    _require_scores(validation, scaled, task)
+    if task.kind == "classification" and len(present := np.unique(scaled.y)) < 2:
+        raise InputError(
+            f"{validation.origin}, {validation.target}: every label of the validation set is"
+            f" {present[0]}. A model that always answers that would be perfect; give rows of at"
+            " least two classes."
+        )
     return OperatorData(task, scaled, scaling)
 
 
@@ -219,21 +230,6 @@ def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
         return scaling.apply(read_rows(config.deployed.transfer_set.file, config.data.target)).x
     except InputError as error:
         raise InputError(f"distillation.deployed.transfer_set: {error}") from None
-
-
-def _require_scores(raw: RawRows, validation: Dataset, task: Task) -> None:
-    """Raises InputError for a validation set from which no interval or no value follows."""
-    if len(validation) < LEAST_VALIDATION:
-        raise InputError(
-            f"{raw.origin}: the validation set has a single row. At least {LEAST_VALIDATION} are"
-            " needed, since the intervals measure how much the scores of its rows differ; with"
-            f" fewer than {FEW_VALIDATION} the intervals are too narrow."
-        )
-    if task.kind == "classification" and len(present := np.unique(validation.y)) < 2:
-        raise InputError(
-            f"{raw.origin}, {raw.target}: every label of the validation set is {present[0]}. A"
-            " model that always answers that would be perfect; give rows of at least two classes."
-        )
 
 
 def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:

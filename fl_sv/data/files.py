@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.data.raw import LABELS, RawRows, rows_of_arrays
+from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays
 from fl_sv.errors import InputError, suggestion
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _numbers(
     cell = cells[row, column]
     found = "the cell is empty" if cell in (None, "") else f"found {str(cell)[:40]!r}"
     fault = f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells)"
-    if owner and owner not in frame.columns:
+    if owner and owner not in frame.columns and column < len(columns) - 1:
         raise InputError(
             f"{path} has no column {owner!r} to name the owner (`data.partition.column`)."
             f" {suggestion(owner, frame.columns)} Every other column must hold finite numbers,"
@@ -190,7 +190,7 @@ def _numbers(
         )
     advice = "Only the owner's column may hold text."
     if column == len(columns) - 1:
-        advice = f"For classes, {LABELS}."
+        advice = NAMES
     raise InputError(
         f"{fault}; every cell must be a finite number. Correct the cells or remove the rows."
         f" {advice}"

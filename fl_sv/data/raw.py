@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError, listed
 
 LABELS = "the labels of a classification are the integers 0, 1, 2 and so on"
+NAMES = f"For classes: {LABELS}, so give each class its number."
 QUANTITY = "For a target that is a quantity set `data.task: regression`."
 REAL = "biuf"  # numpy's kinds of real numbers: bool, signed, unsigned, float
 OWNERS = "biufU"  # and text, for columns that name an owner
@@ -132,8 +133,9 @@ def _require_labels(raw: RawRows, good: NDArray[np.bool_], allowed: str, advice:
     """Raises InputError for the first row whose label is not `good` (rows,)."""
     bad = np.flatnonzero(~good)
     if len(bad):
+        label = repr(float(raw.y[bad[0]])).removesuffix(".0")
         raise InputError(
-            f"{raw.place(int(bad[0]))}, {raw.target}: the label {raw.y[bad[0]]:g} is no class"
+            f"{raw.place(int(bad[0]))}, {raw.target}: the label {label} is no class"
             f" ({len(bad):,} such rows); {allowed}. {advice}"
         )
 
@@ -146,6 +148,6 @@ def _numeric(value: Any, name: str, origin: str) -> NDArray[Any]:
             f"{origin}: {name} has rows of different lengths; all rows must have one shape."
         ) from None
     if array.dtype.kind not in REAL:
-        hint = f" For classes, {LABELS}." if name == "y" else ""
+        hint = f" {NAMES}" if name == "y" else ""
         raise InputError(f"{origin}: {name} holds {array.dtype}; it must hold real numbers.{hint}")
     return array
