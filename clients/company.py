@@ -73,7 +73,7 @@ class Company:
         """The mean loss of one model on the company's rows."""
         model, _ = self._model(key)
         stack = torch.tensor(params)[None].to(self.x.device)
-        losses, _ = score_stack(model, stack, self.x, self.y, chunk=1)
+        losses, *_ = score_stack(model, stack, self.x, self.y, chunk=1)
         return float(losses.mean())
 
     def teacher_logits(self, key: str, params: Floats) -> Floats:

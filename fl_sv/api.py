@@ -70,7 +70,9 @@ class Run:
         imported.
         """
         evidence = self.evidence
-        return fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+        return fit_to_table(
+            evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
+        )
 
     def frame(self, table: str, library: str = "polars") -> Any:
         """One of the run's tables as a data frame.

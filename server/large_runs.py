@@ -5,16 +5,22 @@ message. Larger coalitions train in waves: for each round a company gets one mes
 models of its coalitions.
 """
 
+from collections.abc import Collection, Mapping
+
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, RecordDict
+from numpy.typing import NDArray
 
-from fl_sv.design.large_runs import planned_large_runs
+from fl_sv.design.large_runs import large_run_counts, planned_large_runs
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import LARGE_RUNS, Workload, large_run_workloads
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY, grand, member_names
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
+from fl_sv.training.scoring import Outputs, mean_scores
+from server.averages import average_singletons
 from server.interleave import run_to_end
 from server.job import Job
 from strategies.coalitions import CoalitionStrategy
@@ -29,15 +35,19 @@ def measure_large_runs(job: Job) -> list[int]:
     """
     for replicate in range(job.config.training.large_seeds):
         job.keep(job.validation.untrained(job.large, replicate)[1])
-    measured = [EMPTY, grand(job.config.n_companies)]
     first_step = design_steps(job.config)[0].coalitions
+    ends = [EMPTY, grand(job.config.n_companies)]
+    before = job.table(first_step, ends)
+    singletons = planned_large_runs(job.config, before, job.sizes, job.examples, None)
+    _carry_out(job, singletons[len(ends) :])
+    if not large_run_counts(job.config).larger:
+        return singletons
     # The plan names the larger coalitions once the singletons are measured.
-    for _ in range(2):
-        table = job.table(first_step, measured)
-        planned = planned_large_runs(job.config, table, job.sizes, job.examples)
-        _carry_out(job, [coalition for coalition in planned if coalition not in measured])
-        measured = planned
-    return measured
+    table = job.table(first_step, singletons)
+    averaged = average_singletons(job, table)
+    planned = planned_large_runs(job.config, table, job.sizes, job.examples, averaged)
+    _carry_out(job, planned[len(singletons) :])
+    return planned
 
 
 def _carry_out(job: Job, coalitions: list[int]) -> None:
@@ -79,9 +89,17 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
         exchange = job.federation.exchange(requests, check, what, on_reply=lambda: bar.advance(1))
         replies = run_to_end(exchange)
         for company, content in roster.replies_by_name(replies, 0).items():
-            for key, params in to_numpy(content[wire.ARRAYS]).items():
-                stack = torch.tensor(params)[None]
-                job.journal.add_scores(_scores(job, [coalition_of[company]], key, stack))
+            _keep_singleton(job, coalition_of[company], to_numpy(content[wire.ARRAYS]))
+
+
+def _keep_singleton(job: Job, coalition: int, trained: Mapping[str, NDArray[np.floating]]) -> None:
+    """Enters a singleton's large models of all replicates: their scores and their outputs."""
+    scores, outputs = [], {}
+    for key, params in trained.items():
+        found, own = _scores(job, [coalition], key, torch.tensor(params)[None], keep=[0])
+        scores += found
+        outputs[found[0].key] = own[0]
+    job.journal.add_scores(scores, outputs)
 
 
 def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
@@ -105,21 +123,27 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
         scores = [
             score
             for key, stack in to_numpy(trained).items()
-            for score in _scores(job, coalitions, key, torch.tensor(stack))
+            for score in _scores(job, coalitions, key, torch.tensor(stack))[0]
         ]
     job.journal.finish_stacks(wave.name, scores)
 
 
-def _scores(job: Job, coalitions: list[int], key: str, stack: torch.Tensor) -> list[Score]:
-    """The scores of one replicate of the large model; the stack has a row for each coalition."""
+def _scores(
+    job: Job, coalitions: list[int], key: str, stack: torch.Tensor, keep: Collection[int] = ()
+) -> tuple[list[Score], dict[int, Outputs]]:
+    """The scores of one replicate of the large model, and the outputs of the rows in `keep`.
+
+    stack: a row for each coalition.
+    """
     _, replicate = wire.parse_stack_key(key)
     first = member_names(coalitions[0], job.config.companies)
     what = f"the large model of {first}, seed {replicate}"
-    means = job.validation.means(job.large, stack, what)
-    return [
+    losses, hits, outputs = job.validation.losses(job.large, stack, what, keep)
+    scores = [
         Score(c, job.large.name, replicate, *mean)
-        for c, mean in zip(coalitions, means, strict=True)
+        for c, mean in zip(coalitions, mean_scores(losses, hits), strict=True)
     ]
+    return scores, outputs
 
 
 def _initial(job: Job) -> dict[str, torch.Tensor]:

@@ -18,8 +18,8 @@ from fl_sv.flower import wire
 from fl_sv.game.coalitions import EMPTY, place_of
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
-from fl_sv.runs.journal import REUSED, Journal, Wave
-from fl_sv.training.scoring import mean_scores
+from fl_sv.runs.journal import REUSED, Journal, OutputsOf, Wave
+from fl_sv.training.scoring import Outputs, mean_scores
 from fl_sv.values.weighting import Weighting
 from server.interleave import Work, interleave
 from server.job import Job
@@ -131,8 +131,8 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
     coalitions = [*wave.coalitions]
     what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
     stacks = yield from _train(job, coalitions, what, bar)
-    scores, finished = _score(job, coalitions, stacks, what)
-    job.journal.add_wave(number, scores, finished)
+    scores, finished, outputs = _score(job, coalitions, stacks, what)
+    job.journal.add_wave(number, scores, finished, outputs)
     # At once, and not with the seconds of the two waves: the other one may still fail.
     job.journal.add_cost(SWEEP, flops=job.flops(wave))
 
@@ -159,18 +159,25 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
     return to_numpy(trained)
 
 
-def _score(job: Job, coalitions: list[int], stacks: Stacks, what: str) -> tuple[list[Score], Wave]:
-    """The scores of every model on the wave, and the largest one's losses by example."""
+def _score(
+    job: Job, coalitions: list[int], stacks: Stacks, what: str
+) -> tuple[list[Score], Wave, OutputsOf]:
+    """The scores of every model on the wave, the largest one's losses by example, and the outputs
+    of the singletons' models.
+    """
     scores: list[Score] = []
+    outputs: dict[tuple[str, int, int], Outputs] = {}
+    singletons = [row for row, c in enumerate(coalitions) if c.bit_count() == 1]
     replicates = range(job.config.training.seeds)
     mean_CV = np.zeros(())
     for model in job.small:  # ascending, so that the mean of the largest is the last
         sum_CV = np.zeros(())
         for replicate in replicates:
             stack = torch.tensor(stacks[wire.stack_key(model.name, replicate)])
-            losses, hits = job.validation.losses(model, stack, what)
+            losses, hits, own = job.validation.losses(model, stack, what, keep=singletons)
+            outputs |= {(model.name, replicate, coalitions[row]): own[row] for row in own}
             for coalition, mean in zip(coalitions, mean_scores(losses, hits), strict=True):
                 scores.append(Score(coalition, model.name, replicate, *mean))
             sum_CV = sum_CV + losses.numpy()
         mean_CV = sum_CV / len(replicates)
-    return scores, Wave(coalitions, mean_CV)
+    return scores, Wave(coalitions, mean_CV), outputs

@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 
 from fl_sv.config import Config
 from fl_sv.design.sample import design_steps
+from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.machine import keep_freed_memory, software, use_threads
 from fl_sv.payment.settlement import Evidence, Settlement, StudentLoss, TeacherLoss, settle
@@ -27,6 +28,7 @@ from fl_sv.runs.files import COST, JOURNAL
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.publish import publish
 from fl_sv.valuation.appraise import shapley_weighting
+from server.averages import average_singletons
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
 from server.students import deploy_student
@@ -58,7 +60,8 @@ def value_companies(
             sweep_coalitions(job, step)  #                         small models, these coalitions
             large_runs = measure_large_runs(job)  #                large model, few coalitions
             table = job.table(step.coalitions, large_runs)  #      every utility so far
-            evidence = _gather(job, table, curve, student)  #      all else that payouts need
+            averaged = average_singletons(job, table)  #           the companies' own models
+            evidence = _gather(job, table, averaged, curve, student)  # all else that payouts need
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
         costs = journal.costs()
@@ -70,7 +73,11 @@ def value_companies(
 
 
 def _gather(
-    job: Job, table: UtilityTable, curve: list[TeacherLoss], student: StudentLoss | None
+    job: Job,
+    table: UtilityTable,
+    averaged: AveragedLosses | None,
+    curve: list[TeacherLoss],
+    student: StudentLoss | None,
 ) -> Evidence:
     """The evidence from which law, values and payouts are computed."""
     config, roster = job.config, job.federation.roster
@@ -84,6 +91,7 @@ def _gather(
         weighting=weighting,
         validation_NV=validation_values(job, table.coalitions(table.largest_small), weighting),
         curve=tuple(curve),
+        averaged=averaged,
         student=student,
         rows_left_out=job.rows_left_out,
     )

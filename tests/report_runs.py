@@ -81,6 +81,7 @@ def make_evidence(config: Config) -> Evidence:
         curve=tuple(
             TeacherLoss(r, UNTRAINED + (end - UNTRAINED) * r / 3, 0.1 + 0.25 * r) for r in range(4)
         ),
+        averaged=None,
     )
 
 

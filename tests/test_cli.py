@@ -98,6 +98,10 @@ def test_plan_as_json_is_one_document_with_the_contracts_keys(command: Command) 
     assert (
         plan["trainings"] == (2**companies - 1) * 2 * training.seeds + large * training.large_seeds
     )
+    # Averages are evaluated of the same coalitions: here all singletons train the large model.
+    assert plan["averaged_evaluations"] == (2**companies - 1) * (
+        2 * training.seeds + training.large_seeds
+    )
     assert plan["seconds"] > 0
 
 
@@ -117,6 +121,7 @@ def test_plan_for_people_has_a_line_for_each_figure(command: Command) -> None:
         "companies",
         "coalitions",
         "trainings",
+        "averages",
         "messages",
         "bytes",
         "peak memory",

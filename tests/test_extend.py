@@ -7,9 +7,11 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+import fl_sv as library
 from benchmarks.common.command_line import Answer
 from fl_sv.game.utilities import read_utilities
 from fl_sv.payment.payouts import read_payouts
@@ -63,6 +65,9 @@ def assert_same(extended: Path, fresh: Path) -> None:
     assert one.planned == other.planned
     for key, score in one.scores.items():
         assert score.loss == pytest.approx(other.scores[key].loss, rel=1e-7), key
+    averages, others = (library.read_run(run).evidence.averaged for run in (extended, fresh))
+    assert averages is not None and others is not None
+    assert np.allclose(averages.loss_CM, others.loss_CM, rtol=1e-7, equal_nan=True)
     paid, expected = (read_payouts(run / files.PAYOUTS) for run in (extended, fresh))
     assert paid == pytest.approx(expected, abs=1)
 

@@ -141,12 +141,12 @@ def test_large_runs_that_the_config_does_not_plan_are_found(
     """The run has measured the singletons."""
     evidence = read_evidence(run)
     large_runs.require_planned_large_runs(
-        evidence.config, evidence.table, evidence.sizes, evidence.examples
+        evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
     )
     config = with_sections(evidence.config, law={"anchors": anchors_of_config})
     with pytest.raises(VerificationError, match=r"not those that law\.anchors plans"):
         large_runs.require_planned_large_runs(
-            config, evidence.table, evidence.sizes, evidence.examples
+            config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
         )
 
 
@@ -156,7 +156,9 @@ def test_the_number_that_is_named_buys_the_run_that_is_named(
 ) -> None:
     """A sample that has grown to all coalitions names the same one as all coalitions do."""
     evidence = read_evidence(run)
-    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    law = fit_to_table(
+        evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
+    )
     expected = large_runs.next_large_run(
         evidence.config,
         evidence.table,
@@ -164,6 +166,7 @@ def test_the_number_that_is_named_buys_the_run_that_is_named(
         evidence.weighting,
         evidence.sizes,
         evidence.examples,
+        evidence.averaged,
     )
     coalitions = Coalitions.model_construct(
         design=design, stop=Stop(max_evaluations=16) if design == "sampled" else None
@@ -176,6 +179,7 @@ def test_the_number_that_is_named_buys_the_run_that_is_named(
         shapley_weighting(config, evidence.table),
         evidence.sizes,
         evidence.examples,
+        evidence.averaged,
     )
     assert found is not None and expected is not None
     assert (found.anchors, found.coalition, found.price) == (5, expected.coalition, expected.price)
@@ -184,7 +188,7 @@ def test_the_number_that_is_named_buys_the_run_that_is_named(
         update={"law": config.law.model_copy(update={"anchors": found.anchors})}
     )
     planned = large_runs.planned_large_runs(
-        one_more, evidence.table, evidence.sizes, evidence.examples
+        one_more, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
     )
     assert set(planned) == {*law.anchors, found.coalition}
 

@@ -26,7 +26,7 @@ from server.simulation import simulate
 from tests.runs import with_sections
 
 RAY = Path(sys.executable).parent / "ray"
-TABLES = ("utilities.csv", "valuation.json", "payouts.csv")
+TABLES = ("utilities.csv", "averaged.csv", "valuation.json", "payouts.csv")
 pytestmark = pytest.mark.ray
 
 

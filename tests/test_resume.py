@@ -28,7 +28,7 @@ coalitions: {waves: 5}
 law: {anchors: 9}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
-TABLES = ("utilities.csv", "valuation.json", "payouts.csv", "teacher.csv")
+TABLES = ("utilities.csv", "averaged.csv", "valuation.json", "payouts.csv", "teacher.csv")
 
 
 class Run:

@@ -18,11 +18,13 @@ from fl_sv.flower import wire
 from fl_sv.game.coalitions import members_of
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import Journal
+from fl_sv.training import averages
 from fl_sv.training.models import ModelSpec, model_specs, row_loss, tensors
 from fl_sv.training.sgd import Recipe, make_recipe, train
 from fl_sv.training.stack import score_stack, train_stack
 from fl_sv.valuation.appraise import shapley_weighting
 from server import sweep
+from server.averages import average_singletons
 from server.inline import InlineGrid
 from server.interleave import run_to_end
 from server.job import Job, open_job
@@ -196,6 +198,47 @@ def test_large_model_equals_plain_torch_at_every_large_run(job: Job) -> None:
         )
 
 
+def test_averages_are_those_of_the_models_that_every_company_trains_alone(job: Job) -> None:
+    """Plain torch trains the companies one after the other; sums are written out."""
+    train_teacher(job)
+    sweep_coalitions(job, design_steps(job.config)[0])
+    found = average_singletons(job, job.table(range(16), measure_large_runs(job)))
+    assert found is not None
+    x, y = job.validation.x, job.validation.y
+    for column, model in enumerate([*job.small, job.large]):
+        seeds = 1 if model is job.large else 2
+        outputs = {}
+        for seed in range(seeds):
+            for i in range(4):
+                params = one_coalition_in_plain_torch(job.config, model, seed, 1 << i)
+                outputs[seed, i] = model.loaded(params)(x).detach()
+        for coalition in COALITIONS:
+            members = members_of(coalition)
+            rows = sum(job.examples[job.config.companies[i]] for i in members)
+            loss = 0.0
+            for seed in range(seeds):
+                average = torch.zeros_like(outputs[0, 0])
+                for i in members:
+                    average += outputs[seed, i] * job.examples[job.config.companies[i]] / rows
+                loss += float(row_loss(model.task)(average, y).mean()) / seeds
+            assert found.loss_CM[coalition, column] == pytest.approx(loss, abs=1e-9)
+        assert found.loss_CM[0, column] == pytest.approx(np.log(3), abs=1e-12)
+
+
+@pytest.mark.parametrize("numbers", [1, 1 << 30])
+def test_blocks_of_averages_change_no_bit(
+    numbers: int, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_teacher(job)
+    sweep_coalitions(job, design_steps(job.config)[0])
+    table = job.table(range(16), measure_large_runs(job))
+    whole = average_singletons(job, table)
+    assert whole is not None
+    monkeypatch.setattr(averages, "BLOCK", numbers)  # one coalition a block, and all in one
+    found = average_singletons(job, table)
+    assert found is not None and np.array_equal(found.loss_CM, whole.loss_CM)
+
+
 def test_sweep_leaves_every_planned_score_in_the_journal(job: Job) -> None:
     sweep_coalitions(job, design_steps(job.config)[0])
     small = [score for score in job.journal.scores().values() if score.model != job.large.name]
@@ -290,9 +333,11 @@ def test_scores_are_those_of_the_module_itself(kind: str) -> None:
     x = torch.randn(9, 1, 8, 8, generator=generator, dtype=torch.float64)
     y = torch.randint(3, (9,), generator=generator)
     stack = torch.randn(4, model.n_params, generator=generator, dtype=torch.float64)
-    losses, hits = score_stack(model, stack, x, y, chunk=3)
+    losses, hits, kept = score_stack(model, stack, x, y, chunk=3, keep=[0, 3])
+    assert [*kept] == [0, 3]
     for row, params in enumerate(stack):
         torch.nn.utils.vector_to_parameters(params, model.module.parameters())
         outputs = model.module.eval()(x).detach()
         assert torch.allclose(losses[row], row_loss(model.task)(outputs, y), atol=1e-12)
         assert torch.equal(hits[row], outputs.argmax(1) == y)
+        assert row not in kept or torch.allclose(kept[row], outputs, atol=1e-12)

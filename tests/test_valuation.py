@@ -81,7 +81,9 @@ def test_the_law_of_a_run_gets_the_losses_of_every_seed(run: RunDirectory) -> No
     by_seed = np.stack(
         [evidence.table.loss_by_seed(model) for model in evidence.table.models[:-1]], axis=2
     )
-    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    law = fit_to_table(
+        evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
+    )
     assert len(by_seed) > 1
     assert 0 <= law.parameters["step_reliability"] < 1
     std = np.sqrt(by_seed[:, 1:, -1].var(axis=0, ddof=1).mean())

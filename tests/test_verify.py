@@ -56,6 +56,7 @@ def unpayable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
     upside_down = dataclasses.replace(
         evidence,
         table=dataclasses.replace(table, scores=scores),
+        averaged=None,
         validation_NV=-evidence.validation_NV,
     )
     return published(tmp_path / "unpayable", run, upside_down)
@@ -83,7 +84,7 @@ def test_untouched_copy_at_another_place_verifies_and_says_who_signed(
     assert contents(run) == before
 
 
-@pytest.mark.parametrize("name", SEALED)
+@pytest.mark.parametrize("name", [*SEALED, files.AVERAGED])
 def test_any_changed_digit_is_found_and_its_file_named(
     command: Command, run: RunDirectory, name: str
 ) -> None:
@@ -99,7 +100,7 @@ def test_any_changed_digit_is_found_and_its_file_named(
     assert command("verify", run.path).code == 0
 
 
-@pytest.mark.parametrize("name", [*SEALED, files.LEDGER])
+@pytest.mark.parametrize("name", [*SEALED, files.AVERAGED, files.LEDGER])
 @pytest.mark.parametrize("damage", ["removed", "emptied", "cut", "no text", "a folder"])
 def test_file_that_is_missing_or_garbage_is_named(
     command: Command, run: RunDirectory, name: str, damage: str
@@ -377,6 +378,7 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
             evidence,
             config=with_sections(evidence.config, law={"accept": D_ALARMS}),
             table=dataclasses.replace(evidence.table, scores=harm),
+            averaged=None,
             validation_NV=-evidence.validation_NV,
         ),
     )
@@ -504,7 +506,7 @@ def test_payout_table_is_the_newest_record_in_config_order(run: RunDirectory) ->
 def test_last_line_is_a_close_over_every_sealed_file(run: RunDirectory) -> None:
     last = read_ledger(run)[-1]
     assert last.kind == CloseRecord.KIND
-    assert set(last.read(CloseRecord).files) == set(SEALED)
+    assert set(last.read(CloseRecord).files) == {*SEALED, files.AVERAGED}
 
 
 def test_validation_values_average_to_the_small_models_values(run: RunDirectory) -> None:

@@ -45,7 +45,7 @@ def laws(game: BruteForced) -> dict[str, Law]:
         "law_2n": ends + singletons(n) + leave_one_outs(n),
     }
     return {
-        name: fit_to_table(game.config, game.shown(runs), game.sizes, game.examples)
+        name: fit_to_table(game.config, game.shown(runs), game.sizes, game.examples, None)
         for name, runs in given.items()
     }
 

@@ -19,6 +19,7 @@ from fl_sv.config import Config
 from fl_sv.config.checks import most_large_runs
 from fl_sv.design.sample import design_steps
 from fl_sv.errors import VerificationError, listed
+from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.coalitions import EMPTY, grand, member_names, members_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law, NextRun
@@ -63,18 +64,23 @@ class NextLargeRun(NextRun):
 
 
 def planned_large_runs(
-    config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]
+    config: Config,
+    table: UtilityTable,
+    sizes: Mapping[str, int],
+    examples: Mapping[str, int],
+    averaged: AveragedLosses | None,
 ) -> list[int]:
     """Every coalition on which `law.anchors` plans a large run, in the order of the choice.
 
     The larger coalitions are chosen from the large runs of the singletons. As long as one of these
     is missing from the table, the result ends with the singletons.
 
-    The choice uses only the small losses of the design's first step and the large runs of the
-    singletons. So it stays the same while the table grows.
+    The choice uses only the small losses of the design's first step, the large runs of the
+    singletons and their averages. So it stays the same while the table grows.
 
     sizes: parameters of every model, by name.
     examples: rows of every company, by name.
+    averaged: losses of averages of the companies' own models; None where they are unknown.
 
     Returns bitmasks, the empty and the grand coalition first.
     """
@@ -85,7 +91,7 @@ def planned_large_runs(
         return planned
     first_step = design_steps(config)[0].coalitions
     known_table = table.only(dict.fromkeys(table.models, first_step) | {large: planned})
-    law = fit_to_table(config, known_table, sizes, examples)
+    law = fit_to_table(config, known_table, sizes, examples, averaged)
     weighting = shapley_weighting(config, known_table)
     return planned + choose_larger_coalitions(config, law, _sample_weights(weighting))
 
@@ -133,7 +139,11 @@ def choose_larger_coalitions(
 
 
 def require_planned_large_runs(
-    config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]
+    config: Config,
+    table: UtilityTable,
+    sizes: Mapping[str, int],
+    examples: Mapping[str, int],
+    averaged: AveragedLosses | None,
 ) -> None:
     """Raises VerificationError unless the large runs are exactly those of `planned_large_runs`.
 
@@ -141,7 +151,7 @@ def require_planned_large_runs(
     """
     *_, large = table.models
     measured = set(table.coalitions(large))
-    planned = set(planned_large_runs(config, table, sizes, examples))
+    planned = set(planned_large_runs(config, table, sizes, examples, averaged))
     if measured != planned:
         differing = [
             member_names(c, config.companies) or "nobody" for c in sorted(measured ^ planned)
@@ -159,18 +169,19 @@ def next_large_run(
     weighting: Weighting,
     sizes: Mapping[str, int],
     examples: Mapping[str, int],
+    averaged: AveragedLosses | None,
 ) -> NextLargeRun | None:
     """The large run to add next; None when `law.anchors` is at its maximum.
 
     law: fitted to the whole table.
     weighting: how Shapley values follow from the table.
-    sizes, examples: as in `planned_large_runs`.
+    sizes, examples, averaged: as in `planned_large_runs`.
     """
     number = len(law.anchors) - len({EMPTY, grand(config.n_companies)}) + 1
     if number > most_large_runs(config.n_companies, config.coalitions):
         return None
     one_more = config.model_copy(update={"law": config.law.model_copy(update={"anchors": number})})
-    planned = planned_large_runs(one_more, table, sizes, examples)
+    planned = planned_large_runs(one_more, table, sizes, examples, averaged)
     new = [coalition for coalition in planned if coalition not in law.anchors]
     (run,) = law.next_runs(new, weight_CN=_sample_weights(weighting))
     return NextLargeRun(**asdict(run), anchors=number)

@@ -229,6 +229,21 @@ def expected_large_runs(config: Config) -> list[int]:
     return [*singletons, *islice(larger, counts.larger)]
 
 
+def averaged_evaluations(config: Config) -> int:
+    """How many averages of the companies' own models a run evaluates, over all sizes and seeds.
+
+    A sampled design is taken to grow to its end. Where only some singletons train the large model,
+    it may have fewer averages.
+    """
+    coalitions = len(design_steps(config)[-1].coalitions) - 1  # nothing is averaged for nobody
+    singletons = large_run_counts(config).singletons
+    by_large = coalitions if singletons == config.n_companies else 2**singletons - 1
+    training = config.training
+    return len(config.models.small) * training.seeds * coalitions + training.large_seeds * min(
+        by_large, coalitions
+    )
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """All workloads of a run, of a sampled design that grows to its end."""

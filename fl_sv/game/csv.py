@@ -52,6 +52,13 @@ def read_table(
         ) from None
 
 
+class Lines:
+    """A file for csv.writer that keeps nothing: `writerow` returns the line."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
 def read_game(path: Path) -> NDArray[np.float64]:
     """(2**N,) utilities by bitmask, from a file `coalition,utility`.
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
 from fl_sv.game.coalitions import ascending, member_names, mirrored
-from fl_sv.game.csv import read_table
+from fl_sv.game.csv import Lines, read_table
 from fl_sv.game.scores import Column, Key, Score, Scores
 from fl_sv.numbers import decimal_number, whole_number
 
@@ -72,9 +72,7 @@ class UtilityTable:
 
         Raises InputError as `loss_by_seed` does.
         """
-        loss_RC = self.loss_by_seed(model)
-        means = (math.fsum(losses) / len(losses) for losses in zip(*loss_RC, strict=True))
-        return np.fromiter(means, np.float64, loss_RC.shape[1])
+        return mean_over_seeds(self.loss_by_seed(model))
 
     def loss_by_seed(self, model: str) -> NDArray[np.float64]:
         """(R, C) losses of `model`, coalitions ascending.
@@ -83,15 +81,19 @@ class UtilityTable:
         """
         self.require_complete(model)
         coalitions = self.coalitions(model)
-        columns = [self.scores.columns[model, seed].of(coalitions) for seed in self._seeds(model)]
+        columns = [self.scores.columns[model, seed].of(coalitions) for seed in self.seeds(model)]
         return np.array([column.loss_C for column in columns])
+
+    def seeds(self, model: str) -> list[int]:
+        """The seeds planned for `model`, ascending."""
+        return sorted(seed for name, seed in self.planned if name == model)
 
     def coalitions(self, model: str) -> Sequence[int]:
         """The coalitions planned for `model`, ascending.
 
         Raises InputError when they are not the same for all seeds.
         """
-        first, *others = [self.planned[model, seed] for seed in self._seeds(model)] or [()]
+        first, *others = [self.planned[model, seed] for seed in self.seeds(model)] or [()]
         if any(coalitions != first for coalitions in others):
             raise InputError(
                 f"The seeds of {model} are planned on different coalitions; a run trains each seed"
@@ -103,7 +105,7 @@ class UtilityTable:
         """Raises InputError when a planned training of `model` is not done."""
         missing = [
             f"{member_names(c, self.companies) or 'nobody'} (seed {seed})"
-            for seed in self._seeds(model)
+            for seed in self.seeds(model)
             for c in self._missing(model, seed)
         ]
         if missing:
@@ -139,9 +141,6 @@ class UtilityTable:
             self, companies=self.companies[::-1], planned=planned, scores=Scores(columns)
         )
 
-    def _seeds(self, model: str) -> list[int]:
-        return sorted(seed for name, seed in self.planned if name == model)
-
     def _missing(self, model: str, seed: int) -> list[int]:
         """The planned coalitions without a score, ascending."""
         planned, column = self.planned[model, seed], self.scores.columns.get((model, seed))
@@ -160,6 +159,12 @@ def _common(planned: Sequence[int], wanted: Collection[int]) -> Sequence[int]:
     return ascending(coalition for coalition in planned if coalition in wanted)
 
 
+def mean_over_seeds(loss_RC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C,) means of the losses of each coalition, from sums without rounding."""
+    means = (math.fsum(losses) / len(losses) for losses in zip(*loss_RC, strict=True))
+    return np.fromiter(means, np.float64, loss_RC.shape[1])
+
+
 def planned_rows(
     models: Sequence[str], seeds: Mapping[str, int], coalitions: Mapping[str, Iterable[int]]
 ) -> Planned:
@@ -176,7 +181,7 @@ def utilities_csv(table: UtilityTable) -> Iterator[str]:
 
     Floats are Python's shortest text that reads back exactly.
     """
-    writer = csv.writer(_Lines(), lineterminator="\n")
+    writer = csv.writer(Lines(), lineterminator="\n")
     yield writer.writerow(COLUMNS)
     for (model, seed), coalitions in table.planned.items():
         column = table.scores.columns.get((model, seed))
@@ -192,13 +197,6 @@ def utilities_csv(table: UtilityTable) -> Iterator[str]:
 
 def _text(number: np.float64) -> str:
     return "" if np.isnan(number) else repr(float(number))
-
-
-class _Lines:
-    """A file for csv.writer that keeps nothing: `writerow` returns the line."""
-
-    def write(self, line: str) -> str:
-        return line
 
 
 def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:

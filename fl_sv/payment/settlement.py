@@ -13,6 +13,7 @@ from fl_sv.config import Config
 from fl_sv.config.valuation import Payouts
 from fl_sv.design.large_runs import NextLargeRun, next_large_run
 from fl_sv.errors import InputError
+from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
 from fl_sv.law.alarms import Alarm
@@ -63,6 +64,8 @@ class Evidence:
     # The value of each company for each validation example, by the largest small model.
     validation_NV: NDArray[np.float64]
     curve: tuple[TeacherLoss, ...]
+    # Losses of averages of the companies' own models; None in runs of a version without them.
+    averaged: AveragedLosses | None
     student: StudentLoss | None = None  # deployed in the teacher's place
     rows_left_out: int = 0  # of a shared source: those that belong to no company
 
@@ -121,7 +124,13 @@ def settle(evidence: Evidence) -> Settlement:
     )
     payment = divide_pot(evidence, valuation, alarms, config.payouts, config.law.accept)
     next_run = next_large_run(
-        config, evidence.table, law, evidence.weighting, evidence.sizes, evidence.examples
+        config,
+        evidence.table,
+        law,
+        evidence.weighting,
+        evidence.sizes,
+        evidence.examples,
+        evidence.averaged,
     )
     valuation = replace(valuation, payable=not payment.objections)
     return Settlement(law, valuation, alarms, payment, next_run)
@@ -158,7 +167,9 @@ def divide_pot(
 
 def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:
     """The law, and the values that follow from it."""
-    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    law = fit_to_table(
+        evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
+    )
     return law, appraise(
         evidence.config, evidence.table, law, evidence.weighting, evidence.validation_NV
     )
@@ -172,6 +183,8 @@ def _in_reverse_order(evidence: Evidence) -> Evidence:
         evidence,
         config=config,
         table=table,
+        averaged=evidence.averaged
+        and evidence.averaged.in_reverse_order(evidence.config.n_companies),
         weighting=shapley_weighting(config, table),
         validation_NV=evidence.validation_NV[::-1],
     )

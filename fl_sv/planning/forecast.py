@@ -13,7 +13,7 @@ import psutil
 
 from fl_sv.config import Config
 from fl_sv.design.sample import design_steps
-from fl_sv.design.workloads import PlannedRun, planned_run
+from fl_sv.design.workloads import PlannedRun, averaged_evaluations, planned_run
 from fl_sv.errors import InputError
 from fl_sv.planning.checks import CheckedData
 
@@ -32,6 +32,7 @@ class Plan:
     bytes: of the parameters in messages, both ways.
     seconds: wall time on this machine with the configured workers; None where the companies' rows
         are on machines of their own.
+    averaged_evaluations: averages of the companies' own models that are evaluated, not trained.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
     rows_left_out: of a shared source, those that belong to no company.
     remarks: what must be known about the data.
@@ -49,6 +50,7 @@ class Plan:
     available_memory_bytes: int
     large_runs_of_grand_coalition: int
     large_runs_of_other_coalitions: int
+    averaged_evaluations: int
     sweep_share_of_teacher_flops: float
     rows_left_out: int
     remarks: tuple[str, ...]
@@ -110,6 +112,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         available_memory_bytes=int(free),
         large_runs_of_grand_coalition=len(run.teacher),
         large_runs_of_other_coalitions=sum(workload.trainings for workload in run.large_runs),
+        averaged_evaluations=averaged_evaluations(config),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
         rows_left_out=checked.rows_left_out,
         remarks=checked.remarks,
@@ -171,6 +174,8 @@ def plan_text(plan: Plan) -> str:
         "coalitions": f"{plan.coalitions:,}{at_most}",
         "trainings": f"{plan.trainings:,} (large runs of the grand coalition:"
         f" {plan.large_runs_of_grand_coalition}, of others: {plan.large_runs_of_other_coalitions})",
+        "averages": f"{plan.averaged_evaluations:,}{at_most} of the companies' own models,"
+        " evaluated and not trained",
         "messages": f"{plan.messages:,}",
         "bytes": f"{plan.bytes / 1e6:,.1f} MB",
         "peak memory": f"{memory:.1f} GB of {free:.1f} GB free",

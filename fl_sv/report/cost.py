@@ -10,6 +10,7 @@ _STAGES = {
     "student": "Student (deployed; trained by the operator)",
     "sweep": "Sweep (small models, coalitions)",
     "anchors": "Large runs (large model, few coalitions)",
+    "averages": "Averages of the companies' own models (evaluated, not trained)",
     "rest": "Rest (registration, law, tables)",
 }
 

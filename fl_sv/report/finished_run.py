@@ -110,7 +110,9 @@ def _fitted(evidence: Evidence, recorded: LawRecord) -> Law:
 
     Raises InputError when the config names a user's function that differs from that of the run.
     """
-    law = fit_to_table(evidence.config, evidence.table, evidence.sizes, evidence.examples)
+    law = fit_to_table(
+        evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
+    )
     family = evidence.config.law.family
     same = law.name == recorded.name and _equal(law.parameters, recorded.parameters)
     if ":" in family and not same:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,27 +110,47 @@ def reuse_trainings(origin: Origin, run: RunDirectory) -> int:
         }
         coalitions = sorted(reused)
         losses_CV = np.array([reused[coalition] for coalition in coalitions])
-        new.add_wave(REUSED, _reused_scores(origin, companies), Wave(coalitions, losses_CV))
+        scores = _reused_scores(origin, companies)
+        outputs = _reused_outputs(old, scores)
+        new.add_wave(REUSED, scores.values(), Wave(coalitions, losses_CV), outputs)
         return len(coalitions)
 
 
-def _reused_scores(origin: Origin, companies: tuple[str, ...]) -> list[Score]:
+def _reused_scores(origin: Origin, companies: tuple[str, ...]) -> dict[tuple[str, int, int], Score]:
     """The origin's scores of coalitions of companies that stay, as scores of the new run.
+
+    The keys are those of the origin.
 
     Two kinds are left out: the empty coalition, which every run scores itself, and the large model
     of a grand coalition, before or now, which is a teacher of its own.
     """
     *_, large = origin.evidence.table.models
     grand_before = grand(origin.evidence.config.n_companies)
-    scores = []
+    scores = {}
     for score in origin.evidence.table.scores.values():
         coalition = origin.coalition_among(score.coalition, companies)
         if coalition is None or coalition == EMPTY:
             continue
         is_grand = score.coalition == grand_before or coalition == grand(len(companies))
         if score.model != large or not is_grand:
-            scores.append(replace(score, coalition=coalition))
+            scores[score.key] = replace(score, coalition=coalition)
     return scores
+
+
+def _reused_outputs(
+    journal: Journal, scores: Mapping[tuple[str, int, int], Score]
+) -> dict[tuple[str, int, int], NDArray[Any]]:
+    """The outputs of the singletons' models with these scores, under the keys of the new run.
+
+    The ledger does not hold them. The stage that averages them compares their losses with the
+    scores.
+    """
+    return {
+        scores[model, seed, coalition].key: own_VK
+        for model, seed in {(model, seed) for model, seed, _ in scores}
+        for coalition, own_VK in journal.outputs(model, seed).items()
+        if (model, seed, coalition) in scores
+    }
 
 
 def _signed_losses(origin: Origin, journal: Journal) -> dict[int, NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 CONFIG = "config.yaml"
 UTILITIES = "utilities.csv"
+AVERAGED = "averaged.csv"
 COMPANIES = "companies.csv"
 TEACHER = "teacher.csv"
 STUDENT = "student.csv"

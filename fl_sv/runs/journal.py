@@ -4,7 +4,7 @@ Each of these is written in one transaction: a wave of coalitions, a round of th
 of a wave of large runs, the large run of a singleton. `kill -9` at any moment loses at most what is
 in flight. Floats and arrays are stored exactly.
 
-Shapes: C coalitions of a wave, V validation examples.
+Shapes: C coalitions of a wave, V validation examples, K outputs.
 """
 
 import io
@@ -34,9 +34,17 @@ DISK_FAILURES = (
     sqlite3.SQLITE_CANTOPEN,
 )
 
+# The outputs (V, K) of models on the validation set, by model, seed and coalition.
+OutputsOf = Mapping[tuple[str, int, int], NDArray[Any]]
+NO_OUTPUTS: OutputsOf = {}
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS score (
     model TEXT, seed INTEGER, coalition TEXT, loss REAL, accuracy REAL,
+    PRIMARY KEY (model, seed, coalition)
+);
+CREATE TABLE IF NOT EXISTS outputs (
+    model TEXT, seed INTEGER, coalition TEXT, outputs BLOB,
     PRIMARY KEY (model, seed, coalition)
 );
 CREATE TABLE IF NOT EXISTS wave (number INTEGER PRIMARY KEY, coalitions TEXT, losses BLOB);
@@ -133,9 +141,14 @@ class Journal:
         query = "SELECT 1 FROM score WHERE model=? AND seed=? AND coalition=?"
         return bool(self._read(query, model, seed, str(coalition)))
 
-    def add_scores(self, scores: Iterable[Score]) -> None:
-        """Enters scores that are not there yet, all or none."""
-        self._write(_score_statements(scores))
+    def add_scores(self, scores: Iterable[Score], outputs: OutputsOf = NO_OUTPUTS) -> None:
+        """Enters scores that are not there yet, and outputs of these models, all or none."""
+        self._write([*_score_statements(scores), *_output_statements(outputs)])
+
+    def outputs(self, model: str, seed: int) -> dict[int, NDArray[Any]]:
+        """The outputs (V, K) of the singletons' models, by coalition, as far as they were kept."""
+        query = "SELECT coalition, outputs FROM outputs WHERE model=? AND seed=?"
+        return {int(c): self._array(blob) for c, blob in self._read(query, model, seed)}
 
     def finished_waves(self) -> set[int]:
         """Numbers of the finished waves; REUSED among them when the run extends another."""
@@ -151,10 +164,18 @@ class Journal:
         ((losses,),) = self._read("SELECT losses FROM wave WHERE number=?", number)
         return Wave(self.wave_coalitions(number), self._array(losses))
 
-    def add_wave(self, number: int, scores: Iterable[Score], wave: Wave) -> None:
-        """Enters a finished wave: the scores of every model, and the losses by example."""
+    def add_wave(
+        self, number: int, scores: Iterable[Score], wave: Wave, outputs: OutputsOf = NO_OUTPUTS
+    ) -> None:
+        """Enters a finished wave: the scores of every model, the losses by example, and outputs."""
         values = (number, " ".join(map(str, wave.coalitions)), _blob(wave.losses_CV))
-        self._write([*_score_statements(scores), ("INSERT INTO wave VALUES (?, ?, ?)", values)])
+        self._write(
+            [
+                *_score_statements(scores),
+                *_output_statements(outputs),
+                ("INSERT INTO wave VALUES (?, ?, ?)", values),
+            ]
+        )
 
     # --- the large model --------------------------------------------------------------------------
 
@@ -327,6 +348,14 @@ def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...
     # coalitions as text: SQLite's integers end at 64 bits
     insert = "INSERT INTO score VALUES (?, ?, ?, ?, ?)"
     return [(insert, (s.model, s.seed, str(s.coalition), s.loss, s.accuracy)) for s in scores]
+
+
+def _output_statements(outputs: OutputsOf) -> list[tuple[str, tuple[Any, ...]]]:
+    insert = "INSERT INTO outputs VALUES (?, ?, ?, ?)"
+    return [
+        (insert, (model, seed, str(coalition), _blob(own_VK)))
+        for (model, seed, coalition), own_VK in outputs.items()
+    ]
 
 
 def _blob(array: NDArray[Any]) -> bytes:

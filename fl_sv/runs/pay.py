@@ -57,6 +57,6 @@ def pay_run(
             "pay",
             software(),
             [PaymentRecord.of(payment)],
-            sealed(evidence.config),
+            sealed(run),
         )
     return replace(settlement, payment=payment)

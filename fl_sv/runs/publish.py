@@ -1,6 +1,6 @@
 """A finished run's files, and the first section of its ledger, which signs them."""
 
-from fl_sv.config import Config
+from fl_sv.game.averaged import averaged_csv
 from fl_sv.game.utilities import utilities_csv
 from fl_sv.payment.payouts import payouts_csv
 from fl_sv.payment.settlement import Evidence, Settlement
@@ -22,11 +22,13 @@ SEALED = (
     files.PAYOUTS,
     files.COST,
 )
+# AVERAGED is missing in runs of older versions, and STUDENT where the teacher is deployed.
+NOT_IN_EVERY_RUN = (files.AVERAGED, files.STUDENT)
 
 
-def sealed(config: Config) -> tuple[str, ...]:
+def sealed(run: RunDirectory) -> tuple[str, ...]:
     """The files whose hashes a section of the ledger closes with."""
-    return SEALED if config.deployed is None else (*SEALED, files.STUDENT)
+    return (*SEALED, *(name for name in NOT_IN_EVERY_RUN if run.file(name).exists()))
 
 
 def publish(
@@ -35,6 +37,8 @@ def publish(
     """Writes the run's tables. The first section of the ledger follows last, in one step."""
     config, valuation = evidence.config, settlement.valuation
     run.write_lines(files.UTILITIES, utilities_csv(evidence.table))
+    if evidence.averaged is not None:
+        run.write_lines(files.AVERAGED, averaged_csv(evidence.averaged))
     run.write_text(files.COMPANIES, companies_csv(evidence))
     run.write_text(files.TEACHER, teacher_csv(evidence))
     if evidence.student is not None:
@@ -45,4 +49,4 @@ def publish(
     run.write_text(files.VALUATION, valuation.to_json())
     run.write_text(files.PAYOUTS, payouts_csv(settlement.payment.amounts))
     records = run_records(evidence, settlement)
-    append_section(run, owner_key(), "run", software, records, sealed(config))
+    append_section(run, owner_key(), "run", software, records, sealed(run))

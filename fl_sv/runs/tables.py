@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError
+from fl_sv.game.averaged import read_averaged
 from fl_sv.game.csv import read_table
 from fl_sv.game.utilities import read_utilities
 from fl_sv.numbers import decimal_number, whole_number
@@ -47,6 +48,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
             f"{run.file(files.COMPANIES)}: the companies are not those of {files.CONFIG}."
         )
     table = read_utilities(run.file(files.UTILITIES), config.companies)
+    averaged = run.file(files.AVERAGED)
     return Evidence(
         config=config,
         table=table,
@@ -56,6 +58,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
         weighting=shapley_weighting(config, table),
         validation_NV=load_validation(run.read_bytes(files.VALIDATION), config.n_companies),
         curve=_read_teacher(run),
+        averaged=read_averaged(averaged, table) if averaged.exists() else None,
         student=None if config.deployed is None else _read_student(run),
         rows_left_out=rows_left_out,
     )

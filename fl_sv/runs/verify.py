@@ -21,7 +21,7 @@ from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
-from fl_sv.runs.publish import SEALED
+from fl_sv.runs.publish import sealed
 from fl_sv.runs.records import (
     CloseRecord,
     LawRecord,
@@ -90,7 +90,7 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
         evidence = read_evidence(run)
         require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
         require_planned_large_runs(
-            evidence.config, evidence.table, evidence.sizes, evidence.examples
+            evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
         )
         require_large_enough(evidence)
         settlement = settle(evidence)
@@ -123,7 +123,7 @@ def _file_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterat
     """Each file that differs from a hash in the ledger, with the difference."""
     *earlier, last = [line for line in ledger if line.kind == CloseRecord.KIND]
     signed = last.read(CloseRecord).files
-    for name in dict.fromkeys([*SEALED, *signed]):
+    for name in dict.fromkeys([*sealed(run), *signed]):
         try:
             if file_hash(run, name) != signed.get(name):
                 yield name, f"{name} was changed after it was signed"

@@ -1,12 +1,14 @@
 """Scores of models on the operator's validation set.
 
-Shapes: C models of a stack, V validation examples.
+Shapes: C models of a stack, V validation examples, K outputs.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from fl_sv.game.scores import Score
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.stack import score_stack
 
+Outputs = NDArray[np.floating]  # (V, K) of one model
+
 
 @dataclass(frozen=True)
 class ValidationSet:
@@ -26,27 +30,37 @@ class ValidationSet:
     x: Tensor  # (V, *input_shape)
     y: Tensor  # (V,)
 
-    def losses(self, model: ModelSpec, stack: Tensor, what: str) -> tuple[Tensor, Tensor | None]:
+    def losses(
+        self, model: ModelSpec, stack: Tensor, what: str, keep: Collection[int] = ()
+    ) -> tuple[Tensor, Tensor | None, dict[int, Outputs]]:
         """The loss (C, V) of every model on every example, and whether its class was right (C, V).
 
         stack: (C, parameters), one flat vector a row.
         what: the training, as an error message begins.
+        keep: the models whose outputs (V, K) are wanted, by their row of the stack.
 
-        Both results are on the CPU; the second is None for a regression. Raises RunError when a
-        loss is NaN or infinite: a training that diverged has no utility.
+        All results are on the CPU; the second is None for a regression, the third has the outputs
+        that were kept. Raises RunError when a loss is NaN or infinite: a training that diverged has
+        no utility.
         """
         stack = stack.to(self.config.compute.device)
-        losses, hits = score_stack(model, stack, self.x, self.y, self.config.compute.chunk)
+        losses, hits, kept = score_stack(
+            model, stack, self.x, self.y, self.config.compute.chunk, keep
+        )
         if not losses.isfinite().all():
             raise RunError(
                 f"{what}: {model.name} has a NaN or infinite validation loss. Lower its learning"
                 " rate."
             )
-        return losses.cpu(), None if hits is None else hits.cpu()
+        # A class that a model rules out has the output -inf. As the lowest number it stays ruled
+        # out, and averages with other models stay numbers.
+        outputs = {row: torch.nan_to_num(own).cpu().numpy() for row, own in kept.items()}
+        return losses.cpu(), None if hits is None else hits.cpu(), outputs
 
     def means(self, model: ModelSpec, stack: Tensor, what: str) -> list[tuple[float, float | None]]:
         """Mean loss and accuracy of each model; accuracy is None for regression."""
-        return mean_scores(*self.losses(model, stack, what))
+        losses, hits, _ = self.losses(model, stack, what)
+        return mean_scores(losses, hits)
 
     def untrained(self, model: ModelSpec, replicate: int) -> tuple[NDArray[np.float64], Score]:
         """The losses (V,) and the score of the empty coalition, whose model is untrained.
@@ -57,7 +71,7 @@ class ValidationSet:
         instead of the measured one.
         """
         initial = model.initial_params(self.config.seed, replicate)[None]
-        losses, hits = self.losses(model, initial, "the untrained model")
+        losses, hits, _ = self.losses(model, initial, "the untrained model")
         ((loss, accuracy),) = mean_scores(losses, hits)
         losses_V = losses[0].numpy()
         if model.starts_at_zero and model.task.kind == "classification":

@@ -16,7 +16,7 @@ Shapes: C models of a stack, B rows of a batch, V rows that are scored, K output
 the parameters of C models, one flat vector a row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.models import Mlp
+from fl_sv.data import Task
 from fl_sv.training.mlp import (
     OutputGradient,
     autograd_gradient,
@@ -80,30 +81,52 @@ def train_stack(
 
 
 def score_stack(
-    model: ModelSpec, stack: Tensor, x: Tensor, y: Tensor, chunk: int
-) -> tuple[Tensor, Tensor | None]:
+    model: ModelSpec,
+    stack: Tensor,
+    x: Tensor,
+    y: Tensor,
+    chunk: int,
+    keep: Collection[int] = (),
+) -> tuple[Tensor, Tensor | None, dict[int, Tensor]]:
     """The loss (C, V) of every model on every row, and whether its class was right (C, V).
 
     stack: (C, parameters). x, y: the rows, (V, *input_shape) and (V,). chunk: models at a time.
+    keep: the models whose outputs (V, K) are wanted, by their row of the stack.
 
-    The second result is None for a regression. Outputs are computed in the model's precision,
-    losses in float64.
+    The second result is None for a regression, the third has the outputs that were kept. Outputs
+    are computed in the model's precision, losses in float64.
     """
     losses, hits = [], []
-    loss_of = row_loss(model.task)
+    kept: dict[int, Tensor] = {}
     with torch.no_grad():
-        for part in torch.split(stack, chunk):
-            # All models' rows one after the other, as one batch.
-            outputs = stack_outputs(model, part, x).flatten(0, 1).double()
-            targets = y.repeat(len(part))
-            exact = targets.double() if targets.is_floating_point() else targets
-            losses.append(loss_of(outputs, exact))
-            if model.task.kind == "classification":
-                hits.append(outputs.argmax(1) == targets)
-    shape = (len(stack), len(x))
-    losses_CV = torch.cat(losses).reshape(shape)
-    hits_CV = torch.cat(hits).reshape(shape) if hits else None
-    return losses_CV, hits_CV
+        for first in range(0, len(stack), chunk):
+            outputs = stack_outputs(model, stack[first : first + chunk], x)
+            losses_CV, hits_CV = score_outputs(model.task, outputs, y)
+            losses.append(losses_CV)
+            if hits_CV is not None:
+                hits.append(hits_CV)
+            # Copied, so that the outputs of the whole chunk can be freed.
+            kept |= {
+                first + row: own.clone() for row, own in enumerate(outputs) if first + row in keep
+            }
+    return torch.cat(losses), torch.cat(hits) if hits else None, kept
+
+
+def score_outputs(task: Task, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The loss (C, V) of every model's outputs in float64, and whether its class was right (C, V).
+
+    outputs: (C, V, K). y: the targets (V,).
+
+    The second result is None for a regression.
+    """
+    # All models' rows one after the other, as one batch.
+    exact = outputs.flatten(0, 1).double()
+    targets = y.repeat(len(outputs))
+    losses = row_loss(task)(exact, targets.double() if targets.is_floating_point() else targets)
+    losses_CV = losses.reshape(outputs.shape[:2])
+    if task.kind != "classification":
+        return losses_CV, None
+    return losses_CV, (exact.argmax(1) == targets).reshape(outputs.shape[:2])
 
 
 def stack_outputs(model: ModelSpec, stack: Tensor, x: Tensor) -> Tensor:

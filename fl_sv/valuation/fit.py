@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from fl_sv.config import Config
+from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law, fit_law
 from fl_sv.law.families import FamilyOf
@@ -17,12 +18,17 @@ from fl_sv.valuation.students import with_student_alarm
 
 
 def fit_to_table(
-    config: Config, table: UtilityTable, sizes: Mapping[str, int], examples: Mapping[str, int]
+    config: Config,
+    table: UtilityTable,
+    sizes: Mapping[str, int],
+    examples: Mapping[str, int],
+    averaged: AveragedLosses | None,
 ) -> Law:
     """The law from the small models' losses to the large one's; its alarms name the companies.
 
     sizes: parameters of every model, by name.
     examples: rows of every company, by name.
+    averaged: losses of averages of the companies' own models; None where they are unknown.
 
     Raises InputError when a training is missing, or when the law is a user's function and cannot be
     imported or used.
