@@ -22,6 +22,7 @@ from fl_sv.runs.tables import read_evidence
 from tests.runs import Command, published
 
 NAMES = ("Ash", "Beech", "Chestnut")
+IID = {"kind": "iid"}
 QUICK = {
     "data": {"source": "iris", "partition": {"kind": "dirichlet", "alpha": 1}},
     "training": {"rounds": 2, "seeds": 2},
@@ -101,13 +102,14 @@ def test_a_sample_has_the_averages_of_its_coalitions(owner_home: Path, tmp_path:
     assert not np.isnan(averaged(evidence).loss_CM).any()
 
 
+@pytest.mark.slow
 def test_the_order_of_the_companies_changes_no_bit(owner_home: Path, tmp_path: Path) -> None:
     by_order = []
     for companies in (NAMES, NAMES[::-1]):
         evidence = evidence_of(
             tmp_path / companies[0],
             companies,
-            data={"source": "iris", "partition": {"kind": "iid"}},
+            data={"source": "iris", "partition": IID},
         )
         found = averaged(evidence)
         names = (frozenset(companies[i] for i in members_of(c)) for c in found.coalitions)
@@ -118,7 +120,7 @@ def test_the_order_of_the_companies_changes_no_bit(owner_home: Path, tmp_path: P
 @pytest.mark.parametrize(
     "sections",
     [
-        {"data": {"source": "diabetes", "partition": {"kind": "iid"}}},
+        {"data": {"source": "diabetes", "partition": IID}},
         {
             "models": {
                 "small": [{"kind": "mlp", "hidden": [4]}],
@@ -128,7 +130,7 @@ def test_the_order_of_the_companies_changes_no_bit(owner_home: Path, tmp_path: P
                     "options": {"width": 50},
                 },
             },
-            "data": {"source": "tests.plugins:marked", "partition": {"kind": "iid"}},
+            "data": {"source": "tests.plugins:marked", "partition": IID},
         },
     ],
     ids=["regression", "a user's module that rules a class out"],
@@ -203,10 +205,7 @@ def test_averages_that_were_changed_or_removed_are_found(run: RunDirectory) -> N
     "change, message",
     [
         (lambda lines: lines[:-1], "1 of 48 averages are missing: coalition 15 of mlp-64"),
-        (
-            lambda lines: lines[:33],
-            r"16 of 48 averages are missing.*0 of mlp-64.* 4 of mlp-64, \\.\\.\\.",
-        ),
+        (lambda lines: lines[:33], "16 of 48 averages are missing: .* 4 of mlp-64 and 11 more"),
         (lambda lines: lines[:1], "48 of 48 averages are missing"),
         (lambda lines: [], "the columns are ''; expected coalition,model,loss"),
         (lambda lines: [*lines, lines[-1]], "line 50: coalition 15 of mlp-64 is listed twice"),

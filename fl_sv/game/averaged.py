@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, listed
 from fl_sv.game.coalitions import ascending, coalition_name, mirrored, place_of
 from fl_sv.game.csv import Lines, read_table
 from fl_sv.game.utilities import UtilityTable
@@ -129,12 +129,14 @@ def read_averaged(path: Path, table: UtilityTable) -> AveragedLosses:
                 f" {model} has {measured!r} there in the utilities."
             )
         found_CM[place] = loss
-    missing = np.argwhere((known_CM & np.isnan(found_CM)).T).tolist()
+    missing = [
+        f"{expected.coalitions[row]} of {table.models[column]}"
+        for column, row in np.argwhere((known_CM & np.isnan(found_CM)).T).tolist()
+    ]
     if missing:
-        named = [f"{expected.coalitions[row]} of {table.models[m]}" for m, row in missing[:6]]
         raise InputError(
             f"{path}: {len(missing)} of {known_CM.sum()} averages are missing: coalition"
-            f" {', '.join(named[:5])}{', ...' if named[5:] else ''}."
+            f" {listed(missing, 5)}."
         )
     return replace(expected, loss_CM=found_CM)
 
