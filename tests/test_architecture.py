@@ -30,7 +30,9 @@ FLOORS = (
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 SERVING = {
+    "csv_text",
     "errors",
+    "files",
     "machine",
     "numbers",
     "plugins",

@@ -1,0 +1,44 @@
+"""CSV text, record by record: cells of any length, and a quote that never closes is named."""
+
+import csv
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from fl_sv.files import require_regular
+
+csv.field_size_limit(2**31 - 1)  # a cell may be long; what a column may hold is checked later
+QUOTE = b'"'
+CHUNK = 1 << 24  # bytes
+
+
+def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the line on which it begins, from 1. A blank line is a record without cells.
+
+    Every fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...".
+    """
+    require_regular(path)
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for record in reader:
+                yield line, record
+                line = reader.line_num + 1
+    except UnicodeDecodeError:
+        fault = "it holds bytes that are not UTF-8 text; save it as UTF-8"
+        raise OSError(errno.EILSEQ, fault) from None
+    except csv.Error as error:
+        fault = str(error)
+        if fault == "unexpected end of data":
+            fault = "a quote opens and never closes; close it, or double a quote inside a cell"
+        raise OSError(errno.EILSEQ, f"line {line}: {fault}") from None
+
+
+def quotes_are_paired(path: Path) -> bool:
+    """Whether a file has an even number of quotes, as every file has whose quotes all close."""
+    n_quotes = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            n_quotes += chunk.count(QUOTE)
+    return n_quotes % 2 == 0
