@@ -169,15 +169,15 @@ def _score(
     outputs: dict[tuple[str, int, int], Outputs] = {}
     singletons = [row for row, c in enumerate(coalitions) if c.bit_count() == 1]
     replicates = range(job.config.training.seeds)
-    mean_CV = np.zeros(())
-    for model in job.small:  # ascending, so that the mean of the largest is the last
-        sum_CV = np.zeros(())
+    mean_CV = np.zeros((len(coalitions), len(job.validation.y)))
+    for model in job.small:
         for replicate in replicates:
             stack = torch.tensor(stacks[wire.stack_key(model.name, replicate)])
             losses, hits, own = job.validation.losses(model, stack, what, keep=singletons)
             outputs |= {(model.name, replicate, coalitions[row]): own[row] for row in own}
             for coalition, mean in zip(coalitions, mean_scores(losses, hits), strict=True):
                 scores.append(Score(coalition, model.name, replicate, *mean))
-            sum_CV = sum_CV + losses.numpy()
-        mean_CV = sum_CV / len(replicates)
+            if model is job.small[-1]:
+                mean_CV += losses.numpy()
+    mean_CV /= len(replicates)
     return scores, Wave(coalitions, mean_CV), outputs

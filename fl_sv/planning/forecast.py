@@ -88,7 +88,9 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     on_ray = on_ray and bool(examples)
     sent = traffic(config, run, large.n_params)
     n_workers = workers(config, on_ray=on_ray) if examples else 1
-    memory = peak_memory(config, run, large, scaling, n_workers, on_ray=on_ray)
+    memory = peak_memory(
+        config, run, large, scaling, checked.n_validation, n_workers, on_ray=on_ray
+    )
     free = psutil.virtual_memory().available
     _require_memory(memory, free)
     seconds = None

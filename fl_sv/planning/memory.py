@@ -1,4 +1,10 @@
-"""Peak memory of a run on this machine."""
+"""Peak memory of a run on this machine.
+
+A run is at its peak in the sweep, when the messages of two waves are in memory, or afterwards, when
+law and values of all coalitions are computed. `python -m benchmarks.memory` compares the forecast
+with real runs; docs/benchmarks.md has the result. All factors below were fitted to these runs (2
+CPU cores, flwr 1.41, ray 2.55.1, torch 2.13, 2026-11).
+"""
 
 import math
 
@@ -8,12 +14,21 @@ from fl_sv.config import Config
 from fl_sv.config.models import Module
 from fl_sv.data import Scaling
 from fl_sv.design.waves import IN_FLIGHT
-from fl_sv.design.workloads import PlannedRun
+from fl_sv.design.workloads import PlannedRun, Workload
 from fl_sv.training.models import ModelSpec
 
-# Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and
-# without Ray.
-PROCESS_BYTES = 700_000_000  # a process with torch and Flower loaded
+PROCESS_BYTES = 450_000_000  # a process with torch and Flower loaded
+RAY_BYTES = 700_000_000  # Ray's own processes
+# --- of a wave ------------------------------------------------------------------------------------
+COPIES_OF_STACKS = 2  # as arrays and as bytes
+COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
+COPIES_OF_LOSSES = 5  # by example, in float64
+SCORE_BYTES = 500  # of a training on its way into the journal
+# --- of law and values ----------------------------------------------------------------------------
+COALITION_BYTES = 600  # bitmasks, members, predictions and intervals
+TRAINING_BYTES = 80  # a score: in the table, in its copy with the companies reversed, for the law
+COVARIANCE_BYTES = 100  # of a covariance between two coalitions, of which one is a large run,
+SAMPLE_BLOCK = 512  # or in a sample one of a block (`fl_sv.law.posterior`)
 
 
 def workers(config: Config, *, on_ray: bool) -> int:
@@ -34,34 +49,69 @@ def peak_memory(
     run: PlannedRun,
     large: ModelSpec,
     scaling: Scaling,
+    n_validation: int,
     n_workers: int,
     *,
     on_ray: bool,
 ) -> int:
-    """Bytes at the peak: processes, the widest stacks in messages, large models, a transfer set.
+    """Bytes of all processes of the run at its peak.
 
+    n_validation: rows of the validation set.
     n_workers: companies that train at the same time on this machine.
     """
-    n, itemsize = config.n_companies, np.dtype(config.compute.dtype).itemsize
-    processes = n_workers + 1 if on_ray else 1
-    large_bytes = large.n_params * itemsize
-    # Averages, records, and the messages under way.
-    stacks = _widest_params(run) * itemsize * (6 + 4 * min(n, n_workers + 2))
-    models = large_bytes * (8 + 4 * n)
+    processes = PROCESS_BYTES * (n_workers + 1) + RAY_BYTES if on_ray else PROCESS_BYTES
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    in_waves = [workload for workload in run.large_runs if not workload.by_itself]
+    waves = max(
+        _waves_bytes(waves, itemsize, n_validation, n_workers) for waves in (*run.sweep, in_waves)
+    )
+    models = large.n_params * itemsize * (8 + 4 * config.n_companies)
     return int(
-        processes * PROCESS_BYTES + stacks + models + _transfer_bytes(config, large, scaling)
+        processes
+        + max(waves, _settlement_bytes(config, run))
+        + models
+        + _transfer_bytes(config, large, scaling)
     )
 
 
-def _widest_params(run: PlannedRun) -> int:
-    """Parameters of the widest stacks: waves of small models in flight, or one of large ones."""
-    sweep = max(
-        sum(sorted(wave.params_of_a_coalition * len(wave.coalitions) for wave in step)[-IN_FLIGHT:])
-        for step in run.sweep
+def _waves_bytes(waves: list[Workload], itemsize: int, n_validation: int, n_workers: int) -> float:
+    """Bytes of the largest waves in flight: both with the companies, or one of them scored."""
+    with_companies = sorted(_companies_bytes(wave, itemsize, n_workers) for wave in waves)
+    scored = max((_scoring_bytes(wave, itemsize, n_validation) for wave in waves), default=0.0)
+    return max(
+        sum(with_companies[-IN_FLIGHT:]), scored + sum(with_companies[:-1][-IN_FLIGHT + 1 :])
     )
-    waves = [workload for workload in run.large_runs if not workload.by_itself]
-    large = max((w.params_of_a_coalition * len(w.coalitions) for w in waves), default=0)
-    return max(sweep, large)
+
+
+def _companies_bytes(wave: Workload, itemsize: int, n_workers: int) -> float:
+    """Bytes of a wave that the companies train and the server averages."""
+    params = wave.params_of_a_coalition * itemsize
+    memberships = sum(coalition.bit_count() for coalition in wave.coalitions)
+    # In the first round one model travels for all coalitions, and a stack comes back.
+    directions = 2 if wave.exchanges > 1 else 1
+    # A company belongs to half of the coalitions.
+    copies = COPIES_OF_STACKS * directions + COPIES_IN_TRAINING * n_workers / 2
+    return directions * params * memberships + copies * params * len(wave.coalitions)
+
+
+def _scoring_bytes(wave: Workload, itemsize: int, n_validation: int) -> float:
+    """Bytes of a trained wave while it is scored and enters the journal."""
+    models = COPIES_OF_STACKS * wave.params_of_a_coalition * itemsize
+    losses = COPIES_OF_LOSSES * 8 * n_validation
+    return (models + losses) * len(wave.coalitions) + SCORE_BYTES * wave.trainings
+
+
+def _settlement_bytes(config: Config, run: PlannedRun) -> float:
+    """Bytes of the utility table, the law and the values of all coalitions."""
+    waves = [wave for step in run.sweep for wave in step]
+    coalitions = sum(len(wave.coalitions) for wave in waves)
+    large_runs = sum(len(workload.coalitions) for workload in run.large_runs)
+    covariances = large_runs if config.coalitions.design == "all" else large_runs + SAMPLE_BLOCK
+    return (
+        COALITION_BYTES * coalitions
+        + TRAINING_BYTES * sum(wave.trainings for wave in waves)
+        + COVARIANCE_BYTES * coalitions * covariances
+    )
 
 
 def _transfer_bytes(config: Config, large: ModelSpec, scaling: Scaling) -> float:
