@@ -11,6 +11,13 @@ from pathlib import Path
 # Options of glibc's malloc.h. Larger blocks, such as a large model's, still go back at once.
 MALLOC_OPTIONS = {-1: 256 << 20, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
+# Linux's control groups, version 2 and 1: files with the limit and what is used, and the entry of
+# memory.stat for pages of files that are only kept.
+CONTROL_GROUPS = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
+
 
 def use_threads(n_threads: int) -> None:
     """Limits the threads of torch and BLAS.
@@ -35,6 +42,26 @@ def keep_freed_memory() -> None:
     if set_option is not None:
         for option, n_bytes in MALLOC_OPTIONS.items():
             set_option(option, n_bytes)
+
+
+def free_memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may still take, of the machine's memory and of its container's.
+
+    groups: the folder in which Linux says what a container may have.
+    """
+    import psutil  # `fl-sv pay` and `verify` do not need it
+
+    free = int(psutil.virtual_memory().available)
+    for limit_file, used_file, idle in CONTROL_GROUPS:
+        try:
+            limit = int((groups / limit_file).read_text())  # or "max", which is none
+            stat = (groups / limit_file).with_name("memory.stat").read_text().split()
+            kept_files = int(stat[stat.index(idle) + 1])  # given up when memory is needed
+            used = int((groups / used_file).read_text()) - kept_files
+        except (OSError, ValueError):
+            continue
+        free = min(free, max(limit - used, 0))
+    return free
 
 
 @cache

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import psutil
 
 from fl_sv.config import Config
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import PlannedRun, averaged_evaluations, planned_run
 from fl_sv.errors import InputError
+from fl_sv.machine import free_memory
 from fl_sv.planning.checks import CheckedData
 
 # Seconds of one exchange of messages across companies, which start a process for each
@@ -91,7 +91,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     memory = peak_memory(
         config, run, large, scaling, checked.n_validation, n_workers, on_ray=on_ray
     )
-    free = psutil.virtual_memory().available
+    free = free_memory()
     _require_memory(memory, free)
     seconds = None
     if examples:
@@ -111,7 +111,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         bytes=sent.bytes,
         peak_memory_bytes=memory,
         seconds=None if seconds is None else round(seconds, 1),
-        available_memory_bytes=int(free),
+        available_memory_bytes=free,
         large_runs_of_grand_coalition=len(run.teacher),
         large_runs_of_other_coalitions=sum(workload.trainings for workload in run.large_runs),
         averaged_evaluations=averaged_evaluations(config),
@@ -148,8 +148,9 @@ def _require_memory(memory: int, free: int) -> None:
     if memory > free:
         raise InputError(
             f"The run needs about {memory / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free."
-            " Lower coalitions.wave_megabytes, compute.workers, the width of the large model or a"
-            " transfer set's rows."
+            " Lower coalitions.wave_megabytes, compute.workers, training.seeds, law.anchors, the"
+            " width of the large model or a transfer set's rows, or take a sample of the coalitions"
+            " (coalitions.design: sampled)."
         )
 
 

@@ -1,0 +1,100 @@
+"""The forecast of a run's memory, and what a machine has of it."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fl_sv.config import Config
+from fl_sv.data.dataset import Task
+from fl_sv.data.scaling import Scaling
+from fl_sv.design.workloads import planned_run
+from fl_sv.errors import InputError
+from fl_sv.machine import free_memory
+from fl_sv.planning.forecast import _require_memory
+from fl_sv.planning.memory import peak_memory
+from fl_sv.training.models import model_specs
+from tests.config_of import config_of
+
+PROCESS = 450_000_000
+TASK = Task(kind="regression", input_shape=(10,), n_outputs=1)
+
+
+def game(companies: int, *, seeds: int = 1, **sections: object) -> Config:
+    names = tuple(f"Company {i}" for i in range(companies))
+    training = {"seeds": seeds, "rounds": 2}
+    return config_of({"source": "diabetes"}, companies=names, training=training, **sections)
+
+
+def memory(config: Config, *, n_validation: int = 1, workers: int = 1) -> int:
+    """Bytes beyond those of the process itself."""
+    small, large = model_specs(config, TASK)
+    run, scaling = planned_run(config, small, large), Scaling(task=TASK)
+    peak = peak_memory(config, run, large, scaling, n_validation, workers, on_ray=False)
+    return peak - PROCESS
+
+
+def test_one_more_company_doubles_the_memory_of_table_and_law() -> None:
+    waves = {"wave_megabytes": 0.1}  # so that the messages need none
+    fourteen, fifteen, sixteen = (memory(game(n, coalitions=waves)) for n in (14, 15, 16))
+    assert 1.9 < fifteen / fourteen < 2.3
+    assert 1.9 < sixteen / fifteen < 2.3
+
+
+def test_every_further_seed_and_large_run_takes_as_much_as_the_one_before() -> None:
+    waves = {"wave_megabytes": 0.1}
+    one, two, three = (memory(game(14, seeds=s, coalitions=waves)) for s in (1, 2, 3))
+    assert two - one == pytest.approx(three - two, rel=0.05) and two > one
+    few, some, many = (
+        memory(game(14, coalitions=waves, law={"anchors": runs})) for runs in (4, 8, 12)
+    )
+    assert some - few == pytest.approx(many - some, rel=0.05) and some > few
+
+
+def test_messages_of_two_waves_and_the_losses_of_one_are_in_memory() -> None:
+    models = {
+        "small": [{"kind": "mlp", "hidden": [256]}],  # 12 KB in a message
+        "large": {"kind": "mlp", "hidden": [512]},
+    }
+
+    def with_waves(megabytes: int, n_validation: int = 1) -> int:
+        config = game(12, models=models, coalitions={"wave_megabytes": megabytes})
+        return memory(config, n_validation=n_validation)
+
+    # Half of the companies get each model and send it back, in each of the two waves (nearly full).
+    assert with_waves(8) - with_waves(4) == pytest.approx(2 * 4e6 * (12 / 2 * 2 + 5.5), rel=0.2)
+    assert with_waves(8, n_validation=100_000) > 8e6 / (3073 * 4) * 100_000 * 8
+
+
+def test_a_run_that_needs_more_than_is_free_is_refused_with_both_figures() -> None:
+    config = game(20, seeds=16)
+    needed = PROCESS + memory(config)
+    assert needed > (1 << 20) * 16 * 16  # a loss and an accuracy of every training
+    with pytest.raises(InputError, match=f"needs about {needed / 1e9:.1f} GB of memory and 1.0 GB"):
+        _require_memory(needed, 10**9)
+    _require_memory(needed, needed)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "stat"),
+    [
+        ("memory.max", "memory.current", "anon 5\ninactive_file 100\n"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "cache 5\ntotal_inactive_file 100\n",
+        ),
+    ],
+)
+def test_a_container_has_what_its_control_group_leaves(
+    tmp_path: Path, limit: str, used: str, stat: str
+) -> None:
+    (tmp_path / limit).parent.mkdir(exist_ok=True)
+    (tmp_path / limit).write_text("5000\n")
+    (tmp_path / used).write_text("1100\n")
+    (tmp_path / limit).with_name("memory.stat").write_text(stat)
+    assert free_memory(tmp_path) == 4000
+    (tmp_path / limit).write_text("max\n")
+    machine = psutil.virtual_memory()
+    assert machine.available / 2 < free_memory(tmp_path) <= machine.total
+    assert free_memory(tmp_path / "nowhere") <= machine.total
