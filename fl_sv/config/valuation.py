@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from fl_sv.config.base import CompanyName, Frozen, Reference, many
+from fl_sv.config.semivalues import SEMIVALUES, semivalue_name
 
 
 class Stop(Frozen):
@@ -94,16 +95,12 @@ class LawRules(Frozen):
     )
 
 
-BETA = r"(0|[1-9][0-9]*)(\.[0-9]+)?"  # one parameter of a beta semivalue
-
-
 class Values(Frozen):
     """From utilities to values."""
 
-    semivalue: Annotated[
-        str,
-        StringConstraints(pattern=rf"^(shapley|banzhaf|loo|beta:{BETA},{BETA})$"),
-    ] = Field("shapley", description="shapley, banzhaf, loo or beta:A,B")
+    semivalue: Annotated[str, AfterValidator(semivalue_name)] = Field(
+        "shapley", description=SEMIVALUES
+    )
     level: float = Field(
         0.9, ge=0.5, le=0.999, description="coverage of every interval (probability)"
     )

@@ -36,6 +36,8 @@ METHODS: dict[str, Method] = {
 """The methods of this library. `shapiq_methods` adds those of the package shapiq."""
 MOST_EVALUATIONS = 1 << 24
 MOST_COMPANIES = 1000
+MOST_MEMBERSHIPS = 1 << 27  # evaluations times companies: an estimate takes up to 4 GiB
+ROUNDING = 1e-12  # of the largest utility: what the arithmetic may lose, in every interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +102,22 @@ def estimate_shapley(
         raise InputError(
             f"budget means {budget} evaluations; allowed are at most {MOST_EVALUATIONS}"
         )
+    if budget < 1 << n_clients and budget * n_clients > MOST_MEMBERSHIPS:
+        raise InputError(
+            f"budget is {budget} for {n_clients} companies; allowed are at most"
+            f" {MOST_MEMBERSHIPS // n_clients} evaluations of so many"
+        )
     evaluated: list[int] = []
-    scale = 1.0
+    scale = spread = 1.0
 
     def evaluate(members_CN: NDArray[np.bool_]) -> Floats:
         """Utilities in units of about their range, so that no square overflows."""
-        nonlocal scale
+        nonlocal scale, spread
         utility_C = _utilities(game, members_CN)
         evaluated.append(len(utility_C))
         # A power of two loses no bit.
         scale = float(2.0 ** np.frexp(np.ptp(utility_C))[1])
+        spread = float(np.abs(utility_C / scale).max())
         return utility_C / scale
 
     if budget == 1 << n_clients:
@@ -117,7 +125,7 @@ def estimate_shapley(
         half_width_N = np.zeros(n_clients)
     else:
         value_N, stderr_N = estimate(evaluate, n_clients, budget, np.random.default_rng(seed))
-        half_width_N = ndtri((1 + level) / 2) * stderr_N
+        half_width_N = ndtri((1 + level) / 2) * stderr_N + ROUNDING * spread
     return Estimate(
         values=value_N * scale,
         low=(value_N - half_width_N) * scale,

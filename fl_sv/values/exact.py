@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
+from fl_sv.config.semivalues import beta_parameters
 from fl_sv.errors import InputError
-from fl_sv.numbers import decimal_number
 from fl_sv.values.inputs import as_table
-
-SEMIVALUES = "shapley, banzhaf, loo or beta:A,B with 0 < A, B <= 1000000, for example beta:16,1"
-LARGEST_BETA = 1e6
 
 
 def shapley(utilities: ArrayLike) -> NDArray[np.float64]:
@@ -99,7 +96,7 @@ def semivalue_weights(n_companies: int, name: str) -> NDArray[np.float64]:
         return np.full(n_companies, 0.5**rest)
     if name == "loo":
         return np.concatenate([np.zeros(rest), [1.0]])
-    a, b = _beta_parameters(name)
+    a, b = beta_parameters(name)
     size = np.arange(n_companies)
     # In logarithms: the beta functions themselves underflow for large A, B and N.
     log_weight_N: NDArray[np.float64] = betaln(size + b, rest - size + a) - betaln(a, b)
@@ -181,15 +178,3 @@ def _marginals(utility_C: NDArray[np.float64], i: int) -> NDArray[np.float64]:
     """v(S+i) - v(S) for the coalitions S of the rest, ascending with bit i dropped: (2**(N-1),)."""
     halves = utility_C.reshape(-1, 2, 1 << i)
     return (halves[:, 1] - halves[:, 0]).reshape(-1)
-
-
-def _beta_parameters(name: str) -> tuple[float, float]:
-    """A and B of the name beta:A,B. Raises InputError for any other name."""
-    kind, _, parameters = name.partition(":") if isinstance(name, str) else ("", "", "")
-    try:
-        a, b = (decimal_number(text) for text in parameters.split(","))
-    except ValueError:
-        a = b = math.nan
-    if kind != "beta" or not (0 < a <= LARGEST_BETA and 0 < b <= LARGEST_BETA):
-        raise InputError(f"{name!r} is not a semivalue; allowed are {SEMIVALUES}")
-    return a, b
