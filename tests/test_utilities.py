@@ -239,9 +239,48 @@ def test_only_plain_decimal_numbers_are_numbers_of_a_table(
         read_game(path)
 
 
-def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "coalition,utility\r\n0,0\r\n1,1.5\r\n2,2\r\n3,6\r\n",
+        '"coalition","utility"\n"0","0"\n"1","1.5"\n"2","2"\n"3","6"\n',
+        "coalition,utility,\n0,0,\n\n1,+1.5,\n2, 2e0,\n3,6.,\n\n",
+    ],
+    ids=["Windows", "quoted", "blank lines and an empty column"],
+)
+def test_a_table_as_other_programs_write_it_is_read(tmp_path: Path, text: str) -> None:
+    assert game(tmp_path, text).tolist() == [0, 1.5, 2, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("coalition;utility\n0;0,5\n1;1,5\n", "expected coalition,utility"),
+        ("coalition,utility\n0,0,5\n1,1,5\n", "line 2: the row has more or fewer cells"),
+        ('coalition,utility\n0,"0,5"\n1,1\n', "line 2: the utility of coalition 0 is '0,5'"),
+        ('coalition,utility\n0,0\n1,"1,500"\n', "the utility of coalition 1 is '1,500'"),
+        ("Coalition,utility\n0,0\n1,1\n", "expected coalition,utility"),
+        ("0,0\n1,1\n", "expected coalition,utility"),
+        ("coalition,utility\n{},0\nA,1\nB,1\nA+B,2\n", "the coalition is '{}'"),
+        ("coalition,utility\n0.0,0\n1.0,1\n", "the coalition is '0.0'"),
+        ("coalition,utility\n0,0\n1,\n", "the utility of coalition 1 is ''"),
+        ("coalition,utility\n0,0\n,1\n", "the coalition is ''"),
+        ("coalition,utility\n0,0\n1,\u22121.5\n", "the utility of coalition 1 is"),
+        ("coalition,utility\n0,0\n1,5%\n", "the utility of coalition 1 is '5%'"),
+        ("coalition,utility\n0,0\n1,1\n1,1\n", "line 4: coalition 1 is listed twice"),
+    ],
+)
+def test_a_table_that_could_be_read_in_two_ways_is_refused(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        game(tmp_path, text)
+
+
+@pytest.mark.parametrize("again", ["utility", "Utility", " utility "])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, again: str) -> None:
     path = tmp_path / "table.csv"
-    path.write_text("coalition,utility,utility\n0,0,0\n1,1,9\n2,2,9\n3,6,9\n", encoding="utf-8")
+    path.write_text(f"coalition,utility,{again}\n0,0,0\n1,1,9\n2,2,9\n3,6,9\n", encoding="utf-8")
     with pytest.raises(InputError, match="the column 'utility' is there twice"):
         read_game(path)
 

@@ -272,6 +272,62 @@ def test_our_estimator_beats_the_other_methods_where_returns_diminish():
     assert all(ours < mean_error(games, 10, 128, other) / 3 for other in METHODS if other != "auto")
 
 
+def additive(worth):
+    return lambda member: member @ worth
+
+
+def triples(n, seed):
+    """Companies with a worth each, and groups of three that are worth more once complete."""
+    generator = np.random.default_rng(seed)
+    worth, more = generator.random(n), generator.normal(size=n)
+    groups = np.array([generator.choice(n, 3, replace=False) for _ in range(n)])
+    values = worth.copy()
+    np.add.at(values, groups, more[:, None] / 3)
+    return (lambda member: member @ worth + member[:, groups].all(axis=2) @ more), values
+
+
+@pytest.mark.parametrize(
+    ("n", "budget"),
+    [(5, 20), (12, 48), (64, 256), (64, 20_000), (599, 2396), (640, 2560), (1000, 4000)],
+)
+def test_additive_games_are_exact_for_any_number_of_companies_and_coalitions(n, budget):
+    worth = np.random.default_rng(1).normal(size=n)
+    estimate = estimate_shapley(additive(worth), n, budget)
+    np.testing.assert_allclose(estimate.values, worth, atol=1e-9)
+    assert (estimate.low <= worth).all() and (worth <= estimate.high).all()
+    assert (estimate.high - estimate.low).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("n", "budget"),
+    [
+        (12, 100),
+        (12, 1000),
+        (40, 200),
+        pytest.param(40, 2000, marks=pytest.mark.slow),
+        pytest.param(40, 9000, marks=pytest.mark.slow),
+        pytest.param(650, 1600, marks=pytest.mark.slow),
+    ],
+)
+def test_the_default_is_never_much_worse_than_the_best_other_method(n, budget):
+    game, exact = triples(n, 0)
+    errors = {
+        method: relative_error(estimate_shapley(game, n, budget, 0, method).values, exact)
+        for method in METHODS
+    }
+    assert errors["auto"] <= 1.25 * min(errors.values()), errors
+
+
+def test_a_part_of_many_pairs_decides_the_surrogate_and_all_of_them_the_values(monkeypatch):
+    game, exact = triples(12, 0)
+    whole = estimate_shapley(game, 12, 800)
+    monkeypatch.setattr("fl_sv.values.surrogate.MOST_JUDGED", 100)
+    part = estimate_shapley(game, 12, 800)
+    errors = [relative_error(estimate.values, exact) for estimate in (whole, part)]
+    assert errors[1] <= 1.25 * errors[0]
+    assert np.mean((part.low <= exact) & (exact <= part.high)) > 0.7
+
+
 # --- intervals ------------------------------------------------------------------------------------
 
 
@@ -469,6 +525,11 @@ def test_a_budget_below_two_is_refused(budget):
 def test_a_wrong_argument_is_named(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         estimate_shapley(**{"game": coverage(4, 0), "n_clients": 4, "budget": 10} | wrong)
+
+
+def test_more_companies_and_coalitions_than_memory_holds_are_refused():
+    with pytest.raises(InputError, match="allowed are at most 134217 evaluations"):
+        estimate_shapley(additive(np.ones(1000)), 1000, 200_000)
 
 
 def test_more_evaluations_than_memory_are_refused():

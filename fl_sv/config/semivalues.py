@@ -28,5 +28,5 @@ def beta_parameters(name: str) -> tuple[float, float]:
     except ValueError:
         a = b = math.nan
     if kind != "beta" or not (0 < a <= LARGEST_BETA and 0 < b <= LARGEST_BETA):
-        raise InputError(f"{name!r} is not a semivalue; allowed are {SEMIVALUES}")
+        raise InputError(f"allowed semivalues are {SEMIVALUES}; given {name!r}")
     return a, b

@@ -30,7 +30,8 @@ def read_table(
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             found = tuple(reader.fieldnames or ())
-            if twice := [name for name in columns if found.count(name) > 1]:
+            alike = [name.strip().casefold() for name in found]
+            if twice := [name for name in columns if alike.count(name) > 1]:
                 raise InputError(f"{path}: the column {twice[0]!r} is there twice. Remove one.")
             if not (set(columns) <= set(found) if others else columns == found):
                 raise InputError(

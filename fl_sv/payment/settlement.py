@@ -17,6 +17,7 @@ from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
 from fl_sv.law.alarms import Alarm
+from fl_sv.payment.coverage import coverage_alarms
 from fl_sv.payment.payouts import allocate, pot_cents
 from fl_sv.valuation.appraise import appraise, shapley_weighting
 from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
@@ -161,8 +162,20 @@ def divide_pot(
         amounts = dict(zip(companies, amount_N.tolist(), strict=True))
         problems = rounding_alarms(values, amounts, pot)
     except InputError as error:
-        amounts, problems = dict.fromkeys(companies, 0), [Alarm(NOT_DIVIDED, str(error))]
+        amounts = dict.fromkeys(companies, 0)
+        problems = [Alarm(NOT_DIVIDED, str(error), figures=_figures(valuation))]
+    problems = [*problems, *coverage_alarms(valuation)]
     return Payment(rules, tuple(accepted), amounts, (*alarms, *problems))
+
+
+def _figures(valuation: Valuation) -> dict[str, float]:
+    """What decides whether a pot can be divided."""
+    value_N = valuation.values
+    return {
+        "sum": float(value_N.sum()),
+        "largest": float(value_N.max()),
+        "smallest": float(value_N.min()),
+    }
 
 
 def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from fl_sv.law.diagnostics import CHECKS, large_runs_needed
+from fl_sv.payment.coverage import NOT_COVERED
 from fl_sv.payment.settlement import NOT_DIVIDED
 from fl_sv.report.page_table import PageTable
 from fl_sv.report.wording import counted
@@ -16,6 +17,7 @@ QUESTIONS = {
     STUDENTS_UNTESTED: STUDENTS_QUESTION,
     **AXIOM_QUESTIONS,
     NOT_DIVIDED: "whether the pot can be divided by the agreed rule",
+    NOT_COVERED: "whether the values account for the total improvement",
 }
 
 # What a check needs besides large runs.
@@ -73,6 +75,11 @@ ADVICE = {
     NOT_DIVIDED: Advice(
         "Nothing is divided, and every amount is zero. This alarm cannot be accepted.",
         "Choose the other rule for negative values, or another pot.",
+    ),
+    NOT_COVERED: Advice(
+        "The pot is divided by values that say little about the total improvement: the payouts may"
+        " follow small differences.",
+        "Use Shapley values (values.semivalue: shapley), which add up to the total improvement.",
     ),
 }
 

@@ -1,6 +1,7 @@
 """The screen of a finished run: values, intervals and payouts beside two simple splits."""
 
 import io
+import math
 import textwrap
 
 from rich.console import Console
@@ -110,10 +111,10 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
             amount(split.equal[company.name]),
             amount(split.by_size[company.name]),
         )
-    gain = valuation.utility_grand - valuation.utility_empty
+    total = math.fsum(company.value for company in valuation.companies)
     pot = amount(sum(split.paid.values()))
     table.add_section()
-    table.add_row("sum", f"{sum(examples.values()):,}", f"{gain:.4f}", "", "", pot, pot, pot)
+    table.add_row("sum", f"{sum(examples.values()):,}", f"{total:.4f}", "", "", pot, pot, pot)
     return table
 
 

@@ -1,5 +1,6 @@
 """How the numbers came about: the run in steps, from the companies' data to the money."""
 
+import math
 from dataclasses import dataclass
 
 from fl_sv.config.data import (
@@ -215,10 +216,13 @@ def _values(run: FinishedRun, notation: Notation) -> StoryStep:
         sentences.append(
             f"Each company's value is {semivalue}, estimated from the utilities of the sample."
             " Another sample would change the values: this part is at most"
-            f" {percent(valuation.sampling_share, 0)} of the variance of an interval."
-            f" {sentence_case(ended)}."
+            f" {percent(math.ceil(100 * valuation.sampling_share) / 100, 0)} of the variance of an"
+            f" interval. {sentence_case(ended)}."
         )
     sentences.append(f"The total improvement is {total} {notation.unit}.")
+    if valuation.semivalue != "shapley":
+        added = notation.value(math.fsum(company.value for company in valuation.companies))
+        sentences.append(f"The values add up to {added} {notation.unit}.")
     return StoryStep("Values", " ".join(sentences))
 
 

@@ -36,7 +36,7 @@ METHODS: dict[str, Method] = {
 """The methods of this library. `shapiq_methods` adds those of the package shapiq."""
 MOST_EVALUATIONS = 1 << 24
 MOST_COMPANIES = 1000
-MOST_MEMBERSHIPS = 1 << 27  # evaluations times companies: an estimate takes up to 4 GiB
+MOST_MEMBERSHIPS = 1 << 27  # evaluations times companies: an estimate takes up to 3 GiB
 ROUNDING = 1e-12  # of the largest utility: what the arithmetic may lose, in every interval
 
 
