@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import settings
 from benchmarks.common.command_line import SMOKE, Answer
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import HOME_VARIABLE
-from tests.runs import Command, fl_sv
+from fl_sv.runs.tables import read_evidence
+from tests.runs import Command, fl_sv, published
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
 settings.load_profile("no deadline")
@@ -79,3 +81,26 @@ def run(finished_run: Path, tmp_path: Path) -> RunDirectory:
 def command() -> Command:
     """`fl-sv ARGUMENTS` in this process."""
     return fl_sv
+
+
+@pytest.fixture
+def unpayable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
+    """The same run with the small models' losses upside down, so that no law leads to the large
+    model's.
+    """
+    evidence = read_evidence(run)
+    table, large = evidence.table, evidence.table.models[-1]
+    grand = 2 ** len(table.companies) - 1
+    scores = {
+        (model, seed, c): score
+        if model == large
+        else replace(score, loss=table.scores[model, seed, grand - c].loss)
+        for (model, seed, c), score in table.scores.items()
+    }
+    upside_down = replace(
+        evidence,
+        table=replace(table, scores=scores),
+        averaged=None,
+        validation_NV=-evidence.validation_NV,
+    )
+    return published(tmp_path / "unpayable", run, upside_down)

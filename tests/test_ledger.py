@@ -4,6 +4,7 @@ unnoticed.
 
 import json
 import random
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,7 @@ from fl_sv.runs.files import LEDGER
 from fl_sv.runs.keys import HOME_VARIABLE, key_fingerprint, owner_key, raw, read_public_key
 from fl_sv.runs.ledger import (
     append_section,
+    canonical,
     newest,
     parse_ledger,
     read_ledger,
@@ -120,6 +122,34 @@ def test_line_with_the_same_content_in_other_characters_is_no_line_of_a_ledger(
     with pytest.raises(
         VerificationError, match=rf"ledger\.jsonl, line {number}: it is not written"
     ):
+        parse_ledger("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("field", "forged"), [("number", True), ("number", 1.0), ("section", True)]
+)
+def test_true_and_one_point_zero_are_not_the_number_one(
+    lines: list[str], field: str, forged: object
+) -> None:
+    entry = json.loads(lines[0])
+    del entry["signature"]
+    entry[field] = forged
+    entry["signature"] = b64encode(KEY.sign(canonical(entry))).decode()
+    with pytest.raises(VerificationError, match=r"ledger\.jsonl, line 1: it does not follow"):
+        parse_ledger(json.dumps(entry, sort_keys=True) + "\n")
+
+
+@pytest.mark.parametrize("number", [1, 8])
+def test_signature_of_the_same_bytes_in_other_letters_is_found(
+    lines: list[str], number: int
+) -> None:
+    """Base64 ignores the last bits of its last letter; without care they change unnoticed."""
+    line = lines[number - 1]
+    signature = json.loads(line)["signature"]
+    other = signature[:-3] + chr(ord(signature[-3]) + 1) + "=="
+    assert b64decode(other) == b64decode(signature)
+    lines[number - 1] = line.replace(signature, other)
+    with pytest.raises(VerificationError, match=rf"line {number}: the signature is not base64"):
         parse_ledger("".join(lines))
 
 

@@ -39,29 +39,6 @@ def payable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
     return published(tmp_path / "payable", run, dataclasses.replace(evidence, config=accepting))
 
 
-@pytest.fixture
-def unpayable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
-    """The same run with the small models' losses upside down, so that no law leads to the large
-    model's.
-    """
-    evidence = read_evidence(run)
-    table, large = evidence.table, evidence.table.models[-1]
-    grand = 2 ** len(table.companies) - 1
-    scores = {
-        (model, seed, c): score
-        if model == large
-        else dataclasses.replace(score, loss=table.scores[model, seed, grand - c].loss)
-        for (model, seed, c), score in table.scores.items()
-    }
-    upside_down = dataclasses.replace(
-        evidence,
-        table=dataclasses.replace(table, scores=scores),
-        averaged=None,
-        validation_NV=-evidence.validation_NV,
-    )
-    return published(tmp_path / "unpayable", run, upside_down)
-
-
 def contents(run: RunDirectory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.path.iterdir()}
 
@@ -380,6 +357,7 @@ def test_when_there_is_nothing_to_split_everyone_gets_nothing_and_an_alarm_says_
             table=dataclasses.replace(evidence.table, scores=harm),
             averaged=None,
             validation_NV=-evidence.validation_NV,
+            curve=tuple(dataclasses.replace(p, loss=-p.loss) for p in evidence.curve),
         ),
     )
     assert set(read_payouts(harmful.file(files.PAYOUTS)).values()) == {0}

@@ -33,6 +33,8 @@ ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
 # corrects the prediction there. Large coalitions may deviate less, down to a third of this share.
 MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
 DRAWS = 2000
+# Draws that differ by less than this share are equal: rounding must not choose between them.
+TIE = 1e-9
 LEAST_RANK, LEAST_RANGE = 0.90, 10.0
 GROWING, FARTHEST = 1.5, 5.0
 # Share of the way from the grand coalition's loss down to zero at which the ladder may put another
@@ -116,7 +118,7 @@ def order(compared: Comparison) -> Result:
     root = np.linalg.cholesky(compared.run_covariance)
     noise = np.random.default_rng(0).standard_normal((DRAWS, len(root))) @ root.T
     drawn = _spearman(compared.expected, compared.expected + noise)
-    p_value = float((1 + (drawn <= agreement).sum()) / (1 + DRAWS))
+    p_value = float((1 + (drawn <= agreement + TIE).sum()) / (1 + DRAWS))
     figures = {"spearman": agreement, "p_value": p_value}
     if agreement >= LEAST_RANK or p_value >= ERROR_SHARE:
         return Result(figures, None)
@@ -180,14 +182,16 @@ def pattern(compared: Comparison) -> Result | None:
     errors = left_out(compared.choice.prior, data, compared.normalized_runs).errors
     figures: dict[str, float] = {}
     found: list[str] = []
+    size = float(np.linalg.norm(whitened))
     for name, covariate in covariates.items():
         centred = covariate - covariate.mean()
         # What a straight line through the left-out errors explains, from the smallest to the
         # largest coalition.
         trend = abs(float(errors @ centred) / float(centred @ centred)) * float(np.ptp(covariate))
-        p_value = float(
-            (1 + (np.abs(shuffled @ centred) >= abs(whitened @ centred)).sum()) / (1 + DRAWS)
-        )
+        # Many orders give the very same sum, since coalitions have equal numbers of members.
+        slack = TIE * size * float(np.linalg.norm(centred))
+        at_least = np.abs(shuffled @ centred) >= abs(whitened @ centred) - slack
+        p_value = float((1 + at_least.sum()) / (1 + DRAWS))
         figures[f"p_value, {name}"] = p_value
         figures[f"trend, {name}"] = trend
         if p_value < PATTERN_SHARE / len(covariates) and trend >= MATERIAL:
@@ -313,8 +317,9 @@ def _spearman(expected: NDArray[np.float64], measured: NDArray[np.float64]) -> N
     from scipy.stats import rankdata
 
     ends = np.tile([0.0, 1.0], (len(measured), 1))
-    measured_ranks = rankdata(np.concatenate([ends, measured], axis=1), axis=1)
-    expected_ranks = rankdata(np.concatenate([[0.0, 1.0], expected]))
+    # Rounded, so that equal coalitions share a rank whatever their last digits are.
+    measured_ranks = rankdata(np.concatenate([ends, measured], axis=1).round(9), axis=1)
+    expected_ranks = rankdata(np.concatenate([[0.0, 1.0], expected]).round(9))
     measured_ranks = measured_ranks - measured_ranks.mean(axis=1, keepdims=True)
     expected_ranks = expected_ranks - expected_ranks.mean()
     squares = np.sum(measured_ranks**2, axis=1) * (expected_ranks @ expected_ranks)

@@ -12,6 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -82,7 +83,7 @@ def append_section(
 def read_ledger(run: RunDirectory) -> list[LedgerLine]:
     """The ledger of a run. Raises VerificationError when it is missing, empty or not whole."""
     try:
-        data = read_bytes(run.file(LEDGER))
+        data = read_bytes(_own_file(run, LEDGER))
     except OSError as error:
         raise VerificationError(f"{LEDGER} cannot be read: {error.strerror}.") from None
     lines = parse_ledger(data.decode("ascii", errors="replace"))
@@ -145,9 +146,17 @@ def newest(lines: Sequence[LedgerLine], record: type[AnyRecord]) -> AnyRecord:
 def file_hash(run: RunDirectory, name: str) -> str:
     """sha256 of a file of the run as hex digits. Raises VerificationError when it is not there."""
     try:
-        return sha256(run.file(name))
+        return sha256(_own_file(run, name))
     except OSError as error:
         raise VerificationError(f"{name} cannot be read: {error.strerror}.") from None
+
+
+def _own_file(run: RunDirectory, name: str) -> Path:
+    """A file that lies in the directory itself: what a link names may change without a trace."""
+    path = run.file(name)
+    if path.is_symlink():
+        raise VerificationError(f"{name} is a link; a run's files lie in its directory.")
+    return path
 
 
 def canonical(body: dict[str, Any]) -> bytes:
@@ -199,17 +208,19 @@ def _follows(entry: dict[str, Any], before: LedgerLine | None) -> bool:
     number, section, digest = (
         (before.number, before.section, before.digest) if before else (0, 0, GENESIS)
     )
-    return (entry["kind"] == OpenRecord.KIND) == opens and (
-        entry["number"],
-        entry["section"],
-        entry["previous"],
-    ) == (number + 1, section + opens, digest)
+    expected = {"number": number + 1, "section": section + opens, "previous": digest}
+    # As texts: to Python `true` and 1.0 are equal to 1.
+    found = canonical({key: entry[key] for key in expected})
+    return (entry["kind"] == OpenRecord.KIND) == opens and found == canonical(expected)
 
 
 def _decode(text: Any, where: str) -> bytes:
     try:
-        return b64decode(text, validate=True)
+        data = b64decode(text, validate=True)
     except (TypeError, ValueError):
+        data = b""
+    if b64encode(data).decode() != text:  # several texts have the same bytes; one is written
         raise VerificationError(
-            f"{where}: the signature is not base64; the line was changed."
-        ) from None
+            f"{where}: the signature is not base64 as it is written; the line was changed."
+        )
+    return data

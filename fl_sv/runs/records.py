@@ -4,7 +4,7 @@ The records are functions of the run's evidence, so `fl-sv verify` makes them ag
 """
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -23,7 +23,8 @@ from fl_sv.valuation.students import student_remarks
 
 
 def _require_base64(text: str) -> str:
-    b64decode(text, validate=True)
+    if b64encode(b64decode(text, validate=True)).decode() != text:
+        raise ValueError("it is not base64 as it is written")
     return text
 
 
@@ -299,3 +300,19 @@ def run_records(evidence: Evidence, settlement: Settlement) -> list[LedgerRecord
         ValuesRecord(values=values),
         PaymentRecord.of(settlement.payment),
     ]
+
+
+# What a section of the ledger holds, by the command that wrote it: these lines in this order.
+SECTIONS: dict[str, tuple[type[LedgerRecord], ...]] = {
+    "run": (
+        OpenRecord,
+        ConfigRecord,
+        CompaniesRecord,
+        ModelsRecord,
+        LawSummary,
+        ValuesRecord,
+        PaymentRecord,
+        CloseRecord,
+    ),
+    "pay": (OpenRecord, PaymentRecord, CloseRecord),
+}

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, listed
 from fl_sv.game.averaged import read_averaged
 from fl_sv.game.csv import read_table
 from fl_sv.game.utilities import read_utilities
@@ -182,6 +182,19 @@ def load_validation(data: bytes, n_companies: int) -> NDArray[np.float64]:
             " companies."
         )
     return value_NV
+
+
+def validation_labels(data: bytes) -> tuple[tuple[str, ...], str]:
+    """Companies and small model that validation.npz is of. Raises InputError when it is damaged."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            names = sorted(arrays.files)
+            labels = tuple(map(str, arrays["companies"].tolist())), str(arrays["model"])
+    except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
+        raise InputError(f"{files.VALIDATION} is damaged: {error}.") from None
+    if names != ["companies", "model", "values"]:
+        raise InputError(f"{files.VALIDATION} is damaged: it holds {listed(names)}.")
+    return labels
 
 
 def _number(read: Callable[[str], Number], text: str, where: str) -> Number:

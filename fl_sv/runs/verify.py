@@ -1,36 +1,30 @@
 """`fl-sv verify`: is the run as its owner signed it, and do its numbers follow from its tables?
 
-First the chain: every line of the ledger, its signature and its link. Then the files, against the
-hashes of every close. Then the arithmetic: law, values and amounts are computed again from the
-utilities. Hashes and cents must agree exactly, floats to 1e-9.
+First what was signed: every line of the ledger, its signature and its link, and every file against
+the hashes of every close. Then what follows: the form of ledger and files, and law, values and
+amounts, computed again from the utilities (`fl_sv.runs.form`, `fl_sv.runs.follow`).
+
+What was signed is the same for every version of fl-sv. What follows may not be, so a difference
+there is called one of versions where another one made the run.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_sv.design.large_runs import require_planned_large_runs
 from fl_sv.design.sample import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError
-from fl_sv.payment.payouts import read_payouts
-from fl_sv.payment.settlement import Evidence, Settlement, divide_pot, settle
-from fl_sv.payment.stopping import require_large_enough
+from fl_sv.machine import software
+from fl_sv.payment.settlement import Evidence, Settlement
 from fl_sv.runs import files
-from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.follow import Signed, recomputed
+from fl_sv.runs.form import section_problems, table_problems, writing_problems
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
-from fl_sv.runs.publish import sealed
-from fl_sv.runs.records import (
-    CloseRecord,
-    LawRecord,
-    LedgerRecord,
-    OpenRecord,
-    PaymentRecord,
-    run_records,
-)
-from fl_sv.runs.tables import read_evidence
+from fl_sv.runs.publish import NOT_IN_EVERY_RUN, SEALED
+from fl_sv.runs.records import CloseRecord, OpenRecord, PaymentRecord
+from fl_sv.runs.tables import read_evidence, read_law, read_valuation
 from fl_sv.valuation.fit import try_law
 
 MAX_NAMED = 20
@@ -41,7 +35,7 @@ class Verification:
     """A run that passed every check.
 
     evidence: what the payouts rest on, from the tables.
-    settlement: law, values and payouts, computed again from the evidence.
+    settlement: the values as they were signed; law and payouts, computed again.
     ledger_lines: lines of the ledger.
     signers: for each section of the ledger, the fingerprint of the key that signed it.
     """
@@ -82,37 +76,73 @@ def verified(run: RunDirectory, *, but: str = "") -> Verification:
     cannot be imported here.
     """
     ledger = read_ledger(run)
-    differences = [difference for name, difference in _file_differences(run, ledger) if name != but]
-    if not differences:
+    changed = [difference for name, difference in _file_differences(run, ledger) if name != but]
+    if not changed:
         try_law(run.config)
+    others: list[str] = []
     try:
-        _import_nothing_unsigned(run, differences)
+        _import_nothing_unsigned(run, changed)
         evidence = read_evidence(run)
+        others += section_problems(ledger, run, evidence.config)
+        others += table_problems(evidence)
+        amounts = newest(ledger, PaymentRecord).amounts
+        written = writing_problems(run, evidence, amounts)
+        others += [problem for name, problem in written if name != but]
         require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
-        require_planned_large_runs(
-            evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
-        )
-        require_large_enough(evidence)
-        settlement = settle(evidence)
-        differences += _value_differences(run, evidence, settlement)
-        differences += _record_differences(ledger, evidence, settlement)
-        if but != files.PAYOUTS:
-            differences += _amount_differences(run, ledger)
+        outcome = recomputed(Signed(evidence, read_law(run), read_valuation(run), ledger))
+        others += outcome.differences
     except Exception as error:  # a changed number may break the arithmetic anywhere
         reason = str(error) if isinstance(error, FlsvError) else repr(error)
-        differences.append(f"nothing more can be recomputed: {reason}")
-    if differences:
-        named = "\n".join(f"  {difference}" for difference in differences[:MAX_NAMED])
-        more = (
-            f"\n  and {len(differences) - MAX_NAMED} more" if len(differences) > MAX_NAMED else ""
-        )
-        raise VerificationError(f"{run.path} is not what was signed:\n{named}{more}")
+        others.append(f"nothing more can be recomputed: {reason}")
+    if changed or others:
+        raise VerificationError(_report(run, ledger, changed, others))
+    assert outcome.settlement is not None  # there is a difference where it is None
     signers = tuple(key_fingerprint(opened.signer) for opened in records_of(ledger, OpenRecord))
-    return Verification(evidence, settlement, len(ledger), signers)
+    return Verification(evidence, outcome.settlement, len(ledger), signers)
 
 
-def _import_nothing_unsigned(run: RunDirectory, differences: Sequence[str]) -> None:
-    if differences and ":" in run.config.law.family:
+def _report(
+    run: RunDirectory, ledger: Sequence[LedgerLine], changed: list[str], others: list[str]
+) -> str:
+    """The message about a run with differences.
+
+    changed: in what was signed. others: in what follows from it.
+    """
+    differences = [*changed, *others]
+    versions = _other_version(ledger)
+    if changed:
+        heading, advice = f"{run.path} is not what was signed:", ""
+    elif versions:
+        heading = (
+            f"{run.path} holds what was signed, every hash and signature is whole, but this version"
+            f" of fl-sv does not come to the same. {versions} What differs here:"
+        )
+        advice = "Verify the run with the version that made it, before you call it wrong."
+    else:
+        heading = f"{run.path} holds what was signed, but that does not follow from its tables:"
+        advice = ""
+    named = [f"  {difference}" for difference in differences[:MAX_NAMED]]
+    if len(differences) > MAX_NAMED:
+        named.append(f"  and {len(differences) - MAX_NAMED} more")
+    return "\n".join([heading, *named, *([advice] if advice else [])])
+
+
+def _other_version(ledger: Sequence[LedgerLine]) -> str:
+    """Which other version of fl-sv wrote a section; empty where this one wrote them all."""
+    here = _version(software())
+    for opened in records_of(ledger, OpenRecord):
+        if (there := _version(opened.software)) != here:
+            return f"The run was made by fl-sv {there}; this is fl-sv {here}."
+    return ""
+
+
+def _version(versions: dict[str, str]) -> str:
+    source = versions.get("fl_sv source", "unknown")
+    return f"{versions.get('fl-sv', 'of an unknown version')} (source {source[:12]})"
+
+
+def _import_nothing_unsigned(run: RunDirectory, changed: Sequence[str]) -> None:
+    if changed and ":" in run.config.law.family:
         raise InputError(
             "the law is a user's own, and nothing is imported by name from a directory whose files"
             " were changed"
@@ -120,12 +150,16 @@ def _import_nothing_unsigned(run: RunDirectory, differences: Sequence[str]) -> N
 
 
 def _file_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterator[tuple[str, str]]:
-    """Each file that differs from a hash in the ledger, with the difference."""
+    """Each file that differs from a hash in the ledger, with the difference.
+
+    A name that no run has is not opened: it may lead out of the directory.
+    """
     *earlier, last = [line for line in ledger if line.kind == CloseRecord.KIND]
     signed = last.read(CloseRecord).files
-    for name in dict.fromkeys([*sealed(run), *signed]):
+    optional = [name for name in NOT_IN_EVERY_RUN if name in signed]
+    for name in (*SEALED, *optional):
         try:
-            if file_hash(run, name) != signed.get(name):
+            if file_hash(run, name) != signed.get(name, ""):
                 yield name, f"{name} was changed after it was signed"
         except VerificationError as error:
             yield name, str(error)
@@ -138,43 +172,3 @@ def _file_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterat
                     f"{name} was changed between lines {close.number} and {last.number} of"
                     f" {files.LEDGER}",
                 )
-
-
-def _value_differences(
-    run: RunDirectory, evidence: Evidence, settlement: Settlement
-) -> Iterator[str]:
-    valuation = json.loads(run.read_text(files.VALUATION))
-    yield from compare(files.VALUATION, valuation, json.loads(settlement.valuation.to_json()))
-    law = json.loads(run.read_text(files.LAW))
-    yield from compare(files.LAW, law, json.loads(LawRecord.of(evidence, settlement).to_json()))
-    means = evidence.validation_NV.mean(axis=1).tolist()
-    small = [company.small_value for company in settlement.valuation.companies]
-    yield from compare(f"{files.VALIDATION}: mean of row ", means, small)
-
-
-def _record_differences(
-    ledger: Sequence[LedgerLine], evidence: Evidence, settlement: Settlement
-) -> Iterator[str]:
-    """The first section follows from the evidence; a later one is another payment."""
-    of_run = {record.KIND: record for record in run_records(evidence, settlement)}
-    for line in ledger:
-        if line.kind in (OpenRecord.KIND, CloseRecord.KIND):
-            continue
-        computed: LedgerRecord | None
-        if line.section == 1:
-            computed = of_run.get(line.kind)
-        else:
-            computed = _paid_again(evidence, settlement, line.read(PaymentRecord))
-        yield from compare(line.where, line.body, computed.body() if computed else None)
-
-
-def _paid_again(evidence: Evidence, settlement: Settlement, paid: PaymentRecord) -> PaymentRecord:
-    """The payment of a later section, computed again by the rules that it names."""
-    alarms = settlement.alarms
-    again = divide_pot(evidence, settlement.valuation, alarms, paid.rules, paid.accepted)
-    return PaymentRecord.of(again)
-
-
-def _amount_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterator[str]:
-    amounts = read_payouts(run.file(files.PAYOUTS))
-    yield from compare(files.PAYOUTS, amounts, newest(ledger, PaymentRecord).amounts)

@@ -37,16 +37,14 @@ def appraise(
     """
     small = table.largest_small
     utility_C = -law.predict()
-    name = config.values.semivalue
-    weighting = shapley if name == "shapley" else Enumerated(config.n_companies, name)
+    weighting = _weighting(config, shapley)
     value_N = weighting.values(utility_C)
     small_N = shapley.values(-table.mean_loss(small))
-    quantile = NormalDist().inv_cdf((1 + config.values.level) / 2)
     sampling_N = weighting.sampling_variance(utility_C)
-    covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, quantile)
+    covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, _quantile(config))
     covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
     variance_N = np.diag(covariance_NN)
-    half_N = quantile * np.sqrt(variance_N)
+    half_N = _quantile(config) * np.sqrt(variance_N)
     # The first and the last coalition of a design are the empty and the grand one.
     empty, total = float(utility_C[0]), float(utility_C[-1])
     companies = tuple(
@@ -65,14 +63,14 @@ def appraise(
     sampling_share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
     return Valuation(
         level=config.values.level,
-        semivalue=name,
+        semivalue=config.values.semivalue,
         utility_empty=empty,
         utility_grand=total,
         payable=law.holds,
         small_model=small,
         sampling_share=sampling_share,
         companies=companies,
-        order=_order(config.companies, value_N, covariance_NN),
+        order=order_of(config.companies, value_N, covariance_NN),
     )
 
 
@@ -89,11 +87,49 @@ def shapley_weighting(config: Config, table: UtilityTable) -> Weighting:
     return sampled(table.coalitions(small), -table.mean_loss(small), config.companies, config.seed)
 
 
-def _order(
+def _weighting(config: Config, shapley: Weighting) -> Weighting:
+    """How the values that are paid follow from utilities."""
+    name = config.values.semivalue
+    return shapley if name == "shapley" else Enumerated(config.n_companies, name)
+
+
+def _quantile(config: Config) -> float:
+    return NormalDist().inv_cdf((1 + config.values.level) / 2)
+
+
+def covariance_of_values(
+    config: Config,
+    table: UtilityTable,
+    law: Law,
+    shapley: Weighting,
+    validation_NV: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(N, N) covariance of the values: of coalitions drawn, law and validation set together.
+
+    The arguments are those of `appraise`.
+    """
+    utility_C, weighting = -law.predict(), _weighting(config, shapley)
+    value_N = weighting.values(utility_C)
+    small_N = shapley.values(-table.mean_loss(table.largest_small))
+    covariance_NN = np.diag(weighting.sampling_variance(utility_C))
+    covariance_NN = covariance_NN + _law_covariance(law, weighting, _quantile(config))
+    covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
+    return covariance_NN
+
+
+def ranking(companies: Sequence[str], value_N: NDArray[np.float64]) -> list[int]:
+    """The places of the companies, from the most valuable one down, equal values by name."""
+    return sorted(range(len(companies)), key=lambda i: (-value_N[i], companies[i]))
+
+
+def order_of(
     companies: Sequence[str], value_N: NDArray[np.float64], covariance_NN: NDArray[np.float64]
 ) -> tuple[Order, ...]:
-    """Neighbours in rank, equal values by name. The errors are taken to be normal."""
-    ranked = sorted(range(len(companies)), key=lambda i: (-value_N[i], companies[i]))
+    """Neighbours in rank. The errors of the values are taken to be normal.
+
+    covariance_NN: of the values.
+    """
+    ranked = ranking(companies, value_N)
     pairs = []
     for i, j in pairwise(ranked):
         variance = covariance_NN[i, i] + covariance_NN[j, j] - 2 * covariance_NN[i, j]

@@ -1,0 +1,206 @@
+"""`verify` on another processor, which rounds otherwise: an honest run has no difference there.
+
+What another processor signs is made by the product's own code from losses that differ by 1e-12, and
+written beside the tables of the run itself.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fl_sv.config import dump_config
+from fl_sv.game.scores import Column, Scores
+from fl_sv.machine import software
+from fl_sv.payment.payouts import allocate, read_payouts
+from fl_sv.payment.settlement import Evidence, Settlement, settle
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.publish import publish
+from fl_sv.runs.tables import read_evidence, read_valuation
+from fl_sv.values import shapley
+from tests.runs import Command, with_sections
+
+NOISE = 1e-12
+
+
+def with_losses(evidence: Evidence, losses: Callable[[str, Column], np.ndarray]) -> Evidence:
+    """The evidence with other losses; the teacher is the large model of all companies."""
+    columns = {
+        key: replace(column, loss_C=losses(key[0], column))
+        for key, column in evidence.table.scores.columns.items()
+    }
+    table = replace(evidence.table, scores=Scores(columns))
+    *others, last = evidence.curve
+    end = float(columns[table.large, 0].loss_C[-1])
+    curve = (*others, replace(last, loss=end))
+    return replace(evidence, table=table, averaged=None, curve=curve)
+
+
+def trembling(evidence: Evidence, seed: int) -> Evidence:
+    generator = np.random.default_rng(seed)
+    return with_losses(
+        evidence,
+        lambda _, column: (
+            column.loss_C * (1 + NOISE * generator.standard_normal(len(column.loss_C)))
+        ),
+    )
+
+
+def signed_elsewhere(
+    folder: Path, source: RunDirectory, evidence: Evidence, settlement: Settlement
+) -> RunDirectory:
+    """The run of this evidence as a processor signed it that came to this settlement."""
+    folder.mkdir()
+    run = RunDirectory(folder)
+    run.write_text(files.CONFIG, dump_config(evidence.config))
+    shutil.copy(source.file(files.COST), run.file(files.COST))
+    publish(run, evidence, settlement, software())
+    return run
+
+
+def test_values_law_and_intervals_of_another_processor_are_no_difference(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    evidence = read_evidence(run)
+    here = settle(evidence)
+    for seed in range(5):
+        there = settle(trembling(evidence, seed))
+        assert there.valuation.companies != here.valuation.companies
+        elsewhere = signed_elsewhere(tmp_path / f"{seed}", run, evidence, there)
+        answer = command("verify", elsewhere.path)
+        assert (answer.code, answer.err) == (0, "")
+
+
+def test_cents_follow_from_the_signed_values_even_where_a_last_digit_moves_one(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    """A pot of 10^15 cents divides last digits."""
+    evidence = read_evidence(run)
+    pot = {"kind": "fixed", "cents": 10**15}
+    evidence = replace(evidence, config=with_sections(evidence.config, payouts={"pot": pot}))
+    here, there = settle(evidence), settle(trembling(evidence, 1))
+    assert here.payment.amounts != there.payment.amounts
+    elsewhere = signed_elsewhere(tmp_path / "elsewhere", run, evidence, there)
+    assert command("verify", elsewhere.path).code == 0
+    # Here a further pot is divided by the values that were signed there.
+    codes = [alarm.code for alarm in there.payment.alarms]
+    accepting = [word for code in codes for word in ("--accept", code)]
+    assert command("pay", elsewhere.path, "--pot", 10**15 - 1, *accepting).code == 0
+    values = read_valuation(elsewhere).values
+    assert values.tolist() == there.valuation.values.tolist()
+    paid = read_payouts(elsewhere.file(files.PAYOUTS))
+    assert [*paid.values()] == allocate(values, 10**15 - 1, names=[*paid]).tolist()
+    assert command("verify", elsewhere.path).code == 0
+
+
+# --- decisions on their threshold -----------------------------------------------------------------
+
+
+def on_threshold(
+    evidence_at: Callable[[float], Evidence], decided: Callable[[Settlement], object]
+) -> tuple[Evidence, Evidence]:
+    """Two neighbours, equal to 1e-15, of which this processor decides otherwise."""
+    low, high = 0.0, 1.0
+    at_low = decided(settle(evidence_at(low)))
+    assert decided(settle(evidence_at(high))) != at_low
+    while high - low > 1e-15:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if decided(settle(evidence_at(middle))) == at_low:
+            low = middle
+        else:
+            high = middle
+    return evidence_at(low), evidence_at(high)
+
+
+def mixed(
+    evidence: Evidence, other: Callable[[str, Column], np.ndarray]
+) -> Callable[[float], Evidence]:
+    def at(share: float) -> Evidence:
+        return with_losses(evidence, lambda m, c: (1 - share) * c.loss_C + share * other(m, c))
+
+    return at
+
+
+def alarm_codes(settlement: Settlement) -> tuple[str, ...]:
+    return tuple(alarm.code for alarm in settlement.payment.alarms)
+
+
+def test_alarm_on_its_threshold_may_fire_there_and_not_here(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    evidence = read_evidence(run)
+    large = evidence.table.large
+
+    def worse(model: str, column: Column) -> np.ndarray:
+        """The large model learns nothing from the first company."""
+        loss_C = column.loss_C.copy()
+        if model == large:
+            loss_C[[*column.coalitions].index(1)] = loss_C[0]
+        return loss_C
+
+    quiet, fired = on_threshold(mixed(evidence, worse), alarm_codes)
+    assert settle(quiet).valuation.payable is True
+    assert settle(fired).valuation.payable is False
+    for number, (tables, signer) in enumerate([(quiet, fired), (fired, quiet)]):
+        elsewhere = signed_elsewhere(tmp_path / f"{number}", run, tables, settle(signer))
+        answer = command("verify", elsewhere.path)
+        assert (answer.code, answer.err) == (0, "")
+
+
+def test_choice_of_the_curve_may_fall_otherwise_there(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    evidence = read_evidence(run)
+    large = evidence.table.large
+    small = evidence.table.mean_losses(evidence.table.largest_small)
+
+    def like_the_small_one(model: str, column: Column) -> np.ndarray:
+        if model != large:
+            return column.loss_C
+        return np.array([small[c] for c in column.coalitions])
+
+    one, other = on_threshold(mixed(evidence, like_the_small_one), lambda s: s.law.name)
+    assert settle(one).law.name != settle(other).law.name
+    values = [settle(each).valuation.values for each in (one, other)]
+    assert np.abs(values[0] - values[1]).max() > 1e-6  # no rounding: another law
+    elsewhere = signed_elsewhere(tmp_path / "elsewhere", run, one, settle(other))
+    answer = command("verify", elsewhere.path)
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_equal_values_may_be_in_either_order_as_their_last_digits_say(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    evidence = symmetric(run)
+    here = settle(evidence)
+    for seed in range(5):
+        there = settle(trembling(evidence, seed))
+        assert np.ptp(there.valuation.values[1:]) < 1e-9
+        elsewhere = signed_elsewhere(tmp_path / f"{seed}", run, evidence, there)
+        answer = command("verify", elsewhere.path)
+        assert (answer.code, answer.err) == (0, "")
+    assert [pair.first for pair in here.valuation.order] != [
+        pair.first for pair in there.valuation.order
+    ]
+
+
+def symmetric(run: RunDirectory) -> Evidence:
+    """The run with three companies that are interchangeable in every model."""
+
+    def alike(_: str, column: Column) -> np.ndarray:
+        losses = dict(zip(column.coalitions, column.loss_C.tolist(), strict=True))
+        kinds: dict[tuple[int, int], list[float]] = {}
+        for c, loss in losses.items():
+            kinds.setdefault((c & 1, c.bit_count()), []).append(loss)
+        return np.array([np.mean(kinds[c & 1, c.bit_count()]) for c in losses])
+
+    evidence = with_losses(read_evidence(run), alike)
+    table = evidence.table
+    small = shapley([-loss for loss in table.mean_losses(table.largest_small).values()])
+    means = evidence.validation_NV.mean(axis=1)
+    return replace(evidence, validation_NV=evidence.validation_NV + (small - means)[:, None])
