@@ -203,6 +203,17 @@ def test_another_shape_than_the_validation_sets_is_refused() -> None:
         Scaling(task=CLASSES).apply(table([[1, 2, 3]], [0]))
 
 
+def test_what_to_do_about_a_number_beyond_the_bound_fits_the_scaling() -> None:
+    validation = table([[1, 0], [2, 0], [4, 0]], [1.0, 2.0, 4.0])
+    company = table([[1, 2], [1, 2e4]], [1.0, 1.0])
+    for standardise, advice in ((True, "false"), (False, "true")):
+        scaling = Scaling.measured(validation, REAL, standardise=standardise)
+        with pytest.raises(InputError, match=rf"set `data.standardise: {advice}`\.$"):
+            scaling.apply(company)
+        with pytest.raises(InputError, match=r"give the column in the unit that it has there\.$"):
+            scaling.apply(table([[1, 0]], [2e5]))
+
+
 @pytest.mark.parametrize("number", [1e39, 10_001.0, -2e4])
 def test_a_number_beyond_the_bound_is_refused_with_row_and_feature(number: float) -> None:
     within = Scaling(task=CLASSES).apply(table([[1, 2], [1e4, -1e4]], [0, 0]))

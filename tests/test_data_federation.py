@@ -13,6 +13,8 @@ from fl_sv.config import Config
 from fl_sv.data import Dataset, Scaling, company_data, fingerprint, operator_data
 from fl_sv.errors import InputError
 from fl_sv.planning.checks import check
+from fl_sv.report.screen import summary
+from fl_sv.runs.directory import RunDirectory
 
 SIZES = {"Ash": 8, "Beech": 4, "Chestnut": 2, "Damson": 1}
 SKEWED = {"source": "digits", "partition": {"kind": "dirichlet", "alpha": 1.0, "sizes": SIZES}}
@@ -287,17 +289,21 @@ def own_files(folder: Path, validation: list[Any], **settings: Any) -> Config:
     return config_of(data, ("Ash", "Beech"), **sections)
 
 
-@pytest.mark.parametrize("kind", [{"classes": 2}, {"task": "regression"}])
-def test_two_validation_rows_are_enough_and_one_is_refused_before_anything_trains(
-    tmp_path: Path, kind: dict[str, Any]
-) -> None:
-    run = fl_sv.run(own_files(tmp_path, [0, 1], **kind), tmp_path / "run")
+def test_two_validation_rows_are_enough_and_called_few(tmp_path: Path) -> None:
+    run = fl_sv.run(own_files(tmp_path, [0, 1], classes=2), tmp_path / "run")
     assert run.evidence.validation_NV.shape == (2, 2)
     assert run.evidence.examples == {"Ash": 12, "Beech": 1}
     assert all(math.isfinite(end) for c in run.valuation.companies for end in (c.low, c.high))
+    assert "The validation set has only 2 rows" in summary(RunDirectory(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("kind", [{"classes": 2}, {"task": "regression"}])
+def test_a_single_validation_row_is_refused_before_anything_trains(
+    tmp_path: Path, kind: dict[str, Any]
+) -> None:
     with pytest.raises(InputError, match=r"validation.csv: .* a single row. At least 2 are needed"):
-        fl_sv.run(own_files(tmp_path, [1], **kind), tmp_path / "none")
-    assert not (tmp_path / "none").exists()
+        fl_sv.run(own_files(tmp_path, [1], **kind), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_validation_set_that_cannot_tell_models_apart_is_refused(tmp_path: Path) -> None:

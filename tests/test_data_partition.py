@@ -193,7 +193,7 @@ def test_an_unknown_owner_column_names_its_nearest_relative() -> None:
 def test_a_company_that_owns_no_row_is_named_with_the_values_there_are() -> None:
     columns = {"owner": np.array(["Ash", "beech"])}
     with pytest.raises(
-        InputError, match=r"Beech would get no row.*'Beech'; it holds Ash, beech.*owners"
+        InputError, match=r"Beech would get no row.*'Beech'; it holds 'Ash', 'beech'.*owners"
     ):
         divide_rows(
             ColumnPartition(kind="column", column="owner"),

@@ -115,7 +115,7 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
         raise InputError(
             f"{validation.origin}: the validation set has a single row. At least"
             f" {LEAST_VALIDATION} are needed, since the intervals measure how much the scores of"
-            f" its rows differ; with fewer than {FEW_VALIDATION} they are too narrow."
+            " its rows differ."
         )
     task = task_of(data, validation if source is None else source.raw)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
@@ -127,6 +127,16 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
             " least two classes."
         )
     return OperatorData(task, scaled, scaling)
+
+
+def few_rows_sentence(n_validation: int) -> str:
+    """What must be known about a small validation set; empty for a large one."""
+    if n_validation >= FEW_VALIDATION:
+        return ""
+    return (
+        f"The validation set has only {n_validation} rows: with fewer than {FEW_VALIDATION} the"
+        " intervals are too narrow."
+    )
 
 
 def shared_rows(

@@ -36,9 +36,10 @@ def owned_rows(
     empty = [company for company in companies if not len(rows[company])]
     if empty:
         raise InputError(
-            f"data.partition: {empty[0]} would get no row: column {partition.column!r} never holds "
-            f"{value_of[empty[0]]!r}; it holds {listed(np.unique(owner_of).tolist())}. "
-            "Name each company's value in `data.partition.owners`."
+            f"data.partition: {empty[0]} would get no row: where rows are not held out, column"
+            f" {partition.column!r} never holds {value_of[empty[0]]!r}; it holds"
+            f" {listed([_shown(owner) for owner in np.unique(owner_of).tolist()])}. Name each"
+            " company's value in `data.partition.owners`."
         )
     return rows
 

@@ -89,10 +89,14 @@ class Scaling:
         with np.errstate(over="ignore"):
             flat = (_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)
             targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
-        self._require_bound(flat, _flat(x), raw, self._feature_name)
+        unit = "give the column in the unit that it has there"
+        advice = f"{unit}, leave it out, or set `data.standardise: false`"
+        if self.scale == (1.0,):  # nothing is standardised, or a single column is constant
+            advice = "give the column another unit, or set `data.standardise: true`"
+        self._require_bound(flat, _flat(x), raw, lambda i: self._feature_name(raw, i), advice)
         scaled = flat.astype(np.float32).reshape(x.shape)
         if self.task.kind == "regression":
-            self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target)
+            self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target, unit)
             return Dataset(scaled, targets)
         return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0])
 
@@ -118,6 +122,7 @@ class Scaling:
         unscaled: NDArray[Any],
         raw: RawRows,
         name_of: Callable[[int], str],
+        advice: str,
     ) -> None:
         """Raises InputError for the first number of `scaled` (rows, columns) beyond BOUND.
 
@@ -127,22 +132,20 @@ class Scaling:
         if not len(beyond):
             return
         row, column = map(int, beyond[0])
-        given = f"{raw.place(row)}, {name_of(column)}: {float(unscaled[row, column])!r}"
-        allowed = f"allowed is -{BOUND:,.0f} to {BOUND:,.0f} ({len(beyond):,} such numbers)"
-        if scaled[row, column] == unscaled[row, column]:
-            raise InputError(
-                f"{given} is too large for a model; {allowed}. Correct it, give the column another"
-                " unit, or set `data.standardise: true`."
-            )
+        given, becomes = float(unscaled[row, column]), float(scaled[row, column])
+        is_what = (
+            "is too large for a model"
+            if given == becomes
+            else f"becomes {becomes:.3g} when it is scaled by the validation set"
+        )
         raise InputError(
-            f"{given} becomes {scaled[row, column]:.3g} when it is scaled by the validation set;"
-            f" {allowed}. Correct it, give the column in the unit that it has there, or leave the"
-            " column out."
+            f"{raw.place(row)}, {name_of(column)}: {given!r} {is_what}; allowed is -{BOUND:,.0f} to"
+            f" {BOUND:,.0f} ({len(beyond):,} such numbers). Correct it, or {advice}."
         )
 
-    def _feature_name(self, column: int) -> str:
-        if self.features:
-            return f"column {self.features[column]!r}"
+    def _feature_name(self, raw: RawRows, column: int) -> str:
+        if names := self.features or raw.features:
+            return f"column {names[column]!r}"
         index = ", ".join(str(i) for i in np.unravel_index(column, self.task.input_shape))
         return f"feature [{index}]"
 

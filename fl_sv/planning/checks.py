@@ -19,7 +19,7 @@ from fl_sv.data import (
     read_source,
     rows_left_out,
 )
-from fl_sv.data.federation import FEW_VALIDATION
+from fl_sv.data.federation import few_rows_sentence
 from fl_sv.data.owners import left_out_sentence
 from fl_sv.design.sample import check_design_size
 from fl_sv.errors import InputError, listed
@@ -80,11 +80,8 @@ def _remarks(
     partition = config.data.partition
     if isinstance(partition, ColumnPartition) and left_out:
         found.append(left_out_sentence(partition, left_out))
-    if len(validation) < FEW_VALIDATION:
-        found.append(
-            f"The validation set has only {len(validation)} rows: with fewer than {FEW_VALIDATION}"
-            " the intervals are too narrow."
-        )
+    if few := few_rows_sentence(len(validation)):
+        found.append(few)
     if operator.task.kind == "classification":
         scored = {*np.unique(validation.y).tolist()}
         held = {int(label) for data in rows.values() for label in np.unique(data.y)}

@@ -9,6 +9,7 @@ from fl_sv.config.data import (
     FreeRider,
     WrongLabels,
 )
+from fl_sv.data.federation import few_rows_sentence
 from fl_sv.data.owners import left_out_sentence
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.underfit import learning_remarks
@@ -25,7 +26,7 @@ def remarks(run: FinishedRun) -> tuple[str, ...]:
     return (
         *run.law.remarks,
         *learning_remarks(run.valuation, evidence.table.large, run.law.anchors),
-        *left_out_remarks(evidence.config, evidence.rows_left_out),
+        *data_remarks(evidence.config, evidence.rows_left_out, evidence.validation_NV.shape[1]),
         *(same_rows or ["No two companies registered exactly the same rows."]),
         *(
             f"A defect was put in on purpose for this study: {_defect(corruption)} (config.yaml)."
@@ -34,12 +35,13 @@ def remarks(run: FinishedRun) -> tuple[str, ...]:
     )
 
 
-def left_out_remarks(config: Config, rows: int) -> list[str]:
-    """The sentence on rows that belong to no company; none where every row has an owner."""
-    partition = config.data.partition
-    if not (rows and isinstance(partition, ColumnPartition)):
-        return []
-    return [left_out_sentence(partition, rows)]
+def data_remarks(config: Config, rows_left_out: int, n_validation: int) -> list[str]:
+    """Sentences on rows that belong to no company, and on a small validation set."""
+    partition, few = config.data.partition, few_rows_sentence(n_validation)
+    found = [few] if few else []
+    if rows_left_out and isinstance(partition, ColumnPartition):
+        found.append(left_out_sentence(partition, rows_left_out))
+    return found
 
 
 def _defect(corruption: Corruption) -> str:

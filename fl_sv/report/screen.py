@@ -1,4 +1,7 @@
-"""The screen of a finished run: values, intervals and payouts beside two simple splits."""
+"""The screen of a finished run: values, intervals and payouts beside two simple splits.
+
+Shapes: N companies, V validation examples.
+"""
 
 import io
 import math
@@ -11,7 +14,7 @@ from fl_sv.payment.payouts import money
 from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import next_run_sentence
 from fl_sv.report.pot import pot_sentences
-from fl_sv.report.remarks import left_out_remarks
+from fl_sv.report.remarks import data_remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.verdict import accept_command, accepted_sentence, decision_sentence
@@ -20,7 +23,13 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
 from fl_sv.runs.records import LawRecord, ModelsRecord, PaymentRecord
-from fl_sv.runs.tables import read_companies, read_cost, read_law, read_valuation
+from fl_sv.runs.tables import (
+    load_validation,
+    read_companies,
+    read_cost,
+    read_law,
+    read_valuation,
+)
 from fl_sv.runs.verify import Verification
 from fl_sv.terminal import console
 from fl_sv.text import one_line
@@ -54,12 +63,14 @@ def _render(directory: RunDirectory, screen: Console) -> None:
     if console(width=10_000).measure(table).maximum > screen.width:
         table.columns = [column for column in table.columns if str(column.header) not in SPARE]
     screen.print(table)
+    _, _, rows_left_out = read_companies(directory)
+    validation_NV = load_validation(directory.read_bytes(files.VALIDATION), config.n_companies)
     sentences = [
         *_verdict(payment, law),
         *pot_sentences(config, payment.rules, models.deployed_utility),
         *law.remarks,
         *learning_remarks(valuation, [*law.sizes][-1], law.anchors),
-        *left_out_remarks(config, read_companies(directory)[2]),
+        *data_remarks(config, rows_left_out, validation_NV.shape[1]),
     ]
     if law.untested:
         needed = [missing_sentence(code, law, config.n_companies) for code in law.untested]
