@@ -99,11 +99,12 @@ def train_singleton(message: Message, context: Context) -> Message:
 
 @app.train("coalitions")
 def train_coalitions(message: Message, context: Context) -> Message:
-    """One round of the small models of all coalitions of the wave with this company."""
-    company = _company(message, context)
+    """One round of all coalitions of a wave with this company: of small models, or large runs."""
+    company, stacks = _company(message, context), _arrays(message)
     started = time.perf_counter()
-    logits = _teacher_logits(company, context) if company.config.students else None
-    trained = company.train_round(_arrays(message), _round(message), logits)
+    has_students = any(map(company.is_student, stacks))
+    logits = _teacher_logits(company, context) if has_students else None
+    trained = company.train_round(stacks, _round(message), logits)
     return _reply(message, company, trained, started, {})
 
 

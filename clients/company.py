@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_sv.config import Config
+from fl_sv.config.models import model_name
 from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
@@ -45,12 +46,22 @@ class Company:
     def fingerprint(self) -> str:
         return fingerprint(self.data)
 
+    def is_student(self, key: str) -> bool:
+        """Whether the model of this stack learns from the finished teacher: only a small one does.
+
+        A large run trains as the teacher itself did. With soft targets its losses would be those of
+        another game than the one that the law predicts.
+        """
+        model, _ = self._model(key)
+        large = model_name(self.config.models.large)
+        return self.config.students is not None and model.name != large
+
     def train_round(
         self, stacks: Arrays, server_round: int, logits: Floats | None = None
     ) -> Arrays:
         """The stacks after one round of local training of every model in them.
 
-        logits: the teacher's (n, K) on the company's rows, if the models are its students.
+        logits: the teacher's (n, K) on the company's rows, if the small models are its students.
         """
         teacher = None if logits is None else torch.tensor(logits).to(self.x)
         return {
@@ -91,7 +102,7 @@ class Company:
         model, replicate = self._model(key)
         recipe = make_recipe(config, model, self.name, self.n_examples, replicate, server_round)
         soft_targets = None
-        if teacher is not None:
+        if teacher is not None and self.is_student(key):
             this_round = (replicate, self.name, server_round)
             soft_targets = make_soft_targets(config, model.task, teacher, recipe, *this_round)
         stack = stack.to(self.x.device)

@@ -51,6 +51,7 @@ from fl_sv.training.stack import stack_outputs, train_stack
 from fl_sv.training.students import distance, make_soft_targets, student_loss
 from server.inline import InlineGrid
 from server.job import Job, open_job
+from server.large_runs import measure_large_runs
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
 from server.teacher import train_teacher
@@ -226,6 +227,25 @@ def test_teacher_itself_has_no_soft_targets(job: Job, tmp_path: Path) -> None:
         threading.Event(),
     )
     assert train_teacher(other)[-1].loss == job.journal.teacher_rounds(DEPLOYED)[-1].loss
+
+
+def test_large_runs_are_those_of_a_run_without_students(tmp_path: Path) -> None:
+    """Whatever the weight: singletons, and larger coalitions that train in waves as the small
+    models do."""
+    large, small = [], []
+    for weight in ("0", "0.5"):
+        text = GAME.replace("weight: 0.7", f"weight: {weight}") + "law: {anchors: singletons+loo}"
+        config = parse_config(text, "game")
+        journal, grid = Journal(tmp_path / f"{weight}.sqlite"), InlineGrid(client_app, range(3))
+        made = open_job(config, journal, grid, Progress("quiet"), threading.Event())
+        train_teacher(made)
+        sweep_coalitions(made, design_steps(config)[0])
+        assert sorted(measure_large_runs(made)) == [*range(8)]
+        scores = journal.scores()
+        large.append([scores[made.large.name, 0, c].loss for c in range(8)])
+        small.append([scores[made.small[0].name, 0, c].loss for c in range(8)])
+    assert large[0] == large[1]
+    assert (np.array(small[0][1:]) != small[1][1:]).all()
 
 
 def test_node_that_was_started_again_reports_it_instead_of_training_without_the_teacher(
