@@ -45,8 +45,8 @@ def withheld(error: Exception, message_type: str) -> str:
     """The sentence that the server gets instead of the error."""
     if isinstance(error, InputError):
         what = (
-            "its data, or the data path in its node's config, were refused (`fl-sv data check`"
-            " there names the reason)"
+            "its data, the data path in its node's config, or a module on its data were refused"
+            " (`fl-sv data check` there names the reason)"
         )
     else:
         what = f"{type(error).__name__} was raised"

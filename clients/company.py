@@ -17,10 +17,11 @@ from fl_sv.config.models import model_name
 from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import score_stack, stack_outputs, train_stack
 from fl_sv.training.students import make_soft_targets
+from fl_sv.training.trial import tried_models
 
 Floats = NDArray[np.floating]
 # Parameters by the key of their model and replicate: one vector, or a stack with a vector a row.
@@ -131,9 +132,9 @@ def load_company(
     use_threads(config.compute.threads)
     keep_freed_memory()
     data = company_data(config, name, scaling, data_path, shared)
-    small, large = model_specs(config, scaling.task)
-    models = {model.name: model for model in (*small, large)}
     x, y = tensors(data, config)
+    small, large = tried_models(config, scaling.task, x, y)
+    models = {model.name: model for model in (*small, large)}
     return Company(name, config, data, models, x, y)
 
 

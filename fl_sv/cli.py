@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -72,7 +73,8 @@ def plan(options: argparse.Namespace) -> int:
     from fl_sv import api
     from fl_sv.planning.forecast import plan_text
 
-    found = api.plan(options.config)
+    with redirect_stdout(sys.stderr):  # a user's own modules may print; only the plan is output
+        found = api.plan(options.config)
     say(found.to_json() if options.json else plan_text(found))
     return 0
 

@@ -7,13 +7,14 @@ numbers: they cancel in a marginal contribution, and chance cannot become pay.
 """
 
 import hashlib
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-_torch_generator = threading.RLock()
+_global_generators = threading.RLock()
 
 
 def stream(*key: int | str) -> np.random.Generator:
@@ -34,13 +35,20 @@ def stream_seed(*key: int | str) -> int:
 
 
 @contextmanager
-def torch_draws(seed: int) -> Iterator[None]:
-    """A context in which torch's global generator has this seed and belongs to this thread.
+def global_draws(seed: int) -> Iterator[None]:
+    """A context in which the global generators have this seed and belong to this thread.
 
-    torch modules draw from that generator, as in dropout.
+    Modules draw from torch's, as in dropout; a user's module may draw from numpy's or Python's.
     """
     import torch  # here, since `fl-sv pay` and `verify` need no torch
 
-    with _torch_generator, torch.random.fork_rng(devices=[]):
+    with _global_generators, torch.random.fork_rng(devices=[]):
+        before = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is meant
         torch.manual_seed(seed)
-        yield
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002

@@ -16,8 +16,9 @@ from fl_sv.game.scores import Score
 from fl_sv.game.utilities import UtilityTable, planned_rows
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import OPERATOR, Journal
-from fl_sv.training.models import ModelSpec, model_specs, tensors
+from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.scoring import ValidationSet
+from fl_sv.training.trial import tried_models
 from server.exchange import Federation, join
 from server.interleave import Work
 from strategies.coalitions import CoalitionStrategy
@@ -128,13 +129,14 @@ def open_job(
     """Waits for the companies behind the grid and enters them into the journal."""
     source = read_source(config)
     operator = operator_data(config, source)
+    x, y = tensors(operator.validation, config)
     # Before any message is sent: it refuses models that do not fit the task.
-    small, large = model_specs(config, operator.task)
+    small, large = tried_models(config, operator.task, x, y)
     federation = join(grid, config, operator, stop)
     roster = federation.roster
     holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
     holders[OPERATOR] = (len(operator.validation.y), fingerprint(operator.validation))
     journal.register(holders)
-    validation = ValidationSet(config, *tensors(operator.validation, config))
+    validation = ValidationSet(config, x, y)
     left_out = sum(rows_left_out(config, source).values())
     return Job(config, federation, small, large, validation, journal, progress, left_out)

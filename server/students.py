@@ -12,6 +12,7 @@ from fl_sv.payment.settlement import StudentLoss
 from fl_sv.runs.journal import TrainedStudent
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
 from fl_sv.training.models import ModelSpec
+from fl_sv.training.trial import tried
 from server.interleave import run_to_end
 from server.job import Job
 from strategies.roster import check_metrics
@@ -23,7 +24,9 @@ def deploy_student(job: Job) -> StudentLoss | None:
     if deployed is None:
         return None
     scaling = job.federation.roster.scaling
+    validation = job.validation
     spec = deployed_spec(job.config, deployed, scaling)
+    spec = tried(spec, job.config, validation.x, validation.y)
     rows = n_rows(job.config, deployed, scaling)
     student = job.journal.student() or _distil(job, deployed, spec, rows)
     return StudentLoss(

@@ -44,7 +44,7 @@ class Cnn(ModelBase):
 
 
 class Module(ModelBase):
-    """Any torch module without BatchNorm.
+    """Any torch module whose state is its parameters, so no BatchNorm (docs/plugins.md).
 
     It is made by `factory(input_shape, n_outputs, **options) -> torch.nn.Module`.
     """

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from fl_sv.config import Config
+from fl_sv.data import Dataset
 from fl_sv.machine import use_threads
-from fl_sv.training.models import ModelSpec
+from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.sgd import Recipe
 from fl_sv.training.stack import train_stack
 from fl_sv.training.students import make_soft_targets
@@ -17,23 +18,19 @@ SECONDS = 0.5
 
 
 def seconds_per_row(
-    config: Config, model: ModelSpec, *, stacked: int, students: bool = False
+    config: Config, model: ModelSpec, data: Dataset, *, stacked: int, students: bool = False
 ) -> float:
-    """Seconds of training one model on one row, the best of a few tries on random rows.
+    """Seconds of training one model on one row, the best of a few tries.
 
+    data: rows that the model is made for.
     stacked: how many models train together.
     students: whether they learn from a teacher, as the config states.
     """
     use_threads(config.compute.threads)
     size, task = config.training.batch_size, model.task
     n_rows = min(size, 4096)  # larger batches cost in proportion
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(n_rows, *task.input_shape, generator=generator, dtype=model.dtype)
-    if task.kind == "classification":
-        y = torch.randint(task.n_outputs, (n_rows,), generator=generator)
-    else:
-        y = torch.randn(n_rows, generator=generator, dtype=model.dtype)
-    params = model.initial_params(config.seed, 0).repeat(stacked, 1)
+    x, y = tensors(data.take(np.arange(n_rows) % len(data)), config)
+    params = model.initial_params(config.seed, 0).repeat(stacked, 1).to(x.device)
     recipe = Recipe(
         learning_rate=1e-3,
         momentum=config.training.momentum,
@@ -44,7 +41,9 @@ def seconds_per_row(
     )
     soft_targets = None
     if students:
+        generator = torch.Generator().manual_seed(0)
         logits = torch.randn(n_rows, task.n_outputs, generator=generator, dtype=model.dtype)
+        logits = logits.to(x.device)
         soft_targets = make_soft_targets(config, task, logits, recipe, "calibration")
     best, until = float("inf"), time.perf_counter() + SECONDS
     while True:

@@ -30,14 +30,14 @@ from fl_sv.valuation.fit import try_law
 class CheckedData:
     """Results of the checks.
 
-    n_validation: rows of the validation set.
+    validation: the operator's rows.
     examples: rows of every company; empty where they are not read.
     rows_left_out: of a shared source, those that belong to no company.
     remarks: what must be known about the data and is not wrong.
     """
 
     scaling: Scaling
-    n_validation: int
+    validation: Dataset
     examples: dict[str, int]
     rows_left_out: int = 0
     remarks: tuple[str, ...] = ()
@@ -56,16 +56,16 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
     try_law(config)
     source = read_source(config)
     operator = operator_data(config, source)
-    scaling, n_validation = operator.scaling, len(operator.validation)
+    scaling, validation = operator.scaling, operator.validation
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
         public_rows(config, scaling)
     if source is None and not own_data:
-        return CheckedData(scaling, n_validation, {}, remarks=_remarks(config, operator, {}, 0))
+        return CheckedData(scaling, validation, {}, remarks=_remarks(config, operator, {}, 0))
     rows = all_company_data(config, scaling, source)
     left_out = sum(rows_left_out(config, source).values())
     return CheckedData(
         scaling,
-        n_validation,
+        validation,
         {company: len(data) for company, data in rows.items()},
         left_out,
         _remarks(config, operator, rows, left_out),

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config import Config
-from fl_sv.data import Scaling
 from fl_sv.design.workloads import PlannedRun
 from fl_sv.planning.calibration import seconds_per_row
+from fl_sv.planning.checks import CheckedData
 from fl_sv.training.deployed import deployed_spec, n_rows, teacher_passes
-from fl_sv.training.models import ModelSpec
+from fl_sv.training.models import ModelSpec, tensors
+from fl_sv.training.trial import tried
 
 # Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and
 # without Ray.
@@ -24,27 +25,31 @@ def training_seconds(
     run: PlannedRun,
     small: tuple[ModelSpec, ...],
     large: ModelSpec,
-    scaling: Scaling,
+    checked: CheckedData,
     rows_N: NDArray[np.float64],
     n_workers: int,
 ) -> float:
     """Seconds of all trainings of a run.
 
+    small, large: tried (`fl_sv.training.trial`). checked: the data; validation rows are timed.
     rows_N: rows of each company. n_workers: companies that train at the same time.
     """
     waves = [wave for step in run.sweep for wave in step]
     # A company belongs to half of the coalitions, and trains at most a chunk of them together.
     stacked = min(config.compute.chunk, (sum(len(wave.coalitions) for wave in waves) + 1) // 2)
     students = bool(config.students)
-    small_row = sum(seconds_per_row(config, m, stacked=stacked, students=students) for m in small)
-    large_row = seconds_per_row(config, large, stacked=1)
+    small_row = sum(
+        seconds_per_row(config, model, checked.validation, stacked=stacked, students=students)
+        for model in small
+    )
+    large_row = seconds_per_row(config, large, checked.validation, stacked=1)
     sweep = sum(wave.rows(rows_N) * len(wave.replicates) for wave in waves)
     large_runs = sum(load.rows(rows_N) * len(load.replicates) for load in run.large_runs)
     # A round of the teacher waits for its largest company, however many workers there are.
     teacher = len(run.teacher) * max(rows_N.sum() / n_workers, rows_N.max())
     epochs = config.training.local_epochs * config.training.rounds
     seconds = small_row * sweep / n_workers + large_row * (teacher + large_runs / n_workers)
-    return float(epochs * seconds + _student_seconds(config, large_row, scaling))
+    return float(epochs * seconds + _student_seconds(config, large_row, checked))
 
 
 def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
@@ -52,13 +57,15 @@ def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
     return RAY_START_SECONDS + exchanges * ROUND_SECONDS if on_ray else 0.0
 
 
-def _student_seconds(config: Config, large_row: float, scaling: Scaling) -> float:
+def _student_seconds(config: Config, large_row: float, checked: CheckedData) -> float:
     """Seconds of distilling the deployed student; 0 when there is none.
 
     large_row: seconds of a training step of the teacher on one row.
     """
     if config.deployed is None:
         return 0.0
-    rows = n_rows(config, config.deployed, scaling)
-    row = seconds_per_row(config, deployed_spec(config, config.deployed, scaling), stacked=1)
+    rows = n_rows(config, config.deployed, checked.scaling)
+    x, y = tensors(checked.validation, config)
+    student = tried(deployed_spec(config, config.deployed, checked.scaling), config, x, y)
+    row = seconds_per_row(config, student, checked.validation, stacked=1)
     return rows * (config.deployed.epochs * row + teacher_passes(config.deployed, rows) * large_row)

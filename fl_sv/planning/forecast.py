@@ -35,7 +35,7 @@ class Plan:
     averaged_evaluations: averages of the companies' own models that are evaluated, not trained.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
     rows_left_out: of a shared source, those that belong to no company.
-    remarks: what must be known about the data.
+    remarks: what must be known about the data and users' modules; it stops nothing.
     """
 
     n_companies: int
@@ -80,7 +80,9 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     # Imported here, because these modules load torch.
     from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning.memory import peak_memory, workers
-    from fl_sv.training.models import model_specs
+    from fl_sv.planning.modules import module_remarks
+    from fl_sv.training.models import model_specs, tensors
+    from fl_sv.training.trial import tried_models
 
     scaling, examples = checked.scaling, checked.examples
     small, large = model_specs(config, scaling.task)
@@ -89,15 +91,18 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     sent = traffic(config, run, large.n_params)
     n_workers = workers(config, on_ray=on_ray) if examples else 1
     memory = peak_memory(
-        config, run, large, scaling, checked.n_validation, n_workers, on_ray=on_ray
+        config, run, large, scaling, len(checked.validation), n_workers, on_ray=on_ray
     )
     free = free_memory()
     _require_memory(memory, free)
+    x, y = tensors(checked.validation, config)
+    small, large = tried_models(config, scaling.task, x, y)
+    remarks = module_remarks(config, (*small, large), x, y)
     seconds = None
     if examples:
         rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
         together = min(n_workers, config.n_companies)
-        seconds = training_seconds(config, run, small, large, scaling, rows_N, together)
+        seconds = training_seconds(config, run, small, large, checked, rows_N, together)
         seconds += exchange_seconds(sent.exchanges, on_ray=on_ray)
         _require_time(config, seconds)
     coalitions = len(design_steps(config)[-1].coalitions)
@@ -117,7 +122,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         averaged_evaluations=averaged_evaluations(config),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
         rows_left_out=checked.rows_left_out,
-        remarks=checked.remarks,
+        remarks=(*checked.remarks, *remarks),
     )
 
 

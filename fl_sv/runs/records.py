@@ -16,10 +16,12 @@ from fl_sv.config import config_hash
 from fl_sv.config.base import Frozen, first_problem
 from fl_sv.config.valuation import Payouts
 from fl_sv.errors import InputError, VerificationError
+from fl_sv.game.coalitions import EMPTY
 from fl_sv.law.alarms import Alarm
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, Payment, Settlement
 from fl_sv.runs import files
 from fl_sv.valuation.students import student_remarks
+from fl_sv.valuation.untrained import untrained_remarks
 
 
 def _require_base64(text: str) -> str:
@@ -146,10 +148,19 @@ class LawRecord(FileRecord):
             parameters=law.parameters,
             anchors=dict(sorted(law.anchors.items())),
             diagnostics=law.diagnostics,
-            remarks=student_remarks(evidence.config, law.findings),
+            remarks=(
+                *student_remarks(evidence.config, law.findings),
+                *untrained_remarks(evidence.config, _untrained_losses(evidence)),
+            ),
             next_run=NextRunRecord(**asdict(next_run)) if next_run else None,
             sizes=evidence.sizes,
         )
+
+
+def _untrained_losses(evidence: Evidence) -> dict[str, list[float]]:
+    """The losses of each untrained model by seed; the empty coalition is the first of a column."""
+    table = evidence.table
+    return {model: table.loss_by_seed(model)[:, EMPTY].tolist() for model in table.models}
 
 
 # --- the ends of a ledger's section ---------------------------------------------------------------

@@ -23,7 +23,7 @@ from fl_sv.config.students import (
 from fl_sv.data import Scaling, public_rows
 from fl_sv.distillation.transfer import Function, TransferSet
 from fl_sv.errors import InputError, RunError
-from fl_sv.streams import stream_seed, torch_draws
+from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.models import ModelSpec, model_spec
 from fl_sv.training.students import distance
 
@@ -64,7 +64,8 @@ def distilled(
     student = spec.loaded(spec.initial_params(config.seed, 0)).train()
     loss = distance(config.distillation, generator)
     try:
-        student = distillation.distil(student, teacher, rows, loss, schedule, generator)
+        with spec.drawing(stream_seed(config.seed, "deployed student", "torch")):
+            student = distillation.distil(student, teacher, rows, loss, schedule, generator)
     except InputError as error:
         raise RunError(
             f"The deployed student cannot be distilled: {error} If its training diverged, lower "
@@ -151,7 +152,7 @@ class _Box(nn.Module):
 
 
 def _generator_net(low: Tensor, high: Tensor, seed: int) -> nn.Module:
-    with torch_draws(seed):
+    with global_draws(seed):
         layers = [
             nn.Linear(LATENT, GENERATOR_WIDTH),
             nn.ReLU(),

@@ -25,8 +25,8 @@ from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name
 from fl_sv.config.schema import Config
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
-from fl_sv.plugins import resolve
-from fl_sv.streams import stream_seed, torch_draws
+from fl_sv.streams import global_draws, stream_seed
+from fl_sv.training.factories import quoting, users_module
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
 
@@ -35,33 +35,60 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model size: its architecture for the task at hand and its learning rate."""
+    """One model size: its architecture for the task at hand and its learning rate.
+
+    seed: of the config.
+    unused: parameters that get no gradient. They stay as they are.
+    unstackable: why models of this size cannot train as a stack; None where they can.
+
+    Both are what `fl_sv.training.trial` finds out about a user's module.
+    """
 
     name: str
     config: Model
     task: Task
     learning_rate: float
     dtype: torch.dtype
+    seed: int
+    unused: frozenset[str] = frozenset()
+    unstackable: str | None = None
 
     @cached_property
     def module(self) -> nn.Module:
-        """A module of this architecture, whose own parameters are placeholders.
+        """A module of this architecture, whose own parameters are placeholders. It never runs.
 
-        Every training and scoring gives it the parameters that it works with.
+        Every training and scoring works with a `fresh` copy of it. So no two models share anything,
+        such as a buffer or a counter, and none knows what ran before.
         """
-        return build_module(self.config, self.task, seed=0).to(self.dtype)
+        module = build_module(self.config, self.task, self.initial_seed(self.seed))
+        if isinstance(self.config, Module):
+            with quoting(self.config, "when it was copied (copy.deepcopy)"):
+                module = copy.deepcopy(module)
+        return module.to(self.dtype)
+
+    def fresh(self, device: torch.device) -> nn.Module:
+        """A new module of this architecture on the device."""
+        return copy.deepcopy(self.module).to(device)
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """The parameters that training changes: all but the frozen and the unused ones."""
+        return tuple(
+            name
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad and name not in self.unused
+        )
 
     @cached_property
     def _skeleton(self) -> nn.Module:
-        """A module whose parameters have shapes and no memory.
+        """A module whose parameters have shapes and, if it is built in, no memory.
 
         With it `plan` can count the parameters of a model that would not fit into memory.
         """
-        try:
-            with torch.device("meta"):
-                return build_module(self.config, self.task, seed=0)
-        except (NotImplementedError, RuntimeError):  # a user's module that looks at its own numbers
+        if isinstance(self.config, Module):
             return self.module
+        with torch.device("meta"):
+            return build_module(self.config, self.task, seed=0)
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
@@ -80,11 +107,24 @@ class ModelSpec:
         """
         if isinstance(self.config, Mlp):
             return sum(2 * shape.numel() for shape in self.shapes.values() if len(shape) == 2)
-        device = next(self._skeleton.parameters()).device
-        row = torch.zeros(1, *self.task.input_shape, device=device)
+        if isinstance(self.config, Module):
+            return self._counted_flops(self.config)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self._skeleton(row)
+            self._skeleton(torch.zeros(1, *self.task.input_shape, device="meta"))
         return int(counter.get_total_flops())
+
+    def _counted_flops(self, model: Module) -> int:
+        row = torch.zeros(1, *self.task.input_shape, dtype=self.dtype)
+        module = self.fresh(row.device).eval()
+        with (
+            quoting(model, f"on rows of shape {tuple(row.shape)}"),
+            self.drawing(0),
+            torch.no_grad(),
+            FlopCounterMode(display=False) as counter,
+        ):
+            module(row)
+        # torch knows no formula for recurrent layers: then each parameter counts once.
+        return int(counter.get_total_flops()) or 2 * self.n_params
 
     def training_flops(self, rows: float) -> float:
         """Floating-point operations of training on `rows` rows: three forward passes each."""
@@ -109,25 +149,27 @@ class ModelSpec:
         return torch.cat([views[name].flatten(1) for name in self.shapes], dim=1)
 
     def loaded(self, params: Tensor) -> nn.Module:
-        """A new module with these parameters, in evaluation mode."""
-        module = copy.deepcopy(self.module).eval()
+        """A new module with these parameters, in evaluation mode; frozen parameters stay frozen."""
+        module = self.fresh(params.device).eval()
         nn.utils.vector_to_parameters(params.to(self.dtype).clone(), module.parameters())
-        return module.requires_grad_(True)
+        return module
 
     def drawing(self, seed: int) -> AbstractContextManager[None]:
         """A context in which the module trains.
 
-        A user's module may draw random numbers, as dropout does: in the context it has torch's
-        generator for itself, with this seed.
+        A user's module may draw random numbers, as dropout does: in the context it has the global
+        generators for itself, with this seed.
         """
-        return torch_draws(seed) if isinstance(self.config, Module) else nullcontext()
+        return global_draws(seed) if isinstance(self.config, Module) else nullcontext()
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
         """The parameters of the untrained model: a function of seed, replicate and size."""
-        module = build_module(
-            self.config, self.task, stream_seed(seed, replicate, self.name, "initialisation")
-        )
+        module = build_module(self.config, self.task, self.initial_seed(seed, replicate))
         return nn.utils.parameters_to_vector(module.parameters()).detach().to(self.dtype)
+
+    def initial_seed(self, seed: int, replicate: int = 0) -> int:
+        """The seed of the global generators when the untrained model is made."""
+        return stream_seed(seed, replicate, self.name, "initialisation")
 
 
 def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], ModelSpec]:
@@ -151,7 +193,8 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
 def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
     """A model of the config for the task at hand, with its learning rate and precision."""
     rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
-    return ModelSpec(model_name(model), model, task, rate, getattr(torch, config.compute.dtype))
+    dtype = getattr(torch, config.compute.dtype)
+    return ModelSpec(model_name(model), model, task, rate, dtype, config.seed)
 
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
@@ -175,18 +218,18 @@ def row_loss(task: Task) -> RowLoss:
 
 
 def build_module(model: Model, task: Task, seed: int) -> nn.Module:
-    """A freshly initialised module.
+    """A freshly initialised module; a user's is shared (`fl_sv.training.factories`).
 
     Raises InputError when the architecture does not fit the task.
     """
-    with torch_draws(seed):
+    with global_draws(seed):
         match model:
             case Mlp():
                 return _zero_output(_mlp(model, task))
             case Cnn():
                 return _zero_output(_cnn(model, task))
             case Module():
-                return _users_module(model, task)
+                return users_module(model, task, seed)
 
 
 def _mlp(model: Mlp, task: Task) -> nn.Sequential:
@@ -226,33 +269,4 @@ def _cnn(model: Cnn, task: Task) -> nn.Sequential:
 def _zero_output(module: nn.Sequential) -> nn.Sequential:
     for parameter in module[-1].parameters():
         nn.init.zeros_(parameter)
-    return module
-
-
-def _users_module(model: Module, task: Task) -> nn.Module:
-    factory = resolve(model.factory, "models.factory")
-    where = f"models: {model.factory}"
-    try:
-        module = factory(task.input_shape, task.n_outputs, **model.options)
-    except Exception as error:
-        raise InputError(
-            f"{where}(input_shape={task.input_shape}, n_outputs={task.n_outputs}) raised "
-            f"{type(error).__name__}: {error}. A factory takes these two arguments and its options."
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            f"{where} returned a {type(module).__name__}; it must return a torch.nn.Module."
-        )
-    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
-        raise InputError(
-            f"{where} uses BatchNorm, whose running statistics mix the coalitions. Use GroupNorm."
-        )
-    rows = torch.zeros(2, *task.input_shape)
-    with torch.no_grad():
-        outputs = module(rows)
-    if outputs.shape != (2, task.n_outputs):
-        raise InputError(
-            f"{where} turns rows of shape {tuple(rows.shape)} into {tuple(outputs.shape)}; "
-            f"it must return (rows, {task.n_outputs})."
-        )
     return module

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fl_sv.config import Config
 from fl_sv.streams import stream, stream_seed
@@ -116,16 +116,27 @@ def train(
 
     FedProx adds mu/2 * ||w - w_received||^2 to the loss (Li et al. 2020).
     """
-    module = model.module.train()
+    return train_module(model, model.loaded(params), x, y, recipe, soft_targets)
+
+
+def train_module(
+    model: ModelSpec,
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    soft_targets: SoftTargets | None = None,
+) -> Tensor:
+    """Trains a module of this model in place, as `train` does, and returns its parameters.
+
+    Parameters that are frozen, or get no gradient, stay as they are.
+    """
+    module.train()
     loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
-    parameters = list(module.parameters())
-    # vector_to_parameters makes views of the vector, and SGD would write through them.
-    torch.nn.utils.vector_to_parameters(params.clone(), parameters)
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    received = [parameter.detach().clone() for parameter in parameters]
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    received = [parameter.detach().clone() for parameter in trained]
     optimiser = torch.optim.SGD(
-        parameters,
+        trained,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -134,14 +145,13 @@ def train(
         for rows, *targets in batches_of(x, y, recipe, soft_targets):
             optimiser.zero_grad()
             loss = loss_of(module(rows), *targets).mean()
-            if recipe.proximal_mu:
-                distance = sum(
-                    ((w - w0) ** 2).sum() for w, w0 in zip(parameters, received, strict=True)
-                )
-                loss = loss + recipe.proximal_mu / 2 * distance
             loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.proximal_mu:
+                for w, w0 in zip(trained, received, strict=True):
+                    if w.grad is not None:  # the gradient of mu/2 * ||w - w0||^2
+                        w.grad.add_(w.detach() - w0, alpha=recipe.proximal_mu)
             optimiser.step()
-    return torch.nn.utils.parameters_to_vector(parameters).detach().clone()
+    return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
 
 
 def _schedule(config: Config, server_round: int) -> float:

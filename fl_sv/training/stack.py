@@ -8,7 +8,8 @@ few wide matrix products instead of C small ones:
 
 - MLPs have gradients in closed form (`fl_sv.training.mlp`).
 - Other modules go through `torch.func.vmap` where overhead is what a step costs.
-- Where arithmetic is what a step costs, one model trains after the other, by the definition.
+- Where arithmetic is what a step costs, or where a module cannot follow `vmap`
+  (`fl_sv.training.trial`), one model trains after the other, by the definition.
 
 The choice depends on the model alone, so that equal configurations give equal bytes.
 
@@ -17,6 +18,7 @@ the parameters of C models, one flat vector a row.
 """
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -49,6 +51,10 @@ Descent = Callable[..., None]
 # times with 16 and 32 channels (195 MFLOP and more). 2 CPU cores, torch 2.13, 2026-11.
 VMAP_MAX_FLOPS = 50e6
 
+# Where `vmap` has no rule for an operation, it warns that it loops, which is no slower than ours.
+with suppress(AttributeError):  # torch has no public name for this
+    torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
+
 
 def train_stack(
     model: ModelSpec,
@@ -71,7 +77,9 @@ def train_stack(
         x = x.flatten(1)
         if soft_targets is None:
             y = mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
-    elif model.training_flops(len(recipe.batches[0])) <= VMAP_MAX_FLOPS:
+    elif (
+        model.unstackable is None and model.training_flops(len(recipe.batches[0])) <= VMAP_MAX_FLOPS
+    ):
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
@@ -134,7 +142,9 @@ def stack_outputs(model: ModelSpec, stack: Tensor, x: Tensor) -> Tensor:
     views = model.views(stack)
     if isinstance(model.config, Mlp):
         return mlp_outputs(views, x.flatten(1))
-    module = model.module.eval()
+    if model.unstackable is not None:
+        return torch.stack([model.loaded(params)(x) for params in stack])
+    module = model.fresh(stack.device).eval()
 
     def outputs_of(views: Views, x: Tensor) -> Tensor:
         outputs: Tensor = functional_call(module, views, (x,))
@@ -179,16 +189,18 @@ def _train_modules(
     soft_targets: SoftTargets | None,
 ) -> Tensor:
     views = _own_views(model, stack)
-    module = model.module.train()
+    trained = {name: views[name] for name in model.trained}
+    still = {name: view for name, view in views.items() if name not in trained}
+    module = model.fresh(stack.device).train()
     loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
 
-    def mean_loss(views: Views, rows: Tensor, *targets: Tensor) -> Tensor:
-        return loss_of(functional_call(module, views, (rows,)), *targets).mean()
+    def mean_loss(trained: Views, still: Views, rows: Tensor, *targets: Tensor) -> Tensor:
+        return loss_of(functional_call(module, {**trained, **still}, (rows,)), *targets).mean()
 
     # One set of parameters for each model, the same batch for all.
-    in_dims = (0, *[None] * len(batches[0]))
-    gradients_of = partial(vmap(grad(mean_loss), in_dims=in_dims, randomness="same"), views)
-    descend = _sgd(views, gradients_of, recipe)
+    in_dims = (0, 0 if still else None, *[None] * len(batches[0]))
+    gradients = vmap(grad(mean_loss), in_dims=in_dims, randomness="same")
+    descend = _sgd(trained, partial(gradients, trained, still), recipe)
     with model.drawing(recipe.torch_seed), torch.no_grad():
         for batch in batches:
             descend(*batch)

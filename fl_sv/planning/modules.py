@@ -1,0 +1,62 @@
+"""What is remarkable about a user's modules, before anything trains."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fl_sv.config import Config
+from fl_sv.config.models import Module
+from fl_sv.training.models import ModelSpec, row_loss
+from fl_sv.training.scoring import ValidationSet
+from fl_sv.valuation.untrained import untrained_remarks
+
+
+def module_remarks(
+    config: Config, models: Sequence[ModelSpec], x: Tensor, y: Tensor
+) -> tuple[str, ...]:
+    """Sentences on users' modules; nothing for built-in models.
+
+    models: of all sizes, the large one last, tried. x, y: the validation rows.
+    """
+    if not any(isinstance(model.config, Module) for model in models):
+        return ()
+    *small, large = models
+    seeds = {model.name: config.training.seeds for model in small}
+    seeds[large.name] = config.training.large_seeds
+    validation = ValidationSet(config, x, y)
+    losses = {
+        model.name: [_untrained_loss(validation, model, r) for r in range(seeds[model.name])]
+        for model in models
+    }
+    return (*_by_model(models, seeds), *untrained_remarks(config, losses))
+
+
+def _by_model(models: Sequence[ModelSpec], seeds: dict[str, int]) -> Iterator[str]:
+    for model in models:
+        if not isinstance(model.config, Module):
+            continue
+        name = f"{model.config.factory} (models.factory, size {model.name})"
+        if model.unstackable is not None:
+            yield (
+                f"{name} cannot train as a stack, so its models train one by one, which takes"
+                f" longer and gives the same: {model.unstackable}"
+            )
+        if seeds[model.name] > 1 and torch.equal(*_first_two_starts(model)):
+            yield (
+                f"{name} starts from the same parameters at every seed. The seeds differ by their"
+                " batches alone, so the intervals hold no luck of the initialisation."
+            )
+
+
+def _first_two_starts(model: ModelSpec) -> tuple[Tensor, Tensor]:
+    return model.initial_params(model.seed, 0), model.initial_params(model.seed, 1)
+
+
+def _untrained_loss(validation: ValidationSet, model: ModelSpec, seed: int) -> float:
+    if isinstance(model.config, Module):
+        return validation.untrained(model, seed)[1].loss
+    # A built-in model starts at zero; it may be too large to be made for this.
+    zeros = torch.zeros(len(validation.x), model.task.n_outputs, dtype=torch.float64)
+    y = validation.y.cpu()
+    return float(row_loss(model.task)(zeros, y.double() if y.is_floating_point() else y).mean())

@@ -1,0 +1,116 @@
+"""Modules that a user's factory makes: called once in a process for each size and seed, checked."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fl_sv.config.models import Module, model_name
+from fl_sv.data import Task
+from fl_sv.errors import InputError
+from fl_sv.plugins import resolve
+
+KEPT = 256  # modules in memory: those of all sizes and seeds of a usual run
+LONGEST_QUOTE = 200  # characters of another library's error message
+
+
+def users_module(model: Module, task: Task, seed: int) -> nn.Module:
+    """The module that the factory makes for this seed. It is shared: copy it, and never run it.
+
+    seed: of the global generators, which the caller has set.
+
+    Raises InputError when the factory raises, or makes no module whose parameters can be trained.
+    """
+    factory = resolve(model.factory, "models.factory")
+    return _made(factory, json.dumps(model.options), model_name(model), model.factory, task, seed)
+
+
+def refusal(model: Module, what: str) -> InputError:
+    """The error that names the factory and the size. what: continues the sentence."""
+    return InputError(f"models.factory: {model.factory} (size {model_name(model)}) {what}")
+
+
+@contextmanager
+def quoting(model: Module, doing: str) -> Iterator[None]:
+    """A context whose errors are the user's code's: they become refusals. doing: what was tried."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise refusal(model, f"raised an error {doing}: {quoted(error)}") from error
+
+
+def quoted(error: BaseException) -> str:
+    """The error of another library, in one line."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+
+
+@lru_cache(maxsize=KEPT)
+def _made(
+    factory: Any, options: str, name: str, reference: str, task: Task, seed: int
+) -> nn.Module:
+    """What the factory made; the arguments are what it depends on, and what its messages name."""
+    model = Module(kind="module", name=name, factory=reference, options=json.loads(options))
+    arguments = f"(input_shape={task.input_shape}, n_outputs={task.n_outputs}"
+    try:
+        module = factory(task.input_shape, task.n_outputs, **model.options)
+    except (Exception, SystemExit) as error:
+        raise refusal(
+            model,
+            f"raised an error when called as {arguments}, **options): {quoted(error)}. A factory"
+            " takes these two arguments and its options.",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise refusal(
+            model, f"returned a {type(module).__name__}; it must return a torch.nn.Module."
+        )
+    if any(map(is_lazy, (*module.parameters(), *module.buffers()))):  # they get their shapes here
+        with quoting(model, f"on rows of shape {(2, *task.input_shape)}"), torch.no_grad():
+            module.eval()(torch.zeros(2, *task.input_shape))
+    _check_parts(model, module)
+    _drop_graphs(module)
+    return module
+
+
+def _check_parts(model: Module, module: nn.Module) -> None:
+    """Raises InputError when a part, or a parameter, cannot be trained."""
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        raise refusal(
+            model,
+            "uses BatchNorm, whose running statistics mix the coalitions. Use GroupNorm.",
+        )
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise refusal(model, f"never uses the parameter {name}, so that it has no shape.")
+        if not parameter.is_floating_point():
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise refusal(
+                model,
+                f"has the parameter {name} of {kind} numbers; parameters are real numbers. What is"
+                " never trained may be a buffer.",
+            )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise refusal(
+            model,
+            "has no parameter to train."
+            if any(True for _ in module.parameters())
+            else "has no parameters: there is nothing to train.",
+        )
+
+
+def _drop_graphs(module: nn.Module) -> None:
+    """Detaches what the module computed when it was made, which could not be copied.
+
+    `torch.nn.utils.weight_norm` leaves such a tensor; every forward pass computes it again.
+    """
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                vars(part)[name] = value.detach()
