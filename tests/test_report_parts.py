@@ -15,7 +15,7 @@ from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
 from fl_sv.report.pot_comparison import compare_pots
 from fl_sv.report.ranking import overlapping
 from fl_sv.report.splits import splits
-from fl_sv.report.wording import decimal, places_for, scaled, short
+from fl_sv.report.wording import decimal, percent_above, places_for, scaled, short
 from fl_sv.runs.records import LawRecord, PaymentRecord
 from fl_sv.valuation.records import CompanyValue, Valuation
 from tests.report_runs import COMPANIES
@@ -64,6 +64,13 @@ def test_other_semivalues_leave_the_others_where_they_are() -> None:
         round(2000 / 3),
         800,
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1e-9, "1"), (0.004, "1"), (0.113, "12"), (1.0, "100")]
+)
+def test_what_is_at_most_a_percentage_is_never_more(share: float, text: str) -> None:
+    assert percent_above(share) == f"{text}\N{NO-BREAK SPACE}%"
 
 
 def test_every_line_contains_its_payout() -> None:

@@ -18,7 +18,7 @@ from fl_sv.payment.settlement import StudentLoss
 from fl_sv.payment.stopping import sample_state, sample_state_text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.wording import counted, enumerated, percent, sentence_case
+from fl_sv.report.wording import counted, enumerated, percent, percent_above, sentence_case
 
 _SEMIVALUES = {
     "shapley": "the Shapley value",
@@ -215,10 +215,13 @@ def _values(run: FinishedRun, notation: Notation) -> StoryStep:
         ended = sample_state_text(sample_state(evidence), evidence.config.payouts)
         sentences.append(
             f"Each company's value is {semivalue}, estimated from the utilities of the sample."
-            " Another sample would change the values: this part is at most"
-            f" {percent(math.ceil(100 * valuation.sampling_share) / 100, 0)} of the variance of an"
-            f" interval. {sentence_case(ended)}."
         )
+        if valuation.sampling_share:
+            sentences.append(
+                "Another sample would change the values: this part is at most"
+                f" {percent_above(valuation.sampling_share)} of the variance of an interval."
+            )
+        sentences.append(f"{sentence_case(ended)}.")
     sentences.append(f"The total improvement is {total} {notation.unit}.")
     if valuation.semivalue != "shapley":
         added = notation.value(math.fsum(company.value for company in valuation.companies))

@@ -39,6 +39,11 @@ def percent(share: float, places: int = 1) -> str:
     return f"{decimal(100 * share, places)}{NBSP}%"
 
 
+def percent_above(share: float) -> str:
+    """A share rounded up to a whole percentage, for sentences with "at most"."""
+    return percent(math.ceil(100 * share) / 100, 0)
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: `one company`, `eight companies`, `256 coalitions`."""
     word = _NUMBERS[number] if 0 <= number < len(_NUMBERS) else f"{number:,}"
