@@ -98,7 +98,7 @@ def test_flwr_run_gives_the_same_bytes_as_fl_sv_run(
     out = tmp_path / "run"
     log, status = flwr_run(flower, bundle, 4, f'config="configs/smoke.yaml" out="{out}"')
     assert status == "finished:completed", log
-    for name in ("utilities.csv", "valuation.json", "payouts.csv"):
+    for name in ("utilities.csv", "averaged.csv", "valuation.json", "payouts.csv"):
         assert (out / name).read_bytes() == (finished_run / name).read_bytes()
 
 

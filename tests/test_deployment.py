@@ -136,7 +136,7 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     ) in federation.data.items():  # where the config says that they are, for a simulation
         shutil.copy(path, config.parent / f"{company}.npz")
     done(shell("run", config, "--out", tmp_path / "simulated", "--backend", "inline", "--quiet"))
-    for name in ("utilities.csv", "payouts.csv", "valuation.json"):
+    for name in ("utilities.csv", "averaged.csv", "payouts.csv", "valuation.json"):
         assert (tmp_path / "run" / name).read_bytes() == (
             tmp_path / "simulated" / name
         ).read_bytes()
