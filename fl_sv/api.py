@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fl_sv.app import import_app
+from fl_sv.app import import_app, require_ray
 from fl_sv.config import Config, config_of, load_config
 from fl_sv.data import own_files_are_here
 from fl_sv.errors import InputError, suggestion
@@ -150,6 +150,8 @@ def carry_out(
         raise InputError(f"There is no backend {backend!r}. {suggestion(backend, BACKENDS)}")
     progress = progress or Progress("quiet")
     on_ray = backend == "ray"
+    if on_ray:
+        require_ray()
     origin = read_origin(source, config) if source else None
     with prepared_run(config, out, resume=resume, on_ray=on_ray, say=progress.say) as directory:
         if not directory.finished:

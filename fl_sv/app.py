@@ -5,6 +5,7 @@ general: another package may be called `server`.
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -47,8 +48,18 @@ def import_app(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("flwr", "ray"):
-            raise InputError(
-                f"{error.name} is not installed. `pip install 'fl-sv[simulation]'` brings Flower"
-                " and Ray."
-            ) from None
+            raise _not_installed(error.name) from None
         raise
+
+
+def require_ray() -> None:
+    """Raises InputError when Ray is not installed. It is not imported: that takes seconds."""
+    if importlib.util.find_spec("ray") is None:
+        raise _not_installed("ray")
+
+
+def _not_installed(name: str) -> InputError:
+    return InputError(
+        f"{name} is not installed. `pip install 'fl-sv[simulation]'` brings Flower and Ray;"
+        " `--backend inline` needs only Flower."
+    )

@@ -16,7 +16,7 @@ from typing import Any
 
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
-from fl_sv.numbers import whole_number
+from fl_sv.numbers import MAX_CENTS, whole_number
 from fl_sv.terminal import complain, say, unfailing_output
 from fl_sv.text import shown
 
@@ -187,7 +187,7 @@ def _cents(text: str) -> int:
         cents = whole_number(text)
     except ValueError:
         cents = -1
-    if not 0 <= cents <= 10**15:
+    if not 0 <= cents <= MAX_CENTS:
         raise argparse.ArgumentTypeError(f"{text!r} is no pot; give whole cents from 0 to 10**15")
     return cents
 

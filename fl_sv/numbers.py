@@ -6,6 +6,7 @@ and the digits of other scripts are digits to Python. None of these is a number 
 
 import re
 
+MAX_CENTS = 10**15  # of a pot or an amount: whole numbers of this size are exact in float64, too
 WHOLE = r"[-+]?(?:0|[1-9][0-9]*)"
 DECIMAL = rf"(?:{WHOLE}(?:\.[0-9]*)?|[-+]?\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 NOT_FINITE = r"[-+]?(?:inf|infinity|nan)"

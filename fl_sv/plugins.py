@@ -7,6 +7,9 @@ from typing import Any
 
 from fl_sv.errors import InputError
 
+# What code of a user's may raise. A `sys.exit` in it ends neither a plan nor a run.
+ANY_ERROR = (Exception, SystemExit)
+
 
 def resolve(reference: str, where: str) -> Any:
     """The object that `reference` names.
@@ -18,16 +21,17 @@ def resolve(reference: str, where: str) -> Any:
     module_name, _, attribute = reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except ANY_ERROR as error:
         raise InputError(
             f"{where}: {reference} cannot be imported: {type(error).__name__}: {error}. The module"
             " must be installed or on PYTHONPATH; `fl-sv run` and `plan` also look beside the"
             " config."
         ) from error
     for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"{where}: the module {module_name} has no {attribute!r}.")
-        found = getattr(found, part)
+        try:
+            found = getattr(found, part)
+        except ANY_ERROR:
+            raise InputError(f"{where}: the module {module_name} has no {attribute!r}.") from None
     return found
 
 

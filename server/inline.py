@@ -44,8 +44,9 @@ class InlineGrid(Grid):
         self, client_app: ClientApp, partitions: Iterable[int], workers: int = 1, threads: int = 1
     ) -> None:
         # Flower stamps every message with the identity of the process. Its own runtimes set that
-        # before they start a server app.
-        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
+        # before they start a server app; then it stays.
+        if not _is_identified():
+            TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, SERVER_NODE
         self._client_app = client_app
         run_id = uuid4().int >> 65  # by which a company knows that it is another run; 63 bits
         self._contexts = {
@@ -152,3 +153,11 @@ class InlineGrid(Grid):
         ttl: float | None = None,
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+
+def _is_identified() -> bool:
+    """Whether Flower has given this process an identity."""
+    try:
+        return bool(TaskIdentity.run_id)
+    except RuntimeError:
+        return False

@@ -9,7 +9,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from fl_sv.config import Config
 from fl_sv.config.strategies import STRATEGIES
 from fl_sv.errors import InputError
-from fl_sv.plugins import resolve
+from fl_sv.plugins import ANY_ERROR, resolve
 
 
 def make_strategy(config: Config) -> Strategy:
@@ -33,8 +33,10 @@ def make_strategy(config: Config) -> Strategy:
     all_nodes = every_node(config.n_companies) if issubclass(strategy_class, FedAvg) else {}
     try:
         return strategy_class(**all_nodes, **options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"teacher.options: {name} refuses {options}: {error}.") from None
+    except ANY_ERROR as error:
+        raise InputError(
+            f"teacher.options: {name} refuses {options}: {type(error).__name__}: {error}."
+        ) from None
 
 
 def every_node(n_companies: int) -> dict[str, int]:

@@ -9,7 +9,8 @@ Here
 """
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from flwr.serverapp.strategy import Strategy
 
 from fl_sv.errors import InputError, RunError
 from fl_sv.flower import wire
+from fl_sv.plugins import ANY_ERROR
 from strategies.roster import Roster, check_arrays, to_numpy, to_record
 
 
@@ -44,8 +46,9 @@ class TeacherStrategy(Strategy):
     ) -> Iterable[Message]:
         """The inner strategy's messages, each with the briefing of its company."""
         exact = _as_type(arrays, "float64")
-        messages = list(self.inner.configure_train(server_round, exact, config, grid))
-        return self._with_briefing(messages, server_round)
+        with self._sentence(server_round):
+            messages = list(self.inner.configure_train(server_round, exact, config, grid))
+            return self._with_briefing(messages, server_round)
 
     def check_reply(self, company: str, content: RecordDict) -> None:
         """Raises ValueError when a company's reply cannot be aggregated."""
@@ -57,7 +60,7 @@ class TeacherStrategy(Strategy):
         """The new model and the metrics that the inner strategy makes of all replies.
 
         Raises CompanyFailed when a reply is an error, ValueError when it holds no model, RunError
-        when the inner strategy makes no model, or one that is not finite.
+        when the inner strategy fails, makes no model, or one of other shapes or not finite.
         """
         replies = list(replies)
         contents = self.roster.replies_by_name(replies, server_round)
@@ -66,16 +69,26 @@ class TeacherStrategy(Strategy):
         for company, content in contents.items():
             self.check_reply(company, content)
             exact.append(self._exact(reply_of[company], company))
-        arrays, metrics = self.inner.aggregate_train(server_round, exact)
-        name = type(self.inner).__name__
-        if arrays is None:
-            raise RunError(f"{name} made no model of {len(exact)} replies in round {server_round}.")
-        if not all(np.isfinite(array).all() for array in to_numpy(arrays).values()):
+        with self._sentence(server_round):
+            arrays, metrics = self.inner.aggregate_train(server_round, exact)
+            model = None if arrays is None else _as_type(arrays, self.dtype)
+        if model is None:
             raise RunError(
-                f"{name} made NaN or infinite parameters in round {server_round}. "
+                f"{self._name} made no model of {len(exact)} replies in round {server_round}."
+            )
+        made = to_numpy(model)
+        shapes = {key: array.shape for key, array in made.items()}
+        if shapes != self.shapes:
+            raise RunError(
+                f"{self._name} made arrays of the shapes {shapes} in round {server_round}; the"
+                f" model has {self.shapes}."
+            )
+        if not all(np.isfinite(array).all() for array in made.values()):
+            raise RunError(
+                f"{self._name} made NaN or infinite parameters in round {server_round}. "
                 "Lower training.learning_rate or the strategy's own step size."
             )
-        return _as_type(arrays, self.dtype), metrics
+        return model, metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -87,6 +100,20 @@ class TeacherStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         return self.inner.aggregate_evaluate(server_round, list(replies))
+
+    @property
+    def _name(self) -> str:
+        return type(self.inner).__name__
+
+    @contextmanager
+    def _sentence(self, server_round: int) -> Iterator[None]:
+        """Turns whatever the inner strategy raises into a RunError."""
+        try:
+            yield
+        except ANY_ERROR as error:
+            raise RunError(
+                f"{self._name} raised {type(error).__name__} in round {server_round}: {error}"
+            ) from error
 
     # --- the journal's view -----------------------------------------------------------------------
 

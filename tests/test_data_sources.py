@@ -83,9 +83,9 @@ def test_the_config_decides_whether_features_are_standardised() -> None:
 
 def test_a_built_in_source_cannot_be_another_task() -> None:
     with pytest.raises(
-        InputError, match=r"data.task: digits is a classification data set, not regression"
+        ValueError, match=r"data.task: digits is a classification data set, not regression"
     ):
-        operator_data(config_of({"source": "digits", "task": "regression"}))
+        config_of({"source": "digits", "task": "regression"})
 
 
 def test_a_users_function_gets_its_options_and_its_rows_stay_unscaled(module: str) -> None:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from fl_sv.config.base import DATA_FILES, REFERENCE
 from fl_sv.config.data import BUILT_IN_SOURCES, Data, Duplicate
-from fl_sv.config.models import Models, model_name
+from fl_sv.config.models import Models, Teacher, Training, model_name
+from fl_sv.config.strategies import STRATEGIES, StrategyFacts
 from fl_sv.config.students import (
     LOSS_OPTIONS,
     SOFT_LOSSES,
@@ -22,7 +23,17 @@ from fl_sv.config.students import (
     PublicRows,
     TransferRows,
 )
-from fl_sv.config.valuation import Coalitions, LawRules, Values
+from fl_sv.config.valuation import (
+    MOST_EVALUATIONS,
+    Coalitions,
+    FixedPot,
+    LawRules,
+    PerformancePot,
+    Values,
+)
+from fl_sv.numbers import MAX_CENTS
+
+MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model
 
 
 def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> None:
@@ -83,6 +94,11 @@ def check_data(data: Data) -> None:
         raise ValueError(
             f"data.options: only a module:function takes options, {data.source} takes none"
         )
+    natural = BUILT_IN_SOURCES.get(data.source)
+    if natural and data.task not in (None, natural):
+        raise ValueError(
+            f"data.task: {data.source} is a {natural} data set, not {data.task}; leave the key out"
+        )
     if data.classes is not None and _is_regression(data):
         raise ValueError("data.classes: a regression has no classes; leave the key out")
     if data.source == "own":
@@ -122,6 +138,12 @@ def _check_shared_source(data: Data) -> None:
             " for example {kind: iid}"
         )
 
+    if data.partition.kind == "dirichlet" and _is_regression(data):
+        raise ValueError(
+            "data.partition: dirichlet skews class labels, and a regression has none; take iid or"
+            " sizes"
+        )
+
 
 def _check_corruptions(data: Data) -> None:
     for index, corruption in enumerate(data.corruptions):
@@ -154,9 +176,109 @@ def check_models(models: Models) -> None:
         )
 
 
+def check_training(training: Training, models: Models, teacher: Teacher) -> None:
+    """No step of SGD overshoots so far that the weights grow without bound.
+
+    A step multiplies a weight that nothing else moves by 1 - rate (decay + mu), with the decay of
+    `weight_decay` and FedProx's pull mu towards the received model. With momentum m these steps
+    diverge beyond 2 (1 + m) (Polyak 1964).
+    """
+    pull = 0.0
+    if teacher.strategy == "fedprox":
+        pull = float(teacher.options.get("proximal_mu", 0.0))
+    own = [model.learning_rate for model in (*models.small, models.large)]
+    rate = max(training.learning_rate if of_model is None else of_model for of_model in own)
+    most = 2 * (1 + training.momentum)
+    if rate * (training.weight_decay + pull) > most:
+        raise ValueError(
+            f"training: the learning rate {rate:g} times the pull of weight_decay and proximal_mu"
+            f" ({training.weight_decay + pull:g}) is beyond {most:g}, so every step overshoots and"
+            " the training diverges; lower one of them"
+        )
+
+
+def check_strategy(teacher: Teacher, n_companies: int) -> None:
+    """The teacher's strategy is known, and so are its options; there are enough companies.
+
+    A strategy of the user's own is tried before a run (`server.trial`).
+    """
+    name = teacher.strategy
+    if re.fullmatch(REFERENCE, name):
+        return
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"teacher.strategy: there is no strategy {name!r}. Built in are"
+            f" {', '.join(STRATEGIES)}; any other Flower Strategy is given as package.module:Class"
+        )
+    facts = STRATEGIES[name]
+    _check_options(name, facts, teacher)
+    malicious = int(teacher.options.get("num_malicious_nodes", 0))
+    if n_companies < facts.minimum(malicious):
+        raise ValueError(
+            f"teacher.strategy: {name} with num_malicious_nodes={malicious} needs at least"
+            f" {facts.minimum(malicious)} companies, {facts.why}; there are {n_companies}; choose"
+            " another strategy or fewer malicious nodes"
+        )
+    selected = teacher.options.get("num_nodes_to_select", 1)
+    if int(selected) > n_companies - malicious:
+        raise ValueError(
+            f"teacher.options.num_nodes_to_select: {selected} given; of {n_companies} companies,"
+            f" {malicious} of them malicious, at most {n_companies - malicious} can be selected"
+        )
+
+
+def _check_options(name: str, facts: StrategyFacts, teacher: Teacher) -> None:
+    for option, value in teacher.options.items():
+        if option not in facts.options:
+            allowed = ", ".join(facts.options) or "no options"
+            raise ValueError(
+                f"teacher.options: {name} has no option {option!r}; it takes {allowed}"
+            )
+        if value not in facts.options[option]:
+            raise ValueError(
+                f"teacher.options.{option}: {value!r:.40} given; {name} takes"
+                f" {facts.options[option]}"
+            )
+
+
+def check_pot(pot: FixedPot | PerformancePot) -> None:
+    """A performance pot can be earned at all, and never exceeds what amounts are computed for.
+
+    The utility is minus a loss, and no loss is below 0.
+    """
+    if isinstance(pot, FixedPot):
+        return
+    if pot.floor >= 0:
+        raise ValueError(
+            f"payouts.pot.floor: {pot.floor:g} given, but the utility is minus the validation loss,"
+            " so it never exceeds 0 and nothing could be earned; give a floor below 0, such as"
+            " minus the loss of the untrained model"
+        )
+    most = -pot.floor * pot.cents_per_utility
+    if most > MAX_CENTS:
+        raise ValueError(
+            f"payouts.pot: from the floor {pot.floor:g} to the utility 0 this pot grows to"
+            f" {most:.3g} cents; at most 10**15 are allowed; lower cents_per_utility, or raise the"
+            " floor"
+        )
+    if most < 1:
+        raise ValueError(
+            f"payouts.pot: from the floor {pot.floor:g} to the utility 0 this pot grows to"
+            f" {most:.3g} cents, so nothing could be earned; raise cents_per_utility, or lower the"
+            " floor"
+        )
+
+
 def check_design(coalitions: Coalitions, values: Values, n_companies: int) -> None:
-    """A sampled design has a rule to stop, and values that can be estimated from a sample."""
+    """Not too many coalitions; a sample has a rule to stop, and values that it can estimate."""
     design, stop, n = coalitions.design, coalitions.stop, n_companies
+    if design == "all" and n > MAX_COMPANIES_FOR_ALL:
+        suggested = min(40 * n, MOST_EVALUATIONS)
+        raise ValueError(
+            f"{n} companies mean 2**{n} coalitions; with coalitions.design = all the limit is"
+            f" 2**{MAX_COMPANIES_FOR_ALL} ({MAX_COMPANIES_FOR_ALL} companies). Take a sample:"
+            f" coalitions: {{design: sampled, stop: {{max_evaluations: {suggested}}}}}"
+        )
     if design == "all":
         if stop is not None:
             raise ValueError(

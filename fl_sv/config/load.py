@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from fl_sv.config.base import REFERENCE
 from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.config.keys import Key, replaced, sections_in
+from fl_sv.config.runtime import DEVICE
 from fl_sv.config.schema import Config
 from fl_sv.errors import InputError, suggestion
 from fl_sv.files import read_text
@@ -20,6 +21,7 @@ MAX_PROBLEMS = 5
 MAX_BYTES = 500_000
 # How pydantic's messages, and its names of a union's scalar branches, begin.
 SHOULD_BE = "Input should be "
+PATTERNS = {REFERENCE: "package.module:attribute", DEVICE: "cpu, cuda or cuda:INDEX"}
 SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")
 
 
@@ -145,8 +147,8 @@ def _message(problem: Any) -> str:
         return f"{SHOULD_BE}true or false"
     if problem["type"] == "tuple_type":  # a YAML file knows lists
         return f"{SHOULD_BE}a list, such as [{problem['input']}]"
-    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == REFERENCE:
-        return f"{SHOULD_BE}package.module:attribute"
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] in PATTERNS:
+        return f"{SHOULD_BE}{PATTERNS[problem['ctx']['pattern']]}"
     return str(problem["msg"])
 
 

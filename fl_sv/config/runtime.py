@@ -8,6 +8,8 @@ from pydantic import Field, StringConstraints
 from fl_sv.config.base import Frozen
 from fl_sv.config.keys import Key
 
+DEVICE = r"^(cpu|cuda(:[0-9]{1,3})?)$"
+
 
 class Compute(Frozen):
     """Where and how the models train.
@@ -31,7 +33,7 @@ class Compute(Frozen):
     dtype: Literal["float32", "float64"] = Field(
         "float32", description="precision of training and messages"
     )
-    device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
+    device: Annotated[str, StringConstraints(pattern=DEVICE)] = Field(
         "cpu", description="where companies train: cpu, cuda or cuda:INDEX"
     )
     max_hours: Annotated[float, Key(may_change="on resume")] = Field(

@@ -93,8 +93,11 @@ class Config(Frozen):
         checks.check_companies(self.companies, self.data, self.values)
         checks.check_data(self.data)
         checks.check_models(self.models)
+        checks.check_training(self.training, self.models, self.teacher)
+        checks.check_strategy(self.teacher, self.n_companies)
         checks.check_design(self.coalitions, self.values, self.n_companies)
         checks.check_law(self.law, self.models, self.coalitions, self.n_companies)
+        checks.check_pot(self.payouts.pot)
         if self.distillation is not None:
             checks.check_distillation(self.distillation, self.data)
         return self

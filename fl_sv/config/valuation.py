@@ -6,6 +6,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from fl_sv.config.base import CompanyName, Frozen, Reference, many
 from fl_sv.config.semivalues import SEMIVALUES, semivalue_name
+from fl_sv.numbers import MAX_CENTS
+
+MOST_EVALUATIONS = 20_000
 
 
 class Stop(Frozen):
@@ -14,7 +17,7 @@ class Stop(Frozen):
     widest_interval_cents: int | None = Field(
         None,
         ge=1,
-        le=10**15,
+        le=MAX_CENTS,
         description=(
             "stop when no payout's interval is wider than this, from its low to its high end, in"
             " minor units; without it the sample grows to `max_evaluations`"
@@ -22,7 +25,7 @@ class Stop(Frozen):
     )
     max_evaluations: int = Field(
         ge=10,
-        le=20_000,
+        le=MOST_EVALUATIONS,
         description=(
             "most coalitions whose utility is measured, the empty and the grand one included"
         ),
@@ -119,7 +122,7 @@ class FixedPot(Frozen):
     """A fixed sum is divided."""
 
     kind: Literal["fixed"]
-    cents: int = Field(ge=0, le=10**15, description="the pot in minor units (cents)")
+    cents: int = Field(ge=0, le=MAX_CENTS, description="the pot in minor units (cents)")
 
 
 class PerformancePot(Frozen):
@@ -130,7 +133,7 @@ class PerformancePot(Frozen):
 
     kind: Literal["performance"]
     cents_per_utility: float = Field(
-        gt=0, le=1e15, description="cents for each unit of utility above the floor"
+        gt=0, le=float(MAX_CENTS), description="cents for each unit of utility above the floor"
     )
     floor: float = Field(
         ge=-1e9, le=1e9, description="utility at which nothing is earned (minus the loss)"
@@ -156,7 +159,7 @@ class Payouts(Frozen):
     max_charge: int | None = Field(
         None,
         ge=0,
-        le=10**15,
+        le=MAX_CENTS,
         description=(
             "with `charge`: the most that a company may be charged, in cents; by default the pot"
         ),

@@ -157,11 +157,6 @@ def shared_rows(
     rows = scaling.apply(raw)
     partition = config.data.partition
     assert partition is not None, "the config's checks demand it of a shared source"
-    if partition.kind == "dirichlet" and scaling.task.kind == "regression":
-        raise InputError(
-            "data.partition: dirichlet skews class labels, and a regression has none. Take iid or"
-            " sizes."
-        )
     owned = divide_rows(partition, config.companies, rows.y, config.seed, raw.columns)
     return SharedRows(rows, owned)
 

@@ -9,7 +9,7 @@ from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_rows
 from fl_sv.data.raw import RawRows, rows_of_arrays
 from fl_sv.errors import InputError
-from fl_sv.plugins import resolve
+from fl_sv.plugins import ANY_ERROR, resolve
 
 
 def load_pool(data: Data) -> RawRows:
@@ -25,17 +25,11 @@ def load_pool(data: Data) -> RawRows:
 
 
 def kind_of(data: Data) -> Kind:
-    """Classification or regression: as the config states, or as the built-in source is.
+    """Classification or regression: as the built-in source is, or as the config states.
 
-    Without either it is a classification. Raises InputError when the config contradicts a built-in
-    source.
+    Without either it is a classification.
     """
-    natural = BUILT_IN_SOURCES.get(data.source)
-    if natural and data.task not in (None, natural):
-        raise InputError(
-            f"data.task: {data.source} is a {natural} data set, not {data.task}. Leave the key out."
-        )
-    return data.task or natural or "classification"
+    return BUILT_IN_SOURCES.get(data.source) or data.task or "classification"
 
 
 def standardised(data: Data, raw: RawRows) -> bool:
@@ -66,7 +60,7 @@ def _users(reference: str, options: Mapping[str, Any]) -> RawRows:
     function = resolve(reference, "data.source")
     try:
         arrays = function(**options)
-    except Exception as error:
+    except ANY_ERROR as error:
         raise InputError(
             f"data.source: {reference} raised {type(error).__name__}: {error}"
         ) from error

@@ -12,30 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fl_sv.config import Config
-from fl_sv.errors import InputError, VerificationError
+from fl_sv.errors import VerificationError
 from fl_sv.game.coalitions import EMPTY, grand
 from fl_sv.streams import stream
 from fl_sv.values.corrected import SPREAD
 from fl_sv.values.pairs import draw_nested
 
-MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model
 # The estimator needs about four coalitions a company to separate the companies (docs/log.md,
 # 2026-11-21). Later steps grow by a factor, so that computing the payouts costs little beside the
 # training.
 FIRST = 4
 GROWTH = 1.5
 ENDS = 2  # the empty and the grand coalition are always there
-
-
-def check_design_size(config: Config) -> None:
-    """Raises InputError when `coalitions.design: all` means more than 2**20 coalitions."""
-    if config.coalitions.design == "all" and config.n_companies > MAX_COMPANIES_FOR_ALL:
-        raise InputError(
-            f"{config.n_companies} companies mean 2**{config.n_companies} coalitions; with"
-            f" coalitions.design = all the limit is 2**{MAX_COMPANIES_FOR_ALL}"
-            f" ({MAX_COMPANIES_FOR_ALL} companies). Take a sample: coalitions: {{design: sampled,"
-            f" stop: {{max_evaluations: {40 * config.n_companies}}}}}."
-        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fl_sv.errors import InputError
 from fl_sv.law.families import Family, FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData
+from fl_sv.plugins import ANY_ERROR
 
 # How far from 0 and 1 the ends of a curve may lie, and how far apart two coalitions count as equal.
 ENDS, EQUAL = 1e-9, 1e-12
@@ -30,7 +31,7 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     given.normalized_CM.flags.writeable = False
     try:
         law = make(given)
-    except Exception as error:  # a user's function may raise anything
+    except ANY_ERROR as error:
         raise InputError(f"{subject} raised {type(error).__name__} for {sizes}: {error}") from error
     if not isinstance(law, Family):
         raise InputError(f"{subject} returned {law!r:.60}; it must return a fl_sv.law.Family")
@@ -40,7 +41,7 @@ def own_law(make: FamilyOf, game: Game) -> Family:
         at = f", at {dict(zip(names, theta.tolist(), strict=True))}," if names else ""
         try:
             curve_C = np.array(law.curve(theta), dtype=np.float64)
-        except Exception as error:  # a user's function may raise anything
+        except ANY_ERROR as error:
             raise InputError(
                 f"{subject}{at} raised {type(error).__name__} for {sizes}: {error}"
             ) from error

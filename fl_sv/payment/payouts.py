@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fl_sv.config.valuation import FixedPot, NegativeRule, PerformancePot
 from fl_sv.errors import InputError
 from fl_sv.game.csv import read_table
-from fl_sv.numbers import whole_number
+from fl_sv.numbers import MAX_CENTS, whole_number
 from fl_sv.payment.rules import rule_of
 from fl_sv.values.inputs import as_numbers, in_order
 
@@ -146,7 +146,7 @@ def _checked_cents(what: str, cents: int) -> int:
     if (
         isinstance(cents, bool)
         or not isinstance(cents, int | np.integer)
-        or not 0 <= cents <= 10**15
+        or not 0 <= cents <= MAX_CENTS
     ):
         raise InputError(
             f"{what} is {cents!r}; it must be a whole number of cents from 0 to 10**15."

@@ -1,13 +1,21 @@
-"""Checks of a config and its data that need neither torch nor Flower."""
+"""Whatever a run would refuse later is refused here, before anything trains.
+
+The configuration itself is checked when it is read (`fl_sv.config.checks`). Here it meets what it
+names: the machine, users' own Python objects, files and their rows. `plan`, `run` on every backend
+and the Flower app call the same `check` and `forecast`.
+
+An object of the user's own is tried, on a tiny example of the work that it gets in a run. Models
+are tried where their memory is known to suffice, in `fl_sv.planning.forecast`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from fl_sv.app import import_app
 from fl_sv.config import Config
 from fl_sv.config.data import ColumnPartition
-from fl_sv.config.strategies import STRATEGIES
 from fl_sv.config.students import PublicRows
 from fl_sv.data import (
     Dataset,
@@ -21,9 +29,8 @@ from fl_sv.data import (
 )
 from fl_sv.data.federation import few_rows_sentence
 from fl_sv.data.owners import left_out_sentence
-from fl_sv.design.sample import check_design_size
 from fl_sv.errors import InputError, listed
-from fl_sv.valuation.fit import try_law
+from fl_sv.planning.own_law import try_law
 
 
 @dataclass(frozen=True)
@@ -44,25 +51,26 @@ class CheckedData:
 
 
 def check(config: Config, *, own_data: bool = True) -> CheckedData:
-    """Checks a config together with its data.
+    """Checks a config together with its data, this machine, and all objects of the user's own.
 
     own_data: whether to read the companies' own files as well. On a real federation the server has
         none of them.
 
     Raises InputError that names what is wrong.
     """
-    check_design_size(config)
-    check_strategy(config)
+    check_device(config.compute.device)
     try_law(config)
     source = read_source(config)
     operator = operator_data(config, source)
     scaling, validation = operator.scaling, operator.validation
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
         public_rows(config, scaling)
-    if source is None and not own_data:
-        return CheckedData(scaling, validation, {}, remarks=_remarks(config, operator, {}, 0))
-    rows = all_company_data(config, scaling, source)
-    left_out = sum(rows_left_out(config, source).values())
+    rows: Mapping[str, Dataset] = {}
+    left_out = 0
+    if source is not None or own_data:
+        rows = all_company_data(config, scaling, source)
+        left_out = sum(rows_left_out(config, source).values())
+    import_app("server.trial").try_strategy(config, scaling)
     return CheckedData(
         scaling,
         validation,
@@ -70,6 +78,22 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
         left_out,
         _remarks(config, operator, rows, left_out),
     )
+
+
+def check_device(device: str) -> None:
+    """Raises InputError when `compute.device` is no device of this machine."""
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return
+    import torch
+
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= n_devices:
+        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(n_devices))])
+        raise InputError(
+            f"compute.device: there is no {device} on this machine, as torch {torch.__version__}"
+            f" sees it. Allowed here: {here}."
+        )
 
 
 def _remarks(
@@ -101,43 +125,3 @@ def _remarks(
 
 def _classes(labels: list[int]) -> str:
     return f"{'class' if len(labels) == 1 else 'the classes'} {listed(labels)}"
-
-
-def check_strategy(config: Config) -> None:
-    """Checks the teacher's strategy by what fl-sv knows of it.
-
-    Raises InputError when the strategy or an option is unknown, when an option's value is not
-    allowed, or when the strategy needs more companies than there are. The class and the options of
-    a user's own strategy are checked when it is made.
-    """
-    name, options = config.teacher.strategy, config.teacher.options
-    if ":" in name:
-        return
-    if name not in STRATEGIES:
-        raise InputError(
-            f"teacher.strategy: there is no strategy {name!r}. Built in are"
-            f" {', '.join(STRATEGIES)}; any other Flower Strategy is given as package.module:Class."
-        )
-    facts = STRATEGIES[name]
-    unknown = [option for option in options if option not in facts.options]
-    if unknown:
-        allowed = ", ".join(facts.options) or "no options"
-        raise InputError(
-            f"teacher.options: {name} has no option {unknown[0]!r}; it takes {allowed}."
-        )
-    for option, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise InputError(
-                f"teacher.options.{option}: {value!r} given; {name} takes a number of at least 0."
-            )
-        if option.startswith("num_") and not isinstance(value, int):
-            raise InputError(
-                f"teacher.options.{option}: {value!r} given; a whole number is needed."
-            )
-    malicious = int(options.get("num_malicious_nodes", 0))
-    if config.n_companies < facts.minimum(malicious):
-        raise InputError(
-            f"teacher.strategy: {name} with num_malicious_nodes={malicious} needs at least "
-            f"{facts.minimum(malicious)} companies, {facts.why}; there are {config.n_companies}. "
-            "Choose another strategy or fewer malicious nodes."
-        )

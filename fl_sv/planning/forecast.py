@@ -81,6 +81,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning.memory import peak_memory, workers
     from fl_sv.planning.modules import module_remarks
+    from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
     from fl_sv.training.trial import tried_models
 
@@ -97,6 +98,8 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     _require_memory(memory, free)
     x, y = tensors(checked.validation, config)
     small, large = tried_models(config, scaling.task, x, y)
+    if config.deployed is not None:
+        try_distillation(config, config.deployed, large, scaling)
     remarks = module_remarks(config, (*small, large), x, y)
     seconds = None
     if examples:

@@ -155,12 +155,10 @@ class Departure:
 
 def _departures(config: Config, task: Task, company: str, rows: Dataset | None) -> list[str]:
     """What leaves the company and what stays. `rows` is None where they could not be prepared."""
-    from fl_sv.design.sample import check_design_size
     from fl_sv.design.workloads import planned_run
     from fl_sv.training.models import model_specs, tensors  # here, because these load torch
     from fl_sv.training.trial import tried_models
 
-    check_design_size(config)
     small, large = model_specs(config, task)
     if rows is not None:
         small, large = tried_models(config, task, *tensors(rows, config))

@@ -16,6 +16,7 @@ from fl_sv.design.sample import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError
 from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, Settlement
+from fl_sv.planning.own_law import try_law
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.follow import Signed, recomputed
@@ -25,7 +26,6 @@ from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, record
 from fl_sv.runs.publish import NOT_IN_EVERY_RUN, SEALED
 from fl_sv.runs.records import CloseRecord, OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_evidence, read_law, read_valuation
-from fl_sv.valuation.fit import try_law
 
 MAX_NAMED = 20
 

@@ -18,11 +18,13 @@ from fl_sv.config.students import (
     GeneratorRows,
     InversionRows,
     PublicRows,
+    TransferRows,
     UniformRows,
 )
 from fl_sv.data import Scaling, public_rows
 from fl_sv.distillation.transfer import Function, TransferSet
 from fl_sv.errors import InputError, RunError
+from fl_sv.plugins import ANY_ERROR
 from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.models import ModelSpec, model_spec
 from fl_sv.training.students import distance
@@ -31,6 +33,10 @@ from fl_sv.training.students import distance
 LATENT = 16  # its inputs: random numbers for each row
 GENERATOR_WIDTH = 64  # units of its hidden layer
 GENERATOR_BATCH = 128  # rows of a step of its training
+
+# Of the trial before a run.
+FEW_ROWS = 4
+TRIED_ROWS, TRIED_STEPS = 200, 100  # at most, of rows from the teacher's density
 
 
 def deployed_spec(config: Config, deployed: Deployed, scaling: Scaling) -> ModelSpec:
@@ -50,20 +56,20 @@ def distilled(
 
     large: the teacher's architecture. teacher_params: its parameters, one flat vector.
 
-    Raises RunError when the training diverges.
+    Raises RunError when the rows cannot be made or the training diverges.
     """
     assert config.distillation is not None, "a deployed student is part of the distillation"
-    generator = torch.Generator().manual_seed(stream_seed(config.seed, "deployed student"))
+    generator = _own_generator(config)
     teacher = large.loaded(teacher_params.cpu())
     spec = deployed_spec(config, deployed, scaling)
-    rows = transfer_rows(config, deployed, teacher, scaling, generator)
-    if config.distillation.loss == "dkd":  # the one loss that needs targets
-        rows = rows.labelled_by(teacher)
     optimiser = partial(torch.optim.SGD, lr=spec.learning_rate, momentum=config.training.momentum)
     schedule = distillation.Schedule(optimiser, deployed.epochs, config.training.batch_size)
     student = spec.loaded(spec.initial_params(config.seed, 0)).train()
     loss = distance(config.distillation, generator)
     try:
+        rows = transfer_rows(config, deployed, teacher, scaling, generator)
+        if config.distillation.loss == "dkd":  # the one loss that needs targets
+            rows = rows.labelled_by(teacher)
         with spec.drawing(stream_seed(config.seed, "deployed student", "torch")):
             student = distillation.distil(student, teacher, rows, loss, schedule, generator)
     except InputError as error:
@@ -72,6 +78,60 @@ def distilled(
             "distillation.deployed.model.learning_rate."
         ) from error
     return nn.utils.parameters_to_vector(student.parameters()).detach()
+
+
+def _own_generator(config: Config) -> torch.Generator:
+    """The source of all random numbers of the transfer set and the distillation."""
+    return torch.Generator().manual_seed(stream_seed(config.seed, "deployed student"))
+
+
+def try_distillation(
+    config: Config, deployed: Deployed, large: ModelSpec, scaling: Scaling
+) -> None:
+    """Distils a student of the untrained teacher on very few rows, so that faults show early.
+
+    Public rows are left to whoever reads them. Raises InputError that says what is wrong.
+    """
+    where = "distillation.deployed"
+    wanted = deployed.transfer_set
+    low, high = (-1.0, 1.0) if isinstance(wanted, PublicRows) else (wanted.low, wanted.high)
+    few: TransferRows = UniformRows(kind="uniform", rows=FEW_ROWS, low=low, high=high)
+    if isinstance(wanted, DensityRows):
+        _require_moves(config, wanted, scaling)
+    elif isinstance(wanted, InversionRows | GeneratorRows):
+        few = wanted.model_copy(update={"rows": FEW_ROWS, "steps": 1})
+    once = deployed.model_copy(update={"transfer_set": few, "epochs": 1})
+    untrained = large.initial_params(config.seed, 0)
+    try:
+        distilled(config, once, large, untrained, scaling)
+    except ANY_ERROR as error:
+        raise InputError(f"{where}: a trial with {FEW_ROWS} rows failed: {error}") from error
+
+
+def _require_moves(config: Config, wanted: DensityRows, scaling: Scaling) -> None:
+    """Raises InputError when the box has so many inputs that every step of a row leaves it.
+
+    Then the rows would stay where they began. A teacher that prefers no row shows it.
+    """
+    shape, dtype = scaling.task.input_shape, getattr(torch, config.compute.dtype)
+    low, high = torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)
+    rows, steps = min(wanted.rows, TRIED_ROWS), min(wanted.steps, TRIED_STEPS)
+    generator = _own_generator(config)
+    try:
+        distillation.implied(
+            lambda x: 0 * x.flatten(1)[:, :1],
+            low,
+            high,
+            size=rows,
+            generator=generator,
+            steps=steps,
+        )
+    except InputError:
+        raise InputError(
+            f"distillation.deployed.transfer_set: in a trial no row of {low.numel()} inputs could"
+            f" move within its box in {rows * steps:,} steps, so none would follow the teacher's"
+            " density. Give more rows and steps, or take uniform, inversion or generator."
+        ) from None
 
 
 def transfer_rows(

@@ -62,19 +62,3 @@ def law_family(config: Config) -> str | FamilyOf:
         return name
     family: FamilyOf = resolve(name, "law.family")
     return family
-
-
-def try_law(config: Config) -> None:
-    """Fits a user's own law to an invented game, so that a fault shows before any training.
-
-    Raises InputError when it cannot be imported or is no law.
-    """
-    family = law_family(config)
-    if isinstance(family, str):
-        return
-    # A law must accept any game: sizes that rank the coalitions differently, some coalitions worse
-    # than the empty one, some better than the grand one.
-    loss_CM = np.random.default_rng(0).uniform(0.2, 2.5, (1 << 4, len(config.models.small) + 1))
-    loss_CM[[0, -1]] = [[2.0], [0.5]]
-    large = {c: float(loss_CM[c, -1]) for c in (0, 1, 2, 4, 8, 15)}
-    fit_law(loss_CM[:, :-1], large, sizes=2.0 ** np.arange(loss_CM.shape[1]), family=family)
