@@ -37,7 +37,7 @@ METHODS: dict[str, Method] = {
 MOST_EVALUATIONS = 1 << 24
 MOST_COMPANIES = 1000
 MOST_MEMBERSHIPS = 1 << 27  # evaluations times companies: an estimate takes up to 3 GiB
-ROUNDING = 1e-12  # of the largest utility: what the arithmetic may lose, in every interval
+ROUNDING = 1e-10  # of the largest utility: what the arithmetic may lose, in every interval
 
 
 @dataclass(frozen=True, eq=False)
