@@ -61,8 +61,9 @@ def test_messages_of_two_waves_and_the_losses_of_one_are_in_memory() -> None:
         config = game(12, models=models, coalitions={"wave_megabytes": megabytes})
         return memory(config, n_validation=n_validation)
 
-    # Half of the companies get each model and send it back, in each of the two waves (nearly full).
-    assert with_waves(8) - with_waves(4) == pytest.approx(2 * 4e6 * (12 / 2 * 2 + 5.5), rel=0.2)
+    # Half of the companies get each model of two waves (nearly full), and send back those of one.
+    copies = 3 * 12 / 2 + 2 + 2 + 3.5
+    assert with_waves(8) - with_waves(4) == pytest.approx(4e6 * copies, rel=0.2)
     assert with_waves(8, n_validation=100_000) > 8e6 / (3073 * 4) * 100_000 * 8
 
 

@@ -18,12 +18,12 @@ from fl_sv.design.workloads import PlannedRun, Workload
 from fl_sv.training.models import ModelSpec
 
 PROCESS_BYTES = 450_000_000  # a process with torch and Flower loaded
-RAY_BYTES = 700_000_000  # Ray's own processes
+RAY_BYTES = 350_000_000  # Ray's own processes
 # --- of a wave ------------------------------------------------------------------------------------
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
-COPIES_OF_LOSSES = 5  # by example, in float64
-SCORE_BYTES = 500  # of a training on its way into the journal
+COPIES_OF_LOSSES = 4  # by example, in float64
+SCORE_BYTES = 400  # of a training on its way into the journal
 # --- of law and values ----------------------------------------------------------------------------
 COALITION_BYTES = 600  # bitmasks, members, predictions and intervals
 TRAINING_BYTES = 80  # a score: in the table, in its copy with the companies reversed, for the law
@@ -75,30 +75,45 @@ def peak_memory(
 
 
 def _waves_bytes(waves: list[Workload], itemsize: int, n_validation: int, n_workers: int) -> float:
-    """Bytes of the largest waves in flight: both with the companies, or one of them scored."""
-    with_companies = sorted(_companies_bytes(wave, itemsize, n_workers) for wave in waves)
-    scored = max((_scoring_bytes(wave, itemsize, n_validation) for wave in waves), default=0.0)
-    return max(
-        sum(with_companies[-IN_FLIGHT:]), scored + sum(with_companies[:-1][-IN_FLIGHT + 1 :])
-    )
+    """Bytes of the waves in flight: one is averaged or scored, others are with the companies."""
+    largest_first = sorted(waves, key=lambda each: _messages_bytes(each, itemsize), reverse=True)
+    if not largest_first:
+        return 0.0
+    wave, *others = largest_first[:IN_FLIGHT]
+    averaged = _sent_bytes(wave, itemsize) + _answered_bytes(wave, itemsize, n_workers)
+    scored = _scoring_bytes(wave, itemsize, n_validation)
+    return max(averaged, scored) + sum(_sent_bytes(other, itemsize) for other in others)
 
 
-def _companies_bytes(wave: Workload, itemsize: int, n_workers: int) -> float:
-    """Bytes of a wave that the companies train and the server averages."""
-    params = wave.params_of_a_coalition * itemsize
+def _stack_bytes(wave: Workload, itemsize: int) -> float:
+    """Bytes of the models of all coalitions of a wave."""
+    return wave.params_of_a_coalition * itemsize * len(wave.coalitions)
+
+
+def _messages_bytes(wave: Workload, itemsize: int) -> float:
+    """Bytes of the models of a wave that all companies get, or send back."""
     memberships = sum(coalition.bit_count() for coalition in wave.coalitions)
-    # In the first round one model travels for all coalitions, and a stack comes back.
-    directions = 2 if wave.exchanges > 1 else 1
+    return wave.params_of_a_coalition * itemsize * memberships
+
+
+def _sent_bytes(wave: Workload, itemsize: int) -> float:
+    """Bytes of messages to the companies; in the first round one model travels for all."""
+    if wave.exchanges == 1:
+        return 0.0
+    return _messages_bytes(wave, itemsize) + COPIES_OF_STACKS * _stack_bytes(wave, itemsize)
+
+
+def _answered_bytes(wave: Workload, itemsize: int, n_workers: int) -> float:
+    """Bytes of the replies to a wave, of their average, and of the training for the last ones."""
     # A company belongs to half of the coalitions.
-    copies = COPIES_OF_STACKS * directions + COPIES_IN_TRAINING * n_workers / 2
-    return directions * params * memberships + copies * params * len(wave.coalitions)
+    copies = COPIES_OF_STACKS + COPIES_IN_TRAINING * n_workers / 2
+    return _messages_bytes(wave, itemsize) + copies * _stack_bytes(wave, itemsize)
 
 
 def _scoring_bytes(wave: Workload, itemsize: int, n_validation: int) -> float:
     """Bytes of a trained wave while it is scored and enters the journal."""
-    models = COPIES_OF_STACKS * wave.params_of_a_coalition * itemsize
-    losses = COPIES_OF_LOSSES * 8 * n_validation
-    return (models + losses) * len(wave.coalitions) + SCORE_BYTES * wave.trainings
+    losses = COPIES_OF_LOSSES * 8 * n_validation * len(wave.coalitions)
+    return COPIES_OF_STACKS * _stack_bytes(wave, itemsize) + losses + SCORE_BYTES * wave.trainings
 
 
 def _settlement_bytes(config: Config, run: PlannedRun) -> float:
