@@ -26,7 +26,7 @@ def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, record
                 line = reader.line_num + 1
     except UnicodeDecodeError:
-        fault = "it holds bytes that are not UTF-8 text; save it as UTF-8"
+        fault = "it is no CSV text: it holds bytes that are not UTF-8; save it as UTF-8"
         raise OSError(errno.EILSEQ, fault) from None
     except csv.Error as error:
         fault = str(error)

@@ -49,7 +49,9 @@ def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:
             " disk."
         )
     config = load_config(BUNDLE / str(settings["config"]))  # an absolute path stays what it is
-    resume = bool(settings["resume"])
+    resume = settings["resume"]
+    if not isinstance(resume, bool):  # else the text "false" would be true
+        raise InputError(f"resume is {resume!r}; it must be true or false, without quotes.")
     # On a federation only a company's own node reads its file.
     progress = Progress("verbose")
     with prepared_run(config, out, resume=resume, own_data=False, say=progress.say) as run:

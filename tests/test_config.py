@@ -441,7 +441,7 @@ def test_a_config_of_many_keys_is_refused_at_once() -> None:
 
 def test_a_data_path_with_a_nul_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(SMALLEST.replace("digits", '"a\\0.csv"'))
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="cannot be read: embedded null byte"):
         operator_data(load_config(tmp_path / "run.yaml"))
 
 

@@ -127,7 +127,8 @@ def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None
     (tmp_path / "b.csv").mkdir()
     assert "FILE does not exist" in message(str(tmp_path / "a.csv"))
     assert "FILE is a folder" in message(str(tmp_path / "b.csv"))
-    assert "FILE does not exist" in message(str(tmp_path / "nul\0.csv"))
+    with pytest.raises(InputError, match=r"nul\\x00.csv cannot be read: embedded null byte"):
+        read_rows(str(tmp_path / "nul\0.csv"), "target")
     assert "FILE cannot be read" in message(str(tmp_path / ("x" * 300 + ".csv")))
 
 
@@ -158,14 +159,14 @@ def test_another_kind_of_file_is_refused_with_the_kinds_there_are(tmp_path: Path
         (GOOD.replace("40", "\n\nold"), r"FILE, line 5, column 'age'"),
         ("\n" + GOOD.replace("40", "old"), r"FILE, line 4, column 'age'"),
         (GOOD.replace("1.8,1", "1.8,1,9"), r"FILE, line 3: 4 cells where the header has 3 columns"),
-        (b"age,target\n1,0\n\xff\xfe,1\n", r"FILE is not"),
+        (b"age,target\n1,0\n\xff\xfe,1\n", r"FILE cannot be read: it is no CSV text"),
         (
             b"\x89PNG\r\n\x1a\n\x00\x00",
-            r"FILE is not a CSV file: it holds bytes that are not UTF-8",
+            r"FILE cannot be read: it is no CSV text: it holds bytes that are not UTF-8",
         ),
         ('age,target\n"1,0\n', r"FILE"),
         ("x" * 100_000, r"FILE: the header has the single column"),
-        ("x" * 200_000, r"FILE is not a CSV file"),
+        ("x" * 200_000, r"FILE: the header has the single column"),
     ],
 )
 def test_a_faulty_csv_is_refused_with_line_and_column(

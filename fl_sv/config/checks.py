@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from fl_sv.config.base import DATA_FILES, REFERENCE
+from fl_sv.config.base import DATA_FILES, REFERENCE, check_names
 from fl_sv.config.data import BUILT_IN_SOURCES, Data, Duplicate
 from fl_sv.config.models import Models, Teacher, Training, model_name
 from fl_sv.config.strategies import STRATEGIES, StrategyFacts
@@ -37,12 +37,11 @@ MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model
 
 
 def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> None:
-    """Every name is given once, and every section names companies of the list `companies`."""
-    doubles = [name for name, count in Counter(companies).items() if count > 1]
-    if doubles:
-        raise ValueError(
-            f"companies: the name {doubles[0]!r} is listed twice; every company needs its own name"
-        )
+    """No name is taken for another, and every section names companies of the list `companies`."""
+    try:
+        check_names(companies)
+    except ValueError as error:
+        raise ValueError(f"companies: {error}") from None
     named = {
         "data.files": data.files or {},
         "data.partition.sizes": getattr(data.partition, "sizes", None) or {},

@@ -4,11 +4,10 @@ A .csv or .parquet file holds the target in one column, the owner in another whe
 numbers in all others.
 """
 
-import csv
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
+from fl_sv.csv_text import csv_records, quotes_are_paired
+from fl_sv.data.archive import read_arrays, require_growth
 from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays
 from fl_sv.errors import InputError, suggestion
+from fl_sv.files import require_regular
+from fl_sv.text import one_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,17 +39,19 @@ def read_rows(path: str, target: str, owner: str | None = None) -> RawRows:
     if not path.endswith(DATA_FILES):
         raise InputError(f"{path} is no data file: its name must end in {', '.join(DATA_FILES)}.")
     try:
-        if not Path(path).is_file():
-            what = "is a folder" if Path(path).is_dir() else "does not exist"
-            raise InputError(
-                f"The data file {path} {what}. Relative paths start at the folder of the config"
-                " file, or at the current folder for a config without a file."
-            )
+        require_regular(Path(path))
         if path.endswith(".npz"):
             return _read_npz(path)
         if path.endswith(".csv"):
             return _read_csv(path, target, owner)
         return _read_parquet(path, target, owner)
+    except FileNotFoundError:
+        raise InputError(
+            f"The data file {path} does not exist. Relative paths start at the folder of the config"
+            " file, or at the current folder for a config without a file."
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"The data file {path} is a folder. Give the file in it.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
@@ -57,12 +62,14 @@ def _read_npz(path: str) -> RawRows:
             f"{path} is not an .npz archive. Write it with numpy.savez(path, x=..., y=...)."
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+    except OSError:
+        raise
+    except Exception as error:  # zip and numpy raise a dozen kinds for a damaged archive
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path} cannot be read: {str(error).splitlines()[0]} Only plain arrays of numbers and"
-            " text are allowed, no pickled objects."
+            f"{path} cannot be read: {one_line(reason).rstrip('.')}. Only plain arrays of numbers"
+            " and text are allowed, no pickled objects."
         ) from None
     return rows_of_arrays(arrays, path)
 
@@ -81,6 +88,10 @@ def _read_csv(path: str, target: str, owner: str | None) -> RawRows:
         raise InputError(
             f"{path}: the header names the column {doubles[0]!r} twice. Give every column its"
             " own name."
+        )
+    if not quotes_are_paired(Path(path)):
+        raise InputError(
+            _csv_fault(path, len(header), "a quote has no second one; close it, or double it")
         )
     try:
         # Read as text, so that a message shows a wrong cell as its owner wrote it.
@@ -104,8 +115,11 @@ def _read_parquet(path: str, target: str, owner: str | None) -> RawRows:
     import polars as pl
 
     try:
+        size = pl.scan_parquet(path, glob=False)
+        n_cells = size.select(pl.len()).collect().item() * len(size.collect_schema())
+        require_growth(path, n_cells * np.dtype(np.float64).itemsize)
         frame = pl.read_parquet(path, glob=False)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}."
         ) from None
@@ -117,8 +131,10 @@ def _checked_rows(
 ) -> RawRows:
     """The rows of a frame whose cells are numbers, or text that may be read as numbers."""
     features = _feature_names(frame, path, target, owner)
+    owners = {}
+    if owner is not None and owner in frame.columns:
+        owners = {owner: _text(frame[owner], path)}
     numbers = _numbers(frame, path, (*features, target), owner, place)
-    owners = {} if owner is None or owner not in frame.columns else {owner: _text(frame[owner])}
     return RawRows(
         x=np.ascontiguousarray(numbers[:, :-1]),
         y=np.ascontiguousarray(numbers[:, -1]),
@@ -148,8 +164,9 @@ def _feature_names(
         )
     if frame.is_empty():
         raise InputError(f"{path} has no rows below its header. Give at least one.")
+    schema = frame.schema  # once: it lists every column
     for name in (*features, target):
-        dtype = frame.schema[name]
+        dtype = schema[name]
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.String)):
             raise InputError(
                 f"{path}, column {name!r}: the type {dtype} is no number. Convert or drop the"
@@ -197,8 +214,15 @@ def _numbers(
     )
 
 
-def _text(column: "pl.Series") -> NDArray[np.str_]:
+def _text(column: "pl.Series", path: str) -> NDArray[np.str_]:
     import polars as pl
+
+    kinds = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
+    if not (column.dtype.is_numeric() or column.dtype in kinds):
+        raise InputError(
+            f"{path}, column {column.name!r}: the type {column.dtype} names no owner. Give a column"
+            " of text or numbers (`data.partition.column`)."
+        )
 
     if column.dtype.is_float():
         column = column.fill_nan(None)
@@ -206,13 +230,7 @@ def _text(column: "pl.Series") -> NDArray[np.str_]:
 
 
 def _csv_header(path: str) -> list[str]:
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            header = next((record for record in csv.reader(file) if record), None)
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(
-            f"{path} is not a CSV file: it holds bytes that are not UTF-8 text. Save it as UTF-8."
-        ) from None
+    header = next((record for _, record in csv_records(Path(path)) if record), None)
     if header is None:
         raise InputError(
             f"{path} is empty. Give a header line with the columns' names and at least one row."
@@ -221,32 +239,25 @@ def _csv_header(path: str) -> list[str]:
 
 
 def _csv_fault(path: str, width: int, report: str) -> str:
-    """The message for a file that polars refused.
+    """The message for a file that polars refused, or whose quotes are not paired.
 
-    The standard library's slower reader finds the line; without one the message is polars' own.
+    The standard library's slower reader finds the line; without one the message is `report`.
+    Raises OSError where that reader finds what is wrong.
     """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            for record in reader:
-                if len(record) > width:
-                    return (
-                        f"{path}, line {reader.line_num}: {len(record)} cells where the header has"
-                        f" {width} columns. Give every row one cell a column, separated by commas."
-                    )
-    except UnicodeDecodeError:
-        return f"{path} is not UTF-8 text. Save it as UTF-8."
-    except csv.Error as error:
-        return f"{path} cannot be read as CSV: {error}."
+    for line, record in csv_records(Path(path)):
+        if len(record) > width:
+            return (
+                f"{path}, line {line}: {len(record)} cells where the header has"
+                f" {width} columns. Give every row one cell a column, separated by commas."
+            )
     return f"{path} cannot be read as CSV: {report}."
 
 
 def _blank_rows(path: str) -> list[int]:
     """The rows (from 0) that are blank lines. A line of commas alone is a row of empty cells."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        next(record for record in reader if record)
-        return [row for row, record in enumerate(reader) if not record]
+    records = csv_records(Path(path))
+    next(record for _, record in records if record)
+    return [row for row, (_, record) in enumerate(records) if not record]
 
 
 def _csv_line(path: str, row: int) -> int:
@@ -254,9 +265,6 @@ def _csv_line(path: str, row: int) -> int:
 
     It reads the file again, and only error messages need it.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        next(record for record in reader if record)
-        for _ in range(row):
-            next(reader)
-        return reader.line_num + 1
+    records = csv_records(Path(path))
+    next(record for _, record in records if record)
+    return next(islice(records, row, None))[0]

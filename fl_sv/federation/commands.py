@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_sv.errors import InputError
+from fl_sv.numbers import whole_number
 from fl_sv.terminal import say
 
 MEGABYTE = 1e6
@@ -132,6 +133,16 @@ def add_commands(verbs: Any) -> None:
     _add_dir(add("status", status, "operator: companies and runs"))
 
 
+def _port(text: str) -> int:
+    try:
+        port = whole_number(text)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return port
+
+
 def _add_dir(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--dir", type=Path, default=Path(), help="the federation's folder or kit (here)"
@@ -151,9 +162,9 @@ def _add_init(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--config", type=Path, required=True, help="the run's config: its companies may register"
     )
-    made.add_argument("--port", type=int, help="of the proxy (443, or as before)")
+    made.add_argument("--port", type=_port, help="of the proxy (443, or as before)")
     made.add_argument(
-        "--superlink-port", type=int, metavar="PORT", help="on loopback (8000, or as before)"
+        "--superlink-port", type=_port, metavar="PORT", help="on loopback (8000, or as before)"
     )
 
 

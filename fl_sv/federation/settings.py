@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from fl_sv.app import QUIET
-from fl_sv.config.base import CompanyName, Frozen, first_problem
+from fl_sv.config.base import CompanyName, Frozen, check_names, first_problem
 from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.errors import InputError
 from fl_sv.files import read_text
@@ -32,7 +32,9 @@ class Settings(Frozen):
     superlink_port: int = Field(
         SUPERLINK_PORT, ge=1, le=65_535, description="of the SuperLink, on the server's loopback"
     )
-    companies: Annotated[tuple[CompanyName, ...], Field(strict=False, min_length=2)]
+    companies: Annotated[
+        tuple[CompanyName, ...], Field(strict=False, min_length=2), AfterValidator(check_names)
+    ]
     software: dict[str, str]
 
 

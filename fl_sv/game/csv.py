@@ -1,6 +1,5 @@
 """Reads CSV tables, and a game from a table `coalition,utility` of 2**N rows."""
 
-import csv
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.csv_text import csv_records
 from fl_sv.errors import InputError, listed
 from fl_sv.numbers import decimal_number, whole_number
 
@@ -27,30 +27,26 @@ def read_table(
     have, or when a row has more or fewer cells than columns.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found = tuple(reader.fieldnames or ())
-            alike = [name.strip().casefold() for name in found]
-            if twice := [name for name in columns if alike.count(name) > 1]:
-                raise InputError(f"{path}: the column {twice[0]!r} is there twice. Remove one.")
-            if not (set(columns) <= set(found) if others else columns == found):
+        records = csv_records(path)
+        _, found = next(records, (1, []))
+        alike = [name.strip().casefold() for name in found]
+        if twice := [name for name in columns if alike.count(name) > 1]:
+            raise InputError(f"{path}: the column {twice[0]!r} is there twice. Remove one.")
+        if not (set(columns) <= set(found) if others else [*columns] == found):
+            raise InputError(
+                f"{path}: the columns are {','.join(found)[:100]!r}; expected {','.join(columns)}."
+            )
+        for line, record in records:
+            if not record:
+                continue
+            where = f"{path}, line {line}"
+            if len(record) != len(found):
                 raise InputError(
-                    f"{path}: the columns are {','.join(found)[:100]!r}; expected"
-                    f" {','.join(columns)}."
+                    f"{where}: the row has more or fewer cells than the {len(found)} columns."
                 )
-            for row in reader:
-                where = f"{path}, line {reader.line_num}"
-                if None in row or None in row.values():
-                    raise InputError(
-                        f"{where}: the row has more or fewer cells than the {len(found)} columns."
-                    )
-                yield row, where
+            yield dict(zip(found, record, strict=True)), where
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Give a CSV table.") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(
-            f"{path} is no CSV text. Give a table with the columns {','.join(columns)}."
-        ) from None
 
 
 class Lines:

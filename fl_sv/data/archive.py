@@ -1,0 +1,57 @@
+"""The arrays of an .npz archive. Nothing is unpacked before its size is known and sensible."""
+
+import os
+import zipfile
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError
+
+# An archive of a few kilobytes can hold terabytes of zeros. Rows of real data shrink far less.
+MAX_GROWTH, ALWAYS_ALLOWED = 200, 200_000_000  # times; bytes
+
+
+def read_arrays(path: str) -> dict[str, NDArray[Any]]:
+    """The arrays by name. Raises InputError for what would not fit, other errors for damage."""
+    with zipfile.ZipFile(path) as archive:
+        names = Counter(member.filename.removesuffix(".npy") for member in archive.infolist())
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise InputError(f"{path}: the array {twice[0]!r} is there twice. Remove one.")
+        require_growth(path, sum(member.file_size for member in archive.infolist()))
+        for member in archive.infolist():
+            _require_whole(archive, member, path)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def require_growth(path: str, n_bytes: int) -> None:
+    """Raises InputError when a file would take far more memory than it has bytes."""
+    size = os.path.getsize(path)  # noqa: PTH202
+    if n_bytes > max(ALWAYS_ALLOWED, MAX_GROWTH * size):
+        raise InputError(
+            f"{path} has {size:,} bytes and would take {n_bytes:,} in memory, more than"
+            f" {MAX_GROWTH} times as many. If its rows are real, write them with numpy.savez."
+        )
+
+
+def _require_whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str) -> None:
+    """Raises InputError when an array's header promises more or less than the archive holds."""
+    with archive.open(member) as file:
+        if file.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+            return  # no array; it becomes bytes, which are refused as such
+    with archive.open(member) as file:
+        read = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}
+        version, _ = npy.read_magic(file)
+        if version not in read:
+            return
+        shape, _, dtype = read[version](file)
+        held = member.file_size - file.tell()
+    if not dtype.hasobject and int(np.prod(shape, dtype=object)) * dtype.itemsize != held:
+        raise InputError(
+            f"{path}: the header of {member.filename} says shape {shape} of {dtype}, and the"
+            f" archive holds {held:,} bytes of it. Write it with numpy.savez."
+        )
