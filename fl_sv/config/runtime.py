@@ -33,11 +33,7 @@ class Compute(Frozen):
     dtype: Literal["float32", "float64"] = Field(
         "float32", description="precision of training and messages"
     )
-<<<<<<< HEAD
     device: Annotated[str, StringConstraints(pattern=DEVICE)] = Field(
-=======
-    device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:(0|[1-9][0-9]*))?)$")] = Field(
->>>>>>> ba77a8e (Hostile files and names: a sentence at once for pipes, bombs, quotes and columns that hold no numbers; names that look alike are refused (issue 15: 08, 10))
         "cpu", description="where companies train: cpu, cuda or cuda:INDEX"
     )
     max_hours: Annotated[float, Key(may_change="on resume")] = Field(
