@@ -108,9 +108,10 @@ def pay(options: argparse.Namespace) -> int:
     from fl_sv.report import write_report
     from fl_sv.report.screen import print_summary
     from fl_sv.runs.directory import writing
-    from fl_sv.runs.pay import pay_run
+    from fl_sv.runs.pay import pay_run, payouts_were_changed
 
     with writing(options.dir) as directory:
+        were_changed = payouts_were_changed(directory)
         settlement = pay_run(directory, options.pot, options.negative, options.accept)
         if objections := settlement.payment.objections:
             codes = [code for code in codes_of(objections) if code != NOT_DIVIDED]
@@ -122,6 +123,8 @@ def pay(options: argparse.Namespace) -> int:
             raise RunError("\n".join(lines))
         write_report(directory, settlement.law)
         print_summary(directory)
+    if were_changed:
+        say("payouts.csv had been changed after it was signed; it now holds this payment.")
     return 0
 
 

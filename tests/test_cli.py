@@ -198,6 +198,16 @@ def test_the_shell_gets_the_exit_codes(run: RunDirectory) -> None:
     assert "payouts.csv was changed after it was signed" in changed.err
 
 
+def test_pay_says_that_it_replaces_payouts_that_were_changed(
+    command: Command, run: RunDirectory
+) -> None:
+    said = "payouts.csv had been changed after it was signed"
+    assert said not in command("pay", run.path, "--pot", "500").out
+    run.write_text(files.PAYOUTS, "company,amount_cents\nAsh,500\n")
+    assert said in command("pay", run.path, "--pot", "600").out
+    assert command("verify", run.path).code == 0
+
+
 # --- wrong arguments ------------------------------------------------------------------------------
 
 

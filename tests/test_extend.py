@@ -13,11 +13,13 @@ from sklearn.datasets import load_digits
 
 import fl_sv as library
 from benchmarks.common.command_line import Answer
+from fl_sv.api import carry_out
 from fl_sv.game.utilities import read_utilities
 from fl_sv.payment.payouts import read_payouts
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.journal import REUSED, Journal
+from tests.config_of import config_of
 from tests.runs import fl_sv
 
 pytestmark = pytest.mark.slow
@@ -153,8 +155,24 @@ def test_partition_that_depends_on_who_takes_part_is_refused(folder: Path, tmp_p
     )
     assert (
         answer.startswith("2:")
-        and "with the partition 'iid' a company's rows depend on the other companies" in answer
+        and "where a partition divides the rows, a company's rows depend on the other" in answer
     )
+
+
+def test_more_large_runs_of_a_divided_source_are_bought_without_the_sweep(tmp_path: Path) -> None:
+    source = {"source": "iris", "partition": {"kind": "dirichlet", "alpha": 1.0}}
+    few, more = (
+        config_of(source, training={"rounds": 1, "seeds": 1}, law={"anchors": anchors})
+        for anchors in (0, 1)
+    )
+    before = library.run(few, tmp_path / "few").path
+    carry_out(more, tmp_path / "more", "inline", source=before)
+    library.run(more, tmp_path / "fresh")
+    for name in ("utilities.csv", "valuation.json", "payouts.csv"):
+        reused, fresh = (tmp_path / folder / name for folder in ("more", "fresh"))
+        assert reused.read_bytes() == fresh.read_bytes()
+    cost = json.loads((tmp_path / "more" / "cost.json").read_text())
+    assert cost["stages"]["sweep"]["flops"] == 0
 
 
 def test_run_that_is_not_finished_is_refused(folder: Path, tmp_path: Path) -> None:

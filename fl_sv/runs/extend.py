@@ -61,11 +61,13 @@ def read_origin(path: Path, config: Config) -> Origin:
 def _require_reusable(path: Path, before: Config, config: Config) -> None:
     """Raises InputError when a run of `config` can reuse nothing of a run of `before`."""
     partition = config.data.partition
-    if partition is not None and partition.kind != "column":
+    by_column = partition is None or partition.kind == "column"
+    same_rows = (before.companies, before.data) == (config.companies, config.data)
+    if not (by_column or same_rows):
         raise InputError(
-            f"--from: with the partition {partition.kind!r} a company's rows depend on the other"
-            " companies, so nothing can be reused. Take `data.source: own`, or a partition by an"
-            " owner column."
+            "--from: where a partition divides the rows, a company's rows depend on the other"
+            " companies, so nothing can be reused. Take the same companies and data,"
+            " `data.source: own`, or a partition by an owner column."
         )
     if config.students or before.students:
         raise InputError(

@@ -12,7 +12,7 @@ from fl_sv.payment.settlement import NOT_DIVIDED, Settlement, divide_pot
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
-from fl_sv.runs.ledger import append_section
+from fl_sv.runs.ledger import append_section, newest, read_ledger
 from fl_sv.runs.publish import sealed
 from fl_sv.runs.records import PaymentRecord
 from fl_sv.runs.verify import verified
@@ -60,3 +60,10 @@ def pay_run(
             sealed(run),
         )
     return replace(settlement, payment=payment)
+
+
+def payouts_were_changed(run: RunDirectory) -> bool:
+    """Whether payouts.csv is not what the last payment in the ledger says: `pay` replaces it."""
+    last = newest(read_ledger(run), PaymentRecord)
+    path = run.file(files.PAYOUTS)
+    return path.exists() and run.read_bytes(files.PAYOUTS) != payouts_csv(last.amounts).encode()
