@@ -102,7 +102,7 @@ class RulesOut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, others = self.body(x).tensor_split([1], dim=1)
-        return torch.cat([torch.where(x[:, :1] > 0, first, -torch.inf), others], dim=1)
+        return torch.cat([torch.where(x[:, :1] != 0, first, -torch.inf), others], dim=1)
 
 
 def rules_out(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from config_of import config_of
 
 import fl_sv
+from fl_sv.data import operator_data
 from fl_sv.errors import InputError, RunError, VerificationError
 from fl_sv.game.averaged import AveragedLosses, averaged_csv, read_averaged
 from fl_sv.game.coalitions import members_of
@@ -19,6 +21,9 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.tables import read_evidence
+from fl_sv.training.averages import average_losses
+from fl_sv.training.models import model_specs, tensors
+from fl_sv.training.scoring import ValidationSet
 from tests.runs import Command, published
 
 NAMES = ("Ash", "Beech", "Chestnut")
@@ -126,14 +131,13 @@ def test_the_order_of_the_companies_changes_no_bit(owner_home: Path, tmp_path: P
                 "small": [{"kind": "mlp", "hidden": [4]}],
                 "large": {
                     "kind": "module",
-                    "factory": "tests.plugins:rules_out",
+                    "factory": "tests.plugins:dropout_mlp",
                     "options": {"width": 50},
                 },
-            },
-            "data": {"source": "tests.plugins:marked", "partition": IID},
+            }
         },
     ],
-    ids=["regression", "a user's module that rules a class out"],
+    ids=["regression", "a user's module"],
 )
 def test_other_tasks_and_models_have_averages_too(
     sections: dict[str, object], owner_home: Path, tmp_path: Path
@@ -142,6 +146,23 @@ def test_other_tasks_and_models_have_averages_too(
     loss_CM = averaged(evidence).loss_CM
     assert loss_CM.shape == (8, 2) and np.isfinite(loss_CM).all()
     assert len(np.unique(loss_CM[1:])) == 14
+
+
+def test_a_class_that_a_model_rules_out_stays_ruled_out_and_an_average_stays_a_number() -> None:
+    """Its output is minus infinity, which no sum could be taken back from."""
+    large = {"kind": "module", "factory": "tests.plugins:rules_out", "options": {"width": 50}}
+    models = {"small": [{"kind": "mlp", "hidden": [4]}], "large": large}
+    config = config_of({"source": "tests.plugins:marked"}, models=models)
+    operator = operator_data(config)
+    _, model = model_specs(config, operator.task)
+    validation = ValidationSet(config, *tensors(operator.validation, config))
+    stack = torch.stack([model.initial_params(config.seed, r) for r in range(2)])
+    loss_CV, _, own = validation.losses(model, stack, "a module", keep=[0, 1])
+    assert all(np.isfinite(outputs).all() for outputs in own.values())
+    (found,) = average_losses(model.task, validation.y, own, {0: 2, 1: 3}, [1, 2, 3])
+    one, other = loss_CV.numpy().mean(axis=1)
+    assert (found[1], found[2]) == pytest.approx((one, other), abs=1e-12)
+    assert 0 < found[3] <= (2 * one + 3 * other) / 5
 
 
 def test_a_resumed_run_reads_the_models_outputs_from_the_journal(run: RunDirectory) -> None:
@@ -188,7 +209,7 @@ def test_a_run_of_an_older_version_is_verified_paid_and_reported_without_average
     assert command("verify", old.path).code == 0
     shutil.copy(run.file(files.AVERAGED), old.path)
     answer = command("verify", old.path)
-    assert answer.code == 1 and "averaged.csv was changed after it was signed" in answer.err
+    assert answer.code == 1 and "it does not name averaged.csv" in answer.err
 
 
 def test_averages_that_were_changed_or_removed_are_found(run: RunDirectory) -> None:
