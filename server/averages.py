@@ -38,7 +38,7 @@ def average_singletons(job: Job, table: UtilityTable) -> AveragedLosses | None:
     loss_CM = measured.loss_CM.copy()
     seeds = [table.seeds(model) for model in table.models]
     total = int(known_CM.sum(axis=0) @ [len(replicates) for replicates in seeds])
-    with job.costed(AVERAGES), job.progress.stage(AVERAGES, total, "evaluations") as bar:
+    with job.meter.stage(AVERAGES), job.progress.stage(AVERAGES, total, "evaluations") as bar:
         for m, model in enumerate(table.models):
             rows = np.flatnonzero(known_CM[:, m])
             coalitions = [measured.coalitions[row] for row in rows.tolist()]

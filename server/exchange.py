@@ -19,6 +19,7 @@ from fl_sv.errors import CompanyFailed, InputError, Interrupted, WorkerDied, lis
 from fl_sv.flower import wire
 from fl_sv.machine import library_hash
 from server.interleave import Work, run_to_end
+from server.meter import Traffic
 from strategies.roster import Roster, check_metrics
 
 # Raises ValueError when the content of a company's reply is not usable.
@@ -62,24 +63,6 @@ ACTOR_DEATHS = (
 
 
 @dataclass
-class Traffic:
-    """The bytes of the messages so far, and the time that the companies worked for them."""
-
-    n_bytes: int = 0
-    company_seconds: float = 0.0
-
-    def count(self, content: RecordDict) -> None:
-        """Adds a message or a reply."""
-        self.n_bytes += sum(
-            len(array.data)
-            for record in content.array_records.values()
-            for array in record.values()
-        )
-        for metrics in content.metric_records.values():
-            self.company_seconds += float(metrics.get(wire.SECONDS, 0.0))  # type: ignore[arg-type]
-
-
-@dataclass
 class Federation:
     """A grid, the companies behind it, and the rules for retries."""
 
@@ -96,7 +79,7 @@ class Federation:
         messages: Iterable[Message],
         check: ReplyCheck,
         what: str,
-        on_reply: Callable[[], None] = lambda: None,
+        on_reply: Callable[[str], None] = lambda company: None,
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
         least_seconds: float = 0.0,
     ) -> Work[list[Message]]:
@@ -106,7 +89,7 @@ class Federation:
         when it is no error and `check(company, content)` raises no ValueError.
 
         what: the work, as error messages name it.
-        on_reply: called once for each usable reply.
+        on_reply: called once for each usable reply, with the company.
         before_retry: called with the companies to which messages are about to be sent again.
         least_seconds: the shortest timeout, even if the config states a shorter one.
 
@@ -129,9 +112,11 @@ class Federation:
                 if problem is None:
                     self.traffic.count(replies[company].content)
                     usable.append(replies[company])
-                    on_reply()
+                    on_reply(company)
                 else:
                     problems[company] = problem
+                    if company in replies and not replies[company].has_error():
+                        self.traffic.count_bytes(replies[company].content)
             if not problems:
                 return usable
             pending = {company: _again(pending[company]) for company in problems}
@@ -234,8 +219,16 @@ class Federation:
         return None
 
 
-def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Event) -> Federation:
+def join(
+    grid: Grid,
+    config: Config,
+    operator: OperatorData,
+    stop: threading.Event,
+    traffic: Traffic | None = None,
+) -> Federation:
     """The federation, once every company is online and has registered its data.
+
+    traffic: where messages are counted.
 
     Raises InputError when the nodes are not exactly the companies of the config, CompanyFailed when
     one does not register, or runs another version of the library.
@@ -244,7 +237,8 @@ def join(grid: Grid, config: Config, operator: OperatorData, stop: threading.Eve
     sent_config = config if simulated else for_companies(config)
     poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
     unregistered = Roster(sent_config, operator.scaling, nodes, {})
-    federation = Federation(grid, unregistered, stop, poll_seconds)
+    traffic = traffic or Traffic()
+    federation = Federation(grid, unregistered, stop, poll_seconds, traffic)
     requests = []
     for name, node_id in nodes.items():
         company = name if name in config.companies else ""  # a simulated node knows its own

@@ -1,9 +1,7 @@
 """The context of every federated stage of a run, and the training loop that the stages share."""
 
 import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from flwr.app import ArrayRecord, ConfigRecord
@@ -21,13 +19,14 @@ from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.trial import tried_models
 from server.exchange import Federation, join
 from server.interleave import Work
+from server.meter import Meter
 from strategies.coalitions import CoalitionStrategy
 from strategies.teacher import TeacherStrategy
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage gets: config, companies, models, validation set, journal and progress."""
+    """What every stage gets: config, companies, models, validation set, journal and meters."""
 
     config: Config
     federation: Federation
@@ -36,6 +35,7 @@ class Job:
     validation: ValidationSet
     journal: Journal
     progress: Progress
+    meter: Meter
     rows_left_out: int = 0  # of a shared source: those that belong to no company
 
     @property
@@ -72,6 +72,7 @@ class Job:
         what: str,
         after_round: Callable[[int, ArrayRecord], None],
         before_retry: Callable[[Collection[str]], None] = lambda companies: None,
+        flops: float = 0.0,
     ) -> Work[ArrayRecord]:
         """Flower's training loop, from `first_round` to the last; returns the final parameters.
 
@@ -82,6 +83,7 @@ class Job:
         what: the training, as error messages name it.
         after_round: called with the number of a round and its aggregated parameters.
         before_retry: called with the companies to which messages are about to be sent again.
+        flops: floating-point operations of a round, for the meter.
         """
         for server_round in range(first_round, self.config.training.rounds + 1):
             messages = strategy.configure_train(
@@ -96,6 +98,7 @@ class Job:
             aggregated, _ = strategy.aggregate_train(server_round, replies)
             assert aggregated is not None  # both strategies raise instead
             arrays = aggregated
+            self.meter.add(flops)
             after_round(server_round, arrays)
         return arrays
 
@@ -104,39 +107,34 @@ class Job:
         examples_N = [self.examples[company] for company in self.config.companies]
         return workload.flops(examples_N, self.config.training.local_epochs)
 
-    @contextmanager
-    def costed(self, stage: str, flops: float = 0.0) -> Iterator[None]:
-        """A context whose wall time, companies' time and traffic go into the journal.
-
-        stage: its name in cost.json; flops: floating-point operations of the block.
-        """
-        traffic = self.federation.traffic
-        before = replace(traffic)
-        started = time.perf_counter()
-        yield
-        self.journal.add_cost(
-            stage,
-            seconds=time.perf_counter() - started,
-            company_seconds=traffic.company_seconds - before.company_seconds,
-            n_bytes=traffic.n_bytes - before.n_bytes,
-            flops=flops,
-        )
+    def flops_of_a_round(self, workload: Workload) -> float:
+        """As `flops`, of one of its rounds."""
+        return self.flops(replace(workload, rounds=1))
 
 
 def open_job(
-    config: Config, journal: Journal, grid: Grid, progress: Progress, stop: threading.Event
+    config: Config,
+    journal: Journal,
+    grid: Grid,
+    progress: Progress,
+    stop: threading.Event,
+    meter: Meter | None = None,
 ) -> Job:
-    """Waits for the companies behind the grid and enters them into the journal."""
+    """Waits for the companies behind the grid and enters them into the journal.
+
+    meter: of the whole run; without one the job has its own.
+    """
+    meter = meter or Meter(journal)
     source = read_source(config)
     operator = operator_data(config, source)
     x, y = tensors(operator.validation, config)
     # Before any message is sent: it refuses models that do not fit the task.
     small, large = tried_models(config, operator.task, x, y)
-    federation = join(grid, config, operator, stop)
+    federation = join(grid, config, operator, stop, meter.traffic)
     roster = federation.roster
     holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
     holders[OPERATOR] = (len(operator.validation.y), fingerprint(operator.validation))
     journal.register(holders)
     validation = ValidationSet(config, x, y)
     left_out = sum(rows_left_out(config, source).values())
-    return Job(config, federation, small, large, validation, journal, progress, left_out)
+    return Job(config, federation, small, large, validation, journal, progress, meter, left_out)

@@ -81,12 +81,17 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
 
     with (
         job.progress.stage(LARGE_RUNS, len(workload.coalitions), "companies") as bar,
-        job.costed(workload.stage, job.flops(workload.of(missing))),
+        job.meter.stage(workload.stage),
     ):
         bar.advance(len(workload.coalitions) - len(missing))
         requests = [roster.message(company, wire.SINGLETON, 0, initial) for company in companies]
         what = "training the large model on its own rows"
-        exchange = job.federation.exchange(requests, check, what, on_reply=lambda: bar.advance(1))
+
+        def count(company: str) -> None:
+            bar.advance(1)
+            job.meter.add(job.flops(workload.of([coalition_of[company]])))
+
+        exchange = job.federation.exchange(requests, check, what, on_reply=count)
         replies = run_to_end(exchange)
         for company, content in roster.replies_by_name(replies, 0).items():
             _keep_singleton(job, coalition_of[company], to_numpy(content[wire.ARRAYS]))
@@ -116,9 +121,10 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
     coalitions = [*wave.coalitions]
     strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
     what = f"training the large model by coalitions of companies ({wave.name})"
-    with job.costed(wave.stage, job.flops(wave.after(done))):
+    flops = job.flops_of_a_round(wave)
+    with job.meter.stage(wave.stage):
         trained = run_to_end(
-            job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round)
+            job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round, flops=flops)
         )
         scores = [
             score

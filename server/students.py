@@ -6,7 +6,7 @@ import torch
 from flwr.app import RecordDict
 
 from fl_sv.config.students import Deployed
-from fl_sv.design.workloads import DEPLOYED
+from fl_sv.design.workloads import DEPLOYED, SWEEP
 from fl_sv.flower import wire
 from fl_sv.payment.settlement import StudentLoss
 from fl_sv.runs.journal import TrainedStudent
@@ -36,8 +36,9 @@ def deploy_student(job: Job) -> StudentLoss | None:
 
 def send_teacher(job: Job) -> None:
     """Every company gets the finished teacher and keeps its logits on the company's rows."""
-    with job.costed("sweep", job.large.forward_flops * float(sum(job.examples.values()))):
+    with job.meter.stage(SWEEP):
         compute_teacher_logits(job, job.federation.roster.by_name)
+        job.meter.add(job.large.forward_flops * float(sum(job.examples.values())))
 
 
 def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
@@ -68,11 +69,12 @@ def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> Trained
     flops += job.large.training_flops(teacher_passes(deployed, rows) * rows)
     with (
         job.progress.stage("student", 1, "student") as bar,
-        job.costed("student", flops),
+        job.meter.stage("student"),
     ):
         params = distilled(job.config, deployed, job.large, teacher, scaling)
         ((loss, accuracy),) = job.validation.means(spec, params[None], "the deployed student")
         student = TrainedStudent(params.numpy(), loss, accuracy)
+        job.meter.add(flops)
         job.journal.add_student(student)
         bar.advance(1)
     return student

@@ -62,7 +62,7 @@ def sweep_coalitions(job: Job, step: Step) -> None:
         # the next two begin: that bounds memory, and what a crash loses.
         numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
         for start in range(0, len(numbered), IN_FLIGHT):
-            with job.costed(SWEEP):
+            with job.meter.stage(SWEEP):
                 interleave(
                     _run_wave(job, number, wave, f"wave {place + 1} of {len(waves)}", bar)
                     for number, (place, wave) in numbered[start : start + IN_FLIGHT]
@@ -130,16 +130,16 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
     """Trains the wave and enters its scores into the journal."""
     coalitions = [*wave.coalitions]
     what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
-    stacks = yield from _train(job, coalitions, what, bar)
+    stacks = yield from _train(job, wave, what, bar)
     scores, finished, outputs = _score(job, coalitions, stacks, what)
     job.journal.add_wave(number, scores, finished, outputs)
-    # At once, and not with the seconds of the two waves: the other one may still fail.
-    job.journal.add_cost(SWEEP, flops=job.flops(wave))
 
 
-def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]:
-    """The trained stack of every model and replicate, rows in the order of `coalitions`."""
-    strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
+def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[Stacks]:
+    """The trained stack of every model and replicate, rows in the order of the coalitions."""
+    strategy = CoalitionStrategy(
+        job.federation.roster, [*wave.coalitions], job.config.compute.dtype
+    )
     initial = {
         wire.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
         for model in job.small
@@ -155,7 +155,10 @@ def _train(job: Job, coalitions: list[int], what: str, bar: Bar) -> Work[Stacks]
             compute_teacher_logits(job, companies)
 
     start = to_record(initial)
-    trained = yield from job.run_rounds(strategy, start, 1, what, advance, before_retry)
+    flops = job.flops_of_a_round(wave)
+    trained = yield from job.run_rounds(
+        strategy, start, 1, what, advance, before_retry, flops=flops
+    )
     return to_numpy(trained)
 
 

@@ -55,9 +55,10 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
         bar.advance(1)
 
     start = to_record({key: rounds[-1].params})
-    with job.costed(run.stage, job.flops(run.after(done))):
+    flops = job.flops_of_a_round(run)
+    with job.meter.stage(run.stage):
         what = f"the teacher's training ({run.name})"
-        run_to_end(job.run_rounds(strategy, start, done + 1, what, after_round))
+        run_to_end(job.run_rounds(strategy, start, done + 1, what, after_round, flops=flops))
     return rounds[-1]
 
 

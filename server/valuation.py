@@ -8,7 +8,6 @@ run can resume where it stopped. A result that is missing raises an exception; i
 """
 
 import threading
-import time
 from contextlib import closing
 
 from flwr.serverapp import Grid
@@ -31,6 +30,7 @@ from fl_sv.valuation.appraise import shapley_weighting
 from server.averages import average_singletons
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
+from server.meter import Meter
 from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
 from server.teacher import train_teacher
@@ -51,9 +51,8 @@ def value_companies(
     """
     use_threads(config.compute.threads)
     keep_freed_memory()
-    started = time.perf_counter()
-    with closing(Journal(run.file(JOURNAL))) as journal:
-        job = open_job(config, journal, grid, progress, stop)  #   the companies join
+    with closing(Journal(run.file(JOURNAL))) as journal, Meter(journal) as meter:
+        job = open_job(config, journal, grid, progress, stop, meter)  # the companies join
         curve = train_teacher(job)  #                              large model, grand coalition
         student = deploy_student(job)  #                           where one is deployed
         for step in design_steps(config):  #                       all coalitions, or a sample
@@ -64,9 +63,10 @@ def value_companies(
             evidence = _gather(job, table, averaged, curve, student)  # all else that payouts need
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
+        settlement = settle(evidence)  #                           law, values, payouts
+        meter.enter()
         costs = journal.costs()
-    settlement = settle(evidence)  #                               law, values, payouts
-    run.write_text(COST, CostRecord.of(costs, time.perf_counter() - started).to_json())
+    run.write_text(COST, CostRecord.of(costs).to_json())
     publish(run, evidence, settlement, software())  #              tables and the signed ledger
     write_report(run, settlement.law)  #                           a page that anybody can follow
     return settlement

@@ -141,7 +141,8 @@ def make_run(
         stage: {"seconds": 2.0, "company_seconds": 1.5, "bytes": 3_000_000, "flops": 4e9}
         for stage in ("teacher", "sweep")
     }
-    run.write_text(files.COST, CostRecord.of(stages, 5.0).to_json())
+    stages["rest"] = {"seconds": 1.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
+    run.write_text(files.COST, CostRecord.of(stages).to_json())
     next_run = NextLargeRun(14, narrower=0.1234, price=0.7, anchors=5)
     settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
     publish(run, evidence, settlement, {"torch": "9.9"})

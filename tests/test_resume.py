@@ -1,5 +1,6 @@
 """A run that is killed or interrupted resumes from its journal and ends in the same bytes."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -71,6 +72,11 @@ class Run:
     def tables(self) -> dict[str, bytes]:
         return {name: (self.out / name).read_bytes() for name in TABLES}
 
+    def costs(self) -> dict[str, float]:
+        """Seconds by stage, as far as they are in the journal."""
+        with sqlite3.connect(f"file:{self.out}/journal.sqlite?mode=ro", uri=True) as database:
+            return dict(database.execute("SELECT stage, SUM(seconds) FROM cost GROUP BY stage"))
+
     def _rows(self, query: str) -> int:
         try:
             with sqlite3.connect(f"file:{self.out}/journal.sqlite?mode=ro", uri=True) as database:
@@ -107,9 +113,13 @@ def test_run_killed_in_every_stage_ends_in_the_same_bytes(
         run.wait_for(*moment)
         run.process.kill()
         run.end()
+    known = run.costs()
     last = Run(tmp_path, "inline", "--resume")
     assert last.end() == (0, "")
     assert last.tables() == undisturbed
+    costs = json.loads((last.out / "cost.json").read_text())["stages"]
+    assert {"teacher", "sweep", "rest"} <= known.keys()
+    assert all(costs[stage]["seconds"] >= known[stage] > 0 for stage in known)
 
 
 @pytest.mark.ray

@@ -57,6 +57,8 @@ def measure() -> dict[str, dict[str, float]]:
         total[file.rpartition("/")[2], function] += cumulative
     stages: dict[str, float] = {}
     for stage, (file, function, parts) in STAGES.items():
+        # Without this a function that has another name by now would take no time.
+        assert (file, function) in total, f"{stage}: nothing called {function} of {file}"
         stages[stage] = total[file, function] - sum(stages[part] for part in parts)
     stages["everything else"] = profiled - sum(stages.values())
     ray, inline = on_ray_whole(config), in_one_process(config)

@@ -8,10 +8,11 @@ from fl_sv.runs.records import FileRecord, Record
 
 # Every run has these; others are listed only where they cost something.
 STAGES = ("teacher", "sweep", "anchors")
+REST = "rest"  # what no other stage used: joining, law, tables
 
 
 class StageCost(Record):
-    """What one stage cost, over all resumptions."""
+    """What one stage cost, over all resumptions and failed attempts."""
 
     seconds: float  # elapsed
     company_seconds: float  # of training, summed over companies
@@ -39,22 +40,17 @@ class CostRecord(FileRecord):
         )
 
     @classmethod
-    def of(cls, costs: Mapping[str, Mapping[str, float]], seconds: float) -> Self:
-        """The cost of a whole run.
-
-        costs: sums by stage, from the journal.
-        seconds: elapsed time of the whole run. What no stage used (joining, law, report) becomes
-            the stage `rest`.
-        """
+    def of(cls, costs: Mapping[str, Mapping[str, float]]) -> Self:
+        """The cost of a whole run. costs: sums by stage, from the journal."""
         nothing = {"seconds": 0.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
+        others = [stage for stage in costs if stage != REST]
         stages = {
             stage: StageCost.model_validate(costs.get(stage, nothing))
-            for stage in dict.fromkeys([*STAGES, *costs])
+            for stage in dict.fromkeys([*STAGES, *others, REST])
         }
-        rest = max(0.0, seconds - sum(stage.seconds for stage in stages.values()))
         teacher_flops = stages["teacher"].flops
         return cls(
-            stages=stages | {"rest": StageCost.model_validate(nothing | {"seconds": rest})},
+            stages=stages,
             sweep_share_of_teacher_flops=stages["sweep"].flops / teacher_flops
             if teacher_flops
             else None,
