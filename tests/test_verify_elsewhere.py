@@ -4,15 +4,20 @@ What another processor signs is made by the product's own code from losses that 
 written beside the tables of the run itself.
 """
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fl_sv.config import dump_config
 from fl_sv.game.scores import Column, Scores
+from fl_sv.law import fit_law
 from fl_sv.machine import software
 from fl_sv.payment.payouts import allocate, read_payouts
 from fl_sv.payment.settlement import Evidence, Settlement, settle
@@ -24,6 +29,7 @@ from fl_sv.values import shapley
 from tests.runs import Command, with_sections
 
 NOISE = 1e-12
+PATTERN = "D4 p_value, number of members"
 
 
 def with_losses(evidence: Evidence, losses: Callable[[str, Column], np.ndarray]) -> Evidence:
@@ -204,3 +210,38 @@ def symmetric(run: RunDirectory) -> Evidence:
     small = shapley([-loss for loss in table.mean_losses(table.largest_small).values()])
     means = evidence.validation_NV.mean(axis=1)
     return replace(evidence, validation_NV=evidence.validation_NV + (small - means)[:, None])
+
+
+def test_p_values_hang_on_no_last_digit() -> None:
+    """With singletons and leave-one-out coalitions many orders of the runs give equal sums."""
+    members_CN = (np.arange(16)[:, None] >> np.arange(4)) & 1
+    generator = np.random.default_rng(0)
+    gain_C = np.tanh(1.5 * members_CN @ [0.5, 0.4, 0.3, 0.2])
+    small_CM = 2.3 - gain_C[:, None] * [1.0, 1.2] + 0.01 * generator.standard_normal((16, 2))
+    large_C = 2.3 - 1.6 * gain_C + 0.01 * generator.standard_normal(16)
+    small_CM[0] = large_C[0] = 2.3
+    runs = [0, 15, 1, 2, 4, 8, 14, 13, 11, 7]
+
+    def p_values(noise: float) -> list[float]:
+        factor_CM, factor_C = (
+            1 + noise * generator.standard_normal(shape) for shape in ((16, 2), 16)
+        )
+        large = {c: float((large_C * factor_C)[c]) for c in runs}
+        law = fit_law(small_CM * factor_CM, large, sizes=[100, 200, 1000])
+        return [law.diagnostics[name] for name in ("D2 p_value", PATTERN)]
+
+    here = p_values(0.0)
+    assert all(p_values(1e-13) == here for _ in range(10))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_the_processor_make_no_difference(run: RunDirectory, threads: int) -> None:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    done = subprocess.run(
+        [sys.executable, "-m", "fl_sv.cli", "verify", run.path],
+        env={**os.environ, **dict.fromkeys(names, str(threads))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
