@@ -319,10 +319,10 @@ def test_the_default_is_never_much_worse_than_the_best_other_method(n, budget):
 
 
 def test_a_part_of_many_pairs_decides_the_surrogate_and_all_of_them_the_values(monkeypatch):
-    game, exact = triples(12, 0)
-    whole = estimate_shapley(game, 12, 800)
-    monkeypatch.setattr("fl_sv.values.surrogate.MOST_JUDGED", 100)
-    part = estimate_shapley(game, 12, 800)
+    game, exact = triples(12, 1)
+    whole = estimate_shapley(game, 12, 800, 1)
+    monkeypatch.setattr("fl_sv.values.surrogate.MOST_JUDGED", 200)
+    part = estimate_shapley(game, 12, 800, 1)
     errors = [relative_error(estimate.values, exact) for estimate in (whole, part)]
     assert errors[1] <= 1.25 * errors[0]
     assert np.mean((part.low <= exact) & (exact <= part.high)) > 0.7
