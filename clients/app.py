@@ -5,6 +5,7 @@ fingerprint of the data set, mean losses and seconds; of an error only its kind.
 docs/threat-model.md.
 """
 
+import json
 import logging
 import time
 
@@ -157,7 +158,8 @@ def _company(message: Message, context: Context) -> Company:
     def load(shared: SharedRows | None) -> Company:
         return load_company(name, _config(message), scaling(), data_path, shared)
 
-    return loaded_companies.get(Identity(context.run_id, name, data_path), read, load)
+    company = loaded_companies.get(Identity(context.run_id, name, data_path), read, load)
+    return company.at(json.loads(str(task.get(wire.RATES, "{}"))))
 
 
 def _config(message: Message) -> Config:

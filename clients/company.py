@@ -3,9 +3,10 @@
 Shapes: C models of a stack, K outputs. The rows of the company are counted by n.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_sv.config import Config
-from fl_sv.config.models import model_name
+from fl_sv.config.models import model_name, stated_rate
 from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
+from fl_sv.errors import RunError
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.training.models import ModelSpec, tensors
@@ -38,6 +40,11 @@ class Company:
     models: dict[str, ModelSpec]
     x: Tensor  # (n, *input_shape)
     y: Tensor  # (n,)
+    rates: Mapping[str, float] = field(default_factory=dict)  # by name in messages
+
+    def at(self, rates: Mapping[str, float]) -> Self:
+        """The same company, training at these learning rates where the config states none."""
+        return replace(self, rates=rates)
 
     @property
     def n_examples(self) -> int:
@@ -53,9 +60,10 @@ class Company:
         A large run trains as the teacher itself did. With soft targets its losses would be those of
         another game than the one that the law predicts.
         """
-        model, _ = self._model(key)
-        large = model_name(self.config.models.large)
-        return self.config.students is not None and model.name != large
+        name, _ = wire.parse_stack_key(key)
+        if self.config.students is None or wire.is_candidate(name):
+            return False  # learning rates are tried before there is a teacher
+        return name != model_name(self.config.models.large)
 
     def train_round(
         self, stacks: Arrays, server_round: int, logits: Floats | None = None
@@ -101,11 +109,13 @@ class Company:
         """One round of a stack; `teacher` are the teacher's logits (n, K), if there is one."""
         config = self.config
         model, replicate = self._model(key)
-        recipe = make_recipe(config, model, self.name, self.n_examples, replicate, server_round)
+        rate = self._rate(key)
+        this_round = (self.name, self.n_examples, replicate, server_round)
+        recipe = make_recipe(config, model, *this_round, learning_rate=rate)
         soft_targets = None
         if teacher is not None and self.is_student(key):
-            this_round = (replicate, self.name, server_round)
-            soft_targets = make_soft_targets(config, model.task, teacher, recipe, *this_round)
+            names = (replicate, self.name, server_round)
+            soft_targets = make_soft_targets(config, model.task, teacher, recipe, *names)
         stack = stack.to(self.x.device)
         chunk = config.compute.chunk
         trained = train_stack(model, stack, self.x, self.y, recipe, chunk, soft_targets)
@@ -114,7 +124,17 @@ class Company:
 
     def _model(self, key: str) -> tuple[ModelSpec, int]:
         name, replicate = wire.parse_stack_key(key)
-        return self.models[name], replicate
+        return self.models[wire.model_of(name)], replicate
+
+    def _rate(self, key: str) -> float:
+        """The learning rate of this stack. Raises RunError when the server had to give one."""
+        name, _ = wire.parse_stack_key(key)
+        model = self.models[wire.model_of(name)]
+        if name in self.rates:
+            return self.rates[name]
+        if stated_rate(model.config, self.config.training) is None:
+            raise RunError(f"{self.name} was told no learning rate of {name}, and it is auto.")
+        return model.learning_rate
 
 
 def load_company(

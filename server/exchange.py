@@ -7,7 +7,7 @@ sent again, `faults.retries` times. Then the run stops with an error that names 
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from flwr.app import Message, RecordDict
@@ -73,6 +73,10 @@ class Federation:
     traffic: Traffic = field(default_factory=Traffic)
     # Messages for whose replies nobody waits any more: they timed out, or were sent again.
     late: set[str] = field(default_factory=set)
+
+    def telling(self, rates: Mapping[str, float]) -> "Federation":
+        """The same federation, whose messages tell these learning rates, by the models' names."""
+        return replace(self, roster=replace(self.roster, rates=rates))
 
     def exchange(
         self,

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Self
 
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
 from fl_sv.config import Config
-from fl_sv.data import fingerprint, operator_data, read_source, rows_left_out
+from fl_sv.data import operator_data, read_source, rows_left_out
+from fl_sv.design.rates import TriedRates
 from fl_sv.design.workloads import Workload
 from fl_sv.game.scores import Score
 from fl_sv.game.utilities import UtilityTable, planned_rows
@@ -37,6 +39,23 @@ class Job:
     progress: Progress
     meter: Meter
     rows_left_out: int = 0  # of a shared source: those that belong to no company
+    tuning: ValidationSet | None = None  # None where the config states all learning rates
+    rates: TriedRates | None = None  # None before they are tried, and where none are
+
+    def at(self, rates: TriedRates) -> Self:
+        """The same job, in which every model trains at the learning rate that it takes."""
+        chosen = rates.chosen
+
+        def with_rate(model: ModelSpec) -> ModelSpec:
+            return replace(model, learning_rate=chosen.get(model.name, model.learning_rate))
+
+        return replace(
+            self,
+            federation=self.federation.telling(chosen),
+            small=tuple(map(with_rate, self.small)),
+            large=with_rate(self.large),
+            rates=rates,
+        )
 
     @property
     def examples(self) -> dict[str, int]:
@@ -86,6 +105,8 @@ class Job:
         flops: floating-point operations of a round, for the meter.
         """
         for server_round in range(first_round, self.config.training.rounds + 1):
+            if not arrays:
+                break  # every training has diverged, which only learning rates on trial may
             messages = strategy.configure_train(
                 server_round, arrays, ConfigRecord(), self.federation.grid
             )
@@ -133,8 +154,20 @@ def open_job(
     federation = join(grid, config, operator, stop, meter.traffic)
     roster = federation.roster
     holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
-    holders[OPERATOR] = (len(operator.validation.y), fingerprint(operator.validation))
+    holders[OPERATOR] = operator.holding
     journal.register(holders)
     validation = ValidationSet(config, x, y)
     left_out = sum(rows_left_out(config, source).values())
-    return Job(config, federation, small, large, validation, journal, progress, meter, left_out)
+    tuning = operator.tuning
+    return Job(
+        config,
+        federation,
+        small,
+        large,
+        validation,
+        journal,
+        progress,
+        meter,
+        left_out,
+        tuning and ValidationSet(config, *tensors(tuning, config)),
+    )

@@ -65,7 +65,11 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
 def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
     """The aggregation of the companies' models, wrapped so that it is strict and exact."""
     config = job.config
-    inner = make_strategy(config) if run.by_strategy else FedAvg(**every_node(config.n_companies))
+    inner = (
+        make_strategy(config, job.large.learning_rate)
+        if run.by_strategy
+        else FedAvg(**every_node(config.n_companies))
+    )
     roster, n_params = job.federation.roster, job.large.n_params
     return TeacherStrategy(inner, roster, key, n_params, config.compute.dtype)
 

@@ -1,6 +1,7 @@
 """The story of fl-sv, one line for each arrow: from private data to payouts.
 
-    companies join -> the teacher is trained -> coalitions train the small models -> large runs
+    companies join -> learning rates are chosen, where the config leaves them to the run
+        -> the teacher is trained -> coalitions train the small models -> large runs
         -> the law predicts the large model's losses -> values -> payouts -> ledger and report
 
 Every stage reads the results of earlier ones from the journal and writes its own there. So a killed
@@ -31,6 +32,7 @@ from server.averages import average_singletons
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
 from server.meter import Meter
+from server.rates import choose_rates
 from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
 from server.teacher import train_teacher
@@ -53,6 +55,7 @@ def value_companies(
     keep_freed_memory()
     with closing(Journal(run.file(JOURNAL))) as journal, Meter(journal) as meter:
         job = open_job(config, journal, grid, progress, stop, meter)  # the companies join
+        job = choose_rates(job)  #                                 learning rates that are auto
         curve = train_teacher(job)  #                              large model, grand coalition
         student = deploy_student(job)  #                           where one is deployed
         for step in design_steps(config):  #                       all coalitions, or a sample
@@ -94,4 +97,5 @@ def _gather(
         averaged=averaged,
         student=student,
         rows_left_out=job.rows_left_out,
+        rates=job.rates,
     )

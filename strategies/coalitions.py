@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fl_sv.flower import wire
 from fl_sv.game.coalitions import members_matrix
-from strategies.roster import Roster, check_arrays, to_numpy, to_record
+from strategies.roster import Roster, check_arrays, not_finite, to_numpy, to_record
 
 # Bytes of the sums that are in work at a time. They fit into the second cache of a core; ten times
 # as much takes a third more time.
@@ -33,7 +33,10 @@ class CoalitionStrategy(Strategy):
 
     coalitions: of the wave, as bitmasks; rows of a stack have their order.
     dtype: numpy's name of the type that parameters have in messages.
+    may_diverge: whether parameters may be NaN or infinite.
     """
+
+    may_diverge = False
 
     def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:
         self.roster = roster
@@ -71,7 +74,7 @@ class CoalitionStrategy(Strategy):
 
     def check_reply(self, company: str, content: RecordDict) -> None:
         """Raises ValueError when a company's reply cannot be aggregated."""
-        check_arrays(content, self._sent_shapes[company], self.dtype)
+        check_arrays(content, self._sent_shapes[company], self.dtype, may_diverge=self.may_diverge)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -124,6 +127,37 @@ class CoalitionStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         return None
+
+
+class RatesStrategy(CoalitionStrategy):
+    """FedAvg at learning rates that are tried: a training may diverge, and then it ends.
+
+    diverged: by key the company whose parameters were the first, in the order of the names, that
+        were not finite; empty where only the mean was not.
+    """
+
+    may_diverge = True
+
+    def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:
+        super().__init__(roster, coalitions, dtype)
+        self.diverged: dict[str, str] = {}
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The new models of the trainings that have not diverged. Raises as FedAvg does."""
+        replies = list(replies)
+        with np.errstate(over="ignore", invalid="ignore"):
+            arrays, metrics = super().aggregate_train(server_round, replies)
+        assert arrays is not None  # it raises instead
+        contents = self.roster.replies_by_name(replies, server_round)
+        for company, content in contents.items():
+            for key in not_finite(content[wire.ARRAYS]):
+                self.diverged.setdefault(key, company)
+        for key in not_finite(arrays):
+            self.diverged.setdefault(key, "")
+        kept = {key: array for key, array in arrays.items() if key not in self.diverged}
+        return ArrayRecord(kept), metrics
 
 
 def _is_shared(stack: NDArray[np.floating]) -> bool:

@@ -7,13 +7,16 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fl_sv.config import Config
+from fl_sv.config.models import usual_rate
 from fl_sv.config.strategies import STRATEGIES
 from fl_sv.errors import InputError
 from fl_sv.plugins import ANY_ERROR, resolve
 
 
-def make_strategy(config: Config) -> Strategy:
+def make_strategy(config: Config, learning_rate: float | None = None) -> Strategy:
     """The teacher's strategy that the config names.
+
+    learning_rate: of the large model, where the run has chosen it.
 
     Raises InputError when a `package.module:Class` cannot be imported, is no Strategy, or refuses
     its options.
@@ -29,7 +32,8 @@ def make_strategy(config: Config) -> Strategy:
             f"teacher.strategy: {name} is not a subclass of flwr.serverapp.strategy.Strategy."
         )
     if name == "qfedavg":
-        options.setdefault("client_learning_rate", config.training.learning_rate)
+        own = usual_rate(config.models.large, config.training)
+        options.setdefault("client_learning_rate", learning_rate or own)
     all_nodes = every_node(config.n_companies) if issubclass(strategy_class, FedAvg) else {}
     try:
         return strategy_class(**all_nodes, **options)

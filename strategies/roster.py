@@ -1,5 +1,6 @@
 """The companies of a run with their nodes, and the content of every message."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,8 @@ class Roster:
     node_of: dict[str, int]  # Flower's node of each company
     examples: dict[str, int]  # number of rows
     fingerprints: dict[str, str] = field(default_factory=dict)
+    # Learning rates that the config leaves to the run, by the models' names in messages.
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def by_name(self) -> list[str]:
@@ -41,10 +44,11 @@ class Roster:
     @cached_property
     def _facts_for_all(self) -> dict[str, str]:
         """What every message of the run says; a sweep sends hundreds of thousands of messages."""
-        return {
+        facts = {
             wire.RUN_CONFIG: self.config.model_dump_json(),
             wire.SCALING: self.scaling.to_json(),
         }
+        return facts | ({wire.RATES: json.dumps(dict(self.rates))} if self.rates else {})
 
     def company_of(self, node_id: int) -> str:
         """The company whose node it is. Raises CompanyFailed when there is none."""
@@ -93,10 +97,18 @@ def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
     return {key: wire.unpacked(array.data) for key, array in record.items()}
 
 
-def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> None:
+def check_arrays(
+    content: RecordDict,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    *,
+    may_diverge: bool = False,
+) -> None:
     """Raises ValueError unless a reply holds exactly these arrays and finite metrics.
 
     The arrays must have the shapes, the type `dtype`, and finite numbers only.
+
+    may_diverge: whether numbers may be NaN or infinite, as where a learning rate is tried.
     """
     records = content.array_records
     if set(records) != {wire.ARRAYS}:
@@ -115,12 +127,19 @@ def check_arrays(content: RecordDict, shapes: Mapping[str, tuple[int, ...]], dty
                 f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; "
                 f"{dtype} of shape {tuple(shape)} was sent"
             )
-        if not np.isfinite(wire.unpacked(array.data)).all():
+        if not (may_diverge or np.isfinite(wire.unpacked(array.data)).all()):
             raise ValueError(
                 f"model {key} came back with NaN or infinite parameters; if its data are sound, its"
                 " training diverged, and a new run needs a lower learning rate"
             )
     check_metrics(content.metric_records[wire.METRICS])
+
+
+def not_finite(record: ArrayRecord) -> list[str]:
+    """The keys of the arrays with NaN or infinite numbers."""
+    return [
+        key for key, array in record.items() if not np.isfinite(wire.unpacked(array.data)).all()
+    ]
 
 
 def check_metrics(metrics: MetricRecord) -> None:

@@ -21,7 +21,7 @@ GAME = """
 companies: [Ash, Beech, Chestnut, Damson]
 data: {source: digits, partition: {kind: dirichlet, alpha: 3}}
 models:
-  small: [{kind: mlp, hidden: [8]}, {kind: mlp, hidden: [12]}]
+  small: [{kind: mlp, hidden: [8], learning_rate: auto}, {kind: mlp, hidden: [12]}]
   large: {kind: mlp, hidden: [256]}
 training: {rounds: 12, seeds: 2}
 teacher: {strategy: fedadam, options: {eta: 0.01}}
@@ -70,7 +70,7 @@ class Run:
         return self.process.returncode, errors
 
     def tables(self) -> dict[str, bytes]:
-        return {name: (self.out / name).read_bytes() for name in TABLES}
+        return {name: (self.out / name).read_bytes() for name in (*TABLES, "rates.csv")}
 
     def costs(self) -> dict[str, float]:
         """Seconds by stage, as far as they are in the journal."""
@@ -92,6 +92,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return run.tables()
 
 
+IN_THE_RATES = ("stack WHERE run='rates/0' AND round > 2", 1)
 IN_THE_TEACHER = ("teacher WHERE run='teacher/0'", 5)
 IN_THE_GAMES_FEDAVG = ("teacher WHERE run='fedavg/0'", 4)
 BEFORE_THE_SWEEP = ("score", 3)
@@ -103,6 +104,7 @@ def test_run_killed_in_every_stage_ends_in_the_same_bytes(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     for moment in (
+        IN_THE_RATES,
         IN_THE_TEACHER,
         IN_THE_GAMES_FEDAVG,
         BEFORE_THE_SWEEP,
@@ -118,7 +120,7 @@ def test_run_killed_in_every_stage_ends_in_the_same_bytes(
     assert last.end() == (0, "")
     assert last.tables() == undisturbed
     costs = json.loads((last.out / "cost.json").read_text())["stages"]
-    assert {"teacher", "sweep", "rest"} <= known.keys()
+    assert {"rates", "teacher", "sweep", "rest"} <= known.keys()
     assert all(costs[stage]["seconds"] >= known[stage] > 0 for stage in known)
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fl_sv.config.base import DATA_FILES, REFERENCE, check_names
 from fl_sv.config.data import BUILT_IN_SOURCES, Data, Duplicate
-from fl_sv.config.models import Models, Teacher, Training, model_name
+from fl_sv.config.models import Models, Teacher, Training, model_name, rates_of, stated_rate
 from fl_sv.config.strategies import STRATEGIES, StrategyFacts
 from fl_sv.config.students import (
     LOSS_OPTIONS,
@@ -185,8 +185,8 @@ def check_training(training: Training, models: Models, teacher: Teacher) -> None
     pull = 0.0
     if teacher.strategy == "fedprox":
         pull = float(teacher.options.get("proximal_mu", 0.0))
-    own = [model.learning_rate for model in (*models.small, models.large)]
-    rate = max(training.learning_rate if of_model is None else of_model for of_model in own)
+    # Of the rates that are tried for a model, those that diverge are left out.
+    rate = max(rates_of(model, training)[0] for model in (*models.small, models.large))
     most = 2 * (1 + training.momentum)
     if rate * (training.weight_decay + pull) > most:
         raise ValueError(
@@ -341,12 +341,20 @@ def check_law(law: LawRules, models: Models, coalitions: Coalitions, n_companies
     )
 
 
-def check_distillation(distillation: Distillation, data: Data) -> None:
-    """Loss and transfer set suit the task, and the options are those of the loss."""
+def check_distillation(distillation: Distillation, data: Data, training: Training) -> None:
+    """Loss and transfer set suit the task, and the options are those of the loss.
+
+    The deployed student has a learning rate: there is nothing to try one on.
+    """
     loss = distillation.loss
     regression = _is_regression(data)
     if distillation.deployed is not None:
         _check_transfer_rows(distillation.deployed.transfer_set, regression=regression)
+        if stated_rate(distillation.deployed.model, training) is None:
+            raise ValueError(
+                "distillation.deployed.model.learning_rate: a student that is deployed needs a"
+                " number of its own; auto is for the models of `models`"
+            )
     if loss in SOFT_LOSSES and regression:
         others = ", ".join(name for name in LOSS_OPTIONS if name not in SOFT_LOSSES)
         raise ValueError(

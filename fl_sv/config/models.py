@@ -7,6 +7,10 @@ from pydantic import Field, StringConstraints
 from fl_sv.config.base import Frozen, Reference, Scalar, many
 from fl_sv.config.strategies import STRATEGIES
 
+USUAL_RATE = 0.1  # where the config states none
+RATE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the rates that are tried: times the common one
+Rate = Annotated[float, Field(gt=0, le=100)]
+
 
 class ModelBase(Frozen):
     """What every model may have: a name in the tables, and a learning rate of its own."""
@@ -15,11 +19,12 @@ class ModelBase(Frozen):
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
         | None
     ) = Field(None, description="name in the tables; without it, made from kind and widths")
-    learning_rate: float | None = Field(
+    learning_rate: Rate | Literal["auto"] | None = Field(
         None,
-        gt=0,
-        le=100,
-        description="this model's learning rate, per step; without it `training.learning_rate`",
+        description=(
+            "this model's learning rate, per step; without it `training.learning_rate`. `auto`: the"
+            " run chooses it among that rate times 1/4, 1/2, 1, 2 and 4"
+        ),
     )
 
 
@@ -78,8 +83,12 @@ class Training(Frozen):
     batch_size: int = Field(
         32, ge=1, le=1_000_000, description="rows in a batch; the short last batch is kept"
     )
-    learning_rate: float = Field(
-        0.1, gt=0, le=100, description="client learning rate of SGD, per step"
+    learning_rate: Rate | Literal["auto"] = Field(
+        USUAL_RATE,
+        description=(
+            "client learning rate of SGD, per step. `auto`: `auto` for every model without a rate"
+            f" of its own, around {USUAL_RATE}"
+        ),
     )
     momentum: float = Field(
         0.0, ge=0, lt=1, description="momentum of SGD (no unit), fresh in every round"
@@ -129,3 +138,24 @@ def model_name(model: Model) -> str:
             return "-".join(["cnn", *map(str, model.channels)])
         case Module():
             return model.factory.partition(":")[2]
+
+
+def stated_rate(model: Model, training: Training) -> float | None:
+    """The learning rate of a model as the config states it; None where the run chooses it."""
+    rate = training.learning_rate if model.learning_rate is None else model.learning_rate
+    return rate if isinstance(rate, float) else None
+
+
+def usual_rate(model: Model, training: Training) -> float:
+    """The learning rate of a model before any is tried: the stated one, or the common one."""
+    for rate in (model.learning_rate, training.learning_rate):
+        if isinstance(rate, float):
+            return rate
+    return USUAL_RATE
+
+
+def rates_of(model: Model, training: Training) -> tuple[float, ...]:
+    """The learning rates that a model may train at, ascending: the stated one, or those tried."""
+    usual = usual_rate(model, training)
+    is_chosen = stated_rate(model, training) is None
+    return tuple(factor * usual for factor in RATE_FACTORS) if is_chosen else (usual,)

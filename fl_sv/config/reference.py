@@ -127,7 +127,7 @@ def _default(field: Schema, is_required: bool) -> str:
 
 def _range(field: Schema) -> str:
     """The limits as text. Those of a list's or mapping's entries follow the word `each`."""
-    branches = _branches(field)
+    branches = [branch for branch in _branches(field) if "const" not in branch]
     if len(branches) == 1:
         return _range(branches[0])
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -15,7 +15,7 @@ from fl_sv.config import checks
 from fl_sv.config.base import CompanyName, Frozen, many
 from fl_sv.config.data import Data
 from fl_sv.config.keys import Key
-from fl_sv.config.models import Models, Teacher, Training
+from fl_sv.config.models import Models, Teacher, Training, stated_rate
 from fl_sv.config.runtime import Compute, Faults, RayCluster
 from fl_sv.config.students import Deployed, Distillation
 from fl_sv.config.valuation import Coalitions, LawRules, Payouts, Values
@@ -75,6 +75,12 @@ class Config(Frozen):
         return len(self.companies)
 
     @property
+    def tries_rates(self) -> bool:
+        """Whether the run chooses a model's learning rate itself, by trial."""
+        models = (*self.models.small, self.models.large)
+        return any(stated_rate(model, self.training) is None for model in models)
+
+    @property
     def students(self) -> Distillation | None:
         """How the small models learn from the teacher; None when they do not."""
         return (
@@ -99,5 +105,5 @@ class Config(Frozen):
         checks.check_law(self.law, self.models, self.coalitions, self.n_companies)
         checks.check_pot(self.payouts.pot)
         if self.distillation is not None:
-            checks.check_distillation(self.distillation, self.data)
+            checks.check_distillation(self.distillation, self.data, self.training)
         return self

@@ -56,6 +56,10 @@ class Dataset:
         """A copy of the given rows, in that order."""
         return Dataset(self.x[rows], self.y[rows])
 
+    def with_rows(self, other: "Dataset") -> "Dataset":
+        """These rows, and then those of another holder."""
+        return Dataset(np.concatenate([self.x, other.x]), np.concatenate([self.y, other.y]))
+
 
 def fingerprint(dataset: Dataset) -> str:
     """sha256 of the rows as a multiset, as hex digits.

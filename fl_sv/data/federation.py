@@ -6,6 +6,7 @@ Shapes: (rows, ...) has one entry for each row.
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from fl_sv.config.data import ColumnPartition, Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
-from fl_sv.data.dataset import Dataset, Kind, Task
+from fl_sv.data.dataset import Dataset, Kind, Task, fingerprint
 from fl_sv.data.files import read_rows
 from fl_sv.data.owners import check_owners, left_out
 from fl_sv.data.partition import RowNumbers, divide_rows
@@ -23,6 +24,7 @@ from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.data.scaling import Scaling
 from fl_sv.data.sources import kind_of, load_pool, owner_column, standardised
 from fl_sv.errors import InputError
+from fl_sv.streams import stream_seed
 
 # A constant: neither the run's seed nor the companies may change the rows that score them.
 HOLD_OUT_SEED = 0
@@ -31,14 +33,28 @@ HOLD_OUT_SEED = 0
 # distribution, which the intervals take for granted, is no longer that of a mean.
 LEAST_VALIDATION, FEW_VALIDATION = 2, 30
 
+# The share of the validation rows that choose learning rates, where a run does that, and pay
+# nothing.
+TUNING_SHARE = 0.25
+
 
 @dataclass(frozen=True, eq=False)
 class OperatorData:
-    """The task, the validation set, and the scaling that the operator sends to every company."""
+    """The task, the validation set, and the scaling that the operator sends to every company.
+
+    tuning: the rows on which learning rates are chosen; None where the config states all of them.
+    """
 
     task: Task
     validation: Dataset
     scaling: Scaling
+    tuning: Dataset | None = None
+
+    @property
+    def holding(self) -> tuple[int, str]:
+        """Number and fingerprint of all rows of the operator."""
+        rows = self.validation if self.tuning is None else self.validation.with_rows(self.tuning)
+        return len(rows), fingerprint(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +113,10 @@ def rows_left_out(config: Config, source: Source | None) -> dict[str, int]:
 
 
 def operator_data(config: Config, source: Source | None = None) -> OperatorData:
-    """The operator's task, scaled validation set and scaling. They depend only on `config.data`.
+    """The operator's task, scaled validation set and scaling.
+
+    They depend only on `config.data`, and on whether the run chooses learning rates: then a part of
+    the rows becomes the tuning set, and no validation row is in it.
 
     source: the shared source, if it has been read already.
 
@@ -119,14 +138,50 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
         )
     task = task_of(data, validation if source is None else source.raw)
     scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
-    scaled = scaling.apply(validation)
+    scaled, tuning = scaling.apply(validation), None
+    if config.tries_rates:
+        scaled, tuning = _divided(scaled, validation)
     if task.kind == "classification" and len(present := np.unique(scaled.y)) < 2:
         raise InputError(
             f"{validation.origin}, {validation.target}: every label of the validation set is"
             f" {present[0]}. A model that always answers that would be perfect; give rows of at"
             " least two classes."
         )
-    return OperatorData(task, scaled, scaling)
+    return OperatorData(task, scaled, scaling, tuning)
+
+
+def _divided(scaled: Dataset, raw: RawRows) -> tuple[Dataset, Dataset]:
+    """The validation set and the tuning set, from all rows that the operator holds.
+
+    The hash of a row's features decides. So equal rows are in one set, whatever their labels, and
+    a change of other rows moves none from one set to the other.
+    """
+    tuning = np.array([_share(features) < TUNING_SHARE for features in raw.x])
+    n_tuning = int(tuning.sum())
+    if min(n_tuning, len(raw) - n_tuning) < LEAST_VALIDATION:
+        raise InputError(
+            f"{raw.origin}: of {len(raw)} validation rows {n_tuning} would choose the learning"
+            f" rates and {len(raw) - n_tuning} would score; at least {LEAST_VALIDATION} of each are"
+            " needed. Give more rows, or a number instead of `learning_rate: auto`."
+        )
+    return scaled.take(np.flatnonzero(~tuning)), scaled.take(np.flatnonzero(tuning))
+
+
+def _share(features: NDArray[Any]) -> float:
+    """A number in [0, 1) that a row's features determine."""
+    # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
+    numbers = np.ascontiguousarray(features, dtype=np.float64) + 0.0
+    return stream_seed("tuning", numbers.tobytes().hex()) / 2**63
+
+
+def few_tuning_sentence(n_tuning: int) -> str:
+    """What must be known about a small tuning set; empty for a large one."""
+    if n_tuning >= FEW_VALIDATION:
+        return ""
+    return (
+        f"Only {n_tuning} of the operator's rows choose the learning rates: with fewer than"
+        f" {FEW_VALIDATION} the choice is a matter of chance."
+    )
 
 
 def few_rows_sentence(n_validation: int) -> str:

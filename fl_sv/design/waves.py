@@ -51,6 +51,24 @@ def large_run_waves(config: Config, n_params: int, coalitions: Iterable[int]) ->
     return _split(config, sorted(coalitions), n_params * config.training.large_seeds * itemsize, 1)
 
 
+def split_models(config: Config, n_params: Sequence[int]) -> list[tuple[int, int]]:
+    """Divides models into runs of neighbours, each as (first, last + 1), one model or more.
+
+    The models of a run together stay within `coalitions.wave_megabytes`.
+
+    n_params: parameters of every model.
+    """
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    most = config.coalitions.wave_megabytes * MEGABYTE / itemsize
+    bounds, filled = [0], 0
+    for i, params in enumerate(n_params):
+        if i > bounds[-1] and filled + params > most:
+            bounds.append(i)
+            filled = 0
+        filled += params
+    return [*pairwise([*bounds, len(n_params)])] if n_params else []
+
+
 def _split(config: Config, coalitions: list[int], n_bytes: int, least: int) -> list[list[int]]:
     """At least `least` waves of nearly equal length.
 

@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fl_sv.config import Config
+from fl_sv.config.models import model_name
 from fl_sv.config.strategies import is_the_game
 from fl_sv.design.large_runs import by_size_and_names, large_run_counts
+from fl_sv.design.rates import TUNING_SEED, rates_to_try
 from fl_sv.design.sample import Step, design_steps
-from fl_sv.design.waves import large_run_waves, plan_waves
+from fl_sv.design.waves import large_run_waves, plan_waves, split_models
 from fl_sv.game.coalitions import grand, members_matrix
 
+RATES = "rates"
 TEACHER, SWEEP, LARGE_RUNS = "teacher", "sweep", "anchors"  # stages, as cost.json names them
 DEPLOYED = "teacher/0"  # the run whose model earns the money
 
@@ -130,6 +133,47 @@ class TeacherWorkload(Workload):
     def replicate(self) -> int:
         (replicate,) = self.replicates
         return replicate
+
+
+@dataclass(frozen=True)
+class RatesWorkload(Workload):
+    """Trainings by the grand coalition at learning rates that are tried.
+
+    candidates: (model, rate) of each entry of `models`.
+    """
+
+    candidates: tuple[tuple[str, float], ...] = ()
+
+    def only(self, candidates: Collection[tuple[str, float]]) -> Self:
+        """The same workload with only these of its candidates."""
+        kept = [i for i, each in enumerate(self.candidates) if each in candidates]
+        return replace(
+            self,
+            models=tuple(self.models[i] for i in kept),
+            candidates=tuple(self.candidates[i] for i in kept),
+        )
+
+
+def rates_workloads(
+    config: Config, small: Sequence[ModelCost], large: ModelCost
+) -> list[RatesWorkload]:
+    """The trainings at which learning rates are chosen, in waves of bounded messages."""
+    names = map(model_name, (*config.models.small, config.models.large))
+    costs = dict(zip(names, (*small, large), strict=True))
+    pairs = [(m, rate) for m, rates in rates_to_try(config).items() for rate in rates]
+    waves = split_models(config, [costs[model].n_params for model, _ in pairs])
+    return [
+        RatesWorkload(
+            stage=RATES,
+            name=f"{RATES}/{number}",
+            models=tuple(costs[model] for model, _ in pairs[start:end]),
+            replicates=(TUNING_SEED,),
+            coalitions=(grand(config.n_companies),),
+            rounds=config.training.rounds,
+            candidates=tuple(pairs[start:end]),
+        )
+        for number, (start, end) in enumerate(waves)
+    ]
 
 
 def teacher_workloads(config: Config, large: ModelCost) -> list[TeacherWorkload]:
@@ -248,18 +292,21 @@ def averaged_evaluations(config: Config) -> int:
 class PlannedRun:
     """All workloads of a run, of a sampled design that grows to its end."""
 
+    rates: list[RatesWorkload]
     teacher: list[TeacherWorkload]
     sweep: list[list[Workload]]  # by step of the design
     large_runs: list[Workload]
 
     @property
     def all(self) -> list[Workload]:
-        return [*self.teacher, *(wave for step in self.sweep for wave in step), *self.large_runs]
+        sweep = (wave for step in self.sweep for wave in step)
+        return [*self.rates, *self.teacher, *sweep, *self.large_runs]
 
 
 def planned_run(config: Config, small: Sequence[ModelCost], large: ModelCost) -> PlannedRun:
     """The workloads of a run before it begins, with `expected_large_runs` as its large runs."""
     return PlannedRun(
+        rates=rates_workloads(config, small, large),
         teacher=teacher_workloads(config, large),
         sweep=[sweep_workloads(config, small, step) for step in design_steps(config)],
         large_runs=large_run_workloads(config, large, expected_large_runs(config)),

@@ -40,6 +40,7 @@ NUM_EXAMPLES = "num-examples"  # Flower's name
 TRAIN_LOSS = "train_loss"  # Flower's name (QFedAvg)
 SECONDS = "seconds"
 LOSS = "loss"
+RATES = "learning-rates"  # those that the run chooses or tries, by model, as JSON
 FINGERPRINT = "fingerprint"
 LIBRARY = "library"
 
@@ -50,9 +51,28 @@ PARTITION = "partition-id"  # Flower's name: the number of the company that a si
 DATA_PATH = "data-path"  # the node's own data file
 
 
+def candidate(model: str, learning_rate: float) -> str:
+    """What a model is called in messages while it trains at a learning rate that is tried."""
+    return f"{model}@{learning_rate!r}"
+
+
 def stack_key(model: str, replicate: int) -> str:
     """The name of the array that holds a model's parameters for one replicate."""
     return f"{model}/{replicate}"
+
+
+def is_candidate(name: str) -> bool:
+    """Whether it is the name of a `candidate`: no model's own name holds the sign."""
+    return "@" in name
+
+
+def model_of(name: str) -> str:
+    """The model that a name in messages means.
+
+    >>> model_of(candidate("mlp-16", 0.2)), model_of("mlp-16")
+    ('mlp-16', 'mlp-16')
+    """
+    return name.partition("@")[0]
 
 
 def parse_stack_key(key: str) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fl_sv.config import Config
 from fl_sv.config.valuation import Payouts
 from fl_sv.design.large_runs import NextLargeRun, next_large_run
+from fl_sv.design.rates import TriedRates
 from fl_sv.errors import InputError
 from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.utilities import UtilityTable
@@ -69,6 +70,7 @@ class Evidence:
     averaged: AveragedLosses | None
     student: StudentLoss | None = None  # deployed in the teacher's place
     rows_left_out: int = 0  # of a shared source: those that belong to no company
+    rates: TriedRates | None = None  # None where the config states all learning rates
 
     @property
     def deployed_utility(self) -> float:

@@ -27,7 +27,7 @@ from fl_sv.data import (
     read_source,
     rows_left_out,
 )
-from fl_sv.data.federation import few_rows_sentence
+from fl_sv.data.federation import few_rows_sentence, few_tuning_sentence
 from fl_sv.data.owners import left_out_sentence
 from fl_sv.errors import InputError, listed
 from fl_sv.planning.own_law import try_law
@@ -105,6 +105,8 @@ def _remarks(
     if isinstance(partition, ColumnPartition) and left_out:
         found.append(left_out_sentence(partition, left_out))
     if few := few_rows_sentence(len(validation)):
+        found.append(few)
+    if operator.tuning is not None and (few := few_tuning_sentence(len(operator.tuning))):
         found.append(few)
     if operator.task.kind == "classification":
         scored = {*np.unique(validation.y).tolist()}

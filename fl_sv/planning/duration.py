@@ -3,6 +3,8 @@
 Shapes: N companies.
 """
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +50,27 @@ def training_seconds(
     # A round of the teacher waits for its largest company, however many workers there are.
     teacher = len(run.teacher) * max(rows_N.sum() / n_workers, rows_N.max())
     epochs = config.training.local_epochs * config.training.rounds
-    seconds = small_row * sweep / n_workers + large_row * (teacher + large_runs / n_workers)
+    rates = _rates_seconds(config, run, (*small, large), checked, rows_N, n_workers)
+    seconds = rates + small_row * sweep / n_workers + large_row * (teacher + large_runs / n_workers)
     return float(epochs * seconds + _student_seconds(config, large_row, checked))
+
+
+def _rates_seconds(
+    config: Config,
+    run: PlannedRun,
+    models: tuple[ModelSpec, ...],
+    checked: CheckedData,
+    rows_N: NDArray[np.float64],
+    n_workers: int,
+) -> float:
+    """Seconds of an epoch of all models that try learning rates; each trains alone."""
+    tried = Counter(model for wave in run.rates for model, _ in wave.candidates)
+    of_one_row = sum(
+        tried[model.name] * seconds_per_row(config, model, checked.validation, stacked=1)
+        for model in models
+        if tried[model.name]
+    )
+    return float(of_one_row * max(rows_N.sum() / n_workers, rows_N.max()))
 
 
 def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:

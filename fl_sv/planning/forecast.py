@@ -32,6 +32,7 @@ class Plan:
     bytes: of the parameters in messages, both ways.
     seconds: wall time on this machine with the configured workers; None where the companies' rows
         are on machines of their own.
+    rate_trainings: of those, the ones that try learning rates (`auto`), by the grand coalition.
     averaged_evaluations: averages of the companies' own models that are evaluated, not trained.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
     rows_left_out: of a shared source, those that belong to no company.
@@ -50,6 +51,7 @@ class Plan:
     available_memory_bytes: int
     large_runs_of_grand_coalition: int
     large_runs_of_other_coalitions: int
+    rate_trainings: int
     averaged_evaluations: int
     sweep_share_of_teacher_flops: float
     rows_left_out: int
@@ -122,6 +124,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         available_memory_bytes=free,
         large_runs_of_grand_coalition=len(run.teacher),
         large_runs_of_other_coalitions=sum(workload.trainings for workload in run.large_runs),
+        rate_trainings=sum(workload.trainings for workload in run.rates),
         averaged_evaluations=averaged_evaluations(config),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
         rows_left_out=checked.rows_left_out,
@@ -180,11 +183,17 @@ def plan_text(plan: Plan) -> str:
         duration = _duration(plan.seconds)
     megabytes = plan.bytes / plan.n_companies / 1e6
     least, most = (_duration(plan.exchanges * seconds) for seconds in REMOTE_ROUND_SECONDS)
+    rates = {}
+    if plan.rate_trainings:
+        rates["learning rates"] = (
+            f"{plan.rate_trainings} of these trainings try rates (auto), by all companies"
+        )
     rows = {
         "companies": f"{plan.n_companies}",
         "coalitions": f"{plan.coalitions:,}{at_most}",
         "trainings": f"{plan.trainings:,} (large runs of the grand coalition:"
         f" {plan.large_runs_of_grand_coalition}, of others: {plan.large_runs_of_other_coalitions})",
+        **rates,
         "averages": f"{plan.averaged_evaluations:,}{at_most} of the companies' own models,"
         " evaluated and not trained",
         "messages": f"{plan.messages:,}",

@@ -62,9 +62,8 @@ def peak_memory(
     processes = PROCESS_BYTES * (n_workers + 1) + RAY_BYTES if on_ray else PROCESS_BYTES
     itemsize = np.dtype(config.compute.dtype).itemsize
     in_waves = [workload for workload in run.large_runs if not workload.by_itself]
-    waves = max(
-        _waves_bytes(waves, itemsize, n_validation, n_workers) for waves in (*run.sweep, in_waves)
-    )
+    stages: list[list[Workload]] = [*run.sweep, in_waves, [*run.rates]]
+    waves = max(_waves_bytes(stage, itemsize, n_validation, n_workers) for stage in stages)
     models = large.n_params * itemsize * (8 + 4 * config.n_companies)
     return int(
         processes

@@ -6,6 +6,7 @@ from fl_sv.report.wording import decimal, scaled
 from fl_sv.runs.cost import StageCost
 
 _STAGES = {
+    "rates": "Learning rates on trial (all models, all companies)",
     "teacher": "Teacher (large model, all companies)",
     "student": "Student (deployed; trained by the operator)",
     "sweep": "Sweep (small models, coalitions)",

@@ -14,6 +14,7 @@ from fl_sv.report.payouts import payout_table, payout_terms
 from fl_sv.report.pictures import curve_picture, law_picture, payout_picture
 from fl_sv.report.pot_comparison import pot_comparison_sentences, pot_table
 from fl_sv.report.ranking import ranking_sentences, ranking_table
+from fl_sv.report.rates import rates_table
 from fl_sv.report.remarks import remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.steps import StoryStep, story_steps, student_text
@@ -51,6 +52,7 @@ class Page:
     pots: PageTable | None
     pot_sentences: tuple[str, ...]
     steps: tuple[StoryStep, ...]
+    rates: PageTable | None
     law_numbers: PageTable
     cost: PageTable
     cost_sentences: tuple[str, ...]
@@ -96,6 +98,7 @@ def build_page(run: FinishedRun) -> Page:
         pots=pot_table(run, notation),
         pot_sentences=pot_comparison_sentences(run, notation),
         steps=story_steps(run, notation),
+        rates=rates_table(run, notation),
         law_numbers=law_table(run),
         cost=cost_table(run),
         cost_sentences=cost_sentences(run),

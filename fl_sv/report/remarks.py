@@ -12,6 +12,7 @@ from fl_sv.config.data import (
 from fl_sv.data.federation import few_rows_sentence
 from fl_sv.data.owners import left_out_sentence
 from fl_sv.report.finished_run import FinishedRun
+from fl_sv.report.rates import rates_remarks
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.wording import percent
 from fl_sv.valuation.axioms import twins
@@ -25,7 +26,8 @@ def remarks(run: FinishedRun) -> tuple[str, ...]:
     same_rows = twins(evidence.fingerprints)
     return (
         *run.law.remarks,
-        *learning_remarks(run.valuation, evidence.table.large, run.law.anchors),
+        *learning_remarks(run.valuation, evidence.table.large, run.law.anchors, evidence.rates),
+        *(rates_remarks(evidence.rates) if evidence.rates else ()),
         *data_remarks(evidence.config, evidence.rows_left_out, evidence.validation_NV.shape[1]),
         *(same_rows or ["No two companies registered exactly the same rows."]),
         *(

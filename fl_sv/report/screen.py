@@ -14,6 +14,7 @@ from fl_sv.payment.payouts import money
 from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import next_run_sentence
 from fl_sv.report.pot import pot_sentences
+from fl_sv.report.rates import rates_remarks
 from fl_sv.report.remarks import data_remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
@@ -28,6 +29,7 @@ from fl_sv.runs.tables import (
     read_companies,
     read_cost,
     read_law,
+    read_rates,
     read_valuation,
 )
 from fl_sv.runs.verify import Verification
@@ -65,11 +67,13 @@ def _render(directory: RunDirectory, screen: Console) -> None:
     screen.print(table)
     _, _, rows_left_out = read_companies(directory)
     validation_NV = load_validation(directory.read_bytes(files.VALIDATION), config.n_companies)
+    rates = read_rates(directory) if config.tries_rates else None
     sentences = [
         *_verdict(payment, law),
         *pot_sentences(config, payment.rules, models.deployed_utility),
         *law.remarks,
-        *learning_remarks(valuation, [*law.sizes][-1], law.anchors),
+        *learning_remarks(valuation, [*law.sizes][-1], law.anchors, rates),
+        *(rates_remarks(rates) if rates else ()),
         *data_remarks(config, rows_left_out, validation_NV.shape[1]),
     ]
     if law.untested:

@@ -13,11 +13,13 @@ from fl_sv.config.data import (
 from fl_sv.config.models import model_name
 from fl_sv.config.schema import Config
 from fl_sv.config.students import Distillation
+from fl_sv.design.rates import rates_in_force
 from fl_sv.game.coalitions import EMPTY
 from fl_sv.payment.settlement import StudentLoss
 from fl_sv.payment.stopping import sample_state, sample_state_text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
+from fl_sv.report.rates import rates_text
 from fl_sv.report.wording import counted, enumerated, percent, percent_above, sentence_case
 
 _SEMIVALUES = {
@@ -40,6 +42,7 @@ def story_steps(run: FinishedRun, notation: Notation) -> tuple[StoryStep, ...]:
     student = student_text(run, notation)
     return (
         _companies(run, notation),
+        *([StoryStep("Learning rates", rates_text(run, notation))] if run.evidence.rates else []),
         _teacher(run, notation),
         *([StoryStep("The deployed student", student)] if student else []),
         _sweep(run),
@@ -94,6 +97,7 @@ def _companies(run: FinishedRun, notation: Notation) -> StoryStep:
 def _teacher(run: FinishedRun, notation: Notation) -> StoryStep:
     evidence, training = run.evidence, run.evidence.config.training
     large = evidence.config.models.large
+    rates = rates_in_force(evidence.config, evidence.rates)
     name, loss = model_name(large), notation.value(evidence.curve[-1].loss)
     role = "The deployed model" if evidence.student is None else "The teacher"
     return StoryStep(
@@ -102,7 +106,7 @@ def _teacher(run: FinishedRun, notation: Notation) -> StoryStep:
         f" of all companies in {counted(training.rounds, 'round')}. In each round every company"
         f" makes {counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of"
         f" {training.batch_size:,} (learning rate"
-        f" {_rate(large.learning_rate, training.learning_rate)}, {training.schedule}). The data"
+        f" {rates[name]:g}, {training.schedule}). The data"
         f" never leave the company. The strategy {evidence.config.teacher.strategy} combines the"
         f" results. {role} is the model of seed 0; its loss is {loss} {notation.unit}.",
     )
@@ -118,12 +122,11 @@ def _sweep(run: FinishedRun) -> StoryStep:
         if model in small
     )
     coalitions = len(evidence.table.coalitions(small[-1]))
-    common = config.training.learning_rate
-    rates = [_rate(model.learning_rate, common) for model in config.models.small]
+    rates = rates_in_force(config, evidence.rates)
     sizes = enumerated(
         [
-            f"{model} ({evidence.sizes[model]:,} parameters, learning rate {rate})"
-            for model, rate in zip(small, rates, strict=True)
+            f"{model} ({evidence.sizes[model]:,} parameters, learning rate {rates[model]:g})"
+            for model in small
         ]
     )
     n = config.n_companies
@@ -242,7 +245,3 @@ def _partition(partition: Partition | None) -> str:
             return f", divided by the owner in the column {partition.column}"
         case None:
             return ""
-
-
-def _rate(own: float | None, common: float) -> str:
-    return f"{common if own is None else own:g}"

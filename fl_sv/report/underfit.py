@@ -2,6 +2,7 @@
 
 from collections.abc import Sized
 
+from fl_sv.design.rates import TriedRates
 from fl_sv.report.wording import percent
 from fl_sv.valuation.records import Valuation
 
@@ -15,7 +16,9 @@ UNDERFIT, CAUGHT_UP = 3.7, 2.8
 AHEAD, HELD_BACK = 5.2, 3.8
 
 
-def learning_remarks(valuation: Valuation, large: str, large_runs: Sized) -> tuple[str, ...]:
+def learning_remarks(
+    valuation: Valuation, large: str, large_runs: Sized, rates: TriedRates | None = None
+) -> tuple[str, ...]:
     """A remark where the largest small model gained clearly less or more than the large model.
 
     The gain is the fall of a model's loss from untrained to all companies; the model's values add
@@ -24,6 +27,7 @@ def learning_remarks(valuation: Valuation, large: str, large_runs: Sized) -> tup
     large: name of the large model.
     large_runs: the coalitions on which it was measured. If these are all, nothing is predicted, and
         there is no remark.
+    rates: those that the run tried, where it chose some.
     """
     small, large_gain = valuation.small_model, valuation.utility_grand - valuation.utility_empty
     small_gain = sum(company.small_value for company in valuation.companies)
@@ -39,12 +43,19 @@ def learning_remarks(valuation: Valuation, large: str, large_runs: Sized) -> tup
     else:
         state, rate, share = "learned further than the large one", "lower", "half"
         before, after = AHEAD, HELD_BACK
+    what_to_do = (
+        f"give the small models a {rate} learning_rate of their own (models.small), such as {share}"
+        " the present one, or let the run choose it (auto)"
+    )
+    if rates is not None and small in rates.chosen:
+        what_to_do = (
+            f"state a learning_rate of its own (models.small) that is {rate} than"
+            f" {rates.chosen[small]:g}, which came nearest of those that the run tried"
+        )
     return (
         f"The small model {small} {state}: with all companies it gains"
         f" {percent(small_gain / large_gain, 0)} of what {large} gains (fall in validation loss)."
         " The law predicts best where the small models learn as far as the large one. What to do:"
-        " give the small models a"
-        f" {rate} learning_rate of their own (models.small), such as {share} the present one. In a"
-        f" study on digits this reduced the error of the values from {before} % to {after} %"
-        " (docs/benchmarks.md).",
+        f" {what_to_do}. In a study on digits this reduced the error of the values from {before} %"
+        f" to {after} % (docs/benchmarks.md).",
     )

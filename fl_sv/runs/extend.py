@@ -114,6 +114,8 @@ def reuse_trainings(origin: Origin, run: RunDirectory) -> int:
         losses_CV = np.array([reused[coalition] for coalition in coalitions])
         scores = _reused_scores(origin, companies)
         outputs = _reused_outputs(old, scores)
+        if (rates := origin.evidence.rates) is not None:
+            new.add_tried_rates(rates.tried)  # at these the reused models were trained
         new.add_wave(REUSED, scores.values(), Wave(coalitions, losses_CV), outputs)
         return len(coalitions)
 

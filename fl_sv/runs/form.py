@@ -27,6 +27,7 @@ from fl_sv.runs.publish import SEALED
 from fl_sv.runs.records import SECTIONS, CloseRecord, OpenRecord
 from fl_sv.runs.tables import (
     companies_csv,
+    rates_csv,
     read_cost,
     read_law,
     read_valuation,
@@ -44,8 +45,9 @@ def section_problems(
     The first is that of `run`, and all others are of `pay`.
     """
     student = [] if config.deployed is None else [files.STUDENT]
+    rates = [files.RATES] if config.tries_rates else []
     averaged = [files.AVERAGED] if run.file(files.AVERAGED).exists() else []
-    all_files = {*SEALED, *student, *averaged}
+    all_files = {*SEALED, *student, *rates, *averaged}
     for number, lines in groupby(ledger, key=lambda line: line.section):
         opening, *_, closing = section = [*lines]
         where = f"{files.LEDGER}, section {number}"
@@ -113,6 +115,8 @@ def writing_problems(
         texts[files.AVERAGED] = lambda: averaged_csv(averaged)
     paid = read_payouts(run.file(files.PAYOUTS))
     yield from ((files.PAYOUTS, each) for each in compare(files.PAYOUTS, paid, amounts))
+    if (rates := evidence.rates) is not None:
+        texts[files.RATES] = lambda: rates_csv(rates)
     if student is not None:
         texts[files.STUDENT] = lambda: student_csv(student)
     for name, written in texts.items():

@@ -1,8 +1,8 @@
 """The journal of a run: what is finished, in one SQLite file, so that a killed run can resume.
 
 Each of these is written in one transaction: a wave of coalitions, a round of the teacher, a round
-of a wave of large runs, the large run of a singleton. `kill -9` at any moment loses at most what is
-in flight. Floats and arrays are stored exactly.
+of a wave of large runs or of learning rates on trial, the large run of a singleton. `kill -9` at
+any moment loses at most what is in flight. Floats and arrays are stored exactly.
 
 Shapes: C coalitions of a wave, V validation examples, K outputs.
 """
@@ -14,13 +14,14 @@ import threading
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.design.rates import TriedRate
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.coalitions import ascending
 from fl_sv.game.scores import Column, Score, Scores
@@ -58,6 +59,10 @@ CREATE TABLE IF NOT EXISTS student (
 CREATE TABLE IF NOT EXISTS stack (
     run TEXT, name TEXT, round INTEGER, params BLOB,
     PRIMARY KEY (run, name)
+);
+CREATE TABLE IF NOT EXISTS rate (
+    model TEXT, rate REAL, rounds INTEGER, company TEXT, untrained REAL, loss REAL,
+    PRIMARY KEY (model, rate)
 );
 CREATE TABLE IF NOT EXISTS company (name TEXT PRIMARY KEY, examples INTEGER, fingerprint TEXT);
 CREATE TABLE IF NOT EXISTS cost (
@@ -233,14 +238,34 @@ class Journal:
         rows = self._read("SELECT name, round, params FROM stack WHERE run=?", run)
         return (rows[0][1] if rows else 0), {name: self._array(params) for name, _, params in rows}
 
-    def keep_stacks(self, run: str, number: int, stacks: Mapping[str, NDArray[Any]]) -> None:
-        """Replaces the stacks of the round before."""
-        insert = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?, ?)"
-        self._write([(insert, (run, name, number, _blob(stack))) for name, stack in stacks.items()])
+    def keep_stacks(
+        self,
+        run: str,
+        number: int,
+        stacks: Mapping[str, NDArray[Any]],
+        tried: Iterable[TriedRate] = (),
+    ) -> None:
+        """Replaces the stacks of the round before; `tried` are rates that ended with this round."""
+        insert = "INSERT INTO stack VALUES (?, ?, ?, ?)"
+        self._write(
+            [
+                ("DELETE FROM stack WHERE run=?", (run,)),
+                *((insert, (run, name, number, _blob(each))) for name, each in stacks.items()),
+                *_rate_statements(tried),
+            ]
+        )
 
     def finish_stacks(self, run: str, scores: Iterable[Score]) -> None:
         """Enters the scores of a finished wave of large runs, and drops its stacks."""
         self._write([*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))])
+
+    def tried_rates(self) -> list[TriedRate]:
+        """The learning rates that were tried to the end, or until they diverged."""
+        return [TriedRate(*row) for row in self._read("SELECT * FROM rate")]
+
+    def add_tried_rates(self, tried: Iterable[TriedRate]) -> None:
+        """Enters learning rates that another run has tried, in place of this run's."""
+        self._write([("DELETE FROM rate", ()), *_rate_statements(tried)])
 
     # --- companies and cost -----------------------------------------------------------------------
 
@@ -348,6 +373,10 @@ def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...
     # coalitions as text: SQLite's integers end at 64 bits
     insert = "INSERT INTO score VALUES (?, ?, ?, ?, ?)"
     return [(insert, (s.model, s.seed, str(s.coalition), s.loss, s.accuracy)) for s in scores]
+
+
+def _rate_statements(tried: Iterable[TriedRate]) -> list[tuple[str, tuple[Any, ...]]]:
+    return [("INSERT INTO rate VALUES (?, ?, ?, ?, ?, ?)", astuple(each)) for each in tried]
 
 
 def _output_statements(outputs: OutputsOf) -> list[tuple[str, tuple[Any, ...]]]:

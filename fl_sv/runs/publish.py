@@ -9,7 +9,7 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section
 from fl_sv.runs.records import LawRecord, run_records
-from fl_sv.runs.tables import companies_csv, save_validation, student_csv, teacher_csv
+from fl_sv.runs.tables import companies_csv, rates_csv, save_validation, student_csv, teacher_csv
 
 SEALED = (
     files.CONFIG,
@@ -22,8 +22,9 @@ SEALED = (
     files.PAYOUTS,
     files.COST,
 )
-# AVERAGED is missing in runs of older versions, and STUDENT where the teacher is deployed.
-NOT_IN_EVERY_RUN = (files.AVERAGED, files.STUDENT)
+# AVERAGED is missing in runs of older versions, RATES where the config states all learning rates,
+# and STUDENT where the teacher is deployed.
+NOT_IN_EVERY_RUN = (files.AVERAGED, files.RATES, files.STUDENT)
 
 
 def sealed(run: RunDirectory) -> tuple[str, ...]:
@@ -39,6 +40,8 @@ def publish(
     run.write_lines(files.UTILITIES, utilities_csv(evidence.table))
     if evidence.averaged is not None:
         run.write_lines(files.AVERAGED, averaged_csv(evidence.averaged))
+    if evidence.rates is not None:
+        run.write_text(files.RATES, rates_csv(evidence.rates))
     run.write_text(files.COMPANIES, companies_csv(evidence))
     run.write_text(files.TEACHER, teacher_csv(evidence))
     if evidence.student is not None:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from fl_sv.config import config_hash
 from fl_sv.config.base import Frozen, first_problem
 from fl_sv.config.valuation import Payouts
+from fl_sv.design.rates import rates_in_force
 from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import EMPTY
 from fl_sv.law.alarms import Alarm
@@ -224,13 +225,20 @@ class StudentRecord(Record):
 
 
 class ModelsRecord(LedgerRecord):
-    """The parameters of every model, and the utility of the deployed one."""
+    """Parameters and learning rate of every model, and the utility of the deployed one."""
 
     KIND: ClassVar[str] = "models"
 
     parameters: dict[str, int]
     deployed_utility: float
     student: StudentRecord | None
+    learning_rates: dict[str, float] | None = None  # None where the config states all of them
+
+    def body(self) -> dict[str, Any]:
+        body = super().body()
+        if self.learning_rates is None:
+            del body["learning_rates"]
+        return body
 
 
 class LawSummary(LedgerRecord):
@@ -306,6 +314,7 @@ def run_records(evidence: Evidence, settlement: Settlement) -> list[LedgerRecord
             parameters=evidence.sizes,
             deployed_utility=evidence.deployed_utility,
             student=StudentRecord(**asdict(student)) if student else None,
+            learning_rates=rates_in_force(config, evidence.rates) if evidence.rates else None,
         ),
         LawSummary(name=law.name, holds=law.holds, alarms=tuple(map(str, law.alarms))),
         ValuesRecord(values=values),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.design.rates import TriedRate, TriedRates, rates_to_try
 from fl_sv.errors import InputError, listed
 from fl_sv.game.averaged import read_averaged
 from fl_sv.game.csv import read_table
@@ -32,6 +33,17 @@ from fl_sv.valuation.records import Valuation
 COMPANY_COLUMNS = ("company", "examples", "fingerprint")
 NOBODY = ""  # in companies.csv the owner of rows that belong to no company
 TEACHER_COLUMNS = ("round", "loss", "accuracy")
+RATE_COLUMNS = (
+    "model",
+    "learning_rate",
+    "status",
+    "rounds",
+    "company",
+    "rows",
+    "untrained_loss",
+    "loss",
+    "chosen",
+)
 STUDENT_COLUMNS = tuple(field.name for field in fields(StudentLoss))
 Number = TypeVar("Number", int, float)
 
@@ -61,6 +73,7 @@ def read_evidence(run: RunDirectory) -> Evidence:
         averaged=read_averaged(averaged, table) if averaged.exists() else None,
         student=None if config.deployed is None else _read_student(run),
         rows_left_out=rows_left_out,
+        rates=read_rates(run) if config.tries_rates else None,
     )
 
 
@@ -97,6 +110,25 @@ def teacher_csv(evidence: Evidence) -> str:
         for p in evidence.curve
     ]
     return _csv(TEACHER_COLUMNS, rows)
+
+
+def rates_csv(rates: TriedRates) -> str:
+    """The text of rates.csv: a line for each model and each learning rate that was tried."""
+    rows = [
+        [
+            each.model,
+            repr(each.rate),
+            each.status,
+            each.rounds,
+            each.company,
+            rates.rows,
+            repr(each.untrained_loss),
+            "" if each.loss is None else repr(each.loss),
+            "yes" if rates.takes(each) else "no",
+        ]
+        for each in rates.tried
+    ]
+    return _csv(RATE_COLUMNS, rows)
 
 
 def student_csv(student: StudentLoss) -> str:
@@ -139,6 +171,50 @@ def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
     if not curve:
         raise InputError(f"{path} holds no round of the teacher.")
     return curve
+
+
+def read_rates(run: RunDirectory) -> TriedRates:
+    """The learning rates that a run tried, and those that it takes.
+
+    Raises InputError when rates.csv is missing or damaged, when its rates are not those that the
+    config asks for, or when a choice does not follow from the losses.
+    """
+    path = run.file(files.RATES)
+    lines = [*read_table(path, RATE_COLUMNS)]
+    tried = tuple(_read_rate(row, where, run.config.training.rounds) for row, where in lines)
+    found = [(each.model, each.rate) for each in tried]
+    due = [(model, rate) for model, some in rates_to_try(run.config).items() for rate in some]
+    if found != due:
+        raise InputError(f"{path}: the rates must be {listed(due, 40)}; found {listed(found, 40)}.")
+    counts = {_number(whole_number, row["rows"], where) for row, where in lines}
+    if len(counts) > 1:
+        raise InputError(f"{path}: rows must be the same in every line; found {listed([*counts])}.")
+    rates = TriedRates(run.config, counts.pop(), tried)
+    for each, (row, where) in zip(tried, lines, strict=True):
+        follows = "yes" if rates.takes(each) else "no"
+        if row["chosen"] != follows:
+            raise InputError(
+                f"{where}: chosen is {row['chosen']!r} for the rate {each.rate!r} of {each.model};"
+                f" by the losses it must be {follows!r}."
+            )
+    return rates
+
+
+def _read_rate(row: dict[str, str], where: str, rounds: int) -> TriedRate:
+    each = TriedRate(
+        row["model"],
+        _number(decimal_number, row["learning_rate"], where),
+        _number(whole_number, row["rounds"], where),
+        row["company"],
+        _number(decimal_number, row["untrained_loss"], where),
+        _number(decimal_number, row["loss"], where) if row["loss"] else None,
+    )
+    whole = each.loss is not None
+    if row["status"] != each.status or not 1 <= each.rounds <= rounds:
+        raise InputError(f"{where}: status or rounds do not fit the loss and training.rounds.")
+    if whole and (each.rounds < rounds or each.company):
+        raise InputError(f"{where}: a training that is done has all {rounds} rounds.")
+    return each
 
 
 def _read_student(run: RunDirectory) -> StudentLoss:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name
+from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name, usual_rate
 from fl_sv.config.schema import Config
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
@@ -191,8 +191,11 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
 
 
 def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
-    """A model of the config for the task at hand, with its learning rate and precision."""
-    rate = config.training.learning_rate if model.learning_rate is None else model.learning_rate
+    """A model of the config for the task at hand, with its learning rate and precision.
+
+    Where the run chooses the rate, this is the middle one of those that are tried.
+    """
+    rate = usual_rate(model, config.training)
     dtype = getattr(torch, config.compute.dtype)
     return ModelSpec(model_name(model), model, task, rate, dtype, config.seed)
 

@@ -60,16 +60,18 @@ def make_recipe(
     n_examples: int,
     replicate: int,
     server_round: int,
+    learning_rate: float | None = None,
 ) -> Recipe:
     """The recipe by which `company` trains `model` in round `server_round`, counted from 1.
 
     n_examples: rows of the company. replicate: the seed, counted from 0.
+    learning_rate: another one than the model's own.
     """
     training = config.training
     key = (config.seed, replicate, company, server_round)
     generator = stream(*key, "batches")
     return Recipe(
-        learning_rate=model.learning_rate * _schedule(config, server_round),
+        learning_rate=(learning_rate or model.learning_rate) * _schedule(config, server_round),
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         proximal_mu=proximal_mu(config),
