@@ -234,7 +234,7 @@ def test_pay_says_that_it_replaces_payouts_that_were_changed(
         (["verify", "x" * 300], "There is no run directory"),
         (["pay", str(SMOKE), "--pot", "1"], "There is no run directory"),
         (["value", "nowhere.csv"], "nowhere.csv cannot be read: No such file"),
-        (["value", str(REPOSITORY)], "cannot be read: Is a directory"),
+        (["value", str(REPOSITORY)], "cannot be read: it is a folder. Give a CSV table"),
         (["value", "x" * 300], "cannot be read: File name too long"),
         (["value", str(SMOKE)], "expected coalition,utility"),
     ],

@@ -120,9 +120,9 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     assert failed.code == 1
     sentence = failed.err.splitlines()[-1]
     assert (
-        "finished:failed: Damson failed in registration, 1 times: its data, or the data path"
-        in sentence
-    )
+        "finished:failed: Damson failed in registration, 1 times: its data, the data path in its"
+        " node's config, or a module on its data were refused"
+    ) in sentence
     for secret in (str(culprit), culprit.name, "label"):
         assert secret not in sentence
     assert f"{culprit.name}, row 1" in federation.log("Damson")  # its own log has the details

@@ -24,11 +24,10 @@ from fl_sv.progress import Progress
 from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.files import TEACHER, UTILITIES
 from fl_sv.runs.journal import Journal
-from fl_sv.training.models import model_specs, tensors
-from fl_sv.training.scoring import ValidationSet
+from fl_sv.training.models import model_specs
 from server.exchange import Federation, join
 from server.inline import InlineGrid
-from server.job import Job
+from server.job import open_job
 from server.simulation import simulate
 from server.teacher import train_teacher
 from strategies.flower import make_strategy
@@ -63,15 +62,16 @@ def federation_of(config: Config) -> Federation:
     return join(InlineGrid(client_app, range(3)), config, operator_data(config), threading.Event())
 
 
-def teach(config: Config, out: Path) -> tuple[list[TeacherLoss], float]:
+def teach(config: Config, path: Path) -> tuple[list[TeacherLoss], float]:
     """The deployed teacher's curve, and the large model's loss for the grand coalition."""
-    operator = operator_data(config)
-    small, large = model_specs(config, operator.task)
-    validation = ValidationSet(config, *tensors(operator.validation, config))
-    job = Job(
-        config, federation_of(config), small, large, validation, Journal(out), Progress("quiet")
-    )
-    return train_teacher(job), job.journal.scores()[large.name, 0, 7].loss
+    grid, journal = InlineGrid(client_app, range(3)), Journal(path)
+    job = open_job(config, journal, grid, Progress("quiet"), threading.Event())
+    return train_teacher(job), journal.scores()[job.large.name, 0, 7].loss
+
+
+@pytest.fixture(scope="module")
+def taught_by_fedavg(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TeacherLoss], float]:
+    return teach(game("fedavg"), tmp_path_factory.mktemp("teacher") / "journal")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_every_strategy_that_plan_knows_is_flowers_and_takes_the_options_it_list
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fedavg", "fedprox"}))
 def test_every_strategy_trains_the_teacher_while_the_game_stays_fedavg(
-    name: str, tmp_path: Path
+    name: str, taught_by_fedavg: tuple[list[TeacherLoss], float], tmp_path: Path
 ) -> None:
     options = (
         "{server_momentum: 0.5}"
@@ -97,8 +97,8 @@ def test_every_strategy_trains_the_teacher_while_the_game_stays_fedavg(
         if "eta" in STRATEGIES[name].options
         else "{}"
     )
-    plain_curve, plain_loss = teach(game("fedavg"), tmp_path / "fedavg")
-    curve, loss = teach(game(name, options), tmp_path / name)
+    plain_curve, plain_loss = taught_by_fedavg
+    curve, loss = teach(game(name, options), tmp_path / "journal")
     assert plain_loss == plain_curve[-1].loss
     assert loss == plain_loss
     assert len(curve) == 1 + 3  # untrained, three rounds
