@@ -1,4 +1,4 @@
-"""A user's own law: its results are checked, and it is tried on the largest small size.
+"""A user's own law: its results are checked.
 
 Shapes: C coalitions, M small sizes. theta are a law's parameters.
 """
@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError
-from fl_sv.law.families import Family, FamilyOf, Game, game_of
-from fl_sv.law.inputs import LawData
+from fl_sv.law.families import Family, FamilyOf, Game
 from fl_sv.plugins import ANY_ERROR
 
 # How far from 0 and 1 the ends of a curve may lie, and how far apart two coalitions count as equal.
 ENDS, EQUAL = 1e-9, 1e-12
-RESERVED = ("deviation_std", "step_reliability")  # parameters of every law, or of the ladders
+RESERVED = ("deviation_std",)  # a parameter of every law
 
 
 def own_law(make: FamilyOf, game: Game) -> Family:
@@ -51,38 +50,7 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     prior_C, _, _ = (curve(prior + step * prior_std) for step in (0.0, 1.0, -1.0))
     if law.increasing:
         _require_rising(subject, game.normalized_CM[:, -1], prior_C)
-    return replace(
-        law, parameters=names, prior=prior, prior_std=prior_std, curve=curve, ladder=False
-    )
-
-
-def missed_below(make: FamilyOf, data: LawData) -> NDArray[np.float64] | None:
-    """(C,) by how much the law misses the largest small size when it takes that for the large one.
-
-    Measured minus predicted normalised utility. None with one size, or with a law that needs more
-    sizes than are left.
-    """
-    if data.small_CM.shape[1] < 2:
-        return None
-    below = replace(
-        data,
-        small_CM=data.small_CM[:, :-1],
-        small_RCM=None if data.small_RCM is None else data.small_RCM[:, :, :-1],
-        seed_std_M=None if data.seed_std_M is None else data.seed_std_M[:-1],
-        log_sizes=None if data.log_sizes is None else data.log_sizes[:-1],
-        measured_rows=np.array([0, len(data.small_CM) - 1]),
-        measured_losses=data.small_CM[[0, -1], -1],
-    )
-    game = game_of(below)
-    if game.fallback_reason is not None:
-        return None
-    try:
-        law = own_law(make, game)
-    except InputError:
-        return None
-    normalized_C = (data.small_CM[0, -1] - data.small_CM[:, -1]) / game.unit
-    missed_C: NDArray[np.float64] = normalized_C - law.curve(law.prior)
-    return missed_C
+    return replace(law, parameters=names, prior=prior, prior_std=prior_std, curve=curve)
 
 
 def _parameters(

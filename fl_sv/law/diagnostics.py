@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from fl_sv.law import checks
 from fl_sv.law.alarms import Alarm
 from fl_sv.law.checks import Comparison, Result
+from fl_sv.law.blend import Blend
 from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import covariance_of_runs
-from fl_sv.law.selection import Selected
+from fl_sv.law.posterior import Prior, covariance_of_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Check:
         return n_companies if self.large_runs == "as many as companies" else self.large_runs
 
 
-# D6 to D8 are not built: docs/guide.md gives the reasons.
+# D7 and D8 are not built: docs/guide.md gives the reasons.
 CHECKS = (
     Check(
         code="D1",
@@ -57,12 +57,9 @@ CHECKS = (
     ),
     Check(
         code="D3",
-        question=(
-            "whether losses change steadily from one small size to the next, so that the next size"
-            " can be predicted"
-        ),
-        test=checks.ladder,
-        also_needs="a third small size",
+        question="whether the ways to predict the large model agree with each other",
+        test=checks.agreement,
+        also_needs="a second small size, or large runs",
     ),
     Check(
         code="D4",
@@ -81,6 +78,12 @@ CHECKS = (
         ),
         test=checks.resolution,
         also_needs="a second seed of the small models",
+    ),
+    Check(
+        code="D6",
+        question="whether the large runs say enough beyond the chance of their seeds",
+        test=checks.noise,
+        also_needs="a second seed of the small models or of the large one",
     ),
     Check(
         code="D9",
@@ -110,17 +113,27 @@ def large_runs_needed(code: str, n_companies: int) -> int:
 
 
 def examine(
-    game: Game, data: LawData, choice: Selected, normalized_runs: NDArray[np.float64]
+    game: Game,
+    data: LawData,
+    blend: Blend,
+    prior: Prior,
+    noise_of_values: float | None,
+    normalized_runs: NDArray[np.float64],
 ) -> Findings:
-    """All checks of one fitted law. normalized_runs: normalised utility of the large runs."""
-    prior = choice.prior
+    """All checks of one fitted law.
+
+    noise_of_values: as in Comparison.
+    normalized_runs: normalised utility of the large runs.
+    """
     compared = Comparison(
         game=game,
         data=data,
-        choice=choice,
+        blend=blend,
+        prior=prior,
+        noise_of_values=noise_of_values,
         normalized_runs=normalized_runs,
         expected=prior.mean_C[data.large_run_rows],
-        run_covariance=covariance_of_runs(prior, data, prior.amplitude),
+        run_covariance=covariance_of_runs(prior, data),
     )
     results = {check.code: _result(check, compared) for check in CHECKS}
     done = {code: result for code, result in results.items() if result is not None}

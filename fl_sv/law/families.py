@@ -1,56 +1,56 @@
-"""The candidate laws: from the small models' normalised utilities to the large model's.
+"""The laws: from the small models' losses, and a few large runs, to the large model's losses.
 
-The normalised utility of coalition S is
+A law is written in normalised utilities. That of coalition S is
 
     u(S) = (L(empty) - L(S)) / (L(empty) - L(grand)).
 
-It is 0 at the empty and 1 at the grand coalition, at every size. So any law of it passes through
-the two ends that are measured anyway. The large model's loss is L(empty) - u(S) (L(empty) -
-L(grand)). With u_M of the largest small size and u_(M-1) of the one below it:
+It is 0 at the empty and 1 at the grand coalition, at every size, so a law passes through the two
+ends that are measured anyway. With u of the largest small size and u' of the one below it:
 
-    affine        u = u_M: shares equal those of the small model.
-    power         the affine law's loss y to the power kappa, between y(empty)**kappa and
-                  y(grand)**kappa (loss-to-loss with K and E1 eliminated by the two ends;
-                  Brandfonbrener et al. 2024).
-    ladder        u = u_M + slope (u_M - u_(M-1)): every coalition continues its own line in log
-                  size.
-    ladder+power  the power of the ladder's loss.
+    affine     u: shares equal those of the small model.
+    unscaled   the small losses as they are, where the two models' losses are comparable: only the
+               grand coalition has the large model's.
+    power      the straight line of log large loss on log small loss through all large runs
+               (loss-to-loss; Brandfonbrener et al. 2024).
+    averaged   u + c (e_large - e): e is the normalised utility of the average of the members' own
+               models. The large average is known for every coalition once the singletons have
+               trained. c falls from 1 for one member to 0 for all; the ladder's last step says how
+               fast.
+    ladder     u + k (u - u'): every coalition continues its own line in log size.
 
-affine and power increase strictly in the small loss. The ladders do not: two coalitions with equal
-loss at size M may have different losses at size M - 1.
-
-A ladder continues its last step only with the share on which the seeds agree, and not at all where
-the steps turn back. Otherwise the seed noise of one step would be extrapolated over several steps.
+Each is simple, and none is right everywhere. `blend.py` weighs them by how well each predicts the
+largest small size from those below. A user's law is a function from Game to Family.
 
 Shapes: N companies, C coalitions, M small sizes, R seeds. theta are a law's parameters.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.law.inputs import LawData
 
-# Priors, measured on the games of tests/data/law_digits.npz (two steps of the ladder to the large
-# model) and on 18 of benchmarks.truth (four steps). The large game continues the ladder's last step
-# about as far as if every further step were seven tenths of the one before. The retention of the
-# ladder itself did not improve this prediction.
-SHRINKING, SLOPE_STD = 0.7, 0.3
-# A ladder turns back where its retention is below this. Two steps of pure noise have -0.5 where
-# sizes are evenly spaced, because both steps contain the noise of the size between them.
-TURNING = -0.2
-CURVATURE, CURVATURE_STD = 0.1, 0.15
-# Beyond these bounds of log kappa a power is a step at one of its ends.
-STEEPEST = 1.5
+Floats = NDArray[np.float64]
+
+# A ladder continues its last step, each further one RETENTION times the one before. What the ladder
+# itself shows of that counts half: with seed noise the retention of one step says little.
+RETENTION = 0.7
+# Ridge of the averaged law's c, as a share of the sum of squares, towards (N / s - 1) / (N - 1).
+RIDGE = 1.0
+# Losses of two models are comparable where those of the untrained ones differ by no more than this
+# share of the large model's gain.
+COMPARABLE = 0.25
+# Exponents of a power law outside these bounds come from noise.
+LEAST_EXPONENT, LARGEST_EXPONENT = 0.05, 20.0
 # A game whose two ends differ by less than this share of its largest loss cannot be normalised.
 FLAT = 1e-6
 
 
 @dataclass(frozen=True)
 class Game:
-    """The small games, normalised, and the large game's two ends.
+    """What a law is given: the small games, and the large game as far as it is measured.
 
     normalized_CM: normalised utility of every coalition at every small size.
     loss_empty, loss_grand: the large model's loss with nobody and with all companies.
@@ -61,9 +61,15 @@ class Game:
     retention: the last step's slope over that of the step before, None with fewer than three sizes.
     step_reliability: share of the last step that is no seed noise, None where that is not known.
     fallback_reason: why only the affine law can be fitted, None where all can.
+    small_CM: the small models' losses.
+    size_C: how many members each coalition has; n_companies: how many there are.
+    run_rows, run_losses: the rows of the coalitions with a large run, both ends included, and their
+        measured losses.
+    averaged: (C, M+1) losses of the averages of the members' own models, the large model's last;
+        NaN where one is unknown, None where all are.
     """
 
-    normalized_CM: NDArray[np.float64]
+    normalized_CM: Floats
     loss_empty: float
     loss_grand: float
     unit: float
@@ -72,18 +78,17 @@ class Game:
     retention: float | None
     step_reliability: float | None
     fallback_reason: str | None
-
-    @property
-    def turns_back(self) -> bool:
-        """Whether the ladder's last step clearly goes against the one before."""
-        return self.retention is not None and self.retention < TURNING
+    small_CM: Floats
+    size_C: NDArray[np.int64]
+    n_companies: int
+    run_rows: NDArray[np.intp]
+    run_losses: Floats
+    averaged: Floats | None
 
 
 @dataclass(frozen=True)
 class Family:
-    """One candidate law: a curve with parameters theta, which have independent normal priors.
-
-    A user's law is a function from Game to Family.
+    """One law: a curve with parameters theta, which have independent normal priors.
 
     name, parameters: how `Law` names the law and its parameters.
     prior, prior_std: mean and standard deviation of each parameter.
@@ -91,19 +96,33 @@ class Family:
         size, and depends on nothing else.
     curve: from theta to the large model's normalised utilities (C,). It must be 0 at the first
         coalition, the empty one, and 1 at the last, the grand one, for every theta.
-    ladder: whether it continues the ladder's last step, by the first parameter.
     """
 
     name: str
     parameters: tuple[str, ...]
-    prior: NDArray[np.float64]
-    prior_std: NDArray[np.float64]
+    prior: Floats
+    prior_std: Floats
     increasing: bool
-    curve: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ladder: bool = False
+    curve: Callable[[Floats], Floats]
 
 
 FamilyOf = Callable[[Game], Family]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A built-in law, without parameters of its own.
+
+    name: as configs name it.
+    of: from the game to the normalised utilities (C,), None where it lacks what it needs.
+    increasing: as in Family.
+    needs: what `of` needs, for a message.
+    """
+
+    name: str
+    of: Callable[[Game], Floats | None]
+    needs: str = field(default="nothing")
+    increasing: bool = False
 
 
 def game_of(data: LawData) -> Game:
@@ -143,85 +162,131 @@ def game_of(data: LawData) -> Game:
             else None
         ),
         fallback_reason=fallback_reason,
+        small_CM=data.small_CM,
+        size_C=data.size_C,
+        n_companies=data.n_companies,
+        run_rows=data.measured_rows,
+        run_losses=data.measured_losses,
+        averaged=data.averaged,
     )
 
 
-def families(game: Game) -> dict[str, Family]:
-    """All laws that the number of sizes allows, simplest first."""
-    largest_C = game.normalized_CM[:, -1]
-    nothing = np.zeros(0)
-    affine = Family("affine", (), nothing, nothing, True, lambda theta: game.end * largest_C)
-    if game.fallback_reason is not None:
-        return {affine.name: affine}
-    laws = [
-        affine,
-        Family(
-            "power",
-            ("log_kappa",),
-            np.array([0.0]),
-            np.array([CURVATURE_STD]),
-            True,
-            lambda theta: power(largest_C, theta[0], game.loss_empty, game.loss_grand),
-        ),
-    ]
-    if game.normalized_CM.shape[1] > 1:
-        step_C = largest_C - game.normalized_CM[:, -2]
-        slope = SHRINKING * (1 - SHRINKING**game.steps_to_large) / (1 - SHRINKING)
-        slope *= 1.0 if game.step_reliability is None else game.step_reliability
-        laws.append(
-            Family(
-                "ladder",
-                ("slope",),
-                np.array([slope]),
-                np.array([SLOPE_STD]),
-                False,
-                lambda theta: largest_C + theta[0] * step_C,
-                ladder=True,
-            )
-        )
-        laws.append(
-            Family(
-                "ladder+power",
-                ("slope", "log_kappa"),
-                np.array([slope, CURVATURE]),
-                np.array([SLOPE_STD, CURVATURE_STD]),
-                False,
-                lambda theta: power(
-                    largest_C + theta[0] * step_C, theta[1], game.loss_empty, game.loss_grand
-                ),
-                ladder=True,
-            )
-        )
-    return {law.name: law for law in laws}
-
-
-def power(
-    normalized_C: NDArray[np.float64], log_kappa: float, loss_empty: float, loss_grand: float
-) -> NDArray[np.float64]:
-    """Normalised utilities after the large loss is raised to the power kappa between its ends.
-
-    normalized_C: normalised utilities before that; they may lie outside 0 to 1.
-    log_kappa: 0 leaves them as they are.
-    loss_empty, loss_grand: the two ends, in units of loss.
-    """
-    gain = loss_empty - loss_grand
-    smaller = min(loss_empty, loss_grand)
-    # A power needs positive losses. Where one is negative all are shifted, which makes the curve as
-    # weak as at E0 = 0.
-    floor = 0.0 if smaller > 0 else smaller - max(abs(gain), abs(smaller), 1.0)
-    kappa = float(np.exp(np.clip(log_kappa, -STEEPEST, STEEPEST)))
-    # Relative to the loss of the empty coalition, so that no power overflows. An extrapolated loss
-    # may be below zero.
-    relative_C = (loss_empty - floor - normalized_C * gain) / (loss_empty - floor)
-    end = (loss_grand - floor) / (loss_empty - floor)
-    if abs(1 - end) < 1e-9:
-        return normalized_C
-    relative_C = np.maximum(relative_C, 0.02 * min(1.0, end))
-    curve_C: NDArray[np.float64] = (1 - relative_C**kappa) / (1 - end**kappa)
+def affine(game: Game) -> Floats:
+    """The small model's shares."""
+    curve_C: Floats = game.end * game.normalized_CM[:, -1]
     return curve_C
 
 
-def _step_reliability(small_RCM: NDArray[np.float64]) -> float:
+def unscaled(game: Game) -> Floats | None:
+    """The small losses as they are, but for the grand coalition; None where the untrained models'
+    losses differ, or one model gains and the other loses.
+    """
+    loss_C = game.small_CM[:, -1]
+    gain = float(loss_C[0] - loss_C[-1])
+    if abs(loss_C[0] - game.loss_empty) > COMPARABLE * abs(game.unit) or gain * game.unit <= 0:
+        return None
+    curve_C: Floats = (loss_C[0] - loss_C) / game.unit
+    curve_C[-1] = 1.0
+    return curve_C
+
+
+def power(game: Game) -> Floats | None:
+    """The line of log large loss on log small loss through all large runs; None with losses of
+    zero or below.
+    """
+    loss_C = game.small_CM[:, -1]
+    if min(float(loss_C.min()), float(game.run_losses.min())) <= 0:
+        return None
+    # Relative to the empty coalition, so that no power overflows.
+    log_small_C = np.log(loss_C) - np.log(loss_C[0])
+    log_small, log_large = log_small_C[game.run_rows], np.log(game.run_losses)
+    centred = log_small - log_small.mean()
+    slope = float(centred @ log_large) / max(float(centred @ centred), 1e-300)
+    exponent = float(np.clip(slope, LEAST_EXPONENT, LARGEST_EXPONENT))
+    line_C = log_large.mean() + exponent * (log_small_C - log_small.mean())
+    # No measured run lies farther out than these bounds by more than the factor e.
+    bounded_C = np.clip(line_C, log_large.min() - 1, log_large.max() + 1)
+    curve_C: Floats = (game.loss_empty - np.exp(bounded_C)) / game.unit
+    curve_C[0], curve_C[-1] = 0.0, 1.0
+    return curve_C
+
+
+def averaged(game: Game) -> Floats | None:
+    """The small model's shares, and what the averages of the members' own models add at the large
+    size; None where no large average is known.
+    """
+    if game.averaged is None or np.isnan(game.averaged[:, -2:]).all(axis=0).any():
+        return None
+    n_sizes = game.small_CM.shape[1]
+    ends = game.small_CM[0], game.small_CM[-1]
+    with_averages = (ends[0] - game.averaged[:, :n_sizes]) / (ends[0] - ends[1])
+    large_C = (game.loss_empty - game.averaged[:, -1]) / game.unit
+    added_C = large_C - with_averages[:, -1]
+    share = _share_of_averages(game, with_averages)
+    known = (game.size_C >= 2) & (game.size_C < game.n_companies) & np.isfinite(added_C)
+    curve_C: Floats = game.normalized_CM[:, -1] + np.where(
+        known, share[game.size_C] * np.where(known, added_C, 0.0), 0.0
+    )
+    return curve_C
+
+
+def ladder(game: Game) -> Floats | None:
+    """Every coalition continues its last step; None with a single size."""
+    if game.normalized_CM.shape[1] < 2:
+        return None
+    shown = RETENTION if game.retention is None else game.retention
+    retention = float(np.clip((shown + RETENTION) / 2, 0.0, 1.0))
+    reliable = 1.0 if game.step_reliability is None else game.step_reliability
+    slope = reliable * _sum_of_steps(retention, game.steps_to_large)
+    largest_C = game.normalized_CM[:, -1]
+    curve_C: Floats = largest_C + slope * (largest_C - game.normalized_CM[:, -2])
+    return curve_C
+
+
+FORMULAS = (
+    Formula("affine", affine, increasing=True),
+    Formula("unscaled", unscaled),
+    Formula("power", power, needs="losses above zero"),
+    Formula("averaged", averaged, needs="large runs of singletons, and the averages' losses"),
+    Formula("ladder", ladder, needs="two small sizes"),
+)
+
+
+def without_parameters(name: str, curve_C: Floats, *, increasing: bool = False) -> Family:
+    """A law of this name whose curve is already computed."""
+    nothing = np.zeros(0)
+    return Family(name, (), nothing, nothing, increasing, lambda theta: curve_C)
+
+
+def _share_of_averages(game: Game, with_averages: Floats) -> Floats:
+    """(N+1,) by number of members: which share of what the average adds the joint model adds too.
+
+    with_averages: normalised utilities of the averages, (C, M).
+    """
+    n = game.n_companies
+    share = np.zeros(n + 1)
+    for size in range(1, n):
+        share[size] = (n / size - 1) / (n - 1)
+        if size == 1 or game.normalized_CM.shape[1] < 2:
+            continue
+        of_size = game.size_C == size
+        x = (with_averages[:, -1] - with_averages[:, -2])[of_size]
+        y = (game.normalized_CM[:, -1] - game.normalized_CM[:, -2])[of_size]
+        x, y = x[np.isfinite(x)], y[np.isfinite(x)]
+        weight = RIDGE * float(x @ x)
+        if weight > 0:
+            share[size] = (float(x @ y) + weight * share[size]) / (float(x @ x) + weight)
+    return share
+
+
+def _sum_of_steps(retention: float, steps: float) -> float:
+    """retention + retention**2 + ... over so many steps, which need not be a whole number."""
+    if retention >= 1 - 1e-9:
+        return steps
+    return retention * float(1 - retention**steps) / (1 - retention)
+
+
+def _step_reliability(small_RCM: Floats) -> float:
     """Share of the ladder's last step that is no seed noise, from 0 to 1.
 
     1 - (squared standard error of the mean step) / (its square), both summed over coalitions.
@@ -238,7 +303,7 @@ def _step_reliability(small_RCM: NDArray[np.float64]) -> float:
     return max(0.0, 1 - noise / moved) if moved > 0 else 0.0
 
 
-def _retention(normalized_CM: NDArray[np.float64], step_M: NDArray[np.float64]) -> float:
+def _retention(normalized_CM: Floats, step_M: Floats) -> float:
     """The last step's slope over that of the step before, by least squares over coalitions."""
     before_C = (normalized_CM[:, -2] - normalized_CM[:, -3]) / step_M[-3]
     last_C = (normalized_CM[:, -1] - normalized_CM[:, -2]) / step_M[-2]

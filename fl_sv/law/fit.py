@@ -1,7 +1,7 @@
 """`fit_law`: the large model's loss for every coalition, from small models and a few large runs.
 
-    small tables -> normalised utilities -> their law -> condition on the large runs
-                 -> losses, values, intervals, alarms
+    small tables -> normalised utilities -> laws, weighed by a rehearsal -> their blend
+                 -> condition on the noisy large runs -> losses, values, intervals, alarms
 
 Shapes: N companies, C coalitions, M small sizes, R seeds. "runs" are the large runs besides the
 empty and the grand coalition.
@@ -17,32 +17,43 @@ from scipy.special import ndtri
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import Alarm
 from fl_sv.law.diagnostics import Findings, examine
+from fl_sv.law.blend import AUTO, blended
 from fl_sv.law.families import FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
-from fl_sv.law.posterior import Posterior, Prior, condition, normalized_value_covariance
-from fl_sv.law.selection import AUTO, selected
+from fl_sv.law.noise import Noise, noise_of, value_noise
+from fl_sv.law.posterior import (
+    Posterior,
+    Prior,
+    condition,
+    linearised,
+    normalized_value_covariance,
+    shapley_columns,
+)
 from fl_sv.values.estimate import Estimate
 from fl_sv.values.exact import shapley
+
+
+# With more companies the noise of a whole game takes too long to draw.
+MOST_DRAWN = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Law:
     """A fitted law from small losses to large ones, as `fit_law` returns it.
 
-    name: affine, power, ladder, ladder+power (families.py) or that of a user's law; with
-        "(fallback)" where no other could be fitted.
+    name: "blend", or a law's own name (families.py, or a user's); with "(fallback)" where no other
+        could be fitted.
     increasing: whether the large loss increases strictly in the loss of the largest small size, and
         depends on nothing else.
-    parameters: the law's own; with a ladder `step_reliability`, the share of the last step that it
-        continues; `deviation_std`, a singleton's standard deviation around the law, in units of
-        loss.
+    parameters: of a blend the weight of each law, as "weight of affine"; of a single law its own.
+        `deviation_std` is a singleton's standard deviation around the law, in units of loss.
     findings: what the checks found.
 
     >>> small = [2.30, 1.20, 1.45, 0.90]  # losses with nobody, company 0, company 1, both
     >>> law = fit_law(small, {0: 2.30, 1: 0.75, 3: 0.40})
-    >>> law.name, law.holds, law.untested
-    ('power', True, ('D2', 'D3', 'D4', 'D5', 'D9'))
+    >>> law.name, law.holds
+    ('blend', True)
     >>> law.anchors
     {0: 2.3, 1: 0.75, 3: 0.4}
     """
@@ -103,8 +114,10 @@ class Law:
         coalitions: bitmasks. Without them the result is for all coalitions, (2**N,), or for those
             of a sampled design, ascending.
 
-        At every large run the prediction equals the measured loss. Raises InputError for a
-        coalition that is out of range or has no small loss.
+        At the empty and the grand coalition, and at every large run without seed noise, it equals
+        the measured loss. At the other large runs it lies between the measured loss and what the
+        law and all runs together say. Raises InputError for a coalition that is out of range or has
+        no small loss.
         """
         return self._loss(self._rows(coalitions))
 
@@ -176,16 +189,20 @@ class Law:
         """
         if weight_CN is None:
             self._need_complete("next_runs()")
-        amplitude = self._posterior.amplitude(self._prior)
-        return best_runs(self._prior, self._data, amplitude, pool, count, given, weight_CN)
+        scales = self._posterior.scales
+        squares = scales.weights @ scales.parts
+        return best_runs(self._prior, self._data, squares, pool, count, given, weight_CN)
 
     def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])
 
     def _loss(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
         loss_C = self._game.loss_empty - self._game.unit * self._posterior.normalized_C
-        # Copied and not computed, so that the measured losses are exact to the last bit.
-        loss_C[self._data.measured_rows] = self._data.measured_losses
+        # Copied and not computed, so that measured losses are exact to the last bit: those of the
+        # two ends, and of the runs without noise.
+        exact = self._prior.noise.std_C[self._data.measured_rows] == 0
+        exact[[0, -1]] = True
+        loss_C[self._data.measured_rows[exact]] = self._data.measured_losses[exact]
         return loss_C[rows]
 
     def _loss_variance(self, rows: NDArray[np.intp] | slice) -> NDArray[np.float64]:
@@ -208,6 +225,8 @@ def fit_law(
     examples: ArrayLike | None = None,
     seed_std: ArrayLike | None = None,
     by_seed: ArrayLike | None = None,
+    averaged: Table | None = None,
+    large_std: Mapping[int, float] | float | None = None,
     family: str | FamilyOf = AUTO,
     level: float = 0.9,
 ) -> Law:
@@ -223,8 +242,16 @@ def fit_law(
     examples: (N,) data sizes, for check D4 and for the price of further large runs.
     seed_std: standard deviation over seeds of one small run, a number or (M,).
     by_seed: (R, C, M), the losses whose mean is `small`, coalitions ascending. From them follow the
-        share of the ladder's last step that is noise, and `seed_std` where that is not given.
-    family: "auto", a law's name, or a function from Game to Family.
+        seed noise of every coalition and of the ladder's last step, and `seed_std` where that is
+        not given.
+    averaged: losses of the example-weighted averages of the members' own models (their outputs), at
+        every size, the large model's last: (C, M+1), or {bitmask: (M+1,)}; NaN where one is
+        unknown.
+    large_std: standard deviation of each large loss as an estimate of its mean over seeds:
+        {bitmask: std}, or one number for all. 0 says that they are exact. Without it each is one
+        training, and its noise is estimated from `by_seed` or `seed_std`; without these too it is
+        taken to be 0.
+    family: "auto" for the blend, a law's name, or a function from Game to Family.
     level: of all intervals, between 0 and 1.
 
     All losses have one unit, such as nats; predictions and values have it, too. Raises InputError
@@ -237,28 +264,40 @@ def fit_law(
     >>> law.shapley().values.round(3)  # they sum to 2.30 - 0.40
     array([1.12, 0.78])
     """
-    data = law_data(small, large, sizes, examples, seed_std, by_seed, level)
+    data = law_data(small, large, sizes, examples, seed_std, by_seed, averaged, large_std, level)
     game = game_of(data)
+    noise = noise_of(data, game.unit)
     normalized_runs = (game.loss_empty - data.measured_losses[1:-1]) / game.unit
-    choice = selected(game, data, normalized_runs, family)
-    posterior = condition(choice.prior, data, normalized_runs)
-    name = (
-        choice.family.name if game.fallback_reason is None else f"{choice.family.name} (fallback)"
-    )
-    parameters = dict(zip(choice.family.parameters, choice.prior.theta.tolist(), strict=True))
-    if choice.family.ladder and game.step_reliability is not None:
-        parameters["step_reliability"] = game.step_reliability
-    parameters["deviation_std"] = choice.prior.amplitude * abs(game.unit)
+    blend = blended(game, data, family)
+    prior = linearised(blend.family, blend.between, data, normalized_runs, blend.amplitude, noise)
+    posterior = condition(prior, data, normalized_runs)
+    error_of_one = _error_of_one_training(data, noise, posterior)
     return Law(
-        name=name,
-        increasing=choice.family.increasing,
-        parameters=parameters,
-        findings=examine(game, data, choice, normalized_runs),
+        name=blend.family.name if game.fallback_reason is None else "affine (fallback)",
+        increasing=blend.family.increasing,
+        parameters={
+            **{f"weight of {name}": weight for name, weight in blend.weights.items()},
+            **dict(zip(blend.family.parameters, prior.theta.tolist(), strict=True)),
+            "deviation_std": posterior.deviation_std() * abs(game.unit),
+        },
+        findings=examine(game, data, blend, prior, error_of_one, normalized_runs),
         _data=data,
         _game=game,
-        _prior=choice.prior,
+        _prior=prior,
         _posterior=posterior,
     )
+
+
+def _error_of_one_training(data: LawData, noise: Noise, posterior: Posterior) -> float | None:
+    """Expected relative L2 error of the values if every coalition were trained once.
+
+    None where the noise is unknown, and for a sampled design.
+    """
+    if not noise.std_C.any() or not data.complete or data.n_companies > MOST_DRAWN:
+        return None
+    error_N = value_noise(noise, shapley_columns)
+    value_N = shapley(posterior.normalized_C)
+    return float(np.linalg.norm(error_N) / max(np.linalg.norm(value_N), 1e-300))
 
 
 def _quantile(level: float) -> float:

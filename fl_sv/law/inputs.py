@@ -5,7 +5,7 @@ coalitions with a large loss, the empty and the grand one included.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -36,12 +36,21 @@ class LawData:
     log_sizes: NDArray[np.float64] | None  # (M+1,) log parameter counts, the large model's last
     examples_N: NDArray[np.float64] | None  # data sizes
     seed_std_M: NDArray[np.float64] | None  # standard deviation over seeds of one small run
+    # Losses of averages of the members' own models, (C, M+1), the large model's last; NaN: unknown.
+    averaged: NDArray[np.float64] | None
+    large_std: NDArray[np.float64] | None  # (measured,) of the measured losses; None: estimated
     level: float  # of the intervals
 
     @property
     def large_run_rows(self) -> NDArray[np.intp]:
         """(runs,) rows of the large runs besides the empty and the grand coalition."""
         return self.measured_rows[1:-1]
+
+    @property
+    def size_C(self) -> NDArray[np.int64]:
+        """(C,) how many members each coalition has."""
+        size_C: NDArray[np.int64] = self.members_CN.sum(axis=1)
+        return size_C
 
     def rows(self, coalitions: list[int]) -> NDArray[np.intp]:
         """Rows of `coalitions`. Raises InputError when one is out of range or has no small loss."""
@@ -70,6 +79,8 @@ def law_data(
     examples: ArrayLike | None,
     seed_std: ArrayLike | None,
     by_seed: ArrayLike | None,
+    averaged: Table | None,
+    large_std: Mapping[int, float] | float | None,
     level: float,
 ) -> LawData:
     """The arguments of `fit_law`, checked. Raises InputError for the first that is wrong."""
@@ -113,9 +124,11 @@ def law_data(
         log_sizes=log_sizes,
         examples_N=examples_N,
         seed_std_M=seed_std_M,
+        averaged=None if averaged is None else _averaged(averaged, coalition_C, n_sizes),
+        large_std=None,
         level=float(level),
     )
-    return _with_large_runs(data, large)
+    return _with_large_std(_with_large_runs(data, large), large_std)
 
 
 def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], int]:
@@ -186,10 +199,70 @@ def _with_large_runs(data: LawData, large: Mapping[int, float]) -> LawData:
                 f" number up to {LARGEST_LOSS:g}"
             )
         measured_losses[row] = loss
-    fields = {name: getattr(data, name) for name in data.__dataclass_fields__}
-    return LawData(
-        **(fields | {"measured_rows": data.rows(coalitions), "measured_losses": measured_losses})
-    )
+    return replace(data, measured_rows=data.rows(coalitions), measured_losses=measured_losses)
+
+
+def _with_large_std(data: LawData, large_std: Mapping[int, float] | float | None) -> LawData:
+    """The data with the standard deviation of each measured loss, where it is given."""
+    if large_std is None:
+        return data
+    runs = [data.coalition_C[row] for row in data.measured_rows]
+    labelled = by_label(large_std, "large_std")
+    if labelled is None:
+        given = as_numbers(large_std, "large_std")
+        if given.ndim:
+            raise InputError(
+                "large_std must be one number, or a dict {bitmask: standard deviation of the large"
+                " loss}"
+            )
+        std = np.full(len(runs), given)
+    else:
+        stds = _bitmasks(labelled, "large_std")
+        if set(stds) != set(runs):
+            odd = sorted(set(stds) ^ set(runs))
+            raise InputError(
+                "large_std and large must have the same coalitions, but only one of them has"
+                f" {listed([spelled(c) for c in odd])}"
+            )
+        std = as_numbers([stds[c] for c in runs], "large_std")
+    if std.shape != (len(runs),) or not ((std >= 0) & (std <= LARGEST_LOSS)).all():
+        raise InputError(
+            "large_std must be finite and not negative: the standard deviation of each large loss"
+            " as an estimate of its mean over seeds"
+        )
+    return replace(data, large_std=std.astype(np.float64))
+
+
+def _averaged(
+    averaged: Table, coalition_C: tuple[int, ...], n_sizes: int
+) -> NDArray[np.float64]:
+    """(C, M+1) losses of the averages, NaN where one is unknown."""
+    labelled = by_label(averaged, "averaged")
+    unknown = np.full(n_sizes + 1, np.nan)
+    if labelled is None:
+        table = as_numbers(averaged, "averaged")
+    else:
+        rows = _bitmasks(labelled, "averaged")
+        outside = sorted(set(rows) - set(coalition_C))
+        if outside:
+            raise InputError(
+                f"averaged has the coalition {listed([spelled(c) for c in outside])}, of which no"
+                " small loss is given"
+            )
+        found = [as_numbers(rows[c], "averaged") if c in rows else unknown for c in coalition_C]
+        odd = {row.shape for row in found} - {unknown.shape}
+        table = np.stack(found) if not odd else np.zeros(odd.pop())
+    if table.shape != (len(coalition_C), n_sizes + 1):
+        raise InputError(
+            f"averaged has the shape {table.shape}; allowed is (C, M+1), here"
+            f" ({len(coalition_C)}, {n_sizes + 1}): a loss for every size, the large model's last;"
+            " NaN where it is unknown"
+        )
+    if (np.abs(table) > LARGEST_LOSS).any():
+        raise InputError(
+            f"averaged must be losses up to {LARGEST_LOSS:g}, and NaN where one is unknown"
+        )
+    return table.astype(np.float64)
 
 
 def _bitmasks(table: Mapping[int, ArrayLike], what: str) -> dict[int, ArrayLike]:

@@ -2,7 +2,7 @@
 
 With u(S) the normalised utility of coalition S, a run at S takes
 
-    Cov(values, u(S)) Cov(values, u(S))' / Var(u(S))
+    Cov(values, u(S)) Cov(values, u(S))' / (Var(u(S)) + seed noise of the run)
 
 off the covariance of the values. The design is greedy and A-optimal: the run with the largest trace
 of that matrix, divided by its price, comes first. The choice does not depend on what a run will
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import BLOCK, Prior, factored, shapley_columns
+from fl_sv.law.posterior import PARTS, SAMPLE_BLOCK, Prior, factored, shapley_columns
 from fl_sv.law.process import covariance, value_covariance, value_cross_covariance, variance
+
+Floats = NDArray[np.float64]
 
 # Runs whose gain differs by less than this share are equally good: rounding must not choose
 # between them.
@@ -49,41 +51,42 @@ class NextRun:
 class Uncertainty:
     """The covariances that are left when some large runs are known."""
 
-    cross_NC: NDArray[np.float64]  # covariance of the values with the normalised utilities
-    variance_C: NDArray[np.float64]  # of the normalised utilities
-    variance_N: NDArray[np.float64]  # of the values
+    cross_NC: Floats  # covariance of the values with the normalised utilities
+    variance_C: Floats  # of the normalised utilities
+    variance_N: Floats  # of the values
 
 
 def best_runs(
     prior: Prior,
     data: LawData,
-    amplitude: float,
+    squares: Floats,
     pool: Sequence[int],
     count: int,
     given: Sequence[int],
-    weight_CN: NDArray[np.float64] | None,
+    weight_CN: Floats | None,
 ) -> list[NextRun]:
     """The `count` coalitions of `pool` to measure next, best first; fewer where the pool ends.
 
     Of equally good ones the first in the pool is taken.
 
-    amplitude: of the deviations, given the runs so far.
+    squares: (parts,) variances of the two parts of a deviation, given the runs so far.
     given: coalitions that will be measured anyway.
     weight_CN: if given, the values are weight_CN.T @ utility_C; otherwise they are the Shapley
         values of a complete table.
 
     Raises InputError when a coalition has no small loss.
     """
-    price_C, before = _prices(data), _before_any_run(prior, data, amplitude, weight_CN)
+    price_C, before = _prices(data), _before_any_run(prior, data, squares, weight_CN)
     rows = np.union1d(data.large_run_rows, data.rows([*given])).astype(np.intp)
     skipped = {*data.measured_rows.tolist(), *rows.tolist()}
     left = [row for row in data.rows([*pool]).tolist() if row not in skipped]
     chosen: list[NextRun] = []
     while left and len(chosen) < count:
-        known = _given(before, prior, data, amplitude, rows)
+        known = _given(before, prior, data, squares, rows)
         floor = KNOWN * float(known.variance_C.max()) + 1e-300
+        measured = known.variance_C[left] + prior.noise.std_C[left] ** 2
         # By how much a run at each of the coalitions left would reduce each value's variance.
-        less_NC = known.cross_NC[:, left] ** 2 / np.maximum(known.variance_C[left], floor)
+        less_NC = known.cross_NC[:, left] ** 2 / np.maximum(measured, floor)
         worth = less_NC.sum(axis=0) / price_C[left]
         best = int(np.argmax(worth >= worth.max() * (1 - TIE)))
         before_N = np.sqrt(known.variance_N)
@@ -96,40 +99,48 @@ def best_runs(
 
 
 def _before_any_run(
-    prior: Prior, data: LawData, amplitude: float, weight_CN: NDArray[np.float64] | None
+    prior: Prior, data: LawData, squares: Floats, weight_CN: Floats | None
 ) -> Uncertainty:
     """The uncertainty from the law's parameters and the deviations from it, before any run."""
-    members_CN, law_sensitivity, square = data.members_CN, prior.sensitivity, amplitude**2
-    if weight_CN is None:
-        law_values = shapley_columns(law_sensitivity)
-        unit_NC = value_cross_covariance(members_CN)
-        unit_N = np.diag(value_covariance(data.n_companies))
-    else:
-        law_values = weight_CN.T @ law_sensitivity
-        blocks = [members_CN[start : start + BLOCK] for start in range(0, len(members_CN), BLOCK)]
-        unit_NC = np.concatenate(
-            [weight_CN.T @ covariance(members_CN, block) for block in blocks], axis=1
-        )
-        unit_N = np.sum(unit_NC * weight_CN.T, axis=1)
-    return Uncertainty(
-        law_values @ law_sensitivity.T + square * unit_NC,
-        np.sum(law_sensitivity**2, axis=1) + square * variance(members_CN),
-        np.sum(law_values**2, axis=1) + square * unit_N,
+    members_CN, law_sensitivity = data.members_CN, prior.sensitivity
+    law_values = (
+        shapley_columns(law_sensitivity) if weight_CN is None else weight_CN.T @ law_sensitivity
     )
+    cross_NC = law_values @ law_sensitivity.T
+    variance_C = np.sum(law_sensitivity**2, axis=1)
+    variance_N = np.sum(law_values**2, axis=1)
+    for part, square in zip(PARTS, squares, strict=True):
+        if weight_CN is None:
+            part_NC = value_cross_covariance(part, members_CN)
+            part_N = np.diag(value_covariance(part, data.n_companies))
+        else:
+            blocks = range(0, len(members_CN), SAMPLE_BLOCK)
+            part_NC = np.concatenate(
+                [
+                    weight_CN.T @ covariance(part, members_CN, members_CN[b : b + SAMPLE_BLOCK])
+                    for b in blocks
+                ],
+                axis=1,
+            )
+            part_N = np.sum(part_NC * weight_CN.T, axis=1)
+        cross_NC = cross_NC + square * part_NC
+        variance_C = variance_C + square * variance(part, members_CN)
+        variance_N = variance_N + square * part_N
+    return Uncertainty(cross_NC, variance_C, variance_N)
 
 
 def _given(
-    before: Uncertainty, prior: Prior, data: LawData, amplitude: float, rows: NDArray[np.intp]
+    before: Uncertainty, prior: Prior, data: LawData, squares: Floats, rows: NDArray[np.intp]
 ) -> Uncertainty:
     """The uncertainty that the runs in `rows` leave: `before`, conditioned on them."""
     if not len(rows):
         return before
     members_CN, law_sensitivity = data.members_CN, prior.sensitivity
-    run_cross = (
-        amplitude**2 * covariance(members_CN[rows], members_CN)
-        + law_sensitivity[rows] @ law_sensitivity.T
-    )
-    factor, value_cross = factored(run_cross[:, rows]), before.cross_NC[:, rows]
+    run_cross = law_sensitivity[rows] @ law_sensitivity.T
+    for part, square in zip(PARTS, squares, strict=True):
+        run_cross = run_cross + square * covariance(part, members_CN[rows], members_CN)
+    factor = factored(run_cross[:, rows] + prior.noise.covariance(rows))
+    value_cross = before.cross_NC[:, rows]
     return Uncertainty(
         before.cross_NC - cho_solve(factor, value_cross.T).T @ run_cross,
         before.variance_C - np.sum(run_cross * cho_solve(factor, run_cross), axis=0),

@@ -1,18 +1,26 @@
 """The law given the large runs: its parameters and the deviations from it as a Gaussian process.
 
-    normalised utility of the large model = curve(theta) + amplitude * deviation
+    normalised utility of a large run = curve(theta) + common + singleton + seed noise
 
-theta has a normal prior, and the deviation is that of process.py. It includes the seed noise of the
-small models. After conditioning, the prediction at a large run equals the measured loss. Everything
-is linear in the runs, so mean and covariance of the Shapley values follow without a covariance of
-2**N coalitions. The amplitude is uncertain: the results of several amplitudes, on a grid with
+theta has a normal prior. The common and the singletons' deviations are those of process.py, the
+seed noise that of noise.py. A prediction is the posterior mean without the seed noise of the large
+runs. Where that noise is 0 the prediction equals the measured loss.
+
+Everything is linear in the runs, so mean and covariance of the Shapley values follow without a
+covariance of 2**N coalitions. Three scales are uncertain: those of the common part, of the
+singletons' part, and of seed noise that was not measured. The results of a grid of scales, with
 log-normal prior weights, are averaged by their evidence.
 
+The two ends are the units of the normalised utility, so their seed noise is not a deviation: that
+of the grand coalition's run stretches all utilities alike, that of the empty one's shifts them.
+
 Shapes: N companies, C coalitions. "runs" are the large runs besides the empty and the grand
-coalition, "parameters" those of the law, "amplitudes" the points of the grid.
+coalition, "parameters" those of the law, "points" those of the grid, "parts" those of a deviation, "crosses" the law
+and the parts.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +28,31 @@ from scipy.linalg import cho_factor, cho_solve
 
 from fl_sv.law.families import Family
 from fl_sv.law.inputs import LawData
-from fl_sv.law.process import covariance, value_covariance, variance
+from fl_sv.law.noise import Noise
+from fl_sv.law.process import (
+    Part,
+    common,
+    covariance,
+    singleton,
+    value_covariance,
+    value_cross_covariance,
+    variance,
+)
 from fl_sv.values.exact import shapley
 
-# The grid covers two and a half standard deviations of the log amplitude to both sides.
-AMPLITUDE_LOG_STD = 0.5
-AMPLITUDE_GRID = np.exp(AMPLITUDE_LOG_STD * np.linspace(-2.5, 2.5, 11))
-AMPLITUDE_PRIOR = (
-    np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2)
-    / np.exp(-0.5 * np.linspace(-2.5, 2.5, 11) ** 2).sum()
-)
+Floats = NDArray[np.float64]
+
+# Each scale is taken at these standard deviations of its logarithm from its prior median.
+STEPS = np.array([-1.5, -0.75, 0.0, 0.75, 1.5])
+COMMON_LOG_STD, SINGLETON_LOG_STD, NOISE_LOG_STD = 0.7, 1.0, 0.5
+# Median standard deviation of a singleton's own deviation, in normalised utility. On the games of
+# benchmarks/data/games it is 0.06 to 1.6; the grid reaches as far.
+SINGLETON_STD = 0.25
 DERIVATIVE_STEP = 1e-5  # of a parameter, for its central difference
 JITTER = 1e-10  # of the mean variance, added to the diagonal before a Cholesky factorisation
-BLOCK = 512  # coalitions whose covariance with all others is in memory at once
-# Deviations may be this much larger than expected before a check counts them. With this factor
-# fewer than one sound game in ten has an alarm.
-CAUTION = 1.2
+BLOCK = 4096  # coalitions whose covariance with the runs is in memory at once
+SAMPLE_BLOCK = 512  # coalitions whose covariance with all others is in memory at once
+PARTS = (common, singleton)
 
 
 @dataclass(frozen=True)
@@ -44,99 +61,128 @@ class Prior:
 
     theta: (parameters,) the parameters at which it is linearised, chosen by the runs.
     mean_C: normalised utilities at the prior's parameters, by the linearised law.
-    sensitivity: (C, parameters) their derivative by each parameter, times the prior's standard
-        deviation.
-    amplitude: standard deviation of a singleton's deviation, in normalised utility.
+    sensitivity: (C, columns) the directions in which the law is uncertain, each times its standard
+        deviation: the derivatives by its parameters, or the differences between blended laws.
+    amplitude: standard deviation of a singleton's common deviation, in normalised utility.
+    noise: of large runs, in normalised utility.
     """
 
-    theta: NDArray[np.float64]
-    mean_C: NDArray[np.float64]
-    sensitivity: NDArray[np.float64]
+    theta: Floats
+    mean_C: Floats
+    sensitivity: Floats
     amplitude: float
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The grid: variances of the two parts and of the noise at each point, and the points' weights.
+
+    parts: (points, parts) variances in squared normalised utility.
+    noise: (points,) factors of the noise covariance.
+    weights: (points,), sum 1.
+    """
+
+    parts: Floats
+    noise: Floats
+    weights: Floats
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Normalised utilities with their variance, and how probable each amplitude is."""
+    """Normalised utilities with their variance, and what the runs say of the whole game.
 
-    normalized_C: NDArray[np.float64]
-    variance_C: NDArray[np.float64]
-    amplitude_weights: NDArray[np.float64]  # (amplitudes,), sum 1
+    scales: the grid, weighted by evidence.
+    reduction: (crosses, crosses, runs, runs) by how much the runs reduce covariances: of two
+        quantities a and b by the sum over j and k of a_j reduction[j, k] b_k, with their covariances
+        with the runs by the law (j = 0) and by each part at scale 1 (j = 1, 2).
+    """
 
-    def amplitude(self, prior: Prior) -> float:
-        """Root mean square of the deviations' amplitude, given the runs."""
-        return float(np.sqrt(self.amplitude_weights @ (prior.amplitude * AMPLITUDE_GRID) ** 2))
+    normalized_C: Floats
+    variance_C: Floats
+    scales: Scales
+    reduction: Floats
+
+    def deviation_std(self) -> float:
+        """Root mean square of a singleton's common deviation, given the runs."""
+        return float(np.sqrt(self.scales.weights @ self.scales.parts[:, 0]))
 
 
 def linearised(
-    family: Family, data: LawData, normalized_runs: NDArray[np.float64], amplitude: float
+    family: Family,
+    between: Floats,
+    data: LawData,
+    normalized_runs: Floats,
+    amplitude: float,
+    noise: Noise,
 ) -> Prior:
     """The law linearised at its most probable parameters.
 
+    between: (C, laws) further directions in which it is uncertain.
+
     Three Gauss-Newton steps are enough: the curves are nearly linear.
     """
-    run_members = data.members_CN[data.large_run_rows]
-    deviation_covariance = amplitude**2 * covariance(run_members, run_members)
-    theta = family.prior
+    theta = np.array(family.prior, dtype=np.float64)
+    rows = data.large_run_rows
+    scale = np.array([amplitude**2, SINGLETON_STD**2])
+    deviations = sum(
+        square * covariance(part, data.members_CN[rows], data.members_CN[rows])
+        for part, square in zip(PARTS, scale, strict=True)
+    )
     for _ in range(3):
         # mean_C is the linearised curve at the prior's parameters: the runs then enter only once,
         # in the conditioning, though they have chosen the point of linearisation.
         curve_C, sensitivity = _with_sensitivity(family, theta)
         shift = (theta - family.prior) / _positive(family.prior_std)
         mean_C = curve_C - sensitivity @ shift
-        if not len(run_members) or not len(theta):
+        if not len(rows) or not len(theta):
             break
-        run_sensitivity = sensitivity[data.large_run_rows]
+        known = sensitivity[rows]
         # The gain is theta's shift in units of the prior's standard deviation (Kalman's formula).
-        factor = factored(deviation_covariance + run_sensitivity @ run_sensitivity.T)
-        gain = run_sensitivity.T @ cho_solve(factor, normalized_runs - mean_C[data.large_run_rows])
+        factor = factored(deviations + noise.covariance(rows) + known @ known.T)
+        gain = known.T @ cho_solve(factor, normalized_runs - mean_C[rows])
         theta = family.prior + family.prior_std * gain
-    return Prior(theta, mean_C, sensitivity, amplitude)
+    columns = np.concatenate([sensitivity, between], axis=1)
+    return Prior(theta, mean_C, columns, amplitude, noise)
 
 
-def condition(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> Posterior:
+def condition(prior: Prior, data: LawData, normalized_runs: Floats) -> Posterior:
     """Normalised utility of every coalition given the large runs, with its variance.
 
     normalized_runs: (runs,) measured normalised utilities.
     """
-    amplitudes = prior.amplitude * AMPLITUDE_GRID
-    own_C = variance(data.members_CN)
-    law_C = np.sum(prior.sensitivity**2, axis=1)
-    if not len(normalized_runs):
-        spread = float(AMPLITUDE_PRIOR @ amplitudes**2)
-        return Posterior(prior.mean_C, law_C + spread * own_C, AMPLITUDE_PRIOR)
     rows = data.large_run_rows
-    unit_cross = covariance(data.members_CN[rows], data.members_CN)
-    law_cross = prior.sensitivity[rows] @ prior.sensitivity.T
-    residuals = normalized_runs - prior.mean_C[rows]
-    # For each amplitude the usual formulas of a Gaussian process, without observation noise,
-    # because the prediction must equal the measured loss. scores are log likelihoods up to a
-    # constant.
-    means, variances, scores = [], [], []
-    for amplitude in amplitudes:
-        cross = amplitude**2 * unit_cross + law_cross
-        factor = factored(cross[:, rows])
-        run_weights = cho_solve(factor, residuals)
-        means.append(prior.mean_C + run_weights @ cross)
-        variances.append(
-            law_C + amplitude**2 * own_C - np.sum(cross * cho_solve(factor, cross), axis=0)
-        )
-        scores.append(
-            -0.5 * float(residuals @ run_weights) - float(np.log(np.diag(factor[0])).sum())
-        )
-    amplitude_weights = _averaging(np.array(scores))
-    # A mixture's variance: the mean of the variances, and the variance of the means.
-    normalized_C = amplitude_weights @ np.array(means)
-    spread_C = amplitude_weights @ (np.array(means) - normalized_C) ** 2
-    variance_C = np.maximum(amplitude_weights @ np.array(variances), 0.0) + spread_C
-    # Without the rounding errors of the formulas above: a large run is exact.
-    normalized_C[rows], variance_C[rows] = normalized_runs, 0.0
-    return Posterior(normalized_C, variance_C, amplitude_weights)
+    members, known = data.members_CN[rows], prior.sensitivity[rows]
+    scales, run_weights, inverses = _conditioned(prior, data, normalized_runs)
+    # At each point the covariance with the runs is sum_j s_j cross_j, with s_0 = 1 for the law.
+    factors = np.concatenate([np.ones((len(scales.weights), 1)), scales.parts], axis=1)
+    reduction = _reduction(scales.weights, factors, inverses, run_weights)
+    pull = np.einsum("p,pj,pr->jr", scales.weights, factors, run_weights)
+    normalized_C = prior.mean_C.copy()
+    variance_C = np.sum(prior.sensitivity**2, axis=1)
+    squares = scales.weights @ scales.parts
+    for start in range(0, len(normalized_C), BLOCK):
+        block = slice(start, start + BLOCK)
+        block_members = data.members_CN[block]
+        crosses = [prior.sensitivity[block] @ known.T]
+        for part, square in zip(PARTS, squares, strict=True):
+            crosses.append(covariance(part, block_members, members))
+            variance_C[block] += square * variance(part, block_members)
+        for j, cross in enumerate(crosses):
+            normalized_C[block] += cross @ pull[j]
+            for k, other in enumerate(crosses):
+                variance_C[block] -= np.sum((cross @ reduction[j, k]) * other, axis=1)
+    variance_C = np.maximum(variance_C, 0.0)
+    # Without the rounding errors of the formulas above: a run without noise is exact.
+    exact = prior.noise.std_C[rows] == 0
+    normalized_C[rows[exact]], variance_C[rows[exact]] = normalized_runs[exact], 0.0
+    variance_C += _end_variance(prior.noise, scales, normalized_C)
+    return Posterior(normalized_C, variance_C, scales, reduction)
 
 
 def normalized_value_covariance(
-    prior: Prior, posterior: Posterior, data: LawData, weight_CN: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+    prior: Prior, posterior: Posterior, data: LawData, weight_CN: Floats | None = None
+) -> Floats:
     """(N, N) covariance of the values of the large game, in squared normalised utility.
 
     They are the Shapley values of a complete table. With weight_CN they are the values weight_CN.T
@@ -145,60 +191,60 @@ def normalized_value_covariance(
     # The values are a linear map of the game. So each step of `condition` is repeated on the values
     # themselves: N x N matrices instead of C x C ones.
 
-    def values_of(games: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values_of(games: Floats) -> Floats:
         """(N, games) values of the games in the columns."""
         return shapley_columns(games) if weight_CN is None else weight_CN.T @ games
 
-    sampled = None if weight_CN is None else _weighted_covariance(data.members_CN, weight_CN)
-    unit_NN = value_covariance(data.n_companies) if sampled is None else sampled
+    scales, members = posterior.scales, data.members_CN[data.large_run_rows]
     law_values = values_of(prior.sensitivity)
-    fixed_NN = law_values @ law_values.T
-    squares = (prior.amplitude * AMPLITUDE_GRID) ** 2
-    if not len(data.large_run_rows):
-        return fixed_NN + float(posterior.amplitude_weights @ squares) * unit_NN
-    rows = data.large_run_rows
-    run_members = data.members_CN[rows]
-    unit_cross = values_of(covariance(data.members_CN, run_members))
-    fixed_cross = law_values @ prior.sensitivity[rows].T
-    unit_runs = covariance(run_members, run_members)
-    fixed_runs = prior.sensitivity[rows] @ prior.sensitivity[rows].T
-    residuals = posterior.normalized_C[rows] - prior.mean_C[rows]
-    total_NN = fixed_NN.copy()
-    shifts = []
-    for weight, square in zip(posterior.amplitude_weights, squares, strict=True):
-        cross = square * unit_cross + fixed_cross
-        factor = factored(square * unit_runs + fixed_runs)
-        total_NN += weight * (square * unit_NN - cross @ cho_solve(factor, cross.T))
-        shifts.append(cross @ cho_solve(factor, residuals))
-    # Each amplitude has its own mean of the values. Their covariance belongs to the mixture's.
-    value_shifts = np.array(shifts) - posterior.amplitude_weights @ np.array(shifts)
-    total_NN += (value_shifts.T * posterior.amplitude_weights) @ value_shifts
+    total_NN = law_values @ law_values.T
+    crosses = [law_values @ prior.sensitivity[data.large_run_rows].T]
+    for part, square in zip(PARTS, scales.weights @ scales.parts, strict=True):
+        if weight_CN is None:
+            total_NN = total_NN + square * value_covariance(part, data.n_companies)
+            crosses.append(value_cross_covariance(part, members))
+        else:
+            total_NN = total_NN + square * _weighted_covariance(part, data.members_CN, weight_CN)
+            crosses.append(weight_CN.T @ covariance(part, data.members_CN, members))
+    for j, cross in enumerate(crosses):
+        for k, other in enumerate(crosses):
+            total_NN = total_NN - cross @ posterior.reduction[j, k] @ other.T
+    # The ends: the seed noise of the grand coalition's run stretches all values, that of the empty
+    # one's shrinks them.
+    value_N = values_of(posterior.normalized_C[:, None])[:, 0]
+    ends = float(scales.weights @ scales.noise) * (prior.noise.std_C[[0, -1]] ** 2).sum()
+    total_NN = total_NN + ends * np.outer(value_N, value_N)
     return (total_NN + total_NN.T) / 2  # rounding leaves it not quite symmetric
 
 
-def covariance_of_runs(prior: Prior, data: LawData, amplitude: float) -> NDArray[np.float64]:
-    """(runs, runs) covariance of the measured normalised utilities around the prior's mean."""
-    run_members = data.members_CN[data.large_run_rows]
-    run_sensitivity = prior.sensitivity[data.large_run_rows]
-    total: NDArray[np.float64] = amplitude**2 * covariance(run_members, run_members)
-    return _jittered(total + run_sensitivity @ run_sensitivity.T)
+def covariance_of_runs(prior: Prior, data: LawData, caution: float = 1.0) -> Floats:
+    """(runs, runs) covariance of the measured normalised utilities around the prior's mean.
+
+    At the prior's scales. caution: factor of the deviations' standard deviations.
+    """
+    members = data.members_CN[data.large_run_rows]
+    known = prior.sensitivity[data.large_run_rows]
+    total = known @ known.T + prior.noise.covariance(data.large_run_rows)
+    for part, std in zip(PARTS, (prior.amplitude, SINGLETON_STD), strict=True):
+        total = total + (caution * std) ** 2 * covariance(part, members, members)
+    return _jittered(total)
 
 
 @dataclass(frozen=True)
 class LeftOut:
     """How well each large run is predicted from all the others."""
 
-    errors: NDArray[np.float64]  # (runs,) measured minus predicted normalised utility
-    stds: NDArray[np.float64]  # (runs,) standard deviations that the law expects of them
+    errors: Floats  # (runs,) measured minus predicted normalised utility
+    stds: Floats  # (runs,) standard deviations that the law expects of them
 
 
-def left_out(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) -> LeftOut:
+def left_out(prior: Prior, data: LawData, normalized_runs: Floats, caution: float) -> LeftOut:
     """Leave-one-large-run-out without refitting (Sundararajan and Keerthi 2001).
 
-    The amplitude is the one expected from the ladder. If it were fitted to the runs, it would grow
-    with every run that breaks the law, and no run would be an outlier.
+    The scales are the prior's. If they were fitted to the runs, they would grow with every run that
+    breaks the law, and no run would be an outlier.
     """
-    total = covariance_of_runs(prior, data, CAUTION * prior.amplitude)
+    total = covariance_of_runs(prior, data, caution)
     inverse = cho_solve(factored(total), np.eye(len(normalized_runs)))
     precisions = np.diag(inverse)
     return LeftOut(
@@ -207,14 +253,74 @@ def left_out(prior: Prior, data: LawData, normalized_runs: NDArray[np.float64]) 
     )
 
 
-def _with_sensitivity(
-    family: Family, theta: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _grid(prior: Prior) -> Scales:
+    """All combinations of scales with their prior weights."""
+    noise_steps = STEPS
+    if not prior.noise.estimated or not prior.noise.std_C.any():
+        noise_steps = np.zeros(1)  # the noise is measured, or there is none
+    points = np.array(list(product(STEPS, STEPS, noise_steps)))
+    weights = np.exp(-0.5 * np.sum(points**2, axis=1))
+    stds = np.array([prior.amplitude, SINGLETON_STD])
+    parts = (stds * np.exp(points[:, :2] * [COMMON_LOG_STD, SINGLETON_LOG_STD])) ** 2
+    return Scales(parts, np.exp(2 * NOISE_LOG_STD * points[:, 2]), weights / weights.sum())
+
+
+def _conditioned(
+    prior: Prior, data: LawData, normalized_runs: Floats
+) -> tuple[Scales, Floats, Floats]:
+    """The grid weighted by its evidence, and for each point the inverse covariance of the runs.
+
+    Returns the scales, the inverse covariance times the residuals (points, runs), and the inverse
+    covariance (points, runs, runs).
+    """
+    rows = data.large_run_rows
+    members, known = data.members_CN[rows], prior.sensitivity[rows]
+    of_parts = [covariance(part, members, members) for part in PARTS]
+    noise_of_runs = prior.noise.covariance(rows)
+    residuals = normalized_runs - prior.mean_C[rows]
+    grid = _grid(prior)
+    scores, run_weights, inverses = [], [], []
+    for squares, noise in zip(grid.parts, grid.noise, strict=True):
+        total = known @ known.T + noise * noise_of_runs
+        for square, of_part in zip(squares, of_parts, strict=True):
+            total = total + square * of_part
+        factor = factored(total)
+        run_weights.append(cho_solve(factor, residuals))
+        inverses.append(cho_solve(factor, np.eye(len(rows))))
+        log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
+        scores.append(-0.5 * (float(residuals @ run_weights[-1]) + log_determinant))
+    weights = _averaging(np.array(scores), grid.weights)
+    return Scales(grid.parts, grid.noise, weights), np.array(run_weights), np.array(inverses)
+
+
+def _reduction(
+    weights: Floats, factors: Floats, inverses: Floats, run_weights: Floats
+) -> Floats:
+    """`Posterior.reduction`. factors: (points, crosses).
+
+    A mixture's covariance is the mean of the covariances, and the covariance of the means. The
+    means of the points differ by the points' run weights.
+    """
+    scaled = factors[:, :, None] * run_weights[:, None, :]  # (points, crosses, runs)
+    centred = scaled - np.einsum("p,pjr->jr", weights, scaled)
+    within = np.einsum("p,pj,pk,prs->jkrs", weights, factors, factors, inverses, optimize=True)
+    reduction: Floats = within - np.einsum("p,pjr,pks->jkrs", weights, centred, centred)
+    return reduction
+
+
+def _end_variance(noise: Noise, scales: Scales, normalized_C: Floats) -> Floats:
+    """(C,) variance of the utilities by the seed noise of the two ends."""
+    empty, grand = noise.std_C[[0, -1]] ** 2 * float(scales.weights @ scales.noise)
+    ends_C: Floats = grand * normalized_C**2 + empty * (1 - normalized_C) ** 2
+    return ends_C
+
+
+def _with_sensitivity(family: Family, theta: Floats) -> tuple[Floats, Floats]:
     """The curve (C,) at theta, and its derivative by each parameter (C, parameters).
 
     The derivative is in units of the prior's standard deviation.
     """
-    curve_C = family.curve(theta)
+    curve_C = np.array(family.curve(theta), dtype=np.float64)
     columns = []
     for p in range(len(theta)):
         step = np.zeros(len(theta))
@@ -224,15 +330,15 @@ def _with_sensitivity(
     return curve_C, np.stack(columns, axis=1) if columns else np.zeros((len(curve_C), 0))
 
 
-def _averaging(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Posterior weights of the amplitudes. scores: (amplitudes,) log likelihood of each."""
-    log_weights = scores + np.log(AMPLITUDE_PRIOR)
-    amplitude_weights = np.exp(log_weights - log_weights.max())
-    averaged: NDArray[np.float64] = amplitude_weights / amplitude_weights.sum()
+def _averaging(scores: Floats, prior_weights: Floats) -> Floats:
+    """Posterior weights of the points. scores: (points,) log likelihood of each."""
+    log_weights = scores + np.log(prior_weights)
+    weights = np.exp(log_weights - log_weights.max())
+    averaged: Floats = weights / weights.sum()
     return averaged
 
 
-def shapley_columns(games: NDArray[np.float64]) -> NDArray[np.float64]:
+def shapley_columns(games: Floats) -> Floats:
     """(N, games) Shapley values of the games in the columns. games: (2**N, games)."""
     n_companies = len(games).bit_length() - 1
     columns = [shapley(np.ascontiguousarray(games[:, k])) for k in range(games.shape[1])]
@@ -240,26 +346,27 @@ def shapley_columns(games: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _weighted_covariance(
-    members_CN: NDArray[np.bool_], weight_CN: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(N, N) covariance of weight_CN.T @ deviation_C, in units of a singleton's variance.
+    part: Part, members_CN: NDArray[np.bool_], weight_CN: Floats) -> Floats:
+    """(N, N) covariance of weight_CN.T @ deviation_C, at scale 1.
 
     It is summed in blocks: C x C numbers are never in memory.
     """
     total_NN = np.zeros((weight_CN.shape[1],) * 2)
-    for start in range(0, len(members_CN), BLOCK):
-        rows = slice(start, start + BLOCK)
-        total_NN += weight_CN[rows].T @ (covariance(members_CN[rows], members_CN) @ weight_CN)
+    for start in range(0, len(members_CN), SAMPLE_BLOCK):
+        rows = slice(start, start + SAMPLE_BLOCK)
+        total_NN += weight_CN[rows].T @ (
+            covariance(part, members_CN[rows], members_CN) @ weight_CN
+        )
     return total_NN
 
 
-def factored(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+def factored(matrix: Floats) -> tuple[Floats, bool]:
     """The Cholesky factor of a covariance, as cho_solve takes it."""
     factor, lower = cho_factor(_jittered(matrix), lower=True)
     return factor, lower
 
 
-def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _jittered(matrix: Floats) -> Floats:
     """The matrix, positive definite in floating point too.
 
     What is added is far below the last digit of any loss.
@@ -269,6 +376,6 @@ def _jittered(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix + (JITTER * float(np.trace(matrix)) / len(matrix) + 1e-300) * np.eye(len(matrix))
 
 
-def _positive(std: NDArray[np.float64]) -> NDArray[np.float64]:
+def _positive(std: Floats) -> Floats:
     """Standard deviations to divide by: 1 instead of 0, where the parameter cannot change."""
     return np.where(std > 0, std, 1.0)

@@ -1,0 +1,180 @@
+"""The law before the large runs are weighed: its mean, and what is uncertain about it.
+
+`auto` blends the laws of families.py. The weight of each falls with its mean square error in the
+rehearsal, the noise of the rehearsal's truth included. Where the laws differ, the blend is
+uncertain in just that direction, and the large runs decide between them. How far the large game may
+lie from the blend follows from how far the rehearsed game lay from it.
+
+Shapes: C coalitions, M small sizes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.errors import InputError
+from fl_sv.law.custom import own_law
+from fl_sv.law.families import FORMULAS, Family, FamilyOf, Game, affine, without_parameters
+from fl_sv.law.inputs import LawData
+from fl_sv.law.rehearsal import Rehearsal, rehearsal_of
+
+Floats = NDArray[np.float64]
+
+AUTO = "auto"
+# Standard deviation of the large game around a law, without a rehearsal and at the least.
+AMPLITUDE, LEAST_AMPLITUDE = 0.08, 0.02
+# Adds to mean square errors, so that no weight is infinite.
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One law of a blend: its curve in earnest, and its misses in the rehearsal."""
+
+    name: str
+    curve_C: Floats
+    misses: Floats | None
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The law as the small models give it.
+
+    family: the law, with its parameters; without parameters for a blend.
+    between: (C, laws) how the blended laws differ from their mean, times the roots of their
+        weights; no columns for a single law.
+    amplitude: standard deviation of the large game's deviation from it, for a singleton.
+    weights: of each blended law, by name; empty for a single law.
+    misses: root mean square error of each law in the rehearsal, by name; empty without one.
+    curves: (C, laws) the normalised utilities of the blended laws, in the order of `weights`.
+    """
+
+    family: Family
+    between: Floats
+    amplitude: float
+    weights: dict[str, float]
+    misses: dict[str, float]
+    curves: Floats
+
+
+def blended(game: Game, data: LawData, requested: str | FamilyOf = AUTO) -> Blend:
+    """The law for this data.
+
+    requested: "auto", a law's name, or a user's function.
+
+    Raises InputError for an unknown name, a law that lacks its data, and a function that returns no
+    law.
+    """
+    if game.fallback_reason is not None:
+        law = without_parameters("affine", affine(game), increasing=True)
+        return Blend(law, _no_columns(game), AMPLITUDE, {}, {}, _no_columns(game))
+    rehearsal = rehearsal_of(data)
+    if requested == AUTO:
+        return _blend(_candidates(game, rehearsal), game, rehearsal)
+    if isinstance(requested, str):
+        law, rehearsed = _named(requested, game)
+    else:
+        law, rehearsed = own_law(requested, game), _rehearsed_own(requested)
+    misses = None if rehearsal is None else rehearsal.misses_of(rehearsed)
+    return Blend(
+        law,
+        _no_columns(game),
+        _amplitude(misses, game),
+        {},
+        {} if misses is None else {law.name: float(np.sqrt(np.mean(misses**2)))},
+        _no_columns(game),
+    )
+
+
+def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
+    """The laws that can be blended: with a rehearsal those that took part in it.
+
+    The ladder needs three sizes for that. Without a rehearsal nothing says how good a law is. Then
+    only the affine law remains, and those that rest on large runs.
+    """
+    found = []
+    for formula in FORMULAS:
+        curve_C = formula.of(game)
+        if curve_C is None or not np.isfinite(curve_C).all():
+            continue
+        if rehearsal is None:
+            rests_on_runs = formula.name == "averaged" or (
+                formula.name == "power" and len(game.run_rows) > 2
+            )
+            if rests_on_runs or formula.name == "affine":
+                found.append(Candidate(formula.name, curve_C, None))
+            continue
+        misses = rehearsal.misses_of(formula.of)
+        if misses is not None and np.isfinite(misses).all():
+            found.append(Candidate(formula.name, curve_C, misses))
+    return found
+
+
+def _blend(laws: list[Candidate], game: Game, rehearsal: Rehearsal | None) -> Blend:
+    curves = np.stack([law.curve_C for law in laws], axis=1)
+    misses = {
+        law.name: float(np.mean(law.misses**2)) for law in laws if law.misses is not None
+    }
+    if rehearsal is None:
+        weights = np.full(len(laws), 1 / len(laws))
+        missed = None
+    else:
+        worth = np.array([1 / (misses[law.name] + rehearsal.noise + TINY) for law in laws])
+        weights = worth / worth.sum()
+        missed = np.stack([law.misses for law in laws if law.misses is not None], axis=1) @ weights
+    mean_C: Floats = curves @ weights
+    name = laws[0].name if len(laws) == 1 else "blend"
+    increasing = len(laws) == 1 and laws[0].name == "affine"
+    return Blend(
+        without_parameters(name, mean_C, increasing=increasing),
+        (curves - mean_C[:, None]) * np.sqrt(weights),
+        _amplitude(missed, game),
+        {law.name: float(weight) for law, weight in zip(laws, weights, strict=True)},
+        {name: float(np.sqrt(square)) for name, square in misses.items()},
+        curves,
+    )
+
+
+def _named(name: str, game: Game) -> tuple[Family, Callable[[Game], Floats | None]]:
+    by_name = {formula.name: formula for formula in FORMULAS}
+    if name not in by_name:
+        raise InputError(
+            f"family is {name!r}; allowed are {AUTO}, {', '.join(by_name)}, or a function from Game"
+            " to Family"
+        )
+    formula = by_name[name]
+    curve_C = formula.of(game)
+    if curve_C is None:
+        raise InputError(f"family is {name!r}; this law needs {formula.needs}")
+    return without_parameters(name, curve_C, increasing=formula.increasing), formula.of
+
+
+def _rehearsed_own(make: FamilyOf) -> Callable[[Game], Floats | None]:
+    """A user's law at its prior; None where it needs more sizes than the rehearsal has."""
+
+    def curve_of(game: Game) -> Floats | None:
+        try:
+            law = own_law(make, game)
+            return law.curve(law.prior)
+        except InputError:
+            return None
+
+    return curve_of
+
+
+def _amplitude(misses: Floats | None, game: Game) -> float:
+    """The standard deviation of the large game around a law.
+
+    A game wanders from a law with every step of the ladder, so the square of the rehearsal's misses
+    grows with the number of steps.
+    """
+    if misses is None:
+        return AMPLITUDE
+    wandered = np.sqrt(np.mean(misses**2) * game.steps_to_large)
+    return max(float(wandered), LEAST_AMPLITUDE)
+
+
+def _no_columns(game: Game) -> Floats:
+    return np.zeros((len(game.size_C), 0))
