@@ -76,12 +76,14 @@ class LawRules(Frozen):
             " coalitions that reduce the uncertainty of the values most for their price"
         ),
     )
-    family: Literal["auto", "affine", "power", "ladder", "ladder+power"] | Reference = Field(
-        "auto",
-        description=(
-            "the law: `auto` chooses one; the others by name; or a function of your own,"
-            " `package.module:function`"
-        ),
+    family: Literal["auto", "affine", "unscaled", "power", "averaged", "ladder"] | Reference = (
+        Field(
+            "auto",
+            description=(
+                "the law: `auto` blends all, each by how well it predicts the largest small model; one"
+                " of them by name; or a function of your own, `package.module:function`"
+            ),
+        )
     )
     accept: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^D([1-9]|10)$")], ...],

@@ -114,9 +114,7 @@ def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
 
 def _blend(laws: list[Candidate], game: Game, rehearsal: Rehearsal | None) -> Blend:
     curves = np.stack([law.curve_C for law in laws], axis=1)
-    misses = {
-        law.name: float(np.mean(law.misses**2)) for law in laws if law.misses is not None
-    }
+    misses = {law.name: float(np.mean(law.misses**2)) for law in laws if law.misses is not None}
     if rehearsal is None:
         weights = np.full(len(laws), 1 / len(laws))
         missed = None

@@ -32,6 +32,8 @@ MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
 # Deviations may be this much larger than expected before a check counts them.
 CAUTION = 1.2
 DRAWS = 2000
+# Differences below this share are rounding: no p-value may hang on them.
+TIE = 1e-9
 LEAST_RANK, LEAST_RANGE = 0.90, 10.0
 # Typical distance of the blended laws from their mean, for a singleton, as a share of the gain.
 DISAGREEMENT = 0.15

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fl_sv.law import checks
 from fl_sv.law.alarms import Alarm
-from fl_sv.law.checks import Comparison, Result
 from fl_sv.law.blend import Blend
+from fl_sv.law.checks import Comparison, Result
 from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
 from fl_sv.law.posterior import Prior, covariance_of_runs

@@ -16,8 +16,8 @@ from scipy.special import ndtri
 
 from fl_sv.errors import InputError
 from fl_sv.law.alarms import Alarm
-from fl_sv.law.diagnostics import Findings, examine
 from fl_sv.law.blend import AUTO, blended
+from fl_sv.law.diagnostics import Findings, examine
 from fl_sv.law.families import FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
@@ -32,7 +32,6 @@ from fl_sv.law.posterior import (
 )
 from fl_sv.values.estimate import Estimate
 from fl_sv.values.exact import shapley
-
 
 # With more companies the noise of a whole game takes too long to draw.
 MOST_DRAWN = 16
@@ -297,7 +296,7 @@ def _error_of_one_training(data: LawData, noise: Noise, posterior: Posterior) ->
         return None
     error_N = value_noise(noise, shapley_columns)
     value_N = shapley(posterior.normalized_C)
-    return float(np.linalg.norm(error_N) / max(np.linalg.norm(value_N), 1e-300))
+    return float(np.linalg.norm(error_N)) / max(float(np.linalg.norm(value_N)), 1e-300)
 
 
 def _quantile(level: float) -> float:

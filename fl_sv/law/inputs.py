@@ -47,7 +47,7 @@ class LawData:
         return self.measured_rows[1:-1]
 
     @property
-    def size_C(self) -> NDArray[np.int64]:
+    def size_C(self) -> NDArray[np.int64]:  # noqa: N802
         """(C,) how many members each coalition has."""
         size_C: NDArray[np.int64] = self.members_CN.sum(axis=1)
         return size_C
@@ -233,9 +233,7 @@ def _with_large_std(data: LawData, large_std: Mapping[int, float] | float | None
     return replace(data, large_std=std.astype(np.float64))
 
 
-def _averaged(
-    averaged: Table, coalition_C: tuple[int, ...], n_sizes: int
-) -> NDArray[np.float64]:
+def _averaged(averaged: Table, coalition_C: tuple[int, ...], n_sizes: int) -> NDArray[np.float64]:
     """(C, M+1) losses of the averages, NaN where one is unknown."""
     labelled = by_label(averaged, "averaged")
     unknown = np.full(n_sizes + 1, np.nan)

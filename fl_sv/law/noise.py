@@ -62,7 +62,7 @@ def noise_of(data: LawData, unit: float) -> Noise:
 
     As given; otherwise estimated from the small models' seeds, and 0 where these are unknown.
     """
-    expected_C = expected_std(data)
+    expected_C = _expected(data)
     if data.large_std is None:
         std_C = np.zeros(len(data.members_CN)) if expected_C is None else expected_C
         return Noise(data.members_CN, std_C / abs(unit), expected_C is not None)
@@ -78,21 +78,32 @@ def noise_of(data: LawData, unit: float) -> Noise:
     return Noise(data.members_CN, std_C / abs(unit), False)
 
 
-def expected_std(data: LawData) -> Floats | None:
+def expected_std(small_RC: Floats, size_C: NDArray[np.int64], gain: float) -> Floats:
     """(C,) standard deviation of one large training on each coalition, by the small models' seeds.
 
-    In units of loss. None where nothing is known of the small models' seeds.
+    small_RC: (R, C) losses of the largest small model, the empty coalition first, the grand one
+        last.
+    gain: by how much all companies together lower the large model's loss.
     """
-    gain_small = abs(float(data.small_CM[0, -1] - data.small_CM[-1, -1]))
-    gain_large = abs(float(data.measured_losses[0] - data.measured_losses[-1]))
-    ratio = gain_large / gain_small if gain_small > 0 else 1.0
+    small_C = small_RC.mean(axis=0)
+    gain_small = abs(float(small_C[0] - small_C[-1]))
+    ratio = abs(gain) / gain_small if gain_small > 0 else 1.0
+    std_C: Floats = ratio * np.sqrt(pooled(small_RC.var(axis=0, ddof=1), size_C))
+    return std_C
+
+
+def _expected(data: LawData) -> Floats | None:
+    """(C,) as `expected_std`; None where nothing is known of the small models' seeds."""
+    gain = float(data.measured_losses[0] - data.measured_losses[-1])
     if data.small_RCM is not None:
-        variance_C = data.small_RCM[:, :, -1].var(axis=0, ddof=1)
-        return ratio * np.sqrt(pooled(variance_C, data.size_C))
-    if data.seed_std_M is not None:
-        # Nothing is random about the untrained model of a built-in kind.
-        return ratio * float(data.seed_std_M[-1]) * (data.size_C > 0)
-    return None
+        return expected_std(data.small_RCM[:, :, -1], data.size_C, gain)
+    if data.seed_std_M is None:
+        return None
+    gain_small = abs(float(data.small_CM[0, -1] - data.small_CM[-1, -1]))
+    ratio = abs(gain) / gain_small if gain_small > 0 else 1.0
+    # Nothing is random about the untrained model of a built-in kind.
+    std_C: Floats = ratio * float(data.seed_std_M[-1]) * (data.size_C > 0).astype(np.float64)
+    return std_C
 
 
 def pooled(variance_C: Floats, size_C: NDArray[np.int64]) -> Floats:
@@ -102,33 +113,29 @@ def pooled(variance_C: Floats, size_C: NDArray[np.int64]) -> Floats:
     with those one smaller.
     """
     sizes = np.unique(size_C)
-    mean_of = {size: float(variance_C[size_C == size].mean()) for size in sizes.tolist()}
+    mean_of = {int(size): float(variance_C[size_C == size].mean()) for size in sizes}
     if len(sizes) > 2:
-        mean_of[sizes[-1]] = float(variance_C[size_C >= sizes[-2]].mean())
+        mean_of[int(sizes[-1])] = float(variance_C[size_C >= sizes[-2]].mean())
     return np.array([mean_of[size] for size in size_C.tolist()])
 
 
-def std_of_means(
-    losses: Floats, size: NDArray[np.int64], expected: Floats | None
-) -> Floats | None:
+def std_of_means(losses: Floats, size: NDArray[np.int64], expected: Floats | None) -> Floats | None:
     """(runs,) standard deviation of each large run's mean over seeds.
 
     losses: (R, runs), every seed's.
     size: (runs,) members.
-    expected: (runs,) as `expected_std` gives it, or None.
+    expected: (runs,) of one training, as `expected_std` gives it, or None.
 
     The measured variance, pooled by size, is averaged with the expected one by degrees of freedom.
-    With one seed it is the expected one; None where neither is known.
     """
     seeds = len(losses)
-    if seeds < 2:
-        return expected
     measured = losses.var(axis=0, ddof=1)
     freedom = np.array([(seeds - 1) * float((size == s).sum()) for s in size.tolist()])
     variance = np.array([float(measured[size == s].mean()) for s in size.tolist()])
     if expected is not None:
         variance = (PRIOR_FREEDOM * expected**2 + freedom * variance) / (PRIOR_FREEDOM + freedom)
-    return np.sqrt(np.where(size == 0, measured, variance) / seeds)
+    std: Floats = np.sqrt(np.where(size == 0, measured, variance) / seeds)
+    return std
 
 
 def value_noise(noise: Noise, values_of: Callable[[Floats], Floats]) -> Floats:
@@ -145,8 +152,9 @@ def value_noise(noise: Noise, values_of: Callable[[Floats], Floats]) -> Floats:
     draws = []
     for _ in range(VALUE_DRAWS):
         ordered = noise.members_CN[:, generator.permutation(n_companies)]
-        numbers = generator.standard_normal(n_companies)
-        drawn_C = np.sqrt(1 - SHARED) * numbers[np.argmax(ordered, axis=1)]
+        numbers: Floats = generator.standard_normal(n_companies)
+        drawn_C: Floats = np.sqrt(1 - SHARED) * numbers[np.argmax(ordered, axis=1)]
         drawn_C += np.sqrt(SHARED) * generator.standard_normal()
         draws.append(values_of((drawn_C * noise.std_C)[:, None])[:, 0])
-    return np.sqrt(np.mean(np.square(draws), axis=0))
+    std_N: Floats = np.sqrt(np.mean(np.square(draws), axis=0))
+    return std_N

@@ -15,8 +15,8 @@ The two ends are the units of the normalised utility, so their seed noise is not
 of the grand coalition's run stretches all utilities alike, that of the empty one's shifts them.
 
 Shapes: N companies, C coalitions. "runs" are the large runs besides the empty and the grand
-coalition, "parameters" those of the law, "points" those of the grid, "parts" those of a deviation, "crosses" the law
-and the parts.
+coalition, "parameters" those of the law, "points" those of the grid, "parts" those of a deviation,
+"crosses" the law and the parts.
 """
 
 from dataclasses import dataclass
@@ -93,9 +93,9 @@ class Posterior:
     """Normalised utilities with their variance, and what the runs say of the whole game.
 
     scales: the grid, weighted by evidence.
-    reduction: (crosses, crosses, runs, runs) by how much the runs reduce covariances: of two
-        quantities a and b by the sum over j and k of a_j reduction[j, k] b_k, with their covariances
-        with the runs by the law (j = 0) and by each part at scale 1 (j = 1, 2).
+    reduction: (crosses, crosses, runs, runs) by how much the runs reduce covariances: that of a and
+        b by the sum over j and k of a_j reduction[j, k] b_k, where a_j is the covariance of a with
+        the runs by the law (j = 0) or by a part at scale 1 (j = 1, 2).
     """
 
     normalized_C: Floats
@@ -227,7 +227,8 @@ def covariance_of_runs(prior: Prior, data: LawData, caution: float = 1.0) -> Flo
     total = known @ known.T + prior.noise.covariance(data.large_run_rows)
     for part, std in zip(PARTS, (prior.amplitude, SINGLETON_STD), strict=True):
         total = total + (caution * std) ** 2 * covariance(part, members, members)
-    return _jittered(total)
+    jittered: Floats = _jittered(total)
+    return jittered
 
 
 @dataclass(frozen=True)
@@ -293,9 +294,7 @@ def _conditioned(
     return Scales(grid.parts, grid.noise, weights), np.array(run_weights), np.array(inverses)
 
 
-def _reduction(
-    weights: Floats, factors: Floats, inverses: Floats, run_weights: Floats
-) -> Floats:
+def _reduction(weights: Floats, factors: Floats, inverses: Floats, run_weights: Floats) -> Floats:
     """`Posterior.reduction`. factors: (points, crosses).
 
     A mixture's covariance is the mean of the covariances, and the covariance of the means. The
@@ -345,8 +344,7 @@ def shapley_columns(games: Floats) -> Floats:
     return np.stack(columns, axis=1) if columns else np.zeros((n_companies, 0))
 
 
-def _weighted_covariance(
-    part: Part, members_CN: NDArray[np.bool_], weight_CN: Floats) -> Floats:
+def _weighted_covariance(part: Part, members_CN: NDArray[np.bool_], weight_CN: Floats) -> Floats:
     """(N, N) covariance of weight_CN.T @ deviation_C, at scale 1.
 
     It is summed in blocks: C x C numbers are never in memory.
@@ -354,9 +352,7 @@ def _weighted_covariance(
     total_NN = np.zeros((weight_CN.shape[1],) * 2)
     for start in range(0, len(members_CN), SAMPLE_BLOCK):
         rows = slice(start, start + SAMPLE_BLOCK)
-        total_NN += weight_CN[rows].T @ (
-            covariance(part, members_CN[rows], members_CN) @ weight_CN
-        )
+        total_NN += weight_CN[rows].T @ (covariance(part, members_CN[rows], members_CN) @ weight_CN)
     return total_NN
 
 

@@ -138,6 +138,4 @@ def _member_cross_covariance(part: Part, size: int, n_companies: int) -> float:
     log_ways += gammaln(n_companies - size + 1) - gammaln(others + 1).sum(axis=0)
     weight = np.exp(log_ways + gammaln(t + 1) + gammaln(rest - t + 1) - gammaln(n_companies + 1))
     s = np.full_like(t, size)
-    return float(
-        weight @ (part(t + 1, s, both + 1, n_companies) - part(t, s, both, n_companies))
-    )
+    return float(weight @ (part(t + 1, s, both + 1, n_companies) - part(t, s, both, n_companies)))

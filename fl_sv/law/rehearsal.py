@@ -75,6 +75,4 @@ def rehearsal_of(data: LawData) -> Rehearsal | None:
     if data.small_RCM is not None:
         std_C = data.small_RCM[:, :, -1].std(axis=0, ddof=1) / np.sqrt(len(data.small_RCM))
         noise = float(np.mean((std_C[judged] / game.unit / depth_C[judged]) ** 2))
-    return Rehearsal(
-        game, (played_C[0] - played_C) / game.unit, judged, depth_C[judged], noise
-    )
+    return Rehearsal(game, (played_C[0] - played_C) / game.unit, judged, depth_C[judged], noise)

@@ -10,9 +10,12 @@ import numpy as np
 
 from fl_sv.config import Config
 from fl_sv.game.averaged import AveragedLosses
+from fl_sv.game.coalitions import place_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law, fit_law
 from fl_sv.law.families import FamilyOf
+from fl_sv.law.inputs import Table
+from fl_sv.law.noise import expected_std, std_of_means
 from fl_sv.plugins import resolve
 from fl_sv.valuation.students import with_student_alarm
 
@@ -37,19 +40,47 @@ def fit_to_table(
     losses_RCM = np.stack([table.loss_by_seed(model) for model in small], axis=2)
     losses_CM = losses_RCM.mean(axis=0)
     coalitions = table.coalitions(small[-1])
+    known = None if averaged is None else averaged.of(coalitions)
+    small_losses: Table = losses_CM
+    averages: Table | None = known
+    if len(coalitions) < 1 << config.n_companies:
+        small_losses = dict(zip(coalitions, losses_CM, strict=True))
+        averages = None if known is None else dict(zip(coalitions, known, strict=True))
     law = fit_law(
-        losses_CM
-        if len(coalitions) == 1 << config.n_companies
-        else dict(zip(coalitions, losses_CM, strict=True)),
+        small_losses,
         table.mean_losses(large),
         sizes=[sizes[model] for model in table.models],
         examples=[examples[company] for company in config.companies],
         by_seed=losses_RCM if len(losses_RCM) > 1 else None,
+        averaged=averages,
+        large_std=_measured_noise(table),
         family=law_family(config),
         level=config.values.level,
     )
     alarms = tuple(alarm.named(config.companies) for alarm in law.alarms)
     return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
+
+
+def _measured_noise(table: UtilityTable) -> dict[int, float] | None:
+    """The standard deviation of each large run's mean loss; None with one seed, which shows none.
+
+    What the seeds show is pooled over the runs with as many members, and weighed against what the
+    small models lead to expect.
+    """
+    large_RA = table.loss_by_seed(table.large)  # (seeds, large runs)
+    if len(large_RA) < 2:
+        return None
+    runs = table.coalitions(table.large)
+    size = np.array([run.bit_count() for run in runs])
+    small_RC, expected = table.loss_by_seed(table.largest_small), None
+    if len(small_RC) > 1:
+        coalitions = table.coalitions(table.largest_small)
+        size_C = np.array([coalition.bit_count() for coalition in coalitions])
+        mean_loss = large_RA.mean(axis=0)
+        expected_C = expected_std(small_RC, size_C, float(mean_loss[0] - mean_loss[-1]))
+        expected = np.array([expected_C[place_of(run, coalitions)] for run in runs])
+    std = std_of_means(large_RA, size, expected)
+    return dict(zip(runs, std.tolist(), strict=True))
 
 
 def law_family(config: Config) -> str | FamilyOf:
