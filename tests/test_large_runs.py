@@ -14,6 +14,7 @@ from fl_sv.config.valuation import Coalitions, Stop
 from fl_sv.design import large_runs
 from fl_sv.errors import VerificationError
 from fl_sv.law import Law, fit_law
+from fl_sv.law.posterior import PARTS
 from fl_sv.law.process import covariance, value_cross_covariance
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
@@ -93,8 +94,10 @@ def test_the_next_run_narrows_as_much_as_it_states() -> None:
     law = law_of([1, 2, 4, 8])
     (found,) = law.next_runs(range(16))
     members_CN = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(bool)
-    sensitivity, amplitude = law._prior.sensitivity, law._posterior.amplitude(law._prior)
-    prior_CC = amplitude**2 * covariance(members_CN, members_CN) + sensitivity @ sensitivity.T
+    sensitivity, scales = law._prior.sensitivity, law._posterior.scales
+    prior_CC = sensitivity @ sensitivity.T
+    for part, square in zip(PARTS, scales.weights @ scales.parts, strict=True):
+        prior_CC = prior_CC + square * covariance(part, members_CN, members_CN)
     weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(16)], axis=1)
 
     def spread(runs: list[int]) -> np.ndarray:
@@ -201,8 +204,9 @@ def test_covariance_of_values_and_deviations_by_counting_equals_that_through_all
             bool
         )
         weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(1 << n_companies)], axis=1)
-        through_all_NC = weight_NC @ covariance(members_CN, members_CN)
-        assert np.allclose(value_cross_covariance(members_CN), through_all_NC, atol=1e-12)
+        for part in PARTS:
+            through_all_NC = weight_NC @ covariance(part, members_CN, members_CN)
+            assert np.allclose(value_cross_covariance(part, members_CN), through_all_NC, atol=1e-12)
 
 
 def test_larger_coalitions_train_together_even_when_there_is_a_single_round(

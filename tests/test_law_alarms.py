@@ -23,51 +23,48 @@ def test_twins_fire_no_alarm() -> None:
             assert fitted(game, design)[0].alarms == []
 
 
-def test_a_company_that_the_small_models_over_value_is_found() -> None:
+def test_a_company_that_the_small_models_over_value_is_found_by_leave_one_out_runs() -> None:
     """Every small model credits one company with half of the whole gain, the more the fewer others
     are with it.
+
+    Singletons alone cannot show it: a large model of few rows often goes its own way, and no larger
+    coalition follows it.
     """
     size_C = np.array([c.bit_count() for c in range(64)])
-    found = dict.fromkeys(DESIGNS, 0)
+    found = 0
     for game in range(len(NAMES)):
         small_CM = DATA["loss"][game][:, 1:4].astype(np.float64)
         large_C = DATA["loss"][game][:, -1].astype(np.float64)
-        company = game % 6
-        credit_C = 0.5 * (1 - size_C / 6) * (np.arange(64) >> company & 1)
+        credit_C = 0.5 * (1 - size_C / 6) * (np.arange(64) >> game % 6 & 1)
         small_CM -= credit_C[:, None] * (small_CM[0] - small_CM[GRAND])
-        for design, runs in DESIGNS.items():
-            law = fit_law(
-                small_CM,
-                {c: float(large_C[c]) for c in runs},
-                sizes=DATA["sizes"][1:],
-                seed_std=DATA["seed_std"][game][1:4].astype(np.float64),
-            )
-            found[design] += not law.holds
-    assert found["law_0"] >= 0.7 * len(NAMES), found
-    assert found["law_n"] >= 0.95 * len(NAMES), found
-    assert found["law_2n"] >= 0.95 * len(NAMES), found
+        law = fit_law(
+            small_CM,
+            {c: float(large_C[c]) for c in DESIGNS["law_2n"]},
+            sizes=DATA["sizes"][1:],
+            seed_std=DATA["seed_std"][game][1:4].astype(np.float64),
+            large_std=0.0,
+        )
+        found += not law.holds
+    assert found >= 0.6 * len(NAMES), found
 
 
 def test_alarms_are_sentences_with_code_and_figure() -> None:
     small_CM, large_C = smooth_game()
-    large = ends(large_C) | {
-        1: 2.4,
-        2: float(large_C[2]),
-        4: float(large_C[4]),
-        8: float(large_C[8]),
-    }
+    large = {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 7, 11, 13, 14, 15)} | {14: 1.6}
     law = fit_law(small_CM, large, sizes=[1, 2, 4, 8])
     assert not law.holds
     for alarm in law.alarms:
         assert re.match(r"D[1-9]: .*\d", alarm)
-    assert any("coalition 1 = {0}" in alarm and "over-values" in alarm for alarm in law.alarms)
+    assert any(
+        "coalition 14 = {1, 2, 3}" in alarm and "over-values" in alarm for alarm in law.alarms
+    )
 
 
 def test_a_diagnostic_without_its_data_is_untested_not_held() -> None:
     small_CM, large_C = smooth_game()
     law = fit_law(small_CM[:, -1], ends(large_C))
     assert law.holds and law.tested == ()
-    assert law.untested == ("D1", "D2", "D3", "D4", "D5", "D9")
+    assert law.untested == ("D1", "D2", "D3", "D4", "D5", "D6", "D9")
     full = fit_law(
         small_CM,
         dict(enumerate(large_C.tolist())),
@@ -75,37 +72,32 @@ def test_a_diagnostic_without_its_data_is_untested_not_held() -> None:
         seed_std=0.01,
         examples=[1, 2, 3, 4],
     )
-    assert full.tested == ("D1", "D2", "D3", "D4", "D5", "D9")
+    assert full.tested == ("D1", "D2", "D3", "D4", "D5", "D6", "D9")
     assert full.untested == ()
 
 
-def test_a_ladder_that_turns_back_is_an_alarm() -> None:
+def test_laws_that_contradict_each_other_are_an_alarm() -> None:
+    """All small sizes learn the same, the large model ten times as much: are losses to be taken as
+    they are, or stretched?
+    """
     small_CM, large_C = smooth_game()
-    law = fit_law(small_CM[:, [0, 2, 0]], ends(large_C), sizes=[1, 2, 4, 8])
-    assert [alarm[:3] for alarm in law.alarms] == ["D3:"]
+    law = fit_law(1.8 + 0.1 * small_CM[:, [2, 2, 2]], ends(large_C), sizes=[1, 2, 4, 8])
+    assert [alarm.code for alarm in law.alarms] == ["D3"]
+
+
+def test_noise_that_decides_the_values_is_an_alarm_that_names_the_remedy() -> None:
+    small_CM, large_C = smooth_game()
+    runs = {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 15)}
+    law = fit_law(small_CM, runs, sizes=[1, 2, 4, 8], large_std={c: 0.9 * (c > 0) for c in runs})
+    (alarm,) = law.alarms
+    assert alarm.code == "D6" and "training.large_seeds" in alarm
+    assert alarm.figures["error_of_one_training"] > 0.5
 
 
 def test_a_small_model_within_its_seed_noise_is_an_alarm() -> None:
     small_CM, large_C = smooth_game()
-    law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.5)
-    assert [alarm[:3] for alarm in law.alarms] == ["D5:"]
-
-
-def test_a_small_model_that_is_full_is_an_alarm() -> None:
-    """From three companies on, the small models reach nothing further."""
-    small_CM, large_C = smooth_game()
-    full_CM = np.maximum(small_CM, small_CM[3])
-    law = fit_law(full_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.01)
-    assert [alarm[:3] for alarm in law.alarms] == ["D5:"] and "it is too small" in law.alarms[0]
-
-
-def test_a_ladder_that_leads_far_below_the_loss_of_all_is_an_alarm() -> None:
-    small_CM, large_C = smooth_game()
-    small_CM[3] = small_CM[15] * [0.9, 0.7, 0.5]
-    law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8])
-    assert [alarm[:3] for alarm in law.alarms] == ["D3:"] and "coalition 3 = {0, 1}" in law.alarms[
-        0
-    ]
+    law = fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.5, large_std=0.0)
+    assert [alarm.code for alarm in law.alarms] == ["D5"]
 
 
 def test_small_and_large_models_going_opposite_ways_is_an_alarm() -> None:

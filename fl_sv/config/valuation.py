@@ -62,6 +62,9 @@ class Coalitions(Frozen):
     )
 
 
+BuiltInLaw = Literal["auto", "affine", "unscaled", "power", "averaged", "ladder"]
+
+
 class LawRules(Frozen):
     """How the large model's losses are predicted from those of the small models."""
 
@@ -76,14 +79,12 @@ class LawRules(Frozen):
             " coalitions that reduce the uncertainty of the values most for their price"
         ),
     )
-    family: Literal["auto", "affine", "unscaled", "power", "averaged", "ladder"] | Reference = (
-        Field(
-            "auto",
-            description=(
-                "the law: `auto` blends all, each by how well it predicts the largest small model; one"
-                " of them by name; or a function of your own, `package.module:function`"
-            ),
-        )
+    family: BuiltInLaw | Reference = Field(
+        "auto",
+        description=(
+            "the law: `auto` blends all, each by how well it predicts the largest small model; one"
+            " of them by name; or a function of your own, `package.module:function`"
+        ),
     )
     accept: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^D([1-9]|10)$")], ...],

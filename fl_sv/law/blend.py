@@ -43,8 +43,9 @@ class Blend:
     """The law as the small models give it.
 
     family: the law, with its parameters; without parameters for a blend.
-    between: (C, laws) how the blended laws differ from their mean, times the roots of their
-        weights; no columns for a single law.
+    between: (C, columns) the directions in which a blend is uncertain: how the laws differ from
+        their mean, times the roots of their weights, and how far a ladder goes on; no columns for a
+        single law.
     amplitude: standard deviation of the large game's deviation from it, for a singleton.
     weights: of each blended law, by name; empty for a single law.
     misses: root mean square error of each law in the rehearsal, by name; empty without one.
@@ -114,6 +115,7 @@ def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
 
 def _blend(laws: list[Candidate], game: Game, rehearsal: Rehearsal | None) -> Blend:
     curves = np.stack([law.curve_C for law in laws], axis=1)
+    by_name = {law.name: law.curve_C for law in laws}
     misses = {law.name: float(np.mean(law.misses**2)) for law in laws if law.misses is not None}
     if rehearsal is None:
         weights = np.full(len(laws), 1 / len(laws))
@@ -125,9 +127,15 @@ def _blend(laws: list[Candidate], game: Game, rehearsal: Rehearsal | None) -> Bl
     mean_C: Floats = curves @ weights
     name = laws[0].name if len(laws) == 1 else "blend"
     increasing = len(laws) == 1 and laws[0].name == "affine"
+    between = (curves - mean_C[:, None]) * np.sqrt(weights)
+    if "ladder" in by_name and len(laws) > 1:
+        # How far a ladder goes on is as uncertain as the distance itself.
+        further_C = by_name["ladder"] - by_name["affine"]
+        weight = weights[list(by_name).index("ladder")]
+        between = np.column_stack([between, further_C * np.sqrt(weight)])
     return Blend(
         without_parameters(name, mean_C, increasing=increasing),
-        (curves - mean_C[:, None]) * np.sqrt(weights),
+        between,
         _amplitude(missed, game),
         {law.name: float(weight) for law, weight in zip(laws, weights, strict=True)},
         {name: float(np.sqrt(square)) for name, square in misses.items()},

@@ -27,18 +27,18 @@ from fl_sv.law.process import common, variance
 # Each check's share of the family's one in ten.
 ERROR_SHARE, PATTERN_SHARE = 0.02, 0.005
 # A singleton's deviation below this share of the large model's gain is ordinary: the large run
-# corrects the prediction there. Large coalitions may deviate less, down to a third of this share.
-MATERIAL, LEAST_DEPTH = 0.2, 1 / 3
+# corrects the prediction there. Large coalitions may deviate less, down to a quarter of this share.
+MATERIAL, LEAST_DEPTH = 0.2, 1 / 4
 # Deviations may be this much larger than expected before a check counts them.
 CAUTION = 1.2
 DRAWS = 2000
 # Differences below this share are rounding: no p-value may hang on them.
 TIE = 1e-9
-LEAST_RANK, LEAST_RANGE = 0.90, 10.0
+LEAST_RANK, LEAST_RANGE = 0.90, 4.0
 # Typical distance of the blended laws from their mean, for a singleton, as a share of the gain.
-DISAGREEMENT = 0.15
+DISAGREEMENT = 0.3
 # Expected error of one training of every coalition, as a share of the values.
-NOISY = 0.3
+NOISY = 0.5
 # Of the coalitions that improve the large model, the share that may leave the small one worse than
 # untrained.
 MISSED = 0.2
@@ -139,12 +139,13 @@ def agreement(compared: Comparison) -> Result | None:
     proper = depth_C > 0
     if not proper.any():
         return None
-    apart = blend.between[proper] / depth_C[proper, None]
+    weights = np.array(list(blend.weights.values()))
+    apart = blend.between[proper, : len(weights)] / depth_C[proper, None]
     distance = float(np.sqrt(np.mean(np.sum(apart**2, axis=1))))
     figures = {"disagreement": distance}
     if distance < DISAGREEMENT:
         return Result(figures, None)
-    shifts = np.sqrt(np.mean(apart**2, axis=0) / np.array(list(blend.weights.values())))
+    shifts = np.sqrt(np.mean(apart**2, axis=0) / weights)
     farthest = list(blend.weights)[int(np.argmax(shifts))]
     return Result(
         figures,

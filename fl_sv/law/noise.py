@@ -119,8 +119,8 @@ def pooled(variance_C: Floats, size_C: NDArray[np.int64]) -> Floats:
     return np.array([mean_of[size] for size in size_C.tolist()])
 
 
-def std_of_means(losses: Floats, size: NDArray[np.int64], expected: Floats | None) -> Floats | None:
-    """(runs,) standard deviation of each large run's mean over seeds.
+def std_of_means(losses: Floats, size: NDArray[np.int64], expected: Floats | None) -> Floats:
+    """(runs,) standard deviation of each large run's mean over two seeds or more.
 
     losses: (R, runs), every seed's.
     size: (runs,) members.
@@ -149,12 +149,13 @@ def value_noise(noise: Noise, values_of: Callable[[Floats], Floats]) -> Floats:
     """
     n_companies = noise.members_CN.shape[1]
     generator = np.random.default_rng(0)
-    draws = []
+    draws: list[Floats] = []
     for _ in range(VALUE_DRAWS):
         ordered = noise.members_CN[:, generator.permutation(n_companies)]
-        numbers: Floats = generator.standard_normal(n_companies)
-        drawn_C: Floats = np.sqrt(1 - SHARED) * numbers[np.argmax(ordered, axis=1)]
-        drawn_C += np.sqrt(SHARED) * generator.standard_normal()
+        of_members = generator.standard_normal((n_companies,))
+        of_all = float(generator.standard_normal())
+        drawn_C = np.sqrt(1 - SHARED) * of_members[np.argmax(ordered, axis=1)]
+        drawn_C += np.sqrt(SHARED) * of_all
         draws.append(values_of((drawn_C * noise.std_C)[:, None])[:, 0])
     std_N: Floats = np.sqrt(np.mean(np.square(draws), axis=0))
     return std_N

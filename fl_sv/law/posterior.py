@@ -214,7 +214,8 @@ def normalized_value_covariance(
     value_N = values_of(posterior.normalized_C[:, None])[:, 0]
     ends = float(scales.weights @ scales.noise) * (prior.noise.std_C[[0, -1]] ** 2).sum()
     total_NN = total_NN + ends * np.outer(value_N, value_N)
-    return (total_NN + total_NN.T) / 2  # rounding leaves it not quite symmetric
+    covariance_NN: Floats = (total_NN + total_NN.T) / 2  # rounding leaves it not quite symmetric
+    return covariance_NN
 
 
 def covariance_of_runs(prior: Prior, data: LawData, caution: float = 1.0) -> Floats:
