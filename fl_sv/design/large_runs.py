@@ -63,6 +63,24 @@ class NextLargeRun(NextRun):
     anchors: int
 
 
+@dataclass(frozen=True)
+class MoreSeeds:
+    """More seeds of every large run.
+
+    large_seeds: the value of `training.large_seeds` that adds them.
+    narrower: share by which they cut the part of the values' standard deviations that comes from
+        the law and from training seeds.
+    price: in large trainings of all companies.
+    """
+
+    large_seeds: int
+    narrower: float
+    price: float
+
+
+FURTHER_SEEDS = 2
+
+
 def planned_large_runs(
     config: Config,
     table: UtilityTable,
@@ -185,6 +203,27 @@ def next_large_run(
     new = [coalition for coalition in planned if coalition not in law.anchors]
     (run,) = law.next_runs(new, weight_CN=_sample_weights(weighting))
     return NextLargeRun(**asdict(run), anchors=number)
+
+
+def more_large_seeds(
+    config: Config, law: Law, weighting: Weighting, examples: Mapping[str, int]
+) -> MoreSeeds:
+    """What two more seeds of every large run would bring.
+
+    law, weighting, examples: as in `next_large_run`.
+    """
+    seeds = config.training.large_seeds
+    total = sum(examples.values())
+    trained = sum(
+        examples[config.companies[i]] for coalition in law.anchors for i in members_of(coalition)
+    )
+    return MoreSeeds(
+        large_seeds=seeds + FURTHER_SEEDS,
+        narrower=law.narrower_with_seeds(
+            (seeds + FURTHER_SEEDS) / seeds, _sample_weights(weighting)
+        ),
+        price=FURTHER_SEEDS * trained / total,
+    )
 
 
 def by_size_and_names(config: Config, coalitions: Iterable[int]) -> list[int]:

@@ -8,7 +8,7 @@ empty and the grand coalition.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,8 @@ from fl_sv.law.posterior import (
 )
 from fl_sv.values.estimate import Estimate
 from fl_sv.values.exact import shapley
+
+Floats = NDArray[np.float64]
 
 # With more companies the noise of a whole game takes too long to draw.
 MOST_DRAWN = 16
@@ -191,6 +193,29 @@ class Law:
         scales = self._posterior.scales
         squares = scales.weights @ scales.parts
         return best_runs(self._prior, self._data, squares, pool, count, given, weight_CN)
+
+    def narrower_with_seeds(self, times: float, weight_CN: Floats | None = None) -> float:
+        """By which share more seeds of the large runs would cut the values' uncertainty.
+
+        The uncertainty is that by the law and by training seeds: the sum over companies of the
+        values' standard deviations. What the further trainings will measure is not known; they are
+        taken to confirm the ones there are.
+
+        times: as many times the seeds.
+        weight_CN: as in `next_runs`.
+
+        Raises InputError for a sampled design without weights.
+        """
+        if weight_CN is None:
+            self._need_complete("narrower_with_seeds()")
+        prior = replace(self._prior, noise=self._prior.noise.of_means_over(times))
+        runs = (self._game.loss_empty - self._data.measured_losses[1:-1]) / self._game.unit
+        posterior = condition(prior, self._data, runs, self._posterior.scales)
+        now, then = (
+            np.sqrt(np.diag(normalized_value_covariance(p, q, self._data, weight_CN))).sum()
+            for p, q in ((self._prior, self._posterior), (prior, posterior))
+        )
+        return float(1 - then / now) if now > 0 else 0.0
 
     def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])

@@ -14,7 +14,7 @@ included.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class Noise:
     members_CN: NDArray[np.bool_]
     std_C: Floats
     estimated: bool
+
+    def of_means_over(self, times: float) -> "Noise":
+        """The noise of runs with so many times the seeds."""
+        return replace(self, std_C=self.std_C / np.sqrt(times))
 
     def covariance(self, rows: NDArray[np.intp]) -> Floats:
         """(rows, rows) covariance of the noise of runs with the same seeds."""

@@ -146,14 +146,18 @@ def linearised(
     return Prior(theta, mean_C, columns, amplitude, noise)
 
 
-def condition(prior: Prior, data: LawData, normalized_runs: Floats) -> Posterior:
+def condition(
+    prior: Prior, data: LawData, normalized_runs: Floats, scales: Scales | None = None
+) -> Posterior:
     """Normalised utility of every coalition given the large runs, with its variance.
 
     normalized_runs: (runs,) measured normalised utilities.
+    scales: how probable the scales are; by default what the runs say of them.
     """
     rows = data.large_run_rows
     members, known = data.members_CN[rows], prior.sensitivity[rows]
-    scales, run_weights, inverses = _conditioned(prior, data, normalized_runs)
+    found, run_weights, inverses = _conditioned(prior, data, normalized_runs)
+    scales = found if scales is None else scales
     # At each point the covariance with the runs is sum_j s_j cross_j, with s_0 = 1 for the law.
     factors = np.concatenate([np.ones((len(scales.weights), 1)), scales.parts], axis=1)
     reduction = _reduction(scales.weights, factors, inverses, run_weights)

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from fl_sv.config import Config
 from fl_sv.config.valuation import Payouts
-from fl_sv.design.large_runs import NextLargeRun, next_large_run
+from fl_sv.design.large_runs import (
+    MoreSeeds,
+    NextLargeRun,
+    more_large_seeds,
+    next_large_run,
+)
 from fl_sv.design.rates import TriedRates
 from fl_sv.errors import InputError
 from fl_sv.game.averaged import AveragedLosses
@@ -110,6 +115,7 @@ class Settlement:
     alarms: tuple[Alarm, ...]  # of the law and of the axioms
     payment: Payment
     next_run: NextLargeRun | None  # None when no large run may be added
+    more_seeds: MoreSeeds
 
 
 def settle(evidence: Evidence) -> Settlement:
@@ -136,7 +142,8 @@ def settle(evidence: Evidence) -> Settlement:
         evidence.averaged,
     )
     valuation = replace(valuation, payable=not payment.objections)
-    return Settlement(law, valuation, alarms, payment, next_run)
+    more_seeds = more_large_seeds(config, law, evidence.weighting, evidence.examples)
+    return Settlement(law, valuation, alarms, payment, next_run, more_seeds)
 
 
 def divide_pot(

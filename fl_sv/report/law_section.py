@@ -4,7 +4,7 @@ from fl_sv.config.models import model_name
 from fl_sv.game.coalitions import coalition_name
 from fl_sv.report.figures import FIGURES
 from fl_sv.report.finished_run import FinishedRun
-from fl_sv.report.next_run import next_run_sentence
+from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.notation import Notation
 from fl_sv.report.page_table import PageTable
 from fl_sv.report.pictures import MOST_POINTS, LargeRun, LawPoints
@@ -29,7 +29,7 @@ def law_points(run: FinishedRun) -> LawPoints:
 
 
 def law_sentences(run: FinishedRun, notation: Notation) -> tuple[str, ...]:
-    """How to read the picture, and which large run would be the next best."""
+    """How to read the picture, and what would make the values more certain."""
     trained = len(run.predictions.small_C)
     shown = f"all {trained:,}" if trained <= MOST_POINTS else f"{MOST_POINTS:,} of {trained:,}"
     large = model_name(run.evidence.config.models.large)
@@ -40,9 +40,7 @@ def law_sentences(run: FinishedRun, notation: Notation) -> tuple[str, ...]:
         f" with a faint line for the {notation.level} interval. Lower is better. The closer the"
         " points lie to one rising curve, the better the small model predicts the large one."
     )
-    if run.law.next_run is None:
-        return (reading,)
-    return reading, next_run_sentence(run.law.next_run, run.evidence.config.companies)
+    return reading, *more_certain_sentences(run.law, run.evidence.config.companies)
 
 
 def law_table(run: FinishedRun) -> PageTable:

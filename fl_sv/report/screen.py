@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fl_sv.payment.payouts import money
 from fl_sv.report.checks import missing_sentence
-from fl_sv.report.next_run import next_run_sentence
+from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.rates import rates_remarks
 from fl_sv.report.remarks import data_remarks
@@ -79,8 +79,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
     if law.untested:
         needed = [missing_sentence(code, law, config.n_companies) for code in law.untested]
         sentences.append(f"Not tested: {' '.join(needed)}")
-    if law.next_run:
-        sentences.append(next_run_sentence(law.next_run, config.companies))
+    sentences += more_certain_sentences(law, config.companies)
     for sentence in (*sentences, *_cost(directory)):
         screen.print(_wrapped(sentence, screen.width), soft_wrap=True)
     screen.print(f"Report: {directory.file(files.REPORT)}", soft_wrap=True)

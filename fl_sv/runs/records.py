@@ -115,6 +115,14 @@ class NextRunRecord(Record):
     price: float
 
 
+class MoreSeedsRecord(Record):
+    """More seeds of every large run (`fl_sv.design.large_runs.MoreSeeds`)."""
+
+    large_seeds: int
+    narrower: float
+    price: float
+
+
 class LawRecord(FileRecord):
     """The content of law.json."""
 
@@ -132,6 +140,7 @@ class LawRecord(FileRecord):
     diagnostics: dict[str, float]
     remarks: tuple[str, ...]  # what else must be known about the small models
     next_run: NextRunRecord | None
+    more_seeds: MoreSeedsRecord | None = None  # None in runs of older versions
     sizes: dict[str, int]  # parameters of every model, ascending
 
     @classmethod
@@ -154,6 +163,7 @@ class LawRecord(FileRecord):
                 *untrained_remarks(evidence.config, _untrained_losses(evidence)),
             ),
             next_run=NextRunRecord(**asdict(next_run)) if next_run else None,
+            more_seeds=MoreSeedsRecord(**asdict(settlement.more_seeds)),
             sizes=evidence.sizes,
         )
 
