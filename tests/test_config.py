@@ -356,7 +356,7 @@ def test_an_unknown_key_names_its_nearest_relative(place: str, expected: str) ->
         (
             "law.family",
             "cubic",
-            r"law\.family: .*'ladder\+power', or package\.module:attribute; given 'cubic'",
+            r"law\.family: .*'averaged' or 'ladder', or package\.module:attribute; given 'cubic'",
         ),
         (
             "law.family",

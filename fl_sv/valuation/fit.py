@@ -67,8 +67,8 @@ def _measured_noise(table: UtilityTable) -> dict[int, float] | None:
     What the seeds show is pooled over the runs with as many members, and weighed against what the
     small models lead to expect.
     """
-    large_RA = table.loss_by_seed(table.large)  # (seeds, large runs)
-    if len(large_RA) < 2:
+    large_R = table.loss_by_seed(table.large)  # (R, large runs)
+    if len(large_R) < 2:
         return None
     runs = table.coalitions(table.large)
     size = np.array([run.bit_count() for run in runs])
@@ -76,10 +76,10 @@ def _measured_noise(table: UtilityTable) -> dict[int, float] | None:
     if len(small_RC) > 1:
         coalitions = table.coalitions(table.largest_small)
         size_C = np.array([coalition.bit_count() for coalition in coalitions])
-        mean_loss = large_RA.mean(axis=0)
+        mean_loss = large_R.mean(axis=0)
         expected_C = expected_std(small_RC, size_C, float(mean_loss[0] - mean_loss[-1]))
         expected = np.array([expected_C[place_of(run, coalitions)] for run in runs])
-    std = std_of_means(large_RA, size, expected)
+    std = std_of_means(large_R, size, expected)
     return dict(zip(runs, std.tolist(), strict=True))
 
 
