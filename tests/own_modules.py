@@ -248,3 +248,15 @@ def unused_lazy(input_shape: tuple[int, ...], n_outputs: int, width: int = 4) ->
     module = Net(input_shape[0], n_outputs, width, None)
     module.u = nn.LazyLinear(2)
     return module
+
+
+def without_numbers(input_shape: tuple[int, ...], n_outputs: int, width: int = 4) -> nn.Module:
+    module = Net(input_shape[0], n_outputs, width, None)
+    module.u = nn.Linear(2, 2, device="meta")
+    return module
+
+
+def changes_torch(input_shape: tuple[int, ...], n_outputs: int, width: int = 4) -> nn.Module:
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    return Net(input_shape[0], n_outputs, width, None)

@@ -187,6 +187,15 @@ def test_a_quote_that_swallows_rows_is_refused_where_it_opens(tmp_path: Path) ->
     assert "line 11, column 'who': the name of an owner has 241 lines and begins with" in text
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("owner", ["Ash\0", "A\0sh"])
+def test_an_owner_with_a_nul_is_refused_and_not_cut(
+    tmp_path: Path, suffix: str, owner: str
+) -> None:
+    found = refusal(source(tmp_path, suffix, [*NAMES * 10, owner]))
+    assert f"column 'who': {owner!a} holds a NUL character" in found
+
+
 def test_two_companies_cannot_own_the_same_rows(tmp_path: Path) -> None:
     text = refusal(source(tmp_path, "csv", ["x", "y"] * 10), {"Ash": "x", "Beech": "x"})
     assert text.startswith("data.partition.owners: Ash and Beech both own the rows of 'x'.")

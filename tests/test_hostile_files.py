@@ -244,12 +244,19 @@ def test_a_header_that_promises_what_the_archive_lacks_is_refused(
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     members = ROWS | {"bomb.npy": header((26_000_000,)) + bytes(208_000_000)}
     path = archive(tmp_path / "a.npz", members, zipfile.ZIP_DEFLATED)
-    assert "would take 208,000" in refused(lambda: read_rows(path, "target"))
+    found = refused(lambda: read_rows(path, "target"))
+    assert found.startswith(f"{path} has ")  # the sentence as it is, in no other one
+    assert "would take 208,000" in found
     rows = tmp_path / "a.parquet"
     pl.DataFrame({"target": [0]}).select(
         pl.col("target").repeat_by(14_000_000).explode(), a=pl.lit(1)
     ).write_parquet(rows)
     assert "would take 224,000,000 in memory" in refused(lambda: read_rows(str(rows), "target"))
+
+
+def test_an_archive_of_very_many_arrays_is_not_opened_array_by_array(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.npz", ROWS | {f"m{i}.npy": b"" for i in range(1000)})
+    assert "1,002 arrays; at most 1,000" in refused(lambda: read_rows(path, "target"))
 
 
 def test_an_archive_in_an_unknown_or_secret_form_is_refused(tmp_path: Path) -> None:

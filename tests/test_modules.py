@@ -75,6 +75,7 @@ REFUSED = {
     "leaves": "SystemExit",
     "other_arguments": "takes these two arguments and its options",
     "no_module": "it must return a torch.nn.Module",
+    "without_numbers": "has the parameter u.weight on the device meta",
     "unused_lazy": "never uses the parameter u.weight",
 }
 
@@ -241,6 +242,12 @@ def test_factory_is_called_once_for_each_size_and_seed(tmp_path: Path) -> None:
     config = Config.model_validate(noted_config(tmp_path / "notes", seeds=2))
     fl_sv.run(config, tmp_path / "run")  # it plans first
     assert sorted((tmp_path / "notes").read_text().split()) == ["16", "4", "4"]
+
+
+def test_a_factory_changes_no_setting_of_torch_for_other_models() -> None:
+    small_of(config_with("changes_torch"))
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
 
 
 def test_what_a_factory_prints_is_no_part_of_a_plan(command: Command, tmp_path: Path) -> None:

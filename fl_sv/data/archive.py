@@ -13,11 +13,17 @@ from fl_sv.errors import InputError
 
 # An archive of a few kilobytes can hold terabytes of zeros. Rows of real data shrink far less.
 MAX_GROWTH, ALWAYS_ALLOWED = 200, 200_000_000  # times; bytes
+MAX_ARRAYS = 1000  # every one of them is opened
 
 
 def read_arrays(path: str) -> dict[str, NDArray[Any]]:
     """The arrays by name. Raises InputError for what would not fit, other errors for damage."""
     with zipfile.ZipFile(path) as archive:
+        if (n_arrays := len(archive.infolist())) > MAX_ARRAYS:
+            raise InputError(
+                f"{path}: {n_arrays:,} arrays; at most {MAX_ARRAYS:,} are read. Give x, y and the"
+                " column of the owner, one row of the array for each row of the data."
+            )
         names = Counter(member.filename.removesuffix(".npy") for member in archive.infolist())
         if twice := [name for name, count in names.items() if count > 1]:
             raise InputError(f"{path}: the array {twice[0]!r} is there twice. Remove one.")

@@ -63,7 +63,7 @@ def _read_npz(path: str) -> RawRows:
         )
     try:
         arrays = read_arrays(path)
-    except OSError:
+    except (OSError, InputError):
         raise
     except Exception as error:  # zip and numpy raise a dozen kinds for a damaged archive
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -226,7 +226,13 @@ def _text(column: "pl.Series", path: str) -> NDArray[np.str_]:
 
     if column.dtype.is_float():
         column = column.fill_nan(None)
-    return np.array(column.cast(pl.String).fill_null("").to_list(), dtype=np.str_)
+    cells = column.cast(pl.String).fill_null("").to_list()
+    if with_nul := next((cell for cell in cells if "\0" in cell), None):  # numpy would drop it
+        raise InputError(
+            f"{path}, column {column.name!r}: {with_nul[:40]!r} holds a NUL character, which no"
+            " name has. Correct the cells."
+        )
+    return np.array(cells, dtype=np.str_)
 
 
 def _csv_header(path: str) -> list[str]:

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from fl_sv.config.models import Module, model_name
 from fl_sv.data import Task
 from fl_sv.errors import InputError
-from fl_sv.plugins import resolve
+from fl_sv.plugins import ANY_ERROR, resolve
 
 KEPT = 256  # modules in memory: those of all sizes and seeds of a usual run
 LONGEST_QUOTE = 200  # characters of another library's error message
@@ -42,7 +42,7 @@ def quoting(model: Module, doing: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except ANY_ERROR as error:
         raise refusal(model, f"raised an error {doing}: {quoted(error)}") from error
 
 
@@ -60,8 +60,9 @@ def _made(
     model = Module(kind="module", name=name, factory=reference, options=json.loads(options))
     arguments = f"(input_shape={task.input_shape}, n_outputs={task.n_outputs}"
     try:
-        module = factory(task.input_shape, task.n_outputs, **model.options)
-    except (Exception, SystemExit) as error:
+        with _torchs_settings_kept():
+            module = factory(task.input_shape, task.n_outputs, **model.options)
+    except ANY_ERROR as error:
         raise refusal(
             model,
             f"raised an error when called as {arguments}, **options): {quoted(error)}. A factory"
@@ -79,6 +80,17 @@ def _made(
     return module
 
 
+@contextmanager
+def _torchs_settings_kept() -> Iterator[None]:
+    """A context after which torch computes as before: a factory must not change other models."""
+    dtype, with_gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(with_gradients)
+
+
 def _check_parts(model: Module, module: nn.Module) -> None:
     """Raises InputError when a part, or a parameter, cannot be trained."""
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules()):
@@ -87,6 +99,12 @@ def _check_parts(model: Module, module: nn.Module) -> None:
             "uses BatchNorm, whose running statistics mix the coalitions. Use GroupNorm.",
         )
     for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            raise refusal(
+                model,
+                f"has the parameter {name} on the device meta, where it has no numbers. Make it on"
+                " the cpu.",
+            )
         if is_lazy(parameter):
             raise refusal(model, f"never uses the parameter {name}, so that it has no shape.")
         if not parameter.is_floating_point():
