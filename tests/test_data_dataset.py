@@ -214,6 +214,33 @@ def test_what_to_do_about_a_number_beyond_the_bound_fits_the_scaling() -> None:
             scaling.apply(table([[1, 0]], [2e5]))
 
 
+def test_a_number_that_nothing_scales_is_told_apart_from_one_that_is_scaled() -> None:
+    validation = table([[1, 0], [2, 0], [4, 0]], [0, 1, 0])
+    company = table([[1, 2e4]], [0])
+    for standardise in (True, False):
+        scaling = Scaling.measured(validation, CLASSES, standardise=standardise)
+        with pytest.raises(InputError, match=r"20000\.0 is too large for a model") as refused:
+            scaling.apply(company)
+        assert ("this column is constant" in str(refused.value)) == standardise
+
+
+def test_a_company_whose_numbers_are_far_beyond_the_validation_sets_is_a_remark() -> None:
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.normal(5, 2, 50), np.zeros(50)]  # the second column never varies
+    scaling = Scaling.measured(table(x, np.arange(50.0), ("a", "b")), REAL, standardise=True)
+    validation = scaling.apply(table(x, np.arange(50.0), ("a", "b")))
+
+    def remark(row: list[float], target: float) -> str:
+        rows = table([*x[:9], row], [*np.arange(9.0), target], ("a", "b"))
+        return scaling.far_from(validation, scaling.apply(rows))
+
+    assert remark([5, 100], 3) == ""
+    assert remark([150, 0], 3) == ""  # 70 standard deviations: real tables have such outliers
+    assert remark([5, 101], 3) == "column 'b' reaches 101, and 0 in the validation set"
+    assert remark([5, -5000], 3) == "column 'b' reaches 5,000, and 0 in the validation set"
+    assert remark([5, 0], 3000).startswith("the target reaches 206, and 1.7")
+
+
 @pytest.mark.parametrize("number", [1e39, 10_001.0, -2e4])
 def test_a_number_beyond_the_bound_is_refused_with_row_and_feature(number: float) -> None:
     within = Scaling(task=CLASSES).apply(table([[1, 2], [1e4, -1e4]], [0, 0]))
@@ -222,7 +249,7 @@ def test_a_number_beyond_the_bound_is_refused_with_row_and_feature(number: float
         Scaling(task=CLASSES).apply(table([[1, 2], [1, number]], [0, 0]))
     assert str(refused.value).startswith(
         f"rows, row 2 (index 1), feature [1]: {number!r} is too large for a model; allowed is"
-        " -10,000 to 10,000 (1 such numbers)."
+        " -10,000 to 10,000 (so many such numbers: 1)."
     )
 
 

@@ -24,6 +24,10 @@ from fl_sv.errors import InputError, listed
 # row outweighs all others in every training.
 BOUND = 1e4
 
+# A remark says so where a company's numbers, once they are scaled, are larger than this and so many
+# times as large as the validation set's in the same column.
+FAR, TIMES_AS_FAR = 100.0, 10.0
+
 # A standard deviation below this part of the largest number is rounding. For float64 it leaves room
 # for hundreds of operations; narrower types have less to give away.
 ROUNDING = 1e-13
@@ -100,6 +104,25 @@ class Scaling:
             return Dataset(scaled, targets)
         return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0])
 
+    def far_from(self, validation: Dataset, rows: Dataset) -> str:
+        """The column in which a company's scaled numbers lie far beyond the validation set's.
+
+        It is a part of a sentence, and empty where there is none. A column that hardly varies in
+        the validation set is scaled by an accident of it, or not at all.
+        """
+        columns = [(rows.x.reshape(len(rows), -1), validation.x.reshape(len(validation), -1))]
+        if self.task.kind == "regression":
+            columns.append((rows.y[:, None], validation.y[:, None]))
+        for (own, there), target in zip(columns, (False, True), strict=False):
+            largest, known = np.abs(own).max(axis=0), np.abs(there).max(axis=0)
+            if len(far := np.flatnonzero((largest > FAR) & (largest > TIMES_AS_FAR * known))):
+                j = int(far[largest[far].argmax()])
+                name = "the target" if target else self._name_of(j, self.features)
+                return (
+                    f"{name} reaches {largest[j]:,.0f}, and {known[j]:,.3g} in the validation set"
+                )
+        return ""
+
     def to_json(self) -> str:
         """One line of text that `from_json` reads back exactly."""
         return json.dumps(asdict(self))
@@ -133,18 +156,21 @@ class Scaling:
             return
         row, column = map(int, beyond[0])
         given, becomes = float(unscaled[row, column]), float(scaled[row, column])
-        is_what = (
-            "is too large for a model"
-            if given == becomes
-            else f"becomes {becomes:.3g} when it is scaled by the validation set"
-        )
+        is_what = f"becomes {becomes:.3g} when it is scaled by the validation set"
+        if given == becomes:
+            is_what = "is too large for a model"
+            if self.scale != (1.0,):
+                is_what += "; in the validation set this column is constant, so nothing scales it"
         raise InputError(
             f"{raw.place(row)}, {name_of(column)}: {given!r} {is_what}; allowed is -{BOUND:,.0f} to"
-            f" {BOUND:,.0f} ({len(beyond):,} such numbers). Correct it, or {advice}."
+            f" {BOUND:,.0f} (so many such numbers: {len(beyond):,}). Correct it, or {advice}."
         )
 
     def _feature_name(self, raw: RawRows, column: int) -> str:
-        if names := self.features or raw.features:
+        return self._name_of(column, self.features or raw.features)
+
+    def _name_of(self, column: int, names: tuple[str, ...]) -> str:
+        if names:
             return f"column {names[column]!r}"
         index = ", ".join(str(i) for i in np.unravel_index(column, self.task.input_shape))
         return f"feature [{index}]"

@@ -104,6 +104,14 @@ def _remarks(
     partition = config.data.partition
     if isinstance(partition, ColumnPartition) and left_out:
         found.append(left_out_sentence(partition, left_out))
+    far = {company: operator.scaling.far_from(validation, data) for company, data in rows.items()}
+    if far := {company: what for company, what in far.items() if what}:
+        found.append(
+            "Once scaled by the validation set, some companies' numbers are far beyond its own:"
+            f" {listed([f'{company}: {what}' for company, what in far.items()], 3)}. Such rows"
+            " outweigh all others in every training. Give validation rows that vary as much, give"
+            " the column another unit, or leave it out."
+        )
     if few := few_rows_sentence(len(validation)):
         found.append(few)
     if operator.tuning is not None and (few := few_tuning_sentence(len(operator.tuning))):
