@@ -7,6 +7,7 @@ Shapes: (rows, features), the features of a row flattened.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -110,18 +111,22 @@ class Scaling:
         It is a part of a sentence, and empty where there is none. A column that hardly varies in
         the validation set is scaled by an accident of it, or not at all.
         """
-        columns = [(rows.x.reshape(len(rows), -1), validation.x.reshape(len(validation), -1))]
+        largest, known = self._largest(rows), self._largest(validation)
+        far = np.flatnonzero((largest > FAR) & (largest > TIMES_AS_FAR * known))
+        if not len(far):
+            return ""
+        j = int(far[largest[far].argmax()])
+        n_features = math.prod(self.task.input_shape)
+        name = self._name_of(j, self.features) if j < n_features else "the target"
+        return f"{name} reaches {largest[j]:,.0f}, and {known[j]:,.3g} in the validation set"
+
+    def _largest(self, rows: Dataset) -> NDArray[np.float64]:
+        """The largest size of each scaled feature, and of the target in a regression."""
+        columns = _flat(rows.x)
         if self.task.kind == "regression":
-            columns.append((rows.y[:, None], validation.y[:, None]))
-        for (own, there), target in zip(columns, (False, True), strict=False):
-            largest, known = np.abs(own).max(axis=0), np.abs(there).max(axis=0)
-            if len(far := np.flatnonzero((largest > FAR) & (largest > TIMES_AS_FAR * known))):
-                j = int(far[largest[far].argmax()])
-                name = "the target" if target else self._name_of(j, self.features)
-                return (
-                    f"{name} reaches {largest[j]:,.0f}, and {known[j]:,.3g} in the validation set"
-                )
-        return ""
+            columns = np.c_[columns, rows.y]
+        largest: NDArray[np.float64] = np.abs(columns).max(axis=0)
+        return largest
 
     def to_json(self) -> str:
         """One line of text that `from_json` reads back exactly."""
