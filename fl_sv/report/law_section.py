@@ -8,7 +8,7 @@ from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.notation import Notation
 from fl_sv.report.page_table import PageTable
 from fl_sv.report.pictures import MOST_POINTS, LargeRun, LawPoints
-from fl_sv.report.wording import sentence_case, short
+from fl_sv.report.wording import counted, percent, sentence_case, short
 
 
 def law_points(run: FinishedRun) -> LawPoints:
@@ -40,7 +40,16 @@ def law_sentences(run: FinishedRun, notation: Notation) -> tuple[str, ...]:
         f" with a faint line for the {notation.level} interval. Lower is better. The closer the"
         " points lie to one rising curve, the better the small model predicts the large one."
     )
-    return reading, *more_certain_sentences(run.law, run.evidence.config.companies)
+    sentences = [reading, *more_certain_sentences(run.law, run.evidence.config.companies)]
+    of_one = run.law.diagnostics.get("D6 error_of_one_training")
+    if of_one is not None:
+        seeds = run.evidence.config.training.large_seeds
+        sentences.append(
+            "For comparison: if the large model trained on every coalition, with"
+            f" {counted(seeds, 'seed')}, the values would be off by about {percent(of_one, 0)}, by"
+            " the chance of seeds alone."
+        )
+    return tuple(sentences)
 
 
 def law_table(run: FinishedRun) -> PageTable:
