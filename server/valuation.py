@@ -27,7 +27,7 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.files import COST, JOURNAL
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.publish import publish
-from fl_sv.valuation.appraise import shapley_weighting
+from fl_sv.valuation.appraise import paid_weighting, shapley_weighting
 from server.averages import average_singletons
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
@@ -85,6 +85,7 @@ def _gather(
     """The evidence from which law, values and payouts are computed."""
     config, roster = job.config, job.federation.roster
     weighting = shapley_weighting(config, table)
+    paid, coalitions = paid_weighting(config, weighting), table.coalitions(table.largest_small)
     return Evidence(
         config=config,
         table=table,
@@ -92,7 +93,7 @@ def _gather(
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
         weighting=weighting,
-        validation_NV=validation_values(job, table.coalitions(table.largest_small), weighting),
+        validation_NV=validation_values(job, coalitions, paid),
         curve=tuple(curve),
         averaged=averaged,
         student=student,

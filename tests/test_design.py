@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from fl_sv.config.valuation import Stop
 from fl_sv.design.sample import design_steps, require_design
 from fl_sv.design.waves import plan_waves
 from fl_sv.errors import InputError, VerificationError
-from fl_sv.game.coalitions import grand, members_of
+from fl_sv.game.coalitions import grand, members_matrix, members_of
 from fl_sv.game.utilities import read_utilities
 from fl_sv.law import fit_law
 from fl_sv.payment.stopping import LARGEST, require_large_enough, sample_state
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
+from fl_sv.valuation.uncertainty import Part, Uncertainty
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated, sampled
 from tests.config_of import config_of
@@ -147,7 +149,7 @@ def test_a_sample_of_all_coalitions_gives_the_exact_values_of_any_game() -> None
     np.testing.assert_allclose(weighting.values(utility_C), shapley(utility_C), atol=1e-12)
     other_C = np.random.default_rng(0).normal(size=64)
     np.testing.assert_allclose(weighting.values(other_C), shapley(other_C), atol=1e-12)
-    np.testing.assert_allclose(weighting.sampling_variance(other_C), 0, atol=1e-20)
+    np.testing.assert_allclose(weighting.sampling_covariance(other_C), 0, atol=1e-20)
     np.testing.assert_allclose(
         weighting.weights(range(64)), Enumerated(6, "shapley").weights(range(64)), atol=1e-12
     )
@@ -167,9 +169,41 @@ def test_values_of_a_sample_lie_within_their_intervals() -> None:
         error_N = value_N - shapley(utility_C)
         assert np.linalg.norm(error_N) < 0.02 * np.linalg.norm(shapley(utility_C))
         inside += (
-            np.abs(error_N) <= 1.645 * np.sqrt(weighting.sampling_variance(utility_C[coalitions]))
+            np.abs(error_N)
+            <= 1.645 * np.sqrt(np.diag(weighting.sampling_covariance(utility_C[coalitions])))
         ).tolist()
     assert np.mean(inside) > 0.8
+
+
+def test_errors_of_samples_vary_together_as_stated_and_orders_are_as_probable() -> None:
+    """What one company gets too much the others get too little: the values sum to the gain."""
+    companies, nothing = tuple("GFEDCBA"), Part(np.zeros((7, 7)))
+    errors, stated, orders = [], [], []
+    for seed in range(80):
+        utility_C = game(7) + np.random.default_rng(seed).normal(0, 0.1, 128)
+        exact_N = shapley(utility_C)
+        config = sample_of(companies, 46).model_copy(update={"seed": seed})
+        coalitions = design_steps(config)[-1].coalitions
+        weighting = sampled(coalitions, utility_C[coalitions], companies, seed)
+        value_N = weighting.values(utility_C[coalitions])
+        covariance_NN = weighting.sampling_covariance(utility_C[coalitions])
+        np.testing.assert_allclose(covariance_NN.sum(axis=0), 0, atol=1e-15)
+        np.testing.assert_allclose(covariance_NN, covariance_NN.T, atol=1e-18)
+        errors.append(value_N - exact_N)
+        stated.append(covariance_NN)
+        uncertainty = Uncertainty(Part(covariance_NN), nothing, nothing)
+        for i, j in combinations(np.argsort(-value_N), 2):
+            chance = uncertainty.probability(i, j, value_N[i] - value_N[j])
+            orders.append((chance, exact_N[i] > exact_N[j]))
+    found_NN, stated_NN = np.transpose(errors) @ errors / len(errors), np.mean(stated, axis=0)
+    # Widths are on the safe side by a fifth or so, and all covariances in proportion.
+    wider = np.trace(stated_NN) / np.trace(found_NN)
+    assert 1 < wider < 2
+    for together_N in members_matrix(range(1, 127), 7).astype(float):
+        found, said = (together_N @ each @ together_N for each in (found_NN, stated_NN))
+        assert said == pytest.approx(wider * found, rel=0.6)
+    chances, rights = np.mean([order for order in orders if order[0] < 0.95], axis=0)
+    assert rights == pytest.approx(chances, abs=0.1)
 
 
 def test_a_sample_with_half_a_pair_is_refused() -> None:

@@ -26,6 +26,7 @@ from fl_sv.runs.publish import SEALED, publish
 from fl_sv.runs.records import CloseRecord, LedgerRecord, PaymentRecord
 from fl_sv.runs.tables import read_evidence, read_law, save_validation
 from fl_sv.valuation.records import Valuation
+from fl_sv.values.exact import semivalue
 from tests.runs import Command, published, with_sections
 
 D_ALARMS = tuple(f"D{number}" for number in range(1, 10))
@@ -213,12 +214,28 @@ def test_validation_part_must_belong_to_the_values(
     assert "validation.npz: mean of row [0] is" in answer.err
 
 
+def test_validation_part_of_another_semivalue_is_refused(
+    command: Command, run: RunDirectory, tmp_path: Path
+) -> None:
+    evidence = read_evidence(run)
+    config = with_sections(evidence.config, values={"semivalue": "loo"})
+    answer = command(
+        "verify",
+        published(tmp_path / "loo", run, dataclasses.replace(evidence, config=config)).path,
+    )
+    assert answer.code == 1
+    assert "validation.npz: mean of row [0] is" in answer.err
+
+
 def test_small_values_are_shapley_whichever_semivalue_is_paid(
     command: Command, run: RunDirectory, tmp_path: Path
 ) -> None:
     evidence = read_evidence(run)
+    config = with_sections(evidence.config, values={"semivalue": "banzhaf"})
+    utility_C = -evidence.table.mean_loss(evidence.table.largest_small)
+    more_N = semivalue(utility_C, "banzhaf") - semivalue(utility_C, "shapley")
     banzhaf = dataclasses.replace(
-        evidence, config=with_sections(evidence.config, values={"semivalue": "banzhaf"})
+        evidence, config=config, validation_NV=evidence.validation_NV + more_N[:, None]
     )
     other = published(tmp_path / "banzhaf", run, banzhaf)
     assert command("verify", other.path).code == 0

@@ -7,7 +7,7 @@ Shapes: N companies, C coalitions, B training rows, V validation rows, F feature
 one, K classes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +112,15 @@ def trained(
     """Minus the validation log-loss of all 4096 coalitions' models, each FedSGD on its members'
     rows.
     """
+    return tabulated(-validation_losses(*divided(x, y, seed, label_skew)))
+
+
+Divided = tuple[Floats, NDArray[np.int64], NDArray[np.int64], Floats, NDArray[np.int64], int]
+"""Training rows x, their y and owners; validation rows x and y; number of classes."""
+
+
+def divided(x: Floats, y: NDArray[np.int64], seed: int, label_skew: float | None = None) -> Divided:
+    """The rows of companies of different size, two with 40 % wrong labels; or, by label, skewed."""
     generator = np.random.default_rng(seed)
     order_B = generator.permutation(len(y))
     train_B, validation_V = np.array_split(order_B, 2)
@@ -126,11 +135,7 @@ def trained(
     else:
         share_KN = generator.dirichlet(np.full(N_COMPANIES, label_skew), n_classes)
         owner_B = np.array([generator.choice(N_COMPANIES, p=share_KN[k]) for k in y[train_B]])
-    return tabulated(
-        -validation_losses(
-            x[train_B], y[train_B], owner_B, x[validation_V], y[validation_V], n_classes
-        )
-    )
+    return x[train_B], y[train_B], owner_B, x[validation_V], y[validation_V], n_classes
 
 
 def validation_losses(
@@ -142,20 +147,32 @@ def validation_losses(
     k: int,
 ) -> Floats:
     """loss_C: full-batch gradient steps from zero weights, many coalitions in one product."""
+    blocks = losses_by_example(x, y_B, owner_B, validation_x, y_V, k, STEPS)
+    return np.concatenate([loss_VC.mean(axis=0, dtype=np.float64) for loss_VC in blocks])
+
+
+def losses_by_example(
+    x: Floats,
+    y_B: NDArray[np.int64],
+    owner_B: NDArray[np.int64],
+    validation_x: Floats,
+    y_V: NDArray[np.int64],
+    k: int,
+    steps: int,
+) -> Iterator[NDArray[np.float32]]:
+    """loss_VC of CHUNK coalitions after the other, ascending."""
     x, validation_x = x.astype(np.float32), validation_x.astype(np.float32)
     targets = np.eye(k, dtype=np.float32)[y_B][:, :, None]
-    losses = []
     for first in range(0, 1 << N_COMPANIES, CHUNK):
         member_CN = members_matrix(range(first, first + CHUNK), N_COMPANIES)
         holds = member_CN.T[owner_B].astype(np.float32)[:, None, :]
         step = LEARNING_RATE * holds / np.maximum(holds.sum(axis=0), 1)
         weights = np.zeros((x.shape[1], k * CHUNK), dtype=np.float32)
-        for _ in range(STEPS):
+        for _ in range(steps):
             errors = (chances(x @ weights, k) - targets) * step
             weights -= x.T @ errors.reshape(len(x), -1)
         chance_VC = chances(validation_x @ weights, k)[np.arange(len(y_V)), y_V]
-        losses.append(-np.log(chance_VC + 1e-12).mean(axis=0, dtype=np.float64))
-    return np.concatenate(losses)
+        yield -np.log(chance_VC + 1e-12)
 
 
 def chances(logits: NDArray[np.float32], k: int) -> NDArray[np.float32]:

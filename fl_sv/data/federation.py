@@ -190,7 +190,7 @@ def few_rows_sentence(n_validation: int) -> str:
         return ""
     return (
         f"The validation set has only {n_validation} rows: with fewer than {FEW_VALIDATION} the"
-        " intervals are too narrow."
+        " intervals are wide, and too narrow where single rows decide the loss."
     )
 
 

@@ -38,7 +38,7 @@ from fl_sv.runs.records import (
     PaymentRecord,
     run_records,
 )
-from fl_sv.valuation.appraise import covariance_of_values, order_of, ranking
+from fl_sv.valuation.appraise import order_of, paid_weighting, ranking, uncertainty_of_values
 from fl_sv.valuation.axioms import AXIOM_QUESTIONS
 from fl_sv.valuation.records import Order, Valuation
 
@@ -167,8 +167,10 @@ def _alarm_differences(signed: Signed, alarms: Sequence[Alarm], units: Units) ->
 def _valuation_differences(signed: Signed, again: Valuation, units: Units) -> Iterator[str]:
     recorded = json.loads(signed.valuation.to_json())
     yield from compare(files.VALUATION, recorded, json.loads(again.to_json()), units)
-    means = signed.evidence.validation_NV.mean(axis=1).tolist()
-    small = [company.small_value for company in signed.valuation.companies]
+    evidence = signed.evidence
+    means = evidence.validation_NV.mean(axis=1).tolist()
+    weighting = paid_weighting(evidence.config, evidence.weighting)
+    small = weighting.values(-evidence.table.mean_loss(evidence.table.largest_small)).tolist()
     yield from compare(
         f"{files.VALIDATION}: mean of row ", means, small, units.under("small_value")
     )
@@ -181,10 +183,10 @@ def _order(signed: Signed, evidence: Evidence, settlement: Settlement) -> tuple[
     ranked = [companies[i] for i in ranking(companies, value_N)]
     if ranked == [again[0].first, *(pair.second for pair in again)]:
         return again
-    covariance_NN = covariance_of_values(
+    uncertainty = uncertainty_of_values(
         evidence.config, evidence.table, settlement.law, evidence.weighting, evidence.validation_NV
     )
-    return order_of(companies, value_N, covariance_NN)
+    return order_of(companies, value_N, uncertainty)
 
 
 # --- what follows exactly from the signed files ---------------------------------------------------

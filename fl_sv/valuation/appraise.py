@@ -3,7 +3,6 @@
 Shapes: N companies, M small sizes, R seeds, C coalitions of the design, V validation examples.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import NormalDist
@@ -15,6 +14,7 @@ from fl_sv.config import Config
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
 from fl_sv.valuation.records import CompanyValue, Order, Valuation
+from fl_sv.valuation.uncertainty import Part, Uncertainty
 from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
 
 
@@ -29,22 +29,17 @@ def appraise(
 
     law: fitted to the table.
     shapley: how Shapley values follow from the table (`shapley_weighting`).
-    validation_NV: the Shapley value of each company for each validation example, by the largest
-        small model.
+    validation_NV: the value of each company for each validation example, by the largest small model
+        and the semivalue that is paid (`paid_weighting`).
 
-    Values are in units of utility. The variance of a value is the sum of three independent parts:
-    the draw of the coalitions, the law, and the draw of the validation set.
+    Values are in units of utility.
     """
     small = table.largest_small
     utility_C = -law.predict()
-    weighting = _weighting(config, shapley)
-    value_N = weighting.values(utility_C)
+    value_N = paid_weighting(config, shapley).values(utility_C)
     small_N = shapley.values(-table.mean_loss(small))
-    sampling_N = weighting.sampling_variance(utility_C)
-    covariance_NN = np.diag(sampling_N) + _law_covariance(law, weighting, _quantile(config))
-    covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
-    variance_N = np.diag(covariance_NN)
-    half_N = _quantile(config) * np.sqrt(variance_N)
+    uncertainty = uncertainty_of_values(config, table, law, shapley, validation_NV)
+    half_N = uncertainty.half_widths(config.values.level)
     # The first and the last coalition of a design are the empty and the grand one.
     empty, total = float(utility_C[0]), float(utility_C[-1])
     companies = tuple(
@@ -60,7 +55,8 @@ def appraise(
             config.companies, value_N, half_N, small_N, strict=True
         )
     )
-    sampling_share = float((sampling_N / np.maximum(variance_N, np.finfo(float).tiny)).max())
+    variance_N = np.maximum(uncertainty.variances(), np.finfo(float).tiny)
+    sampling_share = float((np.diag(uncertainty.sampling.covariance_NN) / variance_N).max())
     return Valuation(
         level=config.values.level,
         semivalue=config.values.semivalue,
@@ -70,7 +66,7 @@ def appraise(
         small_model=small,
         sampling_share=sampling_share,
         companies=companies,
-        order=order_of(config.companies, value_N, covariance_NN),
+        order=order_of(config.companies, value_N, uncertainty),
     )
 
 
@@ -87,34 +83,40 @@ def shapley_weighting(config: Config, table: UtilityTable) -> Weighting:
     return sampled(table.coalitions(small), -table.mean_loss(small), config.companies, config.seed)
 
 
-def _weighting(config: Config, shapley: Weighting) -> Weighting:
-    """How the values that are paid follow from utilities."""
+def paid_weighting(config: Config, shapley: Weighting) -> Weighting:
+    """How the values that are paid follow from utilities.
+
+    shapley: how Shapley values do (`shapley_weighting`).
+    """
     name = config.values.semivalue
     return shapley if name == "shapley" else Enumerated(config.n_companies, name)
 
 
-def _quantile(config: Config) -> float:
-    return NormalDist().inv_cdf((1 + config.values.level) / 2)
-
-
-def covariance_of_values(
+def uncertainty_of_values(
     config: Config,
     table: UtilityTable,
     law: Law,
     shapley: Weighting,
     validation_NV: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """(N, N) covariance of the values: of coalitions drawn, law and validation set together.
+) -> Uncertainty:
+    """How uncertain the values are: by the draw of the coalitions, the law, the validation set.
 
-    The arguments are those of `appraise`.
+    The arguments are those of `appraise`. The width of the sampling part was calibrated with the
+    normal distribution (`fl_sv.values.corrected`), and the law states a normal one. So only the
+    validation part has degrees of freedom.
     """
-    utility_C, weighting = -law.predict(), _weighting(config, shapley)
-    value_N = weighting.values(utility_C)
-    small_N = shapley.values(-table.mean_loss(table.largest_small))
-    covariance_NN = np.diag(weighting.sampling_variance(utility_C))
-    covariance_NN = covariance_NN + _law_covariance(law, weighting, _quantile(config))
-    covariance_NN += _validation_covariance(validation_NV, small_N, value_N)
-    return covariance_NN
+    utility_C, weighting = -law.predict(), paid_weighting(config, shapley)
+    small_C = -table.mean_loss(table.largest_small)
+    return Uncertainty(
+        sampling=Part(weighting.sampling_covariance(utility_C)),
+        law=Part(_law_covariance(law, weighting, config.values.level)),
+        validation=validation_part(validation_NV, _gain(small_C), _gain(utility_C)),
+    )
+
+
+def _gain(utility_C: NDArray[np.float64]) -> float:
+    """Of all companies together. The first coalition is the empty one, the last the grand one."""
+    return float(utility_C[-1] - utility_C[0])
 
 
 def ranking(companies: Sequence[str], value_N: NDArray[np.float64]) -> list[int]:
@@ -123,23 +125,21 @@ def ranking(companies: Sequence[str], value_N: NDArray[np.float64]) -> list[int]
 
 
 def order_of(
-    companies: Sequence[str], value_N: NDArray[np.float64], covariance_NN: NDArray[np.float64]
+    companies: Sequence[str], value_N: NDArray[np.float64], uncertainty: Uncertainty
 ) -> tuple[Order, ...]:
-    """Neighbours in rank. The errors of the values are taken to be normal.
-
-    covariance_NN: of the values.
-    """
+    """Neighbours in rank, each two with the probability of their order."""
     ranked = ranking(companies, value_N)
-    pairs = []
-    for i, j in pairwise(ranked):
-        variance = covariance_NN[i, i] + covariance_NN[j, j] - 2 * covariance_NN[i, j]
-        difference, std = float(value_N[i] - value_N[j]), math.sqrt(max(float(variance), 0.0))
-        probability = NormalDist().cdf(difference / std) if std else (1.0 if difference else 0.5)
-        pairs.append(Order(companies[i], companies[j], probability))
-    return tuple(pairs)
+    return tuple(
+        Order(
+            companies[i],
+            companies[j],
+            uncertainty.probability(i, j, float(value_N[i] - value_N[j])),
+        )
+        for i, j in pairwise(ranked)
+    )
 
 
-def _law_covariance(law: Law, weighting: Weighting, quantile: float) -> NDArray[np.float64]:
+def _law_covariance(law: Law, weighting: Weighting, level: float) -> NDArray[np.float64]:
     """(N, N) covariance of the values by the law and by training seeds.
 
     For Shapley values the law gives the covariance. For any other semivalue it is an upper bound:
@@ -152,21 +152,19 @@ def _law_covariance(law: Law, weighting: Weighting, quantile: float) -> NDArray[
         case Enumerated(_, "shapley"):
             return law.value_covariance()
     low_C, high_C = law.interval()
-    std_C = (high_C - low_C) / (2 * quantile)
+    std_C = (high_C - low_C) / (2 * NormalDist().inv_cdf((1 + level) / 2))
     return np.diag(np.square(np.abs(weighting.weights(range(len(std_C)))).T @ std_C))
 
 
-def _validation_covariance(
-    validation_NV: NDArray[np.float64], small_N: NDArray[np.float64], value_N: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(N, N) covariance of the values by the draw of the validation set.
+def validation_part(validation_NV: NDArray[np.float64], small_gain: float, gain: float) -> Part:
+    """The part of the draw of the validation set.
 
-    It is measured on the Shapley values of the small model, and scaled to the values that are paid
-    by the ratio of the two sums.
+    It is measured on the small model's values of single examples. Those of the large model are
+    taken to vary as much more as it gains more. (The sums of values would not do as a measure: for
+    semivalues other than Shapley's they may be near zero.)
+
+    small_gain, gain: of all companies together, by the small and by the large model.
     """
-    small_total, total = small_N.sum(), value_N.sum()
-    scale = total / small_total if small_total != 0 else 1.0
-    covariance_NN: NDArray[np.float64] = (
-        np.cov(validation_NV, ddof=1) / validation_NV.shape[1] * scale**2
-    )
-    return covariance_NN
+    n_examples = validation_NV.shape[1]
+    scale = gain / small_gain if small_gain != 0 else 1.0
+    return Part(np.cov(validation_NV, ddof=1) / n_examples * scale**2, freedom=n_examples - 1)

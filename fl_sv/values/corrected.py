@@ -43,12 +43,15 @@ class Estimator:
     _pairs: Pairs
     _surrogate: Surrogate
     _member_counts: Floats  # (sizes, N)
+    _contributions: Floats  # (pairs, N)
 
-    def standard_errors(self, differences: Floats) -> Floats:
-        """(N,) standard errors of the values by the draw of the pairs. differences: (rows,)."""
-        return _standard_errors(
-            self._pairs, self._surrogate.left_out(differences)[:-1], self._member_counts
-        )
+    def covariance(self, differences: Floats) -> Floats:
+        """(N, N) covariance of the values' errors by the draw of the pairs. differences: (rows,).
+
+        The values of every draw sum to the total, so every row of the covariance sums to zero.
+        """
+        left_out = self._surrogate.left_out(differences)[:-1]
+        return _covariance(self._pairs, left_out, self._member_counts, self._contributions)
 
 
 def corrected_surrogate(
@@ -61,7 +64,7 @@ def corrected_surrogate(
         return np.full(n_companies, total / n_companies), np.full(n_companies, np.inf)
     differences = np.append(pair_differences, total)
     estimator = fit_estimator(pairs, differences, generator)
-    return differences @ estimator.row_weights, estimator.standard_errors(differences)
+    return differences @ estimator.row_weights, np.sqrt(np.diag(estimator.covariance(differences)))
 
 
 def fit_estimator(pairs: Pairs, differences: Floats, generator: np.random.Generator) -> Estimator:
@@ -83,7 +86,11 @@ def fit_estimator(pairs: Pairs, differences: Floats, generator: np.random.Genera
     missing[-1] += 1
     row_weights += missing[:, None] / pairs.n_companies
     return Estimator(
-        row_weights=row_weights, _pairs=pairs, _surrogate=surrogate, _member_counts=member_counts
+        row_weights=row_weights,
+        _pairs=pairs,
+        _surrogate=surrogate,
+        _member_counts=member_counts,
+        _contributions=contributions,
     )
 
 
@@ -114,11 +121,13 @@ def _complementary_contributions(pairs: Pairs, member_counts: Floats) -> Floats:
     return centred
 
 
-def _standard_errors(pairs: Pairs, left_out: Floats, member_counts: Floats) -> Floats:
-    """(N,) standard errors of the correction, from residuals of pairs left out of the fit.
+def _covariance(
+    pairs: Pairs, left_out: Floats, member_counts: Floats, contributions: Floats
+) -> Floats:
+    """(N, N) covariance of the correction, from residuals of pairs left out of the fit.
 
     left_out: (pairs,). The residuals of the fit itself cannot serve: they are 0 where a surrogate
-    interpolates.
+    interpolates. contributions: (pairs, N) weights of the residuals in the values.
     """
     n_companies, n_pairs = pairs.n_companies, len(left_out)
     pairs_by_size = np.bincount(pairs.sizes, minlength=n_companies + 1)
@@ -128,11 +137,18 @@ def _standard_errors(pairs: Pairs, left_out: Floats, member_counts: Floats) -> F
     variance_by_size[pairs_by_size > 0] = (
         square_by_size[pairs_by_size > 0] / pairs_by_size[pairs_by_size > 0]
     )
+    # One residual of a pair enters the values of all companies: positive in those of its members,
+    # negative in the others'.
+    weighted = contributions * np.sqrt(variance_by_size[pairs.sizes])[:, None]
+    covariance_NN = weighted.T @ weighted
+    # Where no coalition of a size has the company, its residual is that of a pair not drawn.
     all_sizes = np.arange(n_companies + 1)
-    variance_by_size = variance_by_size[np.minimum(all_sizes, n_companies - all_sizes)]
-    variance_N = (variance_by_size[1:-1, None] / np.maximum(member_counts[1:-1], 1)).sum(
-        axis=0
-    ) / n_companies**2
+    by_either_size = variance_by_size[np.minimum(all_sizes, n_companies - all_sizes)][1:-1, None]
+    unmeasured_N = np.where(member_counts[1:-1] == 0, by_either_size, 0.0).sum(axis=0)
+    covariance_NN[np.diag_indices(n_companies)] += unmeasured_N / n_companies**2
+    # What the values do not sum to is divided equally.
+    covariance_NN -= covariance_NN.mean(axis=0)
+    covariance_NN -= covariance_NN.mean(axis=1)[:, None]
     inflation = CHOICE * (1 + FEW_PAIRS * (n_companies / n_pairs) ** 4)
-    stderr_N: Floats = inflation * np.sqrt(variance_N * (1 - 1 / n_companies))
-    return stderr_N
+    inflated_NN: Floats = inflation**2 * covariance_NN
+    return inflated_NN

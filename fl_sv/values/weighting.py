@@ -38,8 +38,11 @@ class Weighting(Protocol):
     def values(self, utility_C: Floats) -> Floats:
         """(N,) values of a game, from its utilities on the design's coalitions."""
 
-    def sampling_variance(self, utility_C: Floats) -> Floats:
-        """(N,) variance of the values by the draw of the coalitions."""
+    def sampling_covariance(self, utility_C: Floats) -> Floats:
+        """(N, N) covariance of the values by the draw of the coalitions.
+
+        Where the values of every draw have the same sum, every row sums to zero.
+        """
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class Enumerated:
     def values(self, utility_C: Floats) -> Floats:
         return semivalue(utility_C, self.semivalue)  # never 2**N x N numbers in memory
 
-    def sampling_variance(self, utility_C: Floats) -> Floats:
-        return np.zeros(self.n_companies)
+    def sampling_covariance(self, utility_C: Floats) -> Floats:
+        return np.zeros((self.n_companies, self.n_companies))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +87,12 @@ class Sampled:
         value_N: Floats = utility_C @ self.weight_CN
         return value_N
 
-    def sampling_variance(self, utility_C: Floats) -> Floats:
-        variance_N = np.empty(len(self._by_name))
+    def sampling_covariance(self, utility_C: Floats) -> Floats:
+        covariance_NN = np.empty((len(self._by_name), len(self._by_name)))
         differences = _differences(utility_C, self._smaller, self._larger)
-        variance_N[self._by_name] = self._estimator.standard_errors(differences) ** 2
-        return variance_N
+        by_name = np.ix_(self._by_name, self._by_name)
+        covariance_NN[by_name] = self._estimator.covariance(differences)
+        return covariance_NN
 
 
 def sampled(

@@ -1,0 +1,1 @@
+"""How often the intervals of values hold: with few validation rows, and with samples that stop."""
