@@ -53,7 +53,7 @@ models:
   large: {kind: mlp, hidden: [24]}
 training: {rounds: 4, local_epochs: 2, batch_size: 16, learning_rate: auto, seeds: 2}
 coalitions: {waves: 2}
-law: {accept: [D1, D2, D3, D4, D5, D9]}
+law: {family: affine}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
 TRIED = [0.025, 0.05, 0.1, 0.2, 0.4]
@@ -453,7 +453,9 @@ def edited(run: RunDirectory, change: Callable[[list[str]], list[str]]) -> None:
         (lambda lines: [with_cell(lines[0], 2, "diverged"), *lines[1:]], "do not fit"),
         (lambda lines: [with_cell(lines[0], 3, "3"), *lines[1:]], "has all 4 rounds"),
         (lambda lines: [with_cell(lines[0], 4, "Ash"), *lines[1:]], "has all 4 rounds"),
-        (lambda lines: [with_cell(lines[0], 5, "7"), *lines[1:]], "the same in every line"),
+        (lambda lines: [with_cell(lines[0], 5, "7"), *lines[1:]], "same number in every line"),
+        (lambda lines: [with_cell(line, 5, "-7") for line in lines], "at least 1; found -7"),
+        (lambda lines: [diverged(lines[0], "[red]Ash"), *lines[1:]], "is no company's name"),
     ],
 )
 def test_rates_that_do_not_follow_are_refused(
@@ -478,6 +480,10 @@ def flipped(line: str) -> str:
 def with_cell(line: str, column: int, cell: str) -> str:
     cells = line.split(",")
     return ",".join([*cells[:column], cell, *cells[column + 1 :]])
+
+
+def diverged(line: str, company: str) -> str:
+    return with_cell(with_cell(with_cell(line, 2, "diverged"), 7, ""), 4, company)
 
 
 def test_missing_rates_are_a_difference(finished: RunDirectory, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from fl_sv.valuation.records import Valuation
 WIDTH = 110
 # Columns that a narrow terminal does without.
 SPARE = ("examples", "share", "equal split", "by size")
-_STAGES = {"anchors": "large runs"}
+_STAGES = {"anchors": "large runs", "rates": "learning rates"}
 
 
 def print_summary(directory: RunDirectory) -> None:

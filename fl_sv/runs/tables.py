@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from fl_sv.config.base import CompanyName
 from fl_sv.design.rates import TriedRate, TriedRates, rates_to_try
 from fl_sv.errors import InputError, listed
 from fl_sv.game.averaged import read_averaged
@@ -45,6 +47,7 @@ RATE_COLUMNS = (
     "chosen",
 )
 STUDENT_COLUMNS = tuple(field.name for field in fields(StudentLoss))
+_COMPANY = TypeAdapter(CompanyName)
 Number = TypeVar("Number", int, float)
 
 
@@ -187,9 +190,13 @@ def read_rates(run: RunDirectory) -> TriedRates:
     if found != due:
         raise InputError(f"{path}: the rates must be {listed(due, 40)}; found {listed(found, 40)}.")
     counts = {_number(whole_number, row["rows"], where) for row, where in lines}
-    if len(counts) > 1:
-        raise InputError(f"{path}: rows must be the same in every line; found {listed([*counts])}.")
-    rates = TriedRates(run.config, counts.pop(), tried)
+    (n_rows, *others) = sorted(counts)
+    if others or n_rows < 1:
+        raise InputError(
+            f"{path}: rows must be the same number in every line, at least 1; found"
+            f" {listed(sorted(counts))}."
+        )
+    rates = TriedRates(run.config, n_rows, tried)
     for each, (row, where) in zip(tried, lines, strict=True):
         follows = "yes" if rates.takes(each) else "no"
         if row["chosen"] != follows:
@@ -214,7 +221,16 @@ def _read_rate(row: dict[str, str], where: str, rounds: int) -> TriedRate:
         raise InputError(f"{where}: status or rounds do not fit the loss and training.rounds.")
     if whole and (each.rounds < rounds or each.company):
         raise InputError(f"{where}: a training that is done has all {rounds} rounds.")
+    if each.company:  # of this run, or of the one that it extends
+        _require_name(each.company, where)
     return each
+
+
+def _require_name(company: str, where: str) -> None:
+    try:
+        _COMPANY.validate_python(company)
+    except ValidationError:
+        raise InputError(f"{where}: {company!r:.80} is no company's name.") from None
 
 
 def _read_student(run: RunDirectory) -> StudentLoss:
