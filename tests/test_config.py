@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from fl_sv.config import Config, config_hash, dump_config, load_config, model_name, parse_config
 from fl_sv.config.keys import all_keys
+from fl_sv.config.load import config_of
 from fl_sv.config.reference import reference
 from fl_sv.data import operator_data
 from fl_sv.errors import InputError
@@ -384,6 +385,34 @@ def test_a_wrong_value_is_named_with_its_place_and_what_is_allowed(
 @pytest.mark.parametrize("value", [-1, "all", 1.5, None])
 def test_a_value_that_no_branch_of_a_union_takes_is_one_mistake(value: Any) -> None:
     assert len(message(changed("law.anchors", value)).splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["", "models.small.0"])
+def test_a_set_has_no_order_and_is_no_list(place: str) -> None:
+    content = yaml.safe_load(SMALLEST)
+    if place:
+        content["models"]["small"][0]["hidden"] = {4, 2}
+    else:
+        content["companies"] = {"Ash", "Beech"}
+    with pytest.raises(
+        InputError, match=r"^config: (companies|models\.small\.0\.hidden): a set has"
+    ):
+        config_of(content, "config")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("companies", ["Ash", "M\u00fcller"], "a name of the letters A to Z, digits, blanks, `.`"),
+        ("models.large.name", "a b", "a name of the letters A to Z, digits, `.`, `_` and `-` that"),
+        ("payouts.currency", "euro", "three capital letters, such as EUR"),
+        ("law.accept", ["D99"], "the code of an alarm, such as D4"),
+    ],
+)
+def test_what_a_text_may_be_is_said_in_words(place: str, value: Any, sentence: str) -> None:
+    found = message(changed(place, value))
+    assert f"Input should be {sentence}" in found
+    assert "pattern" not in found
 
 
 @pytest.mark.parametrize("key", ["companies", "data", "models", "payouts"])

@@ -3,14 +3,16 @@
 from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
-CompanyName = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$", max_length=64, strip_whitespace=False
-    ),
-]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
+CompanyName = Annotated[str, StringConstraints(pattern=NAME, max_length=64, strip_whitespace=False)]
 # Letters and digits that look like another one in most typefaces.
 LOOK_ALIKES = str.maketrans({"I": "l", "1": "l", "0": "O"})
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"

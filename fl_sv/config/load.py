@@ -8,11 +8,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from fl_sv.config.base import REFERENCE
+from fl_sv.config.base import NAME, REFERENCE
 from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.config.keys import Key, replaced, sections_in
+from fl_sv.config.models import MODEL_NAME
 from fl_sv.config.runtime import DEVICE
 from fl_sv.config.schema import Config
+from fl_sv.config.valuation import ALARM_CODE, CURRENCY
 from fl_sv.errors import InputError, suggestion
 from fl_sv.files import read_text
 from fl_sv.text import one_line
@@ -21,7 +23,15 @@ MAX_PROBLEMS = 5
 MAX_BYTES = 500_000
 # How pydantic's messages, and its names of a union's scalar branches, begin.
 SHOULD_BE = "Input should be "
-PATTERNS = {REFERENCE: "package.module:attribute", DEVICE: "cpu, cuda or cuda:INDEX"}
+BEGINNING = "that begins with a letter or digit"
+PATTERNS = {  # as a person reads them
+    REFERENCE: "package.module:attribute",
+    DEVICE: "cpu, cuda or cuda:INDEX",
+    NAME: f"a name of the letters A to Z, digits, blanks, `.`, `_` and `-` {BEGINNING}",
+    MODEL_NAME: f"a name of the letters A to Z, digits, `.`, `_` and `-` {BEGINNING}",
+    ALARM_CODE: "the code of an alarm, such as D4",
+    CURRENCY: "three capital letters, such as EUR",
+}
 SCALAR_BRANCHES = ("bool", "int", "float", "str", "list", "constrained-", "literal[")
 
 
@@ -53,6 +63,8 @@ def config_of(content: dict[str, Any], where: str, folder: Path | None = None) -
 
     Raises InputError like `load_config`.
     """
+    if place := _set_in(content):  # only Python can give one
+        raise InputError(f"{where}: {place}: a set has no order; give a list.")
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -100,6 +112,17 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
             " configs/demo.yaml."
         )
     return raw
+
+
+def _set_in(content: Any, place: str = "") -> str:
+    """The place of a set in the content; empty where there is none. Bits go by the order."""
+    if isinstance(content, set | frozenset):
+        return place
+    if isinstance(content, list | tuple):
+        content = dict(enumerate(content))
+    inner = content.items() if isinstance(content, dict) else ()
+    places = (_set_in(value, f"{place}.{key}" if place else str(key)) for key, value in inner)
+    return next(filter(None, places), "")
 
 
 def _explain(error: ValidationError, where: str) -> str:

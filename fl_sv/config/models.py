@@ -9,16 +9,16 @@ from fl_sv.config.strategies import STRATEGIES
 
 USUAL_RATE = 0.1  # where the config states none
 RATE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the rates that are tried: times the common one
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Rate = Annotated[float, Field(gt=0, le=100)]
 
 
 class ModelBase(Frozen):
     """What every model may have: a name in the tables, and a learning rate of its own."""
 
-    name: (
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40)]
-        | None
-    ) = Field(None, description="name in the tables; without it, made from kind and widths")
+    name: Annotated[str, StringConstraints(pattern=MODEL_NAME, max_length=40)] | None = Field(
+        None, description="name in the tables; without it, made from kind and widths"
+    )
     learning_rate: Rate | Literal["auto"] | None = Field(
         None,
         description=(

@@ -9,6 +9,7 @@ from fl_sv.config.semivalues import SEMIVALUES, semivalue_name
 from fl_sv.numbers import MAX_CENTS
 
 MOST_EVALUATIONS = 20_000
+ALARM_CODE, CURRENCY = r"^D([1-9]|10)$", r"^[A-Z]{3}$"
 
 
 class Stop(Frozen):
@@ -87,7 +88,7 @@ class LawRules(Frozen):
         ),
     )
     accept: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^D([1-9]|10)$")], ...],
+        tuple[Annotated[str, StringConstraints(pattern=ALARM_CODE)], ...],
         many("codes (D1 ... D10) of alarms that do not block payment"),
     ] = ()
     untrained_loss: float | None = Field(
@@ -167,7 +168,7 @@ class Payouts(Frozen):
             "with `charge`: the most that a company may be charged, in cents; by default the pot"
         ),
     )
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(
+    currency: Annotated[str, StringConstraints(pattern=CURRENCY)] = Field(
         "EUR", description="ISO 4217 code; amounts are whole minor units"
     )
     decimals: int = Field(
