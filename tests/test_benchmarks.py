@@ -4,6 +4,7 @@ teacher.
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from benchmarks.federation import bench
 from benchmarks.federation.bench import disturbed
 from benchmarks.law import alarms, baselines
 from benchmarks.law import brute_force as brute_forcing
-from benchmarks.law.brute_force import brute_force, sweep_large
+from benchmarks.law.brute_force import brute_force, swept, with_large_as_small
+from benchmarks.law.known import write
 from benchmarks.law.networks import cnn, transformer
-from benchmarks.law.truth import noise_floor
+from benchmarks.law.protocol import noise_floor
 from benchmarks.law.updates import reconstruct
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.runs.journal import Journal
@@ -95,40 +97,53 @@ def test_gtg_leaves_out_rounds_that_bring_nothing() -> None:
     )
 
 
-def test_noise_floor_is_the_error_of_the_mean() -> None:
-    value_RN = 1 + np.random.default_rng(0).normal(0.0, 0.1, (4, 100_000))
-    assert noise_floor(value_RN) == pytest.approx(0.1 / np.sqrt(4), rel=0.02)
+@pytest.mark.parametrize(("trainings", "given"), [(4, 1), (4, 2), (5, 1), (12, 1)])
+def test_noise_floor_is_the_error_of_the_mean_of_the_other_trainings(
+    trainings: int, given: int
+) -> None:
+    value_RN = 1 + np.random.default_rng(0).normal(0.0, 0.1, (trainings, 20_000))
+    expected = 0.1 / np.sqrt(trainings - given)
+    assert noise_floor(value_RN, given) == pytest.approx(expected, rel=0.03)
 
 
 def test_teacher_of_the_updates_is_the_grand_coalition_of_the_brute_force() -> None:
     config = config_of({"source": "iris"}, training={"rounds": 3, "large_seeds": 2})
-    brute = sweep_large(config)
+    brute_RCM = swept(with_large_as_small(config)).loss_RCM
     for replicate in range(2):
         found = reconstruct(config, replicate)
-        teacher = -brute["mlp-64", replicate, grand(4)].loss
+        teacher = -brute_RCM[replicate, grand(4), 0]
         assert found.one_round_C[-1] == pytest.approx(teacher, abs=1e-5)
         assert found.by_round[-1, -1] == pytest.approx(teacher, abs=1e-5)
         assert found.by_round[1:, 0] == pytest.approx(found.by_round[:-1, -1])
         assert found.one_round_C[0] == pytest.approx(-np.log(3))
 
 
-def test_kept_tables_spare_the_training_and_a_run_is_shown_its_own_large_losses_only(
+def test_kept_games_spare_the_training_until_other_code_would_train_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of({"source": "iris"}, training={"rounds": 1, "seeds": 1})
     trained = brute_force(config, "iris", tmp_path)
     (file,) = tmp_path.iterdir()
-    file.write_text(
-        file.read_text().replace(repr(trained.table.scores["mlp-64", 0, 5].loss), "0.25")
-    )
+    write(replace(trained, large_RC=trained.large_RC + 1), file)
     again = brute_force(config, "iris", tmp_path)
-    assert again.table.scores["mlp-64", 0, 5].loss == 0.25
-    assert (again.sizes, again.examples) == (trained.sizes, trained.examples)
-    assert again.shown([EMPTY, grand(4)]).mean_losses("mlp-64").keys() == {EMPTY, grand(4)}
-    assert len(again.shown([EMPTY, grand(4)]).mean_losses("mlp-4")) == 16
+    assert (again.large_RC == trained.large_RC + 1).all()
+    assert (again.small_RCM == trained.small_RCM).all()
+    assert (again.sizes, again.examples_N.tolist()) == (
+        pytest.approx(trained.sizes),
+        trained.examples_N.tolist(),
+    )
     monkeypatch.setattr(brute_forcing, "DECISIVE", ("tests/config_of.py",))  # other code
-    assert brute_force(config, "iris", tmp_path).table.scores == trained.table.scores
-    assert [path.suffix for path in tmp_path.iterdir()] == [".csv", ".csv"]
+    assert (brute_force(config, "iris", tmp_path).large_RC == trained.large_RC).all()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npz", ".npz"]
+
+
+def test_averages_of_a_known_game_start_at_what_was_measured() -> None:
+    config = config_of({"source": "iris"}, training={"rounds": 1, "seeds": 2, "large_seeds": 2})
+    game = brute_force(config, "iris", None)
+    measured = [EMPTY, *baselines.singletons(4)]
+    assert game.averaged_small_RCM[:, measured] == pytest.approx(game.small_RCM[:, measured])
+    assert game.averaged_large_RC[:, measured] == pytest.approx(game.large_RC[:, measured])
+    assert len({*game.averaged_large_RC[:, grand(4)].tolist()}) == 2  # each training has its own
 
 
 def test_a_fault_that_fails_or_never_comes_is_not_survived(

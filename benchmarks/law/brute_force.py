@@ -1,112 +1,124 @@
 """Every model of a game on every coalition, the large one too, by the product's own sweep.
 
-The tables can be kept, so that another law, or another rule, is judged on the same trainings within
-seconds."""
+The games can be kept, so that another law, or another rule, is judged on the same trainings within
+seconds.
+
+Shapes: C = 2**N coalitions, M small sizes, R seeds.
+"""
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.law.known import KnownGame, read, write
+from benchmarks.law.updates import reconstruct
 from benchmarks.sweep.sweeps import swept_job
 from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
 from fl_sv.config.models import Mlp, Models
-from fl_sv.data import all_company_data, operator_data
-from fl_sv.game.scores import Scores
-from fl_sv.game.utilities import UtilityTable, planned_rows, read_utilities, utilities_csv
-from fl_sv.machine import library_hash
-from fl_sv.training.models import model_specs
+from fl_sv.game.utilities import UtilityTable
+from server.averages import average_singletons
 from server.inline import InlineGrid
+from server.job import Job
+
+Floats = NDArray[np.float64]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DECISIVE = (
+    "fl_sv/**/*.py",
     "benchmarks/law/networks.py",
     "benchmarks/law/sources.py",
+    "benchmarks/law/updates.py",
     "clients/*.py",
     "server/*.py",
     "strategies/*.py",
 )
+LATER = ("law", "values", "valuation", "payment", "planning", "report", "federation")
 
 
-@dataclass(frozen=True)
-class BruteForced:
-    """A game of which everything is known. sizes: parameters of every model, ascending; examples:
-    of every company.
-    """
-
-    config: Config
-    table: UtilityTable
-    sizes: Mapping[str, int]
-    examples: Mapping[str, int]
-
-    @property
-    def large(self) -> str:
-        return self.table.models[-1]
-
-    def shown(self, runs: Iterable[int]) -> UtilityTable:
-        """The utility table of a run whose large model trained on `runs` only."""
-        given = set(runs)
-        everything = range(1 << self.config.n_companies)
-        return self.table.only(dict.fromkeys(self.table.models, everything) | {self.large: given})
-
-
-def brute_force(config: Config, task: str, kept: Path | None) -> BruteForced:
+def brute_force(config: Config, task: str, kept: Path | None) -> KnownGame:
     """All trainings of the game, or those that the folder `kept` holds of it; new ones are added to
     the folder.
     """
-    operator = operator_data(config)
-    small, large = model_specs(config, operator.task)
-    examples = {
-        company: len(rows) for company, rows in all_company_data(config, operator.scaling).items()
-    }
-    sizes = {model.name: model.n_params for model in (*small, large)}
-    file = (
-        kept
-        and kept / f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]}).csv"
-    )
+    name = f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]})"
+    file = kept and kept / f"{name}.npz"
     if file and file.exists():
-        table = read_utilities(file, config.companies)
-    else:
-        scores = Scores({**sweep(config).columns, **sweep_large(config).columns})
-        table = _table(config, list(sizes), scores)
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_suffix(f".{os.getpid()}")
-            unfinished.write_text("".join(utilities_csv(table)), encoding="utf-8")
-            unfinished.replace(file)
-    return BruteForced(config, table, sizes, examples)
+        return read(file)
+    game = _trained(config, name)
+    if file:
+        write(game, file)
+    return game
 
 
 def code_hash() -> str:
-    """sha256 over the code that decides the losses: the library, the app, and what the configs plug
-    in.
+    """sha256 over the code that decides the losses: the library but for what follows on them, the
+    app, and what the configs plug in.
     """
-    digest = hashlib.sha256(library_hash().encode())
-    for pattern in DECISIVE:
-        for path in sorted(REPOSITORY.glob(pattern)):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    paths = {path for pattern in DECISIVE for path in REPOSITORY.glob(pattern)}
+    later = {path for room in LATER for path in (REPOSITORY / "fl_sv" / room).rglob("*.py")}
+    digest = hashlib.sha256()
+    for path in sorted(paths - later):
+        digest.update(path.relative_to(REPOSITORY).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def sweep(config: Config) -> Scores:
-    """The sweep stage of a run, in this process."""
+def _trained(config: Config, name: str) -> KnownGame:
+    small, large = swept(config), swept(with_large_as_small(config))
+    updates = [reconstruct(config, seed) for seed in range(config.training.large_seeds)]
+    return KnownGame(
+        name=name,
+        small_RCM=small.loss_RCM,
+        large_RC=large.loss_RCM[:, :, 0],
+        averaged_small_RCM=small.averaged_RCM,
+        averaged_large_RC=large.averaged_RCM[:, :, 0],
+        sizes=np.append(small.size_M, large.size_M),
+        examples_N=small.examples_N,
+        one_round_RC=-np.array([found.one_round_C for found in updates]),
+        by_round=-np.array([found.by_round for found in updates]),
+    )
+
+
+@dataclass(frozen=True)
+class SweptLosses:
+    """The small models of a game on every coalition: their losses, those of averages of the
+    members' own models, their parameters, and the rows of every company.
+    """
+
+    loss_RCM: Floats
+    averaged_RCM: Floats
+    size_M: Floats
+    examples_N: Floats
+
+
+def swept(config: Config) -> SweptLosses:
+    """The sweep and the averages of a run, in this process."""
     with swept_job(config, InlineGrid(client_app, range(config.n_companies))) as job:
-        return job.journal.scores()
+        table = job.table(range(1 << config.n_companies), ())
+        small = [model.name for model in job.small]
+        return SweptLosses(
+            loss_RCM=np.stack([table.loss_by_seed(model) for model in small], axis=2),
+            averaged_RCM=np.stack(
+                [_averages(job, table, seed) for seed in range(config.training.seeds)]
+            ),
+            size_M=np.array([job.sizes[model] for model in small], dtype=np.float64),
+            examples_N=np.array([job.examples[c] for c in config.companies], dtype=np.float64),
+        )
 
 
-def sweep_large(config: Config) -> Scores:
+def _averages(job: Job, table: UtilityTable, seed: int) -> Floats:
+    """(C, M) losses of the averages of one seed's own models."""
+    planned = {key: coalitions for key, coalitions in table.planned.items() if key[1] == seed}
+    of_seed = UtilityTable(table.companies, table.models, planned, table.scores.only(planned))
+    averaged = average_singletons(job, of_seed)
+    assert averaged is not None, "a sweep keeps the outputs of the companies' own models"
+    return averaged.loss_CM[:, :-1]  # the large model was not trained
+
+
+def with_large_as_small(config: Config) -> Config:
     """The large model takes the small ones' place. Above it stands one that is never trained."""
     models = Models(small=(config.models.large,), large=Mlp(kind="mlp", hidden=(16_384, 16_384)))
     training = config.training.model_copy(update={"seeds": config.training.large_seeds})
-    return sweep(config.model_copy(update={"models": models, "training": training}))
-
-
-def _table(config: Config, models: list[str], scores: Scores) -> UtilityTable:
-    everything = range(1 << config.n_companies)
-    seeds = dict.fromkeys(models[:-1], config.training.seeds) | {
-        models[-1]: config.training.large_seeds
-    }
-    planned = planned_rows(models, seeds, dict.fromkeys(models, everything))
-    return UtilityTable(config.companies, tuple(models), planned, scores.only(planned))
+    return config.model_copy(update={"models": models, "training": training})

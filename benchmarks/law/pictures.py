@@ -1,6 +1,8 @@
-"""The picture of benchmarks.truth: our law against brute force, and the errors of all methods."""
+"""The pictures of benchmarks.truth (our law against brute force, the errors of all methods) and of
+benchmarks.games (what separates sound cases from others).
+"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.common.pictures import save
+from benchmarks.law.alarm_curves import STATISTICS, area_under, curve, shares
+from benchmarks.law.truth import LAWS
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
@@ -21,19 +25,13 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _values(axes: Axes, found: Mapping[str, Any]) -> None:
-    """Every company of every game: law_n with its interval over the measured value, in shares of
-    the improvement.
+    """Every company of every game, in shares of the improvement: law_n with its interval over the
+    value by the trainings that law_n was not given.
     """
     for task in dict.fromkeys(row["task"] for row in found["tasks"]):
-        rows = [row for row in found["tasks"] if row["task"] == task]
-        total = [sum(row["truth"]) for row in rows]
-        truth = np.concatenate(
-            [np.divide(row["truth"], t) for row, t in zip(rows, total, strict=True)]
-        )
-        bands = [
-            np.divide(row["by_law"]["law_n"]["values"], t)
-            for row, t in zip(rows, total, strict=True)
-        ]
+        shown = [row["first"] for row in found["tasks"] if row["task"] == task]
+        truth = np.concatenate([np.divide(game["truth"], sum(game["truth"])) for game in shown])
+        bands = [np.divide(game["law_n"], sum(game["law_n"][1])) for game in shown]
         low, value, high = np.concatenate(bands, axis=1)
         axes.errorbar(
             truth,
@@ -45,7 +43,10 @@ def _values(axes: Axes, found: Mapping[str, Any]) -> None:
             label=task,
         )
     axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
-    axes.set(xlabel="measured share of the improvement", ylabel="by law_n, with its 90 % interval")
+    axes.set(
+        xlabel="share of the improvement by the other trainings",
+        ylabel="by law_n from one training a run, with its 90 % interval",
+    )
     axes.legend(fontsize="small")
 
 
@@ -57,8 +58,42 @@ def _errors(axes: Axes, mean: Mapping[str, Any]) -> None:
             key=lambda item: -item[1],
         )
     )
-    colours = ["tab:blue" if name.startswith("law_") else "silver" for name in errors]
+    colours = [
+        "tab:blue"
+        if name.startswith("law_")
+        else "tab:orange"
+        if name in ("one_brute_force", "noise floor")
+        else "silver"
+        for name in errors
+    ]
     bars = axes.barh(list(errors), [100 * error for error in errors.values()], color=colours)
     axes.bar_label(bars, fmt="%.1f", padding=2, fontsize="small")
     axes.set(xscale="log", xlabel="mean relative L2 error of the values, % (log scale)")
     axes.set_xlim(right=300 * max(errors.values()))  # room for the numbers
+
+
+def draw_alarms(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The curves of what alarms look at, a plot for each of our laws; the cross is any alarm.
+
+    rows: results of `benchmarks.law.games.measure`.
+    """
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    for axes, law in zip(figure.subplots(1, len(LAWS)), LAWS, strict=True):
+        cases = [case for row in rows for case in row["cases"] if case["law"] == law]
+        for name, statistic in STATISTICS.items():
+            found = curve(cases, statistic)
+            if found is not None:
+                area = area_under(found)
+                axes.step(*found, where="post", linewidth=1.2, label=f"{name} ({area:.2f})")
+        fired = shares(cases)
+        if None not in (fired["alarmed_good"], fired["alarmed_bad"]):
+            axes.plot(fired["alarmed_good"], fired["alarmed_bad"], "kx", label="alarms as they are")
+        axes.plot([0.25], [0.85], "o", color="grey", markersize=4, label="aim")
+        axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
+        axes.set(
+            title=f"{law}: {fired['good']} good, {fired['bad']} bad of {fired['cases']} cases",
+            xlabel="alarm on good cases",
+            ylabel="alarm on bad cases",
+        )
+        axes.legend(fontsize="x-small", loc="lower right")
+    save(figure, path)
