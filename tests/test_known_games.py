@@ -153,8 +153,11 @@ def test_simple_rules_are_right_where_their_assumption_is(game: KnownGame) -> No
     assert added_C[[0, 31]] == pytest.approx(0.0)
 
 
+NOISE = {"D6 error_of_one_training": 0.1}
+
+
 def case(label: str, width: float, *alarms: str) -> dict[str, object]:
-    return {"label": label, "width": width, "alarms": alarms, "distance": width, "figures": {}}
+    return {"label": label, "width": width, "alarms": alarms, "distance": width, "figures": NOISE}
 
 
 def test_curves_and_shares_of_alarms() -> None:
@@ -171,7 +174,9 @@ def test_curves_and_shares_of_alarms() -> None:
     # Of the four pairs of a good and a bad case three are in the right order.
     assert found["areas"] == {
         "width of the intervals": 0.75,
+        "width over the error of one training": 0.75,
         "distance to the averaged difference": 0.75,
+        "D6: error of one training": 0.5,
     }
     assert alarm_curves.shares(cases[:2])["alarmed_bad"] is None
 

@@ -6,7 +6,7 @@ neither.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,46 @@ Case = Mapping[str, Any]
 GOOD, BAD, BETWEEN = "good", "bad", "between"
 NO_WORSE = 1.1  # times the error of one brute force
 CLEARLY, TIMES = 0.1, 1.5  # points more than one brute force, and times as much
+TINY = 1e-6
 
-# What an alarm could look at: the higher, the worse. Figures are those of law.json.
-STATISTICS = {
-    "width of the intervals": lambda case: case["width"],
-    "distance to the averaged difference": lambda case: case["distance"],
-    "D1: p of the worst outlier": lambda case: -case["figures"].get("D1 p_value", np.nan),
-    "D2: rank correlation": lambda case: -case["figures"].get("D2 spearman", np.nan),
-    "D3: disagreement of the laws": lambda case: case["figures"].get("D3 disagreement", np.nan),
-    "D6: error of one training": lambda case: case["figures"].get(
-        "D6 error_of_one_training", np.nan
-    ),
+POOLED = "all three"  # the cases of all our laws together
+
+
+def _figure(name: str, sign: float = 1.0) -> Callable[[Case], float]:
+    return lambda case: sign * _or_nan(case["figures"].get(name))
+
+
+def _or_nan(figure: float | None) -> float:
+    return np.nan if figure is None else float(figure)
+
+
+def _width_over_noise(case: Case) -> float:
+    """How much less sure the law is than one training of every coalition would be."""
+    noise = _or_nan(case["figures"].get("D6 error_of_one_training"))
+    return float(case["width"] / max(noise, TINY))
+
+
+# What an alarm could look at: the higher, the worse; NaN where a law does not have it. Figures are
+# those of law.json.
+STATISTICS: dict[str, Callable[[Case], float]] = {
+    "width of the intervals": lambda case: float(case["width"]),
+    "width over the error of one training": _width_over_noise,
+    "distance to the averaged difference": lambda case: _or_nan(case["distance"]),
+    "D1: p of the worst outlier": _figure("D1 p_value", -1.0),
+    "D2: rank correlation": _figure("D2 spearman", -1.0),
+    "D3: disagreement of the laws": _figure("D3 disagreement"),
+    "D6: error of one training": _figure("D6 error_of_one_training"),
 }
+
+
+def by_law(rows: Sequence[Mapping[str, Any]], laws: Sequence[str]) -> dict[str, list[Case]]:
+    """The cases of each of our laws, and of all of them.
+
+    rows: results of `benchmarks.law.games.measure`.
+    """
+    cases = [case for row in rows for case in row["cases"]]
+    found = {law: [case for case in cases if case["law"] == law] for law in laws}
+    return found | {POOLED: cases}
 
 
 def label(error: float, brute_error: float) -> str:
@@ -69,7 +97,9 @@ def shares(cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
-def curve(cases: Sequence[Case], statistic: Any) -> tuple[Floats, Floats] | None:
+def curve(
+    cases: Sequence[Case], statistic: Callable[[Case], float]
+) -> tuple[Floats, Floats] | None:
     """(alarms on good cases, alarms on bad ones) for every threshold, both from 0 to 1.
 
     None where one of the two kinds is missing, or the statistic is unknown in a case.

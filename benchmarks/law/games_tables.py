@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.markdown import table
-from benchmarks.law.alarm_curves import shares
+from benchmarks.law.alarm_curves import by_law, shares
 from benchmarks.law.truth import LAWS
 
 RULES = (
@@ -31,10 +31,7 @@ def summary(rows: Rows) -> dict[str, Any]:
     flips = {few: [flip for row in rows for flip in row["flips"][few]] for few in rows[0]["flips"]}
     return {
         "kinds": found | {ALL: of_kind(rows)},
-        "alarms": {
-            law: shares([case for row in rows for case in row["cases"] if case["law"] == law])
-            for law in LAWS
-        },
+        "alarms": {law: shares(cases) for law, cases in by_law(rows, LAWS).items()},
         "flips": {few: float(np.mean(each)) if each else None for few, each in flips.items()},
     }
 

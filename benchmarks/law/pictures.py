@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
 
 from benchmarks.common.pictures import save
-from benchmarks.law.alarm_curves import STATISTICS, area_under, curve, shares
+from benchmarks.law.alarm_curves import STATISTICS, by_law, curve, shares
 from benchmarks.law.truth import LAWS
 
 
@@ -77,23 +78,28 @@ def draw_alarms(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     rows: results of `benchmarks.law.games.measure`.
     """
-    figure = Figure(figsize=(13, 4.6), layout="constrained")
-    for axes, law in zip(figure.subplots(1, len(LAWS)), LAWS, strict=True):
-        cases = [case for row in rows for case in row["cases"] if case["law"] == law]
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    of_law = by_law(rows, LAWS)
+    colours = dict(zip(STATISTICS, TABLEAU_COLORS, strict=False))
+    for axes, (law, cases) in zip(figure.subplots(1, len(of_law)), of_law.items(), strict=True):
         for name, statistic in STATISTICS.items():
             found = curve(cases, statistic)
             if found is not None:
-                area = area_under(found)
-                axes.step(*found, where="post", linewidth=1.2, label=f"{name} ({area:.2f})")
+                axes.step(*found, where="post", linewidth=1.2, color=colours[name], label=name)
         fired = shares(cases)
         if None not in (fired["alarmed_good"], fired["alarmed_bad"]):
             axes.plot(fired["alarmed_good"], fired["alarmed_bad"], "kx", label="alarms as they are")
         axes.plot([0.25], [0.85], "o", color="grey", markersize=4, label="aim")
         axes.axline((0, 0), slope=1, color="grey", linewidth=0.8)
         axes.set(
-            title=f"{law}: {fired['good']} good, {fired['bad']} bad of {fired['cases']} cases",
+            title=f"{law}: {fired['good']} good, {fired['bad']} bad of {fired['cases']}",
             xlabel="alarm on good cases",
             ylabel="alarm on bad cases",
         )
-        axes.legend(fontsize="x-small", loc="lower right")
+    named = {
+        name: line
+        for axes in figure.axes
+        for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=5)
     save(figure, path)

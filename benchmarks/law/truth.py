@@ -120,7 +120,10 @@ def _view(seen: Seen, truth: Truth, seed: int) -> dict[str, Any]:
                 "given": list(seen.given),
                 "error": errors[name],
                 **_judged_law(law, truth),
-                "distance": relative_l2(values[name], values["averaged_difference"]),
+                # law_0 knows no large singleton.
+                "distance": None
+                if name == "law_0"
+                else relative_l2(values[name], values["averaged_difference"]),
             }
             for name, law in laws.items()
         ],
