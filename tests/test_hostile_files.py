@@ -242,16 +242,27 @@ def test_a_header_that_promises_what_the_archive_lacks_is_refused(
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
-    members = ROWS | {"bomb.npy": header((26_000_000,)) + bytes(208_000_000)}
-    path = archive(tmp_path / "a.npz", members, zipfile.ZIP_DEFLATED)
+    path = archive(tmp_path / "a.npz", ROWS)
+    changed = bytearray(Path(path).read_bytes())
+    struct.pack_into("<I", changed, changed.index(b"PK\x01\x02") + 24, 520_000_000)
+    Path(path).write_bytes(changed)  # its directory says how large the first array will be
     found = refused(lambda: read_rows(path, "target"))
     assert found.startswith(f"{path} has ")  # the sentence as it is, in no other one
-    assert "would take 208,000" in found
+    assert "would take 520,000" in found
     rows = tmp_path / "a.parquet"
     pl.DataFrame({"target": [0]}).select(
-        pl.col("target").repeat_by(14_000_000).explode(), a=pl.lit(1)
+        pl.col("target").repeat_by(35_000_000).explode(), a=pl.lit(1)
     ).write_parquet(rows)
-    assert "would take 224,000,000 in memory" in refused(lambda: read_rows(str(rows), "target"))
+    assert "would take 560,000,000 in memory" in refused(lambda: read_rows(str(rows), "target"))
+
+
+def test_indicators_of_many_rows_are_no_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    marks = {f"c{i}": np.arange(100_000, dtype=np.int64) % 300 == i for i in range(300)}
+    frame = pl.DataFrame(marks | {"target": np.arange(100_000) % 2})
+    frame.write_parquet(path)
+    assert path.stat().st_size * 200 < frame.width * len(frame) * 8 > 200_000_000
+    assert read_rows(str(path), "target").x.sum() == 100_000
 
 
 def test_an_archive_of_very_many_arrays_is_not_opened_array_by_array(tmp_path: Path) -> None:
