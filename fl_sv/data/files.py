@@ -98,6 +98,11 @@ def _read_csv(path: str, target: str, owner: str | None) -> RawRows:
         frame = pl.read_csv(path, infer_schema=False, glob=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(_csv_fault(path, len(header), str(error).splitlines()[0])) from None
+    if any("\r" in name for name in frame.columns):
+        raise InputError(
+            f"{path}: the lines end in a carriage return alone. Save it with the line ends of Unix"
+            " or Windows."
+        )
     frame = frame.with_row_index(ROW)
     if frame.select(pl.all_horizontal(pl.exclude(ROW).is_null()).any()).item():
         frame = frame.filter(~pl.col(ROW).is_in(_blank_rows(path)))
