@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from fl_sv.config import Config, dump_config, parse_config
-from fl_sv.design.large_runs import NextLargeRun
+from fl_sv.design.large_runs import MoreSeeds, NextLargeRun
 from fl_sv.game.scores import Score, Scores
 from fl_sv.game.utilities import UtilityTable, planned_rows
 from fl_sv.law.alarms import Alarm
@@ -144,7 +144,15 @@ def make_run(
     stages["rest"] = {"seconds": 1.0, "company_seconds": 0.0, "bytes": 0, "flops": 0.0}
     run.write_text(files.COST, CostRecord.of(stages).to_json())
     next_run = NextLargeRun(14, narrower=0.1234, price=0.7, anchors=5)
-    settlement = Settlement(law, valuation, alarms, payment, next_run)  # type: ignore[arg-type]
+    more_seeds = MoreSeeds(large_seeds=3, narrower=0.2345, price=4.0)
+    settlement = Settlement(
+        law,  # type: ignore[arg-type]
+        valuation,
+        alarms,
+        payment,
+        next_run,
+        more_seeds,
+    )
     publish(run, evidence, settlement, {"torch": "9.9"})
     return run
 

@@ -85,7 +85,7 @@ def test_a_payable_run_is_called_payable_and_claims_nothing_untested(page: str) 
     text = PageText(page).text
     assert "These amounts may be paid. No alarm fired." in text
     assert "NOT" not in text.replace("NOTE", "")
-    assert "D3 needs a third small size." in text
+    assert "D3 needs a second small size, or large runs." in text
     assert "D4 needs four more large runs." in text
     assert "D9 checks whether" in text
     assert "law holds" not in text
@@ -151,8 +151,15 @@ def test_every_figure_of_a_law_is_explained() -> None:
     opposite = fit_law(
         small_CM, both_ends(2.0 - large_C), sizes=[1, 2, 4, 8], by_seed=[small_CM, small_CM]
     )
-    figures = {*sound.parameters, *sound.diagnostics, *opposite.parameters, *opposite.diagnostics}
-    assert figures == set(FIGURES)
+    with_averages = fit_law(
+        small_CM,
+        both_ends(large_C) | {1: float(large_C[1])},
+        sizes=[1, 2, 4, 8],
+        averaged=np.column_stack([small_CM, large_C]),
+        large_std=0.01,
+    )
+    laws = (sound, opposite, with_averages)
+    assert {name for law in laws for name in (*law.parameters, *law.diagnostics)} == set(FIGURES)
 
 
 def test_users_input_is_escaped(run: RunDirectory, page: str) -> None:

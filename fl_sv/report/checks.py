@@ -49,10 +49,10 @@ ADVICE = {
         " companies matters.",
     ),
     "D3": Advice(
-        "The law continues the trend of the small sizes. Here this trend is not reliable, so the"
+        "The ways to get from the small models to the large one contradict each other, so the"
         " predictions may be far off.",
-        "Use sizes that lie further apart, more seeds, or a lower learning rate for the size that"
-        " breaks the trend.",
+        "Take small models that learn about as far as the large one (models: learning_rate), or"
+        " measure large runs of more coalitions (law.anchors).",
     ),
     "D4": Advice(
         "The law has a systematic error.",
@@ -61,6 +61,10 @@ ADVICE = {
     "D5": Advice(
         "The losses of the small model depend little on the companies.",
         "Use wider small models, more rounds or another learning rate. More seeds do not help.",
+    ),
+    "D6": Advice(
+        "Another seed of the large model would give clearly different values.",
+        "Train the large model with more seeds (training.large_seeds).",
     ),
     "D9": Advice(
         "The small models add nothing to the large runs.",
