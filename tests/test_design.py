@@ -18,11 +18,13 @@ from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import grand, members_matrix, members_of
 from fl_sv.game.utilities import read_utilities
 from fl_sv.law import fit_law
+from fl_sv.payment.settlement import law_and_values
 from fl_sv.payment.stopping import LARGEST, require_large_enough, sample_state
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
-from fl_sv.valuation.uncertainty import Part, Uncertainty
+from fl_sv.valuation.appraise import uncertainty_of_values
+from fl_sv.valuation.uncertainty import Uncertainty
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated, sampled
 from tests.config_of import config_of
@@ -177,7 +179,7 @@ def test_values_of_a_sample_lie_within_their_intervals() -> None:
 
 def test_errors_of_samples_vary_together_as_stated_and_orders_are_as_probable() -> None:
     """What one company gets too much the others get too little: the values sum to the gain."""
-    companies, nothing = tuple("GFEDCBA"), Part(np.zeros((7, 7)))
+    companies, nothing = tuple("GFEDCBA"), np.zeros((7, 7))
     errors, stated, orders = [], [], []
     for seed in range(80):
         utility_C = game(7) + np.random.default_rng(seed).normal(0, 0.1, 128)
@@ -191,7 +193,7 @@ def test_errors_of_samples_vary_together_as_stated_and_orders_are_as_probable() 
         np.testing.assert_allclose(covariance_NN, covariance_NN.T, atol=1e-18)
         errors.append(value_N - exact_N)
         stated.append(covariance_NN)
-        uncertainty = Uncertainty(Part(covariance_NN), nothing, nothing)
+        uncertainty = Uncertainty(covariance_NN, nothing, np.zeros((7, 2)))
         for i, j in combinations(np.argsort(-value_N), 2):
             chance = uncertainty.probability(i, j, value_N[i] - value_N[j])
             orders.append((chance, exact_N[i] > exact_N[j]))
@@ -323,6 +325,27 @@ def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None
         require_large_enough(
             replace(evidence, config=evidence.config.model_copy(update={"coalitions": coalitions}))
         )
+
+
+@pytest.mark.slow
+def test_a_sample_that_may_stop_early_pays_for_it_in_its_intervals(folder: Path) -> None:
+    """It would stop early where its intervals are too narrow by chance."""
+    evidence = read_evidence(RunDirectory(folder / "sampled"))
+    law, _ = law_and_values(evidence)
+    sampling = []
+    for stop in (Stop(max_evaluations=50), Stop(max_evaluations=50, widest_interval_cents=10)):
+        coalitions = evidence.config.coalitions.model_copy(update={"stop": stop})
+        sampling.append(
+            uncertainty_of_values(
+                evidence.config.model_copy(update={"coalitions": coalitions}),
+                evidence.table,
+                law,
+                evidence.weighting,
+                evidence.validation_NV,
+            ).sampling_NN
+        )
+    assert sampling[0].any()
+    np.testing.assert_allclose(sampling[1], 1.1**2 * sampling[0])
 
 
 @pytest.mark.slow

@@ -57,13 +57,14 @@ def rows_table(found: list[dict[str, Any]]) -> str:
 def stopping_table(found: list[dict[str, Any]]) -> str:
     """Coverage of samples that stop, beside that of samples of the same sizes, fixed before."""
     return table(
-        ["game", "coalitions at the stop", "fixed before", "stopped", "factor needed"],
+        ["game", "coalitions at the stop", "fixed before", "stopped", "and wider", "factor needed"],
         [
             [
                 row["family"],
                 f"{row['evaluations']:.0f}",
                 f"{row['fixed']:.3f}",
                 f"{row['stopped']:.3f}",
+                f"{row['widened']:.3f}",
                 f"{row['factor']:.2f}",
             ]
             for row in found

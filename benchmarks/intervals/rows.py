@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from benchmarks.estimators.games import N_COMPANIES, Divided, divided, losses_by_example
-from fl_sv.valuation.appraise import validation_part
-from fl_sv.valuation.uncertainty import Part, Uncertainty
+from fl_sv.valuation.appraise import of_large_model
+from fl_sv.valuation.uncertainty import Uncertainty
 from fl_sv.values.weighting import Enumerated
 
 SEMIVALUES = ("shapley", "banzhaf", "loo", "beta:4,1")
@@ -62,13 +62,14 @@ def held(
     small_NV, large_NV, shapley_NV = game
     error_N = np.abs(large_NV[:, drawn].mean(axis=1) - large_NV.mean(axis=1))
     small_gain, gain = (float(gain_V[drawn].mean()) for gain_V in gains)
-    part = validation_part(small_NV[:, drawn], small_gain, gain)
-    nothing = Part(np.zeros_like(part.covariance_NN))
-    yield "t", error_N <= Uncertainty(nothing, nothing, part).half_widths(LEVEL)
-    own = validation_part(large_NV[:, drawn], 1.0, 1.0)
-    yield "own rows", error_N <= Uncertainty(nothing, nothing, own).half_widths(LEVEL)
+    nothing = np.zeros((len(error_N), len(error_N)))
+    scaled_NV = of_large_model(small_NV[:, drawn], small_gain, gain)
+    for rule, example_NV in (("now", scaled_NV), ("now, large rows", large_NV[:, drawn])):
+        yield rule, error_N <= Uncertainty(nothing, nothing, example_NV).half_widths(LEVEL)
+    stderr_N = scaled_NV.std(axis=1, ddof=1) / np.sqrt(len(drawn))
+    yield "Student's t", error_N <= stdtrit(len(drawn) - 1, (1 + LEVEL) / 2) * stderr_N
     normal = ndtri((1 + LEVEL) / 2)
-    yield "normal", error_N <= normal * np.sqrt(np.diag(part.covariance_NN))
+    yield "normal", error_N <= normal * stderr_N
     # As it was: Shapley's variance, times the ratio of the sums of the values.
     ratio = large_NV[:, drawn].mean(axis=1).sum() / small_gain
     before_N = np.var(shapley_NV[:, drawn], axis=1, ddof=1) / len(drawn) * ratio**2

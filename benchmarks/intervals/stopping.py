@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.estimators.games import FEDERATED, N_COMPANIES, OTHER, KnownGame
 from fl_sv.design.sample import ENDS, FIRST, GROWTH
+from fl_sv.valuation.appraise import STOPPED
 from fl_sv.values.corrected import SPREAD, fit_estimator
 from fl_sv.values.pairs import draw_nested, pairs_of
 
@@ -47,7 +48,8 @@ def of_family(family: str, games: int, samples: int) -> list[dict[str, object]]:
     ]
     widest = np.array([width for width, _ in looks])  # (runs, looks)
     deviations = np.array([deviation for _, deviation in looks])  # (runs, looks, N)
-    inside = deviations <= ndtri((1 + LEVEL) / 2)
+    normal = ndtri((1 + LEVEL) / 2)
+    inside = deviations <= normal
     fixed = inside.mean(axis=(0, 2))  # (looks,)
     for target in np.median(widest, axis=0)[:-1]:
         narrow = widest <= target
@@ -60,10 +62,9 @@ def of_family(family: str, games: int, samples: int) -> list[dict[str, object]]:
             "evaluations": float(np.mean(np.array(evaluations())[stops])),
             "fixed": float(fixed[stops].mean()),
             "stopped": float(inside[at_stop].mean()),
+            "widened": float((deviations[at_stop] <= STOPPED * normal).mean()),
             # that would give the intervals at the stop the coverage of a fixed sample's
-            "factor": float(
-                np.quantile(deviations[at_stop], fixed[stops].mean()) / ndtri((1 + LEVEL) / 2)
-            ),
+            "factor": float(np.quantile(deviations[at_stop], fixed[stops].mean()) / normal),
         }
         rows.append(row)
     return rows

@@ -14,8 +14,12 @@ from fl_sv.config import Config
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law
 from fl_sv.valuation.records import CompanyValue, Order, Valuation
-from fl_sv.valuation.uncertainty import Part, Uncertainty
+from fl_sv.valuation.uncertainty import Uncertainty
 from fl_sv.values.weighting import Enumerated, Sampled, Weighting, sampled
+
+# A sample that stops when its intervals are narrow stops early where they are too narrow by chance.
+# So wide they must be for the coverage of a sample of fixed size (docs/intervals.md, 2026-11-29).
+STOPPED = 1.1
 
 
 def appraise(
@@ -56,7 +60,7 @@ def appraise(
         )
     )
     variance_N = np.maximum(uncertainty.variances(), np.finfo(float).tiny)
-    sampling_share = float((np.diag(uncertainty.sampling.covariance_NN) / variance_N).max())
+    sampling_share = float((np.diag(uncertainty.sampling_NN) / variance_N).max())
     return Valuation(
         level=config.values.level,
         semivalue=config.values.semivalue,
@@ -102,15 +106,18 @@ def uncertainty_of_values(
     """How uncertain the values are: by the draw of the coalitions, the law, the validation set.
 
     The arguments are those of `appraise`. The width of the sampling part was calibrated with the
-    normal distribution (`fl_sv.values.corrected`), and the law states a normal one. So only the
-    validation part has degrees of freedom.
+    normal distribution (`fl_sv.values.corrected`), and the law states a normal one.
     """
     utility_C, weighting = -law.predict(), paid_weighting(config, shapley)
     small_C = -table.mean_loss(table.largest_small)
+    sampling_NN = weighting.sampling_covariance(utility_C)
+    stop = config.coalitions.stop
+    if stop is not None and stop.widest_interval_cents is not None:
+        sampling_NN = STOPPED**2 * sampling_NN
     return Uncertainty(
-        sampling=Part(weighting.sampling_covariance(utility_C)),
-        law=Part(_law_covariance(law, weighting, config.values.level)),
-        validation=validation_part(validation_NV, _gain(small_C), _gain(utility_C)),
+        sampling_NN=sampling_NN,
+        law_NN=_law_covariance(law, weighting, config.values.level),
+        example_NV=of_large_model(validation_NV, _gain(small_C), _gain(utility_C)),
     )
 
 
@@ -156,15 +163,15 @@ def _law_covariance(law: Law, weighting: Weighting, level: float) -> NDArray[np.
     return np.diag(np.square(np.abs(weighting.weights(range(len(std_C)))).T @ std_C))
 
 
-def validation_part(validation_NV: NDArray[np.float64], small_gain: float, gain: float) -> Part:
-    """The part of the draw of the validation set.
+def of_large_model(
+    validation_NV: NDArray[np.float64], small_gain: float, gain: float
+) -> NDArray[np.float64]:
+    """(N, V) values of single examples, as far apart as those of the large model are taken to be.
 
-    It is measured on the small model's values of single examples. Those of the large model are
-    taken to vary as much more as it gains more. (The sums of values would not do as a measure: for
-    semivalues other than Shapley's they may be near zero.)
+    Those of the large model are taken to vary as much more as it gains more. (The sums of values
+    would not do as a measure: for semivalues other than Shapley's they may be near zero.)
 
+    validation_NV: by the small model.
     small_gain, gain: of all companies together, by the small and by the large model.
     """
-    n_examples = validation_NV.shape[1]
-    scale = gain / small_gain if small_gain != 0 else 1.0
-    return Part(np.cov(validation_NV, ddof=1) / n_examples * scale**2, freedom=n_examples - 1)
+    return validation_NV * (gain / small_gain if small_gain != 0 else 1.0)
