@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER, BLUE, ORANGE = (
@@ -81,13 +82,25 @@ def _svg(key: str, width: int, height: int, draw: Draw) -> str:
         matplotlib.rcdefaults()  # independent of the user's matplotlibrc
         matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": key})
         figure = Figure(
-            figsize=(width / _UNITS_PER_INCH, height / _UNITS_PER_INCH), layout="constrained"
+            figsize=(width / _UNITS_PER_INCH, height / _UNITS_PER_INCH),
+            dpi=_UNITS_PER_INCH,
+            layout="constrained",
         )
+        FigureCanvasSVG(figure)  # it measures texts
         draw(figure, width)
+        _lay_out(figure)
         text = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     return _embedded(text.getvalue(), key)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Once: `savefig` would draw the whole figure for nothing else."""
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+    figure.set_layout_engine(None)
 
 
 def _embedded(svg: str, key: str) -> str:
