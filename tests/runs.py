@@ -1,10 +1,14 @@
 """The command line as a test calls it, and finished runs on evidence of a test's own."""
 
 import io
+import multiprocessing
+import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -18,6 +22,10 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.publish import publish
 
 Command = Callable[..., Answer]
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["fl_sv.cli", "server.simulation", "fl_sv.report", "sklearn.datasets"]
+)
 
 
 def fl_sv(*arguments: object) -> Answer:
@@ -32,6 +40,51 @@ def fl_sv(*arguments: object) -> Answer:
         except SystemExit as refusal:  # argparse
             code = int(refusal.code or 0)
     return Answer(code, out.getvalue(), err.getvalue())
+
+
+class Process:
+    """`fl-sv ARGUMENTS` in a process of its own, which may be killed.
+
+    It is forked from a process that has imported what a run imports first and done nothing: an
+    import takes three seconds of a core. A test of the start itself takes `shell`.
+    """
+
+    def __init__(self, *arguments: object, **environment: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._output = [Path(self._folder.name) / name for name in ("out", "err")]
+        self._process = _FORKS.Process(
+            target=_main, args=([*map(str, arguments)], environment, self._output)
+        )
+        self._process.start()
+
+    @property
+    def runs(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGINT)
+
+    def end(self) -> Answer:
+        """Waits for it. The exit code of a process that was killed is negative."""
+        self._process.join(1200)
+        assert self._process.exitcode is not None, "the process does not end"
+        out, err = (path.read_text(encoding="utf-8") for path in self._output)
+        self._folder.cleanup()
+        return Answer(self._process.exitcode, out, err)
+
+
+def _main(arguments: list[str], environment: Mapping[str, str], output: list[Path]) -> None:
+    for number, path in enumerate(output, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.dont_write_bytecode = True  # a test may change a module twice within a second
+    sys.exit(main(arguments))
 
 
 def loaded_by(statements: str, *suspects: str) -> set[str]:

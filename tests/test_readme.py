@@ -4,11 +4,8 @@ tree is the tree.
 
 import contextlib
 import io
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.common.command_line import Answer
 from fl_sv.cli import main
+from tests.runs import Process
 from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,44 +109,33 @@ def test_plug_ins_of_the_page_run_together(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(config, encoding="utf-8")
     run = tmp_path / "run"
 
-    def fl_sv(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fl_sv.cli", *map(str, arguments)]
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | more,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=1200,
-        )
+    def answer(*arguments: object, **environment: str) -> Answer:
+        """Of a process that has imported no plug-in yet."""
+        return Process(*arguments, **environment).end()
 
-    done = fl_sv("run", tmp_path / "run.yaml", "--out", run, "--backend", "inline")
-    assert done.returncode == 0, done.stderr
+    done = answer("run", tmp_path / "run.yaml", "--out", run, "--backend", "inline")
+    assert done.code == 0, done.err
     assert "Ash" in (run / "payouts.csv").read_text(encoding="utf-8")
     assert "The config asks for my_law:quadratic." in (run / "report.html").read_text(
         encoding="utf-8"
     )
-    blind = fl_sv("verify", run)
-    assert (
-        blind.returncode == 2 and "law.family: my_law:quadratic cannot be imported" in blind.stderr
-    )
-    installed = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    found = fl_sv("verify", run, PYTHONPATH=installed)
-    assert found.returncode == 0, found.stderr
+    blind = answer("verify", run)
+    assert blind.code == 2 and "law.family: my_law:quadratic cannot be imported" in blind.err
+    found = answer("verify", run, PYTHONPATH=str(tmp_path))
+    assert found.code == 0, found.err
     law = tmp_path / "my_law.py"
     law.write_text(
         law.read_text(encoding="utf-8").replace("np.array([0.0])", "np.array([0.2])"),
         encoding="utf-8",
     )
-    other = fl_sv("report", run, PYTHONPATH=installed)
-    assert other.returncode == 2 and "is not the function that the run used" in other.stderr
+    other = answer("report", run, PYTHONPATH=str(tmp_path))
+    assert other.code == 2 and "is not the function that the run used" in other.err
     law.write_text("def quadratic(game): raise ValueError(game)", encoding="utf-8")
-    broken = fl_sv("verify", run, PYTHONPATH=installed)
-    assert broken.returncode == 2 and "the law quadratic raised ValueError" in broken.stderr
+    broken = answer("verify", run, PYTHONPATH=str(tmp_path))
+    assert broken.code == 2 and "the law quadratic raised ValueError" in broken.err
     (run / "law.json").write_text("{}", encoding="utf-8")
-    changed = fl_sv("verify", run, PYTHONPATH=installed)
-    assert changed.returncode == 1 and "nothing is imported by name" in changed.stderr
+    changed = answer("verify", run, PYTHONPATH=str(tmp_path))
+    assert changed.code == 1 and "nothing is imported by name" in changed.err
 
 
 def help_of(verb: str) -> str:

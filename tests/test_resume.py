@@ -1,11 +1,7 @@
 """A run that is killed or interrupted resumes from its journal and ends in the same bytes."""
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from itertools import count
@@ -14,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.federation.disk import fill, small_disk
-from tests.runs import Command
+from tests.runs import Command, Process
 
 pytestmark = pytest.mark.slow
 GAME = """
@@ -38,36 +34,20 @@ class Run:
     def __init__(self, folder: Path, backend: str, *extra: str) -> None:
         self.out = folder / "run"
         (folder / "game.yaml").write_text(GAME)
-        command = [
-            sys.executable,
-            "-m",
-            "fl_sv.cli",
-            "run",
-            folder / "game.yaml",
-            "--out",
-            self.out,
-        ]
-        self.process = subprocess.Popen(
-            [*command, "--backend", backend, *extra],
-            env={**os.environ, "FL_SV_HOME": str(folder / "home")},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        arguments = ("run", folder / "game.yaml", "--out", self.out, "--backend", backend, *extra)
+        self.process = Process(*arguments, FL_SV_HOME=str(folder / "home"))
 
     def wait_for(self, query: str, count: int) -> None:
         """Until the journal holds `count` rows of the query."""
-        while self.process.poll() is None:
+        while self.process.runs:
             if self._rows(query) >= count:
                 return
             time.sleep(0.005)
-        raise AssertionError(
-            f"the run ended before {query!r} had {count} rows: {self.process.communicate()[1]}"
-        )
+        raise AssertionError(f"the run ended before {query!r} had {count} rows: {self.end()}")
 
     def end(self) -> tuple[int, str]:
-        _, errors = self.process.communicate(timeout=1200)
-        return self.process.returncode, errors
+        answer = self.process.end()
+        return answer.code, answer.err
 
     def tables(self) -> dict[str, bytes]:
         return {name: (self.out / name).read_bytes() for name in (*TABLES, "rates.csv")}
@@ -134,7 +114,7 @@ def test_run_killed_on_ray_then_interrupted_then_finished_inline_ends_in_the_sam
     killed.end()
     interrupted = Run(tmp_path, "ray", "--resume")
     interrupted.wait_for(*IN_THE_SWEEP)
-    interrupted.process.send_signal(signal.SIGINT)
+    interrupted.process.interrupt()
     code, errors = interrupted.end()
     assert code == 1
     assert "continue with --resume" in errors
