@@ -4,16 +4,14 @@ What another processor signs is made by the product's own code from losses that 
 written beside the tables of the run itself.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from fl_sv.config import dump_config
 from fl_sv.game.scores import Column, Scores
@@ -235,13 +233,9 @@ def test_p_values_hang_on_no_last_digit() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_of_the_processor_make_no_difference(run: RunDirectory, threads: int) -> None:
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    done = subprocess.run(
-        [sys.executable, "-m", "fl_sv.cli", "verify", run.path],
-        env={**os.environ, **dict.fromkeys(names, str(threads))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+def test_threads_of_the_processor_make_no_difference(
+    command: Command, run: RunDirectory, threads: int
+) -> None:
+    with threadpool_limits(threads):
+        answer = command("verify", run.path)
+    assert (answer.code, answer.err) == (0, "")
