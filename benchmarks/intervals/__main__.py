@@ -29,8 +29,8 @@ def main() -> None:
     started = time.perf_counter()
     with threadpool_limits(1):
         result = {
-            "rows": coverage_of_few_rows(*((4, 200) if options.full else (1, 50))),
-            "stopping": coverage_of_stopping(*((10, 20) if options.full else (2, 5))),
+            "rows": coverage_of_few_rows(*((4, 150) if options.full else (1, 50))),
+            "stopping": coverage_of_stopping(*((10, 10) if options.full else (2, 5))),
         }
     head = {
         "date": date.today().isoformat(),
