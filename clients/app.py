@@ -5,20 +5,24 @@ fingerprint of the data set, mean losses and seconds; of an error only its kind.
 docs/threat-model.md.
 """
 
-import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients.company import Arrays, Company, Floats, Identity, LoadedCompanies, load_company
 from fl_sv.config import Config
+from fl_sv.config.models import parse_rates
 from fl_sv.data import Scaling, SharedRows, shared_rows
 from fl_sv.errors import InputError, RunError
-from fl_sv.flower import wire
+from fl_sv.flower import schema, wire
 from fl_sv.machine import library_hash
+from fl_sv.text import one_line
 
 
 class Withheld(Exception):
@@ -44,6 +48,8 @@ def keep_errors_at_home(message: Message, context: Context, answer: ClientAppCal
 
 def withheld(error: Exception, message_type: str) -> str:
     """The sentence that the server gets instead of the error."""
+    if isinstance(error, Withheld):
+        return str(error)
     if isinstance(error, InputError):
         what = (
             "its data, the data path in its node's config, or a module on its data were refused"
@@ -54,7 +60,24 @@ def withheld(error: Exception, message_type: str) -> str:
     return f"{what}; the log of its own SuperNode has the details, on the message {message_type!r}"
 
 
-app = ClientApp(mods=[keep_errors_at_home])
+def check_instruction(message: Message, context: Context, answer: ClientAppCallable) -> Message:
+    """A Flower mod: an instruction is checked before anything of it is used."""
+    # A signature is to be verified here, before anything of the instruction is read.
+    with _refusing():
+        schema.check_instruction(message.metadata.message_type, message.content)
+    return answer(message, context)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """A context that reads an instruction and nothing else: what is wrong with it may be told."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise Withheld(one_line(f"the server's instruction was refused: {error}")) from None
+
+
+app = ClientApp(mods=[keep_errors_at_home, check_instruction])
 loaded_companies = LoadedCompanies()
 
 
@@ -82,7 +105,7 @@ def train_teacher(message: Message, context: Context) -> Message:
     it.
     """
     company = _company(message, context)
-    ((key, params),) = _arrays(message).items()
+    ((key, params),) = _arrays(message, company).items()
     started = time.perf_counter()
     loss = company.loss(key, params)
     trained = company.train_round({key: params[None]}, _round(message))
@@ -94,14 +117,15 @@ def train_singleton(message: Message, context: Context) -> Message:
     """All rounds of the large model on only this company's rows, for one message."""
     company = _company(message, context)
     started = time.perf_counter()
-    trained = company.train_all_rounds(_arrays(message))
+    trained = company.train_all_rounds(_arrays(message, company))
     return _reply(message, company, trained, started, {})
 
 
 @app.train("coalitions")
 def train_coalitions(message: Message, context: Context) -> Message:
     """One round of all coalitions of a wave with this company: of small models, or large runs."""
-    company, stacks = _company(message, context), _arrays(message)
+    company = _company(message, context)
+    stacks = _arrays(message, company)
     started = time.perf_counter()
     has_students = any(map(company.is_student, stacks))
     logits = _teacher_logits(company, context) if has_students else None
@@ -117,9 +141,9 @@ def compute_teacher_logits(message: Message, context: Context) -> Message:
     """
     company = _company(message, context)
     started = time.perf_counter()
-    ((key, params),) = _arrays(message).items()
+    ((key, params),) = _arrays(message, company).items()
     logits = company.teacher_logits(key, params)
-    context.state[wire.LOGITS] = ArrayRecord({wire.LOGITS: Array(logits)})
+    context.state[wire.LOGITS] = ArrayRecord({wire.LOGITS: _packed(logits)})
     metrics = {
         wire.NUM_EXAMPLES: company.n_examples,
         wire.SECONDS: time.perf_counter() - started,
@@ -131,7 +155,7 @@ def compute_teacher_logits(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """The loss of a model on the company's rows. It is reported and never scores a coalition."""
     company = _company(message, context)
-    ((key, params),) = _arrays(message).items()
+    ((key, params),) = _arrays(message, company).items()
     metrics = {wire.NUM_EXAMPLES: company.n_examples, wire.LOSS: company.loss(key, params)}
     return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
 
@@ -147,23 +171,34 @@ def _company(message: Message, context: Context) -> Company:
     data_path = None if path is None else str(path)
     name = str(task[wire.COMPANY])
     if not name:
-        name = _config(message).companies[int(node[wire.PARTITION])]
+        with _refusing():
+            name = _config(message).companies[int(node[wire.PARTITION])]
 
     def scaling() -> Scaling:
-        return Scaling.from_json(str(task[wire.SCALING]))
+        with _refusing():
+            found = Scaling.from_json(str(task[wire.SCALING]))
+            found.require_sound()
+        return found
 
     def read() -> SharedRows | None:
         return shared_rows(_config(message), scaling(), data_path)
 
     def load(shared: SharedRows | None) -> Company:
-        return load_company(name, _config(message), scaling(), data_path, shared)
+        config = _config(message)
+        with _refusing():
+            if name not in config.companies:
+                raise ValueError(f"there is no company {name!r} in this run")
+        return load_company(name, config, scaling(), data_path, shared)
 
     company = loaded_companies.get(Identity(context.run_id, name, data_path), read, load)
-    return company.at(json.loads(str(task.get(wire.RATES, "{}"))))
+    with _refusing():
+        rates = parse_rates(str(task.get(wire.RATES, "{}")))
+    return company.at(rates)
 
 
 def _config(message: Message) -> Config:
-    return Config.model_validate_json(str(message.content[wire.CONFIG][wire.RUN_CONFIG]))
+    with _refusing():
+        return Config.model_validate_json(str(message.content[wire.CONFIG][wire.RUN_CONFIG]))
 
 
 def _teacher_logits(company: Company, context: Context) -> Floats:
@@ -179,8 +214,16 @@ def _teacher_logits(company: Company, context: Context) -> Floats:
     return wire.unpacked(context.state.array_records[wire.LOGITS][wire.LOGITS].data)
 
 
-def _arrays(message: Message) -> Arrays:
-    return {key: wire.unpacked(array.data) for key, array in message.content[wire.ARRAYS].items()}
+def _arrays(message: Message, company: Company) -> Arrays:
+    """The models in a message. Raises Withheld when they are not models of this run."""
+    arrays = {key: wire.unpacked(array.data) for key, array in message.content[wire.ARRAYS].items()}
+    with _refusing():
+        company.check(arrays)
+    return arrays
+
+
+def _packed(array: Floats) -> Array:
+    return Array(np.ascontiguousarray(array))
 
 
 def _round(message: Message) -> int:
@@ -195,6 +238,6 @@ def _reply(
         wire.SECONDS: time.perf_counter() - started,
         **extra,
     }
-    record = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+    record = ArrayRecord({key: _packed(array) for key, array in arrays.items()})
     content = RecordDict({wire.ARRAYS: record, wire.METRICS: MetricRecord(metrics)})
     return Message(content, reply_to=message)

@@ -54,6 +54,20 @@ class Company:
     def fingerprint(self) -> str:
         return fingerprint(self.data)
 
+    def check(self, arrays: Arrays) -> None:
+        """Raises ValueError unless they are models of this run, one vector or a stack each."""
+        dtype = self.config.compute.dtype
+        for key, array in arrays.items():
+            name, _ = wire.parse_stack_key(key)
+            model = self.models.get(wire.model_of(name))
+            if model is None:
+                raise ValueError(f"there is no model {name!r} in this run")
+            if array.shape[-1] != model.n_params or array.dtype != dtype:
+                raise ValueError(
+                    f"model {key} has {array.shape[-1]:,} parameters of {array.dtype}; it has to be"
+                    f" {model.n_params:,} of {dtype}"
+                )
+
     def is_student(self, key: str) -> bool:
         """Whether the model of this stack learns from the finished teacher: only a small one does.
 

@@ -4,10 +4,9 @@ Flower averages the replies that it gets. Here every message needs a usable repl
 sent again, `faults.retries` times. Then the run stops with an error that names the company.
 """
 
-import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flwr.app import Message, RecordDict
@@ -15,15 +14,13 @@ from flwr.serverapp import Grid
 
 from fl_sv.config import Config, for_companies
 from fl_sv.data import OperatorData
-from fl_sv.errors import CompanyFailed, InputError, Interrupted, WorkerDied, listed
-from fl_sv.flower import wire
+from fl_sv.errors import CompanyFailed, InputError, Interrupted, listed
+from fl_sv.flower import schema, wire
 from fl_sv.machine import library_hash
 from server.interleave import Work, run_to_end
 from server.meter import Traffic
-from strategies.roster import Roster, check_metrics
-
-# Raises ValueError when the content of a company's reply is not usable.
-ReplyCheck = Callable[[str, RecordDict], None]
+from server.replies import UNREADABLE, ReplyCheck, problem_of, unreadable
+from strategies.roster import Roster
 
 # --- seconds --------------------------------------------------------------------------------------
 
@@ -47,29 +44,22 @@ RESTART_LOOK_SECONDS = 10.0
 
 # --- what Flower and Ray call things --------------------------------------------------------------
 
-# Flower's code for a node that went offline with the message.
-NODE_UNAVAILABLE = 5
-# Flower's code for any other error than the app's exception; in a simulation a dead actor.
-UNKNOWN_ERROR = 0
 # How the public key of a SuperNode begins. A simulated node's are random bytes, or none.
 REAL_KEY = b"-----BEGIN PUBLIC KEY-----"
-ACTOR_DEATHS = (
-    "ActorDiedError",
-    "ActorUnavailableError",
-    "RayActorError",
-    "WorkerCrashedError",
-    "OutOfMemoryError",
-)
 
 
 @dataclass
 class Federation:
-    """A grid, the companies behind it, and the rules for retries."""
+    """A grid, the companies behind it, and the rules for retries.
+
+    simulated: whether all companies are processes of this machine, or threads of this process.
+    """
 
     grid: Grid
     roster: Roster
     stop: threading.Event  # set to interrupt the run
     poll_seconds: float = POLL_SECONDS
+    simulated: bool = True
     traffic: Traffic = field(default_factory=Traffic)
     # Messages for whose replies nobody waits any more: they timed out, or were sent again.
     late: set[str] = field(default_factory=set)
@@ -112,7 +102,8 @@ class Federation:
             replies = yield from self._send(pending, max(faults.timeout_seconds, least_seconds))
             problems: dict[str, str] = {}
             for company in pending:
-                problem = self._problem(company, replies.get(company), check)
+                reply, node_id = replies.get(company), self.roster.node_of[company]
+                problem = problem_of(company, node_id, reply, check, simulated=self.simulated)
                 if problem is None:
                     self.traffic.count(replies[company].content)
                     usable.append(replies[company])
@@ -174,8 +165,9 @@ class Federation:
                     if activated.get(node, since) != since
                 }
                 next_look = time.monotonic() + RESTART_LOOK_SECONDS
-            for reply in self.grid.pull_messages(list(waiting)):
-                replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
+            for key, reply in self._pull(list(waiting)):
+                company = waiting.pop(key)
+                replies[company] = reply or unreadable(messages[company])
             for key, name in list(waiting.items()):
                 if self.roster.node_of[name] in restarted:
                     self.late.add(key)
@@ -188,9 +180,28 @@ class Federation:
 
     def _drop_late_replies(self) -> None:
         """Takes late replies off the grid, which would keep them, parameters and all."""
-        if self.late:
-            replies = self.grid.pull_messages(list(self.late))
-            self.late.difference_update(reply.metadata.reply_to_message_id for reply in replies)
+        self.late.difference_update(key for key, _ in list(self._pull(list(self.late))))
+
+    def _pull(self, keys: list[str]) -> Iterator[tuple[str, Message | None]]:
+        """The replies that are there, each once, by the message that it answers.
+
+        None is a reply that Flower cannot read. Flower takes it off the SuperLink before it reads
+        it, and all that it pulls with it are lost then. So in a federation each is pulled alone.
+        """
+        for batch in [keys] if self.simulated and keys else [[key] for key in keys]:
+            missing = set(batch)
+            try:
+                replies = list(self.grid.pull_messages(batch))
+            except UNREADABLE:
+                if self.simulated:
+                    raise
+                yield batch[0], None
+                continue
+            for reply in replies:
+                key = reply.metadata.reply_to_message_id
+                if key in missing:
+                    missing.remove(key)
+                    yield key, reply
 
     def _activations(self) -> dict[int, str]:
         """The time at which each node that is online was activated."""
@@ -202,25 +213,6 @@ class Federation:
         deadline = time.monotonic() + REJOIN_SECONDS
         while wanted - set(self.grid.get_node_ids()) and time.monotonic() < deadline:
             _pause(self.stop, self.poll_seconds)
-
-    def _problem(self, company: str, reply: Message | None, check: ReplyCheck) -> str | None:
-        """Why the reply is not usable; None when it is."""
-        if reply is None:
-            return "no reply came in time, or its node was started again meanwhile"
-        if reply.has_error():
-            reason = reply.error.reason or f"error {reply.error.code}"
-            if reply.error.code == UNKNOWN_ERROR and any(death in reason for death in ACTOR_DEATHS):
-                raise WorkerDied(f"A Ray worker died while it trained for {company}.")
-            if reply.error.code == NODE_UNAVAILABLE:
-                return "its node went offline"
-            return _exception_text(reason)
-        if reply.metadata.src_node_id != self.roster.node_of[company]:
-            return "its reply came from another node"
-        try:
-            check(company, reply.content)
-        except (ValueError, KeyError, TypeError) as error:
-            return str(error)
-        return None
 
 
 def join(
@@ -242,21 +234,26 @@ def join(
     poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
     unregistered = Roster(sent_config, operator.scaling, nodes, {})
     traffic = traffic or Traffic()
-    federation = Federation(grid, unregistered, stop, poll_seconds, traffic)
+    federation = Federation(grid, unregistered, stop, poll_seconds, simulated, traffic)
     requests = []
     for name, node_id in nodes.items():
         company = name if name in config.companies else ""  # a simulated node knows its own
         content = RecordDict({wire.CONFIG: unregistered.briefing(company, 0)})
         requests.append(Message(content, node_id, wire.REGISTER))
+
+    def check(name: str, content: RecordDict) -> None:
+        _check_registration(content, config.companies if simulated else (name,))
+
     # The first message waits until Ray's actors, or the process of a company, have started.
     registration = federation.exchange(
-        requests, _check_registration, "registration", least_seconds=FIRST_REPLY_SECONDS
+        requests, check, "registration", least_seconds=FIRST_REPLY_SECONDS
     )
     replies = run_to_end(registration)
     node_of: dict[str, int] = {}
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}
     for reply in replies:
+        # In a federation it is the name under which the operator registered the node's key.
         company = str(reply.content[wire.CONFIG][wire.COMPANY])
         node_of[company] = reply.metadata.src_node_id
         examples[company] = int(reply.content[wire.METRICS][wire.NUM_EXAMPLES])
@@ -325,11 +322,18 @@ def _pause(stop: threading.Event, seconds: float) -> None:
         raise Interrupted("The run was interrupted.")
 
 
-def _check_registration(company: str, content: RecordDict) -> None:
-    facts, metrics = content[wire.CONFIG], content[wire.METRICS]
-    check_metrics(metrics)
-    if int(metrics[wire.NUM_EXAMPLES]) < 1:
-        raise ValueError("it holds no examples")
+def _check_registration(content: RecordDict, companies: Collection[str]) -> None:
+    """Raises ValueError unless it is a registration of one of these companies.
+
+    companies: that the node may be; in a federation the one whose registered key it has.
+    """
+    schema.check_reply(wire.REGISTER, content)
+    facts = content[wire.CONFIG]
+    if facts[wire.COMPANY] not in companies:
+        raise ValueError(
+            f"its reply is in the name of {facts[wire.COMPANY]!r}; its node may speak for"
+            f" {listed(list(companies))} only"
+        )
     if facts[wire.LIBRARY] != library_hash():
         raise ValueError(
             "it runs another version of fl_sv than the server; install the same one everywhere"
@@ -339,11 +343,3 @@ def _check_registration(company: str, content: RecordDict) -> None:
 def _again(message: Message) -> Message:
     """A fresh message of the same content: a pushed message cannot be pushed again."""
     return Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)
-
-
-def _exception_text(reason: str) -> str:
-    """The text of the company's exception, which Flower puts behind a traceback and prefixes."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    last = lines[-1].removesuffix("'>") if lines else "an error without a reason"
-    last = re.sub(r"^<class '[\w.]+'>:<'", "", last)
-    return last.rpartition("ClientAppException occurred. Message: ")[2]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fl_sv.design.large_runs import large_run_counts, planned_large_runs
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import LARGE_RUNS, Workload, large_run_workloads
-from fl_sv.flower import wire
+from fl_sv.flower import schema, wire
 from fl_sv.game.coalitions import EMPTY, grand, member_names
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
@@ -24,7 +24,7 @@ from server.averages import average_singletons
 from server.interleave import run_to_end
 from server.job import Job
 from strategies.coalitions import CoalitionStrategy
-from strategies.roster import check_arrays, to_numpy, to_record
+from strategies.roster import to_numpy, to_record
 
 
 def measure_large_runs(job: Job) -> list[int]:
@@ -77,7 +77,7 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
     shapes = {key: params.shape for key, params in initial.items()}
 
     def check(_company: str, content: RecordDict) -> None:
-        check_arrays(content, shapes, config.compute.dtype)
+        schema.check_reply(wire.SINGLETON, content, shapes, config.compute.dtype)
 
     with (
         job.progress.stage(LARGE_RUNS, len(workload.coalitions), "companies") as bar,

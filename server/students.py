@@ -7,7 +7,7 @@ from flwr.app import RecordDict
 
 from fl_sv.config.students import Deployed
 from fl_sv.design.workloads import DEPLOYED, SWEEP
-from fl_sv.flower import wire
+from fl_sv.flower import schema, wire
 from fl_sv.payment.settlement import StudentLoss
 from fl_sv.runs.journal import TrainedStudent
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
@@ -15,7 +15,6 @@ from fl_sv.training.models import ModelSpec
 from fl_sv.training.trial import tried
 from server.interleave import run_to_end
 from server.job import Job
-from strategies.roster import check_metrics
 
 
 def deploy_student(job: Job) -> StudentLoss | None:
@@ -56,7 +55,7 @@ def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
     ]
 
     def check(_company: str, content: RecordDict) -> None:
-        check_metrics(content.metric_records[wire.METRICS])
+        schema.check_reply(wire.TEACHER_LOGITS, content)
 
     run_to_end(job.federation.exchange(requests, check, "computing the teacher's logits"))
 

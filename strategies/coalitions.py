@@ -19,9 +19,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from fl_sv.flower import wire
+from fl_sv.flower import schema, wire
 from fl_sv.game.coalitions import members_matrix
-from strategies.roster import Roster, check_arrays, not_finite, to_numpy, to_record
+from strategies.roster import Roster, to_numpy, to_record
 
 # Bytes of the sums that are in work at a time. They fit into the second cache of a core; ten times
 # as much takes a third more time.
@@ -33,7 +33,7 @@ class CoalitionStrategy(Strategy):
 
     coalitions: of the wave, as bitmasks; rows of a stack have their order.
     dtype: numpy's name of the type that parameters have in messages.
-    may_diverge: whether parameters may be NaN or infinite.
+    may_diverge: whether parameters may be any numbers, NaN and infinite too.
     """
 
     may_diverge = False
@@ -74,7 +74,13 @@ class CoalitionStrategy(Strategy):
 
     def check_reply(self, company: str, content: RecordDict) -> None:
         """Raises ValueError when a company's reply cannot be aggregated."""
-        check_arrays(content, self._sent_shapes[company], self.dtype, may_diverge=self.may_diverge)
+        schema.check_reply(
+            wire.COALITIONS,
+            content,
+            self._sent_shapes[company],
+            self.dtype,
+            may_diverge=self.may_diverge,
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -133,7 +139,7 @@ class RatesStrategy(CoalitionStrategy):
     """FedAvg at learning rates that are tried: a training may diverge, and then it ends.
 
     diverged: by key the company whose parameters were the first, in the order of the names, that
-        were not finite; empty where only the mean was not.
+        were beyond the bounds of parameters; empty where only the mean was.
     """
 
     may_diverge = True
@@ -152,9 +158,9 @@ class RatesStrategy(CoalitionStrategy):
         assert arrays is not None  # it raises instead
         contents = self.roster.replies_by_name(replies, server_round)
         for company, content in contents.items():
-            for key in not_finite(content[wire.ARRAYS]):
+            for key in schema.unbounded(content[wire.ARRAYS]):
                 self.diverged.setdefault(key, company)
-        for key in not_finite(arrays):
+        for key in schema.unbounded(arrays):
             self.diverged.setdefault(key, "")
         kept = {key: array for key, array in arrays.items() if key not in self.diverged}
         return ArrayRecord(kept), metrics

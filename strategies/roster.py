@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 from fl_sv.config import Config
@@ -95,55 +95,3 @@ def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
 def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
     """The arrays of a record, as read-only views."""
     return {key: wire.unpacked(array.data) for key, array in record.items()}
-
-
-def check_arrays(
-    content: RecordDict,
-    shapes: Mapping[str, tuple[int, ...]],
-    dtype: str,
-    *,
-    may_diverge: bool = False,
-) -> None:
-    """Raises ValueError unless a reply holds exactly these arrays and finite metrics.
-
-    The arrays must have the shapes, the type `dtype`, and finite numbers only.
-
-    may_diverge: whether numbers may be NaN or infinite, as where a learning rate is tried.
-    """
-    records = content.array_records
-    if set(records) != {wire.ARRAYS}:
-        raise ValueError(
-            f"the reply holds the records {sorted(records)} instead of {wire.ARRAYS!r}"
-        )
-    if set(content.metric_records) != {wire.METRICS}:
-        raise ValueError("the reply holds no metrics")
-    record = records[wire.ARRAYS]
-    if set(record) != set(shapes):
-        raise ValueError(f"the reply holds the models {sorted(record)}; {sorted(shapes)} were sent")
-    for key, shape in shapes.items():
-        array = record[key]
-        if tuple(array.shape) != tuple(shape) or array.dtype != dtype:
-            raise ValueError(
-                f"model {key} came back as {array.dtype} of shape {tuple(array.shape)}; "
-                f"{dtype} of shape {tuple(shape)} was sent"
-            )
-        if not (may_diverge or np.isfinite(wire.unpacked(array.data)).all()):
-            raise ValueError(
-                f"model {key} came back with NaN or infinite parameters; if its data are sound, its"
-                " training diverged, and a new run needs a lower learning rate"
-            )
-    check_metrics(content.metric_records[wire.METRICS])
-
-
-def not_finite(record: ArrayRecord) -> list[str]:
-    """The keys of the arrays with NaN or infinite numbers."""
-    return [
-        key for key, array in record.items() if not np.isfinite(wire.unpacked(array.data)).all()
-    ]
-
-
-def check_metrics(metrics: MetricRecord) -> None:
-    """Raises ValueError when a metric is NaN or infinite."""
-    bad = [key for key, value in metrics.items() if not np.isfinite(value).all()]
-    if bad:
-        raise ValueError(f"the metric {bad[0]!r} is {metrics[bad[0]]}")

@@ -11,17 +11,15 @@ Here
 import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fl_sv.errors import InputError, RunError
-from fl_sv.flower import wire
+from fl_sv.flower import schema, wire
 from fl_sv.plugins import ANY_ERROR
-from strategies.roster import Roster, check_arrays, to_numpy, to_record
+from strategies.roster import Roster, to_numpy, to_record
 
 
 class TeacherStrategy(Strategy):
@@ -52,7 +50,7 @@ class TeacherStrategy(Strategy):
 
     def check_reply(self, company: str, content: RecordDict) -> None:
         """Raises ValueError when a company's reply cannot be aggregated."""
-        check_arrays(content, self.shapes, self.dtype)
+        schema.check_reply(wire.TEACHER, content, self.shapes, self.dtype)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -83,10 +81,11 @@ class TeacherStrategy(Strategy):
                 f"{self._name} made arrays of the shapes {shapes} in round {server_round}; the"
                 f" model has {self.shapes}."
             )
-        if not all(np.isfinite(array).all() for array in made.values()):
+        if not all(map(schema.is_bounded, made.values())):
             raise RunError(
-                f"{self._name} made NaN or infinite parameters in round {server_round}. "
-                "Lower training.learning_rate or the strategy's own step size."
+                f"{self._name} made NaN or infinite parameters in round {server_round}, or some"
+                f" beyond {schema.MOST_PARAMETER:g}. Lower training.learning_rate or the strategy's"
+                " own step size."
             )
         return model, metrics
 
@@ -150,10 +149,9 @@ class TeacherStrategy(Strategy):
         for message in messages:
             node_id = message.metadata.dst_node_id
             company = self.roster.company_of(node_id)
-            config: dict[str, Any] = dict(message.content[wire.CONFIG])
-            config.update(self.roster.briefing(company, server_round))
             arrays = converted[id(message.content[wire.ARRAYS])]
-            content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: ConfigRecord(config)})
+            briefing = self.roster.briefing(company, server_round)
+            content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: briefing})
             briefed.append(Message(content, node_id, message.metadata.message_type))
         return briefed
 
@@ -169,4 +167,5 @@ class TeacherStrategy(Strategy):
 
 
 def _as_type(arrays: ArrayRecord, dtype: str) -> ArrayRecord:
-    return to_record({key: array.astype(dtype) for key, array in to_numpy(arrays).items()})
+    # A user's strategy may make arrays of any type, so Flower reads them.
+    return to_record({key: array.numpy().astype(dtype) for key, array in arrays.items()})

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The rooms of the library on their floors, in the order in which data meet them. A room uses what
 # lies on the floors before its own. What lies in no room (errors, streams, ...) serves all of them.
 FLOORS = (
-    ("config", "flower"),
-    ("data", "game", "distillation"),
+    ("config",),
+    ("data", "game", "distillation", "flower"),
     ("values", "training"),
     ("law",),
     ("valuation",),

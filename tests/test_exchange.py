@@ -33,7 +33,7 @@ class SlowBeech:
         count = self.asked[context.node_id]
         if context.node_id == NODES["Beech"] and count == 1:
             assert self.may_answer.wait(GO_ON)
-        answer = ArrayRecord({"count": Array(np.array([count]))})
+        answer = ArrayRecord({"count": Array(np.array([float(count)]))})
         return Message(RecordDict({wire.ARRAYS: answer}), reply_to=message)
 
 

@@ -16,8 +16,9 @@ from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.flower import wire
 from server import exchange as federation
-from server.exchange import NODE_UNAVAILABLE, REAL_KEY, join
+from server.exchange import REAL_KEY, join
 from server.inline import InlineGrid
+from server.replies import NODE_UNAVAILABLE
 
 COMPANIES = ("Ash", "Beech", "Chestnut")
 GAME = """

@@ -12,7 +12,10 @@ from pydantic import (
 )
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"
-CompanyName = Annotated[str, StringConstraints(pattern=NAME, max_length=64, strip_whitespace=False)]
+MOST_LETTERS = 64  # of a company's name
+CompanyName = Annotated[
+    str, StringConstraints(pattern=NAME, max_length=MOST_LETTERS, strip_whitespace=False)
+]
 # Letters and digits that look like another one in most typefaces.
 LOOK_ALIKES = str.maketrans({"I": "l", "1": "l", "0": "O"})
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"

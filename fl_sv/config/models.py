@@ -1,8 +1,9 @@
 """The sections `models`, `training` and `teacher`: what is trained, and how."""
 
+import json
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from fl_sv.config.base import Frozen, Reference, Scalar, many
 from fl_sv.config.strategies import STRATEGIES
@@ -11,6 +12,17 @@ USUAL_RATE = 0.1  # where the config states none
 RATE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the rates that are tried: times the common one
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Rate = Annotated[float, Field(gt=0, le=100)]
+
+
+_Rates = TypeAdapter(
+    dict[str, Annotated[float, Field(gt=0, le=100 * max(RATE_FACTORS))]],
+    config=ConfigDict(strict=True, allow_inf_nan=False),
+)
+
+
+def parse_rates(text: str) -> dict[str, float]:
+    """Learning rates by name, from the text in a message. Raises ValueError for anything else."""
+    return _Rates.validate_python(json.loads(text))
 
 
 class ModelBase(Frozen):

@@ -6,7 +6,7 @@ Shapes: K classes. `input_shape` is the shape of one row of features, such as (6
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """The task in a message. Raises ValueError, KeyError or TypeError unless it is one."""
         fields = json.loads(text)
-        return cls(
-            kind=fields["kind"],
-            input_shape=tuple(fields["input_shape"]),
-            n_outputs=fields["n_outputs"],
-        )
+        kind, n_outputs = fields["kind"], fields["n_outputs"]
+        input_shape = tuple(fields["input_shape"])
+        sizes = (*input_shape, n_outputs)
+        if kind not in get_args(Kind) or any(type(n) is not int or n < 1 for n in sizes):
+            raise ValueError(f"{text[:100]!r} is no task")
+        return cls(kind=kind, input_shape=input_shape, n_outputs=n_outputs)
 
 
 @dataclass(frozen=True, eq=False)

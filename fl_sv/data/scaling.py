@@ -134,15 +134,29 @@ class Scaling:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """The scaling in a text. Raises ValueError, KeyError or TypeError where it holds none."""
         fields = json.loads(text)
         return cls(
             task=Task.from_json(json.dumps(fields["task"])),
-            features=tuple(fields["features"]),
-            mean=tuple(fields["mean"]),
-            scale=tuple(fields["scale"]),
-            target_mean=fields["target_mean"],
-            target_scale=fields["target_scale"],
+            features=tuple(map(str, fields["features"])),
+            mean=tuple(map(float, fields["mean"])),
+            scale=tuple(map(float, fields["scale"])),
+            target_mean=float(fields["target_mean"]),
+            target_scale=float(fields["target_scale"]),
         )
+
+    def require_sound(self) -> None:
+        """Raises ValueError unless these numbers can scale the features of the task."""
+        n_features = math.prod(self.task.input_shape)
+        is_sound = (
+            len(self.features) in (0, n_features)
+            and len(self.mean) == len(self.scale) in (1, n_features)
+            and all(map(math.isfinite, (*self.mean, *self.scale)))
+            and all(map(math.isfinite, (self.target_mean, self.target_scale)))
+            and min(*self.scale, self.target_scale) > 0
+        )
+        if not is_sound:
+            raise ValueError("the scaling does not fit the task that it names")
 
     def _require_bound(
         self,

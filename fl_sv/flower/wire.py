@@ -1,10 +1,12 @@
-"""The names in the messages between server and companies: actions, records and keys.
+"""The names in the messages between server and companies, and how arrays lie in their bytes.
 
 The library imports no Flower. `clients`, `server` and `strategies` put these names into Flower's
 messages, records and node configs.
 """
 
-import io
+import math
+import re
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,17 +87,55 @@ def parse_stack_key(key: str) -> tuple[str, int]:
     return model, int(replicate)
 
 
-def unpacked(data: bytes) -> NDArray[np.floating]:
-    """The array in the bytes of a Flower Array, which are NumPy's .npy format.
+# --- arrays in bytes -----------------------------------------------------------------------------
 
-    It is a read-only view of the bytes; Flower's own reading copies them twice. Raises ValueError
-    when they hold no array of numbers.
+# NumPy's .npy format, version 1.0, as np.save writes an array of float32 or float64 in row order.
+_MAGIC = b"\x93NUMPY\x01\x00"
+_LENGTH = r"(?:0|[1-9][0-9]{0,11})"
+_HEADER = re.compile(
+    rf"\{{'descr': '<(f4|f8)', 'fortran_order': False,"
+    rf" 'shape': \(({_LENGTH},|{_LENGTH}(?:, {_LENGTH})+)\), \}} *\n".encode()
+)
+
+
+class Layout(NamedTuple):
+    """What the bytes of an array say of it; the numbers begin at `offset`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def layout(data: bytes) -> Layout:
+    """The layout of the array in the bytes of a Flower Array.
+
+    Raises ValueError unless the bytes are exactly one array of float32 or float64 in row order.
     """
-    buffer = io.BytesIO(data)
-    version = np.lib.format.read_magic(buffer)
-    if version != (1, 0):
-        raise ValueError(f"an array came in version {version} of the .npy format; 1.0 is read")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(buffer)
-    numbers = np.frombuffer(data, dtype, offset=buffer.tell())
-    array: NDArray[np.floating] = numbers.reshape(shape, order="F" if fortran_order else "C")
-    return array
+    start = len(_MAGIC) + 2
+    end = start + int.from_bytes(data[start - 2 : start], "little")
+    found = _HEADER.fullmatch(data, start, end) if data.startswith(_MAGIC) else None
+    if found is None or end > len(data):
+        head = data[start : min(end, start + 80)].decode("ascii", "backslashreplace").strip()
+        raise ValueError(
+            f"is no array of float32 or float64 in row order; its bytes begin with {head!r}"
+        )
+    size = int(found[1][1:])
+    shape = tuple(int(length) for length in found[2].split(b",") if length)
+    if math.prod(shape) * size != len(data) - end:
+        raise ValueError(
+            f"has {len(data) - end:,} bytes of numbers; its shape {shape} needs"
+            f" {math.prod(shape) * size:,}"
+        )
+    return Layout(f"float{8 * size}", shape, end)
+
+
+def unpacked(data: bytes) -> NDArray[np.floating]:
+    """The array in the bytes of a Flower Array, as a read-only view of them.
+
+    Flower's own reading copies them twice. Raises ValueError as `layout` does.
+    """
+    dtype, shape, offset = layout(data)
+    array: NDArray[np.floating] = np.frombuffer(
+        data, np.dtype(dtype).newbyteorder("<"), offset=offset
+    )
+    return array.reshape(shape)

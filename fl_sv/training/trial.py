@@ -22,6 +22,7 @@ from fl_sv.config import Config
 from fl_sv.config.models import Module
 from fl_sv.data import Task
 from fl_sv.errors import InputError, listed
+from fl_sv.flower.schema import MOST_PARAMETER
 from fl_sv.training.factories import quoted, quoting, refusal
 from fl_sv.training.models import ModelSpec, build_module, model_specs, row_loss
 from fl_sv.training.sgd import Recipe, proximal_mu, train, train_module
@@ -165,6 +166,13 @@ class _Trial:
             raise self._refusal(
                 f"has NaN or infinite parameters after {len(STEPS)} steps of training (learning"
                 f" rate {self.model.learning_rate:g})."
+            )
+        largest = float(torch.stack([self.initial, trained]).abs().max())
+        if largest > MOST_PARAMETER:
+            raise self._refusal(
+                f"has a parameter of {largest:.3g}, untrained or after {len(STEPS)} steps of"
+                f" training; a message takes parameters from -{MOST_PARAMETER:g} to"
+                f" {MOST_PARAMETER:g}. Scale it inside the module."
             )
         if not _same(trained, again):
             raise self._refusal(
