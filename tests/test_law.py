@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ import pytest
 
 from fl_sv.errors import InputError
 from fl_sv.law import Family, Game, Law, fit_law
+from fl_sv.law.noise import SHARED, Noise, value_noise
+from fl_sv.law.posterior import shapley_columns
 from fl_sv.law.process import common, covariance, singleton, value_covariance, variance
 from fl_sv.values.exact import shapley
 
-DATA = np.load(Path(__file__).parent / "data" / "law_digits.npz")
+# As a dict, because an npz file reads an array anew whenever it is asked for.
+DATA = dict(np.load(Path(__file__).parent / "data" / "law_digits.npz"))
 NAMES = [str(name) for name in DATA["name"]]
 GRAND = 63
 SINGLETONS = [1 << i for i in range(6)]
@@ -33,20 +37,19 @@ DESIGNS = {
 }
 
 
-def fitted(
-    game: int, design: str, ladder: slice = slice(1, 4), **options: object
-) -> tuple[Law, np.ndarray]:
+@cache
+def fitted(game: int, design: str, large_std: float = 0.0) -> tuple[Law, np.ndarray]:
     """The law of one brute-forced game, and the large model's true losses."""
     loss_CM = DATA["loss"][game].astype(np.float64)
-    sizes = np.append(DATA["sizes"][:-1][ladder], DATA["sizes"][-1])
-    given = {
-        "sizes": sizes,
-        "examples": DATA["examples"][game],
-        "seed_std": DATA["seed_std"][game][:-1][ladder].astype(np.float64),
-        "large_std": 0.0,
-    } | options
-    large = {c: float(loss_CM[c, -1]) for c in DESIGNS[design]}
-    return fit_law(loss_CM[:, :-1][:, ladder], large, **given), loss_CM[:, -1]
+    law = fit_law(
+        loss_CM[:, 1:4],
+        {c: float(loss_CM[c, -1]) for c in DESIGNS[design]},
+        sizes=DATA["sizes"][1:],
+        examples=DATA["examples"][game],
+        seed_std=DATA["seed_std"][game][1:4].astype(np.float64),
+        large_std=large_std,
+    )
+    return law, loss_CM[:, -1]
 
 
 def smooth_game(n_companies: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +159,21 @@ def test_the_noise_of_a_single_training_is_taken_from_the_small_models_seeds() -
     assert ((single.high - single.low) > (exact.high - exact.low)).all()
 
 
+def test_noise_of_the_whole_game_is_drawn_with_its_covariance() -> None:
+    """By first members in a random order, against Jaccard's similarity of all coalitions."""
+    for n_companies in (2, 3, 5):
+        members_CN = (np.arange(1 << n_companies)[:, None] >> np.arange(n_companies) & 1) > 0
+        std_C = np.random.default_rng(n_companies).uniform(0.1, 0.5, 1 << n_companies)
+        noise = Noise(members_CN, std_C, estimated=False)
+        covariance_CC = noise.covariance(slice(None), slice(None))
+        assert covariance_CC[0, -1] == pytest.approx(SHARED * std_C[0] * std_C[-1])
+        assert np.allclose(np.diag(covariance_CC), std_C**2)
+        weight_NC = np.stack([shapley(unit_C) for unit_C in np.eye(1 << n_companies)], axis=1)
+        exact = np.linalg.norm(np.sqrt(np.diag(weight_NC @ covariance_CC @ weight_NC.T)))
+        drawn = np.linalg.norm(value_noise(noise, shapley_columns))
+        assert drawn == pytest.approx(exact, rel=0.12)
+
+
 def test_averages_of_the_companies_own_models_improve_the_prediction() -> None:
     """The large game differs from the small one just by what the averages show of it."""
     generator = np.random.default_rng(1)
@@ -206,7 +224,7 @@ def test_the_posterior_equals_the_one_through_all_coalitions() -> None:
     for squares, noise in zip(scales.parts, scales.noise, strict=True):
         total_CC = prior.sensitivity @ prior.sensitivity.T
         total_CC = total_CC + squares[0] * kernels[0] + squares[1] * kernels[1]
-        seen = total_CC[np.ix_(rows, rows)] + noise * prior.noise.covariance(rows)
+        seen = total_CC[np.ix_(rows, rows)] + noise * prior.noise.covariance(rows, rows)
         gain = total_CC[:, rows] @ np.linalg.inv(seen)
         means.append(prior.mean_C + gain @ (runs - prior.mean_C[rows]))
         covariances.append(total_CC - gain @ total_CC[rows])
@@ -271,7 +289,7 @@ def test_the_covariance_of_values_by_counting_equals_the_one_through_all_coaliti
 
 
 def test_equal_input_gives_equal_bytes() -> None:
-    first, second = fitted(7, "law_2n")[0], fitted(7, "law_2n")[0]
+    first, second = (fitted.__wrapped__(7, "law_2n")[0] for _ in range(2))
     assert first.predict().tobytes() == second.predict().tobytes()
     assert first.value_covariance().tobytes() == second.value_covariance().tobytes()
     assert json.dumps(first.diagnostics) == json.dumps(second.diagnostics)
@@ -375,6 +393,87 @@ def test_no_table_breaks_the_fit() -> None:
         assert law.shapley().values.sum() == pytest.approx(
             large_C[0] - large_C[-1], abs=1e-9 * np.abs(law.predict()).max()
         )
+
+
+def hostile_arguments(seed: int) -> tuple[dict[str, object], bool]:
+    """Arguments of fit_law of any scale and shape, and whether all coalitions are there."""
+    generator = np.random.default_rng(seed)
+    n_companies, n_sizes = int(generator.integers(1, 5)), int(generator.integers(1, 5))
+    grand = (1 << n_companies) - 1
+    chosen = {0, grand, *generator.choice(grand + 1, grand // 2 + 1).tolist()}
+    coalitions = sorted(chosen) if seed % 3 == 0 else list(range(grand + 1))
+    scale = 10.0 ** generator.choice([-300, -100, -3, 0, 3, 80])
+    table = generator.normal(size=(len(coalitions), n_sizes + 1))
+    table = scale * (np.exp(10 * table) if seed % 2 else np.round(table, generator.integers(0, 3)))
+    by_seed = table[:, :-1] + generator.choice([0, 0.1, 10]) * scale * generator.normal(
+        size=(2, len(coalitions), n_sizes)
+    )
+    averaged = table * generator.choice([1, np.nan, 1e30], p=[0.6, 0.3, 0.1], size=table.shape)
+    runs = [0, *(c for c in coalitions[1:-1] if generator.random() < 0.5), grand]
+    options = {
+        "by_seed": by_seed,
+        "seed_std": generator.choice([0.0, 1e-250, 0.1]) * scale,
+        "averaged": np.where(np.abs(averaged) > 1e99, np.nan, averaged),
+        "sizes": np.cumsum(generator.choice([1, 1e-9, 1e9], n_sizes + 1)) + np.arange(n_sizes + 1),
+        "examples": generator.choice([1e-90, 1.0, 1e90], n_companies),
+        "large_std": generator.choice([0.0, 1.0]) * scale,
+    }
+    kept = {name: given for name, given in options.items() if generator.random() < 0.6}
+    if "averaged" in kept:
+        kept["averaged"] = dict(zip(coalitions, kept["averaged"], strict=True))
+    small = dict(zip(coalitions, by_seed.mean(axis=0), strict=True))
+    large = {c: float(table[coalitions.index(c), -1]) for c in runs}
+    return {"small": small, "large": large} | kept, len(coalitions) == grand + 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_arguments_give_numbers_that_are_none() -> None:
+    for seed in range(150):
+        arguments, complete = hostile_arguments(seed)
+        law, large = fit_law(**arguments), arguments["large"]
+        low_C, high_C = law.interval()
+        predicted_C = law.predict()
+        assert (low_C <= predicted_C).all() and (predicted_C <= high_C).all(), seed
+        assert predicted_C[0] == large[0] and predicted_C[-1] == large[max(large)], seed
+        figures = [low_C, high_C, *law.parameters.values(), *law.diagnostics.values()]
+        weight_CN = None if complete else np.ones((len(law.coalitions), 2))
+        figures += [law.value_covariance(weight_CN), law.narrower_with_seeds(3, weight_CN)]
+        runs = law.next_runs(law.coalitions, 2, weight_CN=weight_CN)
+        figures += [number for run in runs for number in (run.narrower, run.price)]
+        if complete:
+            estimate = law.shapley()
+            assert (estimate.low <= estimate.values).all(), seed
+            assert (estimate.values <= estimate.high).all(), seed
+            figures += [estimate.low, estimate.high]
+        assert all(np.isfinite(figure).all() for figure in figures), seed
+
+
+def test_the_order_of_the_companies_and_the_unit_of_losses_change_nothing() -> None:
+    small_CM, large_C = smooth_game()
+    small_RCM = noisy_seeds(small_CM, 0.05)
+    averaged = np.column_stack([small_CM, large_C]) + 0.1 * np.sin(np.arange(16))[:, None]
+    order = [2, 0, 3, 1]  # company i becomes order[i]
+    place_C = [sum(1 << order[i] for i in range(4) if c >> i & 1) for c in range(16)]
+
+    def law_of(place_C: list[int], unit: float) -> Law:
+        back_C = np.argsort(place_C)
+        return fit_law(
+            unit * small_RCM.mean(axis=0)[back_C],
+            {place_C[c]: unit * float(large_C[c]) for c in (0, 1, 2, 4, 8, 7, 15)},
+            sizes=[1, 2, 4, 8],
+            by_seed=unit * small_RCM[:, back_C],
+            averaged=unit * averaged[back_C],
+        )
+
+    law, moved = law_of(list(range(16)), 1.0), law_of(place_C, 1.0)
+    scaled = law_of(list(range(16)), 1024.0)
+    assert np.allclose(moved.predict(place_C), law.predict(), rtol=0, atol=1e-12)
+    assert np.allclose(scaled.predict() / 1024, law.predict(), rtol=0, atol=1e-12)
+    intervals = law.interval(), moved.interval(place_C), scaled.interval()
+    for mine, theirs, other in zip(*intervals, strict=True):
+        assert np.allclose(mine, theirs, rtol=0, atol=1e-9)
+        assert np.allclose(mine, other / 1024, rtol=0, atol=1e-9)
+    assert np.allclose(moved.shapley().values[order], law.shapley().values, rtol=0, atol=1e-12)
 
 
 def test_seed_noise_widens_the_intervals() -> None:
@@ -627,6 +726,25 @@ def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
     ],
 )
 def test_wrong_input_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit_law(**({"small": SMALL, "large": LARGE} | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"examples": [1.0, 1e300]}, "examples must be positive, up to 1e"),
+        ({"seed_std": 1e200}, "seed_std holds 1e.200"),
+        ({"by_seed": [[2e200, *SMALL[1:]], [-2e200, *SMALL[1:]]]}, "by_seed must be finite, up to"),
+        ({"averaged": np.full((4, 2), 1e90)}, "averaged holds 1e.90, more than 1e.60 times"),
+        ({"large_std": 1e80}, "large_std holds 1e.80"),
+        (
+            {"family": "unscaled", "large": {0: 9.0, 3: 0.5}},
+            "untrained models with nearly the same",
+        ),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit_law(**({"small": SMALL, "large": LARGE} | change))
 

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from fl_sv.errors import InputError
 from fl_sv.law.custom import own_law
-from fl_sv.law.families import FORMULAS, Family, FamilyOf, Game, affine, without_parameters
+from fl_sv.law.families import (
+    FARTHEST,
+    FORMULAS,
+    Family,
+    FamilyOf,
+    Game,
+    affine,
+    usable,
+    without_parameters,
+)
 from fl_sv.law.inputs import LawData
 from fl_sv.law.rehearsal import Rehearsal, rehearsal_of
 
@@ -27,6 +36,8 @@ AUTO = "auto"
 AMPLITUDE, LEAST_AMPLITUDE = 0.08, 0.02
 # Adds to mean square errors, so that no weight is infinite.
 TINY = 1e-6
+# A law that goes so many times farther than the small models' utilities takes no part in a blend.
+FARTHER = 100.0
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,10 @@ def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
     only the affine law remains, and those that rest on large runs.
     """
     found = []
+    farthest = FARTHER * float(np.abs(affine(game)).max())
     for formula in FORMULAS:
         curve_C = formula.of(game)
-        if curve_C is None or not np.isfinite(curve_C).all():
+        if curve_C is None or not np.abs(curve_C).max() <= farthest:
             continue
         if rehearsal is None:
             rests_on_runs = formula.name == "averaged" or (
@@ -108,7 +120,7 @@ def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
                 found.append(Candidate(formula.name, curve_C, None))
             continue
         misses = rehearsal.misses_of(formula.of)
-        if misses is not None and np.isfinite(misses).all():
+        if misses is not None:
             found.append(Candidate(formula.name, curve_C, misses))
     return found
 
@@ -154,6 +166,11 @@ def _named(name: str, game: Game) -> tuple[Family, Callable[[Game], Floats | Non
     curve_C = formula.of(game)
     if curve_C is None:
         raise InputError(f"family is {name!r}; this law needs {formula.needs}")
+    if not usable(curve_C):
+        raise InputError(
+            f"family is {name!r}; on these losses it predicts gains beyond {FARTHEST:g} times the"
+            " large model's"
+        )
     return without_parameters(name, curve_C, increasing=formula.increasing), formula.of
 
 

@@ -90,11 +90,12 @@ def outlier(compared: Comparison) -> Result:
     n_runs = len(compared.normalized_runs)
     left = left_out(compared.prior, data, compared.normalized_runs, CAUTION)
     # Bonferroni: the smallest of n_runs probabilities.
-    p_values = np.minimum(1.0, 2 * n_runs * ndtr(-np.abs(left.errors) / left.stds))
+    distances = np.abs(left.errors) / left.stds
+    p_values = np.minimum(1.0, 2 * n_runs * ndtr(-distances))
     # Large coalitions deviate less, in the measure of process.py.
     depths = np.sqrt(variance(common, data.members_CN[data.large_run_rows]))
     material = np.abs(left.errors) >= MATERIAL * np.maximum(depths, LEAST_DEPTH)
-    worst = int(np.argmin(np.where(material, p_values, 1 + p_values)))
+    worst = int(np.argmax(distances + np.where(material, distances.max(), 0.0)))
     error = float(left.errors[worst] * compared.game.unit)
     p_value = float(p_values[worst])
     figures = {"p_value": p_value, "share_of_gain": float(left.errors[worst])}
@@ -218,8 +219,10 @@ def resolution(compared: Comparison) -> Result | None:
         )
     figures: dict[str, float] = {}
     found: list[str] = []
-    if data.seed_std_M is not None:
-        share = abs(gain) / max(float(data.seed_std_M[-1]), 1e-300)
+    if data.seed_std_M is not None and data.seed_std_M[-1] == 0:
+        figures["small_gain"] = gain  # any is beyond the chance of seeds that agree
+    elif data.seed_std_M is not None:
+        share = abs(gain) / float(data.seed_std_M[-1])
         figures["range_over_seed_std"] = share
         if share < LEAST_RANGE:
             found.append(

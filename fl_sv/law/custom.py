@@ -3,13 +3,14 @@
 Shapes: C coalitions, M small sizes. theta are a law's parameters.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError
-from fl_sv.law.families import Family, FamilyOf, Game
+from fl_sv.law.families import FARTHEST, Family, FamilyOf, Game, usable
 from fl_sv.plugins import ANY_ERROR
 
 # How far from 0 and 1 the ends of a curve may lie, and how far apart two coalitions count as equal.
@@ -26,8 +27,7 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     subject = f"the law {getattr(make, '__qualname__', repr(make))}"
     n_sizes = game.normalized_CM.shape[1]
     sizes = "1 small size" if n_sizes == 1 else f"{n_sizes} small sizes"
-    given = replace(game, normalized_CM=game.normalized_CM.copy())
-    given.normalized_CM.flags.writeable = False
+    given = replace(game, **_read_only_copies(game))
     try:
         law = make(given)
     except ANY_ERROR as error:
@@ -51,6 +51,15 @@ def own_law(make: FamilyOf, game: Game) -> Family:
     if law.increasing:
         _require_rising(subject, game.normalized_CM[:, -1], prior_C)
     return replace(law, parameters=names, prior=prior, prior_std=prior_std, curve=curve)
+
+
+def _read_only_copies(game: Game) -> dict[str, Any]:
+    """All arrays of the game, by field: a law must not change what others are fitted to."""
+    arrays = {f.name: getattr(game, f.name) for f in fields(game)}
+    copies = {name: a.copy() for name, a in arrays.items() if isinstance(a, np.ndarray)}
+    for copied in copies.values():
+        copied.flags.writeable = False
+    return copies
 
 
 def _parameters(
@@ -90,11 +99,11 @@ def _numbers(subject: str, values: object, count: int) -> NDArray[np.float64]:
 
 
 def _require_normalized(where: str, curve_C: NDArray[np.float64], n_coalitions: int) -> None:
-    if curve_C.shape != (n_coalitions,) or not np.isfinite(curve_C).all():
+    if curve_C.shape != (n_coalitions,) or not usable(curve_C):
         raise InputError(
             f"{where} gives {curve_C.shape} numbers, or some that are not finite; needed is one"
             f" finite number for each of the {n_coalitions} coalitions. Below 0 is worse than"
-            " nobody, above 1 better than all companies; both are allowed"
+            f" nobody, above 1 better than all companies; both are allowed, up to {FARTHEST:g}"
         )
     if max(abs(curve_C[0]), abs(curve_C[-1] - 1)) > ENDS:
         raise InputError(

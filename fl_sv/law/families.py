@@ -46,6 +46,11 @@ COMPARABLE = 0.25
 LEAST_EXPONENT, LARGEST_EXPONENT = 0.05, 20.0
 # A game whose two ends differ by less than this share of its largest loss cannot be normalised.
 FLAT = 1e-6
+# Utilities beyond this many times the gain are no prediction: where a gain is not flat, those of
+# any table are below.
+FARTHEST = 1e7
+# A large size as many steps away, or more, is as far as any.
+MOST_STEPS = 100.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def game_of(data: LawData) -> Game:
         loss_grand=float(data.measured_losses[-1]),
         unit=unit,
         end=end,
-        steps_to_large=float(step_M[-1] / step_M[-2]) if n_sizes > 1 else 1.0,
+        steps_to_large=min(float(step_M[-1] / step_M[-2]), MOST_STEPS) if n_sizes > 1 else 1.0,
         retention=_retention(normalized_CM, step_M) if n_sizes > 2 else None,
         step_reliability=(
             _step_reliability(data.small_RCM)
@@ -245,11 +250,20 @@ def ladder(game: Game) -> Floats | None:
 
 FORMULAS = (
     Formula("affine", affine, increasing=True),
-    Formula("unscaled", unscaled),
+    Formula(
+        "unscaled",
+        unscaled,
+        needs="untrained models with nearly the same loss, and two models that both gain",
+    ),
     Formula("power", power, needs="losses above zero"),
     Formula("averaged", averaged, needs="large runs of singletons, and the averages' losses"),
     Formula("ladder", ladder, needs="two small sizes"),
 )
+
+
+def usable(curve_C: Floats) -> bool:
+    """Whether the curve is finite, and in the range of a prediction."""
+    return bool((np.abs(curve_C) <= FARTHEST).all())
 
 
 def without_parameters(name: str, curve_C: Floats, *, increasing: bool = False) -> Family:

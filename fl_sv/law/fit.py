@@ -18,7 +18,7 @@ from fl_sv.errors import InputError
 from fl_sv.law.alarms import Alarm
 from fl_sv.law.blend import AUTO, blended
 from fl_sv.law.diagnostics import Findings, examine
-from fl_sv.law.families import FamilyOf, Game, game_of
+from fl_sv.law.families import FLAT, FamilyOf, Game, game_of
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
 from fl_sv.law.noise import Noise, noise_of, value_noise
@@ -143,7 +143,7 @@ class Law:
         """
         self._need_complete("shapley()")
         value_N = shapley(-self._loss(slice(None)))
-        half_N = _quantile(self._data.level) * np.sqrt(np.diag(self.value_covariance()))
+        half_N = _quantile(self._data.level) * _roots(self.value_covariance())
         return Estimate(
             values=value_N,
             low=value_N - half_N,
@@ -191,8 +191,7 @@ class Law:
         if weight_CN is None:
             self._need_complete("next_runs()")
         scales = self._posterior.scales
-        squares = scales.weights @ scales.parts
-        return best_runs(self._prior, self._data, squares, pool, count, given, weight_CN)
+        return best_runs(self._prior, self._data, scales, pool, count, given, weight_CN)
 
     def narrower_with_seeds(self, times: float, weight_CN: Floats | None = None) -> float:
         """By which share more seeds of the large runs would cut the values' uncertainty.
@@ -212,10 +211,10 @@ class Law:
         runs = (self._game.loss_empty - self._data.measured_losses[1:-1]) / self._game.unit
         posterior = condition(prior, self._data, runs, self._posterior.scales)
         now, then = (
-            np.sqrt(np.diag(normalized_value_covariance(p, q, self._data, weight_CN))).sum()
+            _roots(normalized_value_covariance(p, q, self._data, weight_CN)).sum()
             for p, q in ((self._prior, self._posterior), (prior, posterior))
         )
-        return float(1 - then / now) if now > 0 else 0.0
+        return max(0.0, float(1 - then / now)) if now > 0 else 0.0
 
     def _rows(self, coalitions: Iterable[int] | None) -> NDArray[np.intp] | slice:
         return slice(None) if coalitions is None else self._data.rows([int(c) for c in coalitions])
@@ -315,13 +314,20 @@ def fit_law(
 def _error_of_one_training(data: LawData, noise: Noise, posterior: Posterior) -> float | None:
     """Expected relative L2 error of the values if every coalition were trained once.
 
-    None where the noise is unknown, and for a sampled design.
+    None where the noise is unknown, where there is nothing to share, and for a sampled design.
     """
     if not noise.std_C.any() or not data.complete or data.n_companies > MOST_DRAWN:
         return None
-    error_N = value_noise(noise, shapley_columns)
-    value_N = shapley(posterior.normalized_C)
-    return float(np.linalg.norm(error_N)) / max(float(np.linalg.norm(value_N)), 1e-300)
+    worth = float(np.linalg.norm(shapley(posterior.normalized_C)))
+    if worth <= FLAT:
+        return None
+    return float(np.linalg.norm(value_noise(noise, shapley_columns))) / worth
+
+
+def _roots(covariance_NN: Floats) -> Floats:
+    """(N,) standard deviations; 0 where rounding leaves a variance below 0."""
+    roots: Floats = np.sqrt(np.maximum(np.diag(covariance_NN), 0.0))
+    return roots
 
 
 def _quantile(level: float) -> float:

@@ -17,6 +17,8 @@ from fl_sv.values.inputs import as_numbers, by_label, spelled
 
 # Squares and ratios of losses must stay finite in float64.
 LARGEST_LOSS = 1e100
+# Nothing in the unit of losses may be more times the largest loss of its model.
+LARGEST_RATIO = 1e60
 
 Table = ArrayLike | Mapping[int, ArrayLike]
 
@@ -96,9 +98,6 @@ def law_data(
         if sizes is None
         else np.log(_ascending(_vector(sizes, n_sizes + 1, "sizes", "(M+1,)")))
     )
-    examples_N = None if examples is None else _vector(examples, n_companies, "examples", "(N,)")
-    if examples_N is not None and examples_N.min() <= 0:
-        raise InputError("examples must be positive: the number of examples of each company")
     small_RCM = None if by_seed is None else _by_seed(by_seed, small_CM)
     seed_std_M = (
         None if small_RCM is None else np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
@@ -122,13 +121,15 @@ def law_data(
         measured_rows=np.zeros(0, dtype=np.intp),
         measured_losses=np.zeros(0),
         log_sizes=log_sizes,
-        examples_N=examples_N,
+        examples_N=None if examples is None else _examples(examples, n_companies),
         seed_std_M=seed_std_M,
         averaged=None if averaged is None else _averaged(averaged, coalition_C, n_sizes),
         large_std=None,
         level=float(level),
     )
-    return _with_large_std(_with_large_runs(data, large), large_std)
+    data = _with_large_std(_with_large_runs(data, large), large_std)
+    _require_one_unit(data)
+    return data
 
 
 def _small_table(small: Table) -> tuple[tuple[int, ...], NDArray[np.float64], int]:
@@ -287,6 +288,36 @@ def _refuse_unusable(small_CM: NDArray[np.float64], coalition_C: tuple[int, ...]
         )
 
 
+def _require_one_unit(data: LawData) -> None:
+    """Raises InputError where an argument is out of all proportion to the losses of its model."""
+    small_M = np.abs(data.small_CM).max(axis=0)
+    large = np.abs(data.measured_losses).max(keepdims=True)
+    for what, numbers, largest in (
+        ("seed_std", data.seed_std_M, small_M),
+        ("averaged", data.averaged, np.concatenate([small_M, large])),
+        ("large_std", data.large_std, large),
+    ):
+        if numbers is None:
+            continue
+        bound = np.where(largest > 0, LARGEST_RATIO * largest, LARGEST_LOSS)
+        beyond = np.abs(numbers) > np.broadcast_to(bound, numbers.shape)
+        if beyond.any():
+            raise InputError(
+                f"{what} holds {numbers[beyond][0]:g}, more than {LARGEST_RATIO:g} times any loss"
+                " of that model; all losses must have one unit"
+            )
+
+
+def _examples(examples: ArrayLike, n_companies: int) -> NDArray[np.float64]:
+    examples_N = _vector(examples, n_companies, "examples", "(N,)")
+    if not ((examples_N > 0) & (examples_N <= LARGEST_LOSS)).all():
+        raise InputError(
+            f"examples must be positive, up to {LARGEST_LOSS:g}: the number of examples of each"
+            " company"
+        )
+    return examples_N
+
+
 def _by_seed(given: ArrayLike, small_CM: NDArray[np.float64]) -> NDArray[np.float64]:
     small_RCM = as_numbers(given, "by_seed")
     if small_RCM.ndim < 2 or len(small_RCM) < 2 or small_RCM[0].size != small_CM.size:
@@ -295,9 +326,10 @@ def _by_seed(given: ArrayLike, small_CM: NDArray[np.float64]) -> NDArray[np.floa
             f" seeds, here (R, {len(small_CM)}, {small_CM.shape[1]}), coalitions ascending"
         )
     small_RCM = small_RCM.reshape(len(small_RCM), *small_CM.shape).astype(np.float64)
-    if not np.isfinite(small_RCM).all():
+    if not (np.abs(small_RCM) <= LARGEST_LOSS).all():
         raise InputError(
-            "by_seed must be finite; a training that failed must be run again, not guessed"
+            f"by_seed must be finite, up to {LARGEST_LOSS:g}; a training that failed must be run"
+            " again, not guessed"
         )
     if not np.allclose(
         small_RCM.mean(axis=0), small_CM, rtol=1e-6, atol=1e-9 * float(np.abs(small_CM).max())

@@ -4,22 +4,23 @@ With u(S) the normalised utility of coalition S, a run at S takes
 
     Cov(values, u(S)) Cov(values, u(S))' / (Var(u(S)) + seed noise of the run)
 
-off the covariance of the values. The design is greedy and A-optimal: the run with the largest trace
-of that matrix, divided by its price, comes first. The choice does not depend on what a run will
-measure, so several runs are chosen before any of them is made.
+off the covariance of the values. All are those given the runs so far. Runs share their seeds, so
+the earlier ones also show a part of the new run's noise. The design is greedy and A-optimal: the
+run with the largest trace of that matrix, divided by its price, comes first. The choice does not
+depend on what a run will measure, so several runs are chosen before any of them is made.
 
 Shapes: N companies, C coalitions. "runs" are the large runs that are measured or chosen.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import PARTS, SAMPLE_BLOCK, Prior, factored, shapley_columns
+from fl_sv.law.posterior import PARTS, SAMPLE_BLOCK, Prior, Scales, factored, shapley_columns
 from fl_sv.law.process import covariance, value_covariance, value_cross_covariance, variance
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,8 @@ Floats = NDArray[np.float64]
 TIE = 1e-9
 # A coalition with less than this share of the largest variance is known: the rest is rounding.
 KNOWN = 1e-9
+# Nobody's examples cost next to nothing.
+LEAST_PRICE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,15 @@ class NextRun:
 class Uncertainty:
     """The covariances that are left when some large runs are known."""
 
-    cross_NC: Floats  # covariance of the values with the normalised utilities
-    variance_C: Floats  # of the normalised utilities
+    cross_NC: Floats  # covariance of the values with a run's normalised utility
+    variance_C: Floats  # of a run's normalised utility, its seed noise included
     variance_N: Floats  # of the values
 
 
 def best_runs(
     prior: Prior,
     data: LawData,
-    squares: Floats,
+    scales: Scales,
     pool: Sequence[int],
     count: int,
     given: Sequence[int],
@@ -69,13 +72,16 @@ def best_runs(
 
     Of equally good ones the first in the pool is taken.
 
-    squares: (parts,) variances of the two parts of a deviation, given the runs so far.
+    scales: of the parts of a deviation and of the seed noise, given the runs so far.
     given: coalitions that will be measured anyway.
     weight_CN: if given, the values are weight_CN.T @ utility_C; otherwise they are the Shapley
         values of a complete table.
 
     Raises InputError when a coalition has no small loss.
     """
+    squares = scales.weights @ scales.parts
+    noise = prior.noise.of_means_over(1 / float(scales.weights @ scales.noise))
+    prior = replace(prior, noise=noise)
     price_C, before = _prices(data), _before_any_run(prior, data, squares, weight_CN)
     rows = np.union1d(data.large_run_rows, data.rows([*given])).astype(np.intp)
     skipped = {*data.measured_rows.tolist(), *rows.tolist()}
@@ -84,9 +90,8 @@ def best_runs(
     while left and len(chosen) < count:
         known = _given(before, prior, data, squares, rows)
         floor = KNOWN * float(known.variance_C.max()) + 1e-300
-        measured = known.variance_C[left] + prior.noise.std_C[left] ** 2
         # By how much a run at each of the coalitions left would reduce each value's variance.
-        less_NC = known.cross_NC[:, left] ** 2 / np.maximum(measured, floor)
+        less_NC = known.cross_NC[:, left] ** 2 / np.maximum(known.variance_C[left], floor)
         worth = less_NC.sum(axis=0) / price_C[left]
         best = int(np.argmax(worth >= worth.max() * (1 - TIE)))
         before_N = np.sqrt(known.variance_N)
@@ -107,7 +112,7 @@ def _before_any_run(
         shapley_columns(law_sensitivity) if weight_CN is None else weight_CN.T @ law_sensitivity
     )
     cross_NC = law_values @ law_sensitivity.T
-    variance_C = np.sum(law_sensitivity**2, axis=1)
+    variance_C = np.sum(law_sensitivity**2, axis=1) + prior.noise.std_C**2
     variance_N = np.sum(law_values**2, axis=1)
     for part, square in zip(PARTS, squares, strict=True):
         if weight_CN is None:
@@ -137,9 +142,10 @@ def _given(
         return before
     members_CN, law_sensitivity = data.members_CN, prior.sensitivity
     run_cross = law_sensitivity[rows] @ law_sensitivity.T
+    run_cross = run_cross + prior.noise.covariance(rows, slice(None))
     for part, square in zip(PARTS, squares, strict=True):
         run_cross = run_cross + square * covariance(part, members_CN[rows], members_CN)
-    factor = factored(run_cross[:, rows] + prior.noise.covariance(rows))
+    factor = factored(run_cross[:, rows])
     value_cross = before.cross_NC[:, rows]
     return Uncertainty(
         before.cross_NC - cho_solve(factor, value_cross.T).T @ run_cross,
@@ -151,10 +157,8 @@ def _given(
     )
 
 
-def _prices(data: LawData) -> NDArray[np.float64]:
+def _prices(data: LawData) -> Floats:
     """(C,) examples of each coalition as a share of all; members where examples are unknown."""
     examples_N = np.ones(data.n_companies) if data.examples_N is None else data.examples_N
-    price_C: NDArray[np.float64] = np.maximum(
-        data.members_CN @ examples_N / examples_N.sum(), 1e-300
-    )
-    return price_C
+    price_C: Floats = data.members_CN @ examples_N / examples_N.sum()
+    return np.maximum(price_C, LEAST_PRICE)

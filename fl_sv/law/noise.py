@@ -27,10 +27,13 @@ from fl_sv.law.inputs import LawData
 SHARED = 0.2
 # The small models' spread counts as much as this many degrees of freedom of measured spread.
 PRIOR_FREEDOM = 3.0
+# Below this share of the noise that is given, what the small models lead to expect shows nothing.
+TINY = 1e-9
 # Draws of the noise of a whole game; the result is right within 1 / sqrt(2 draws), 5 %.
 VALUE_DRAWS = 200
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.intp] | slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +53,14 @@ class Noise:
         """The noise of runs with so many times the seeds."""
         return replace(self, std_C=self.std_C / np.sqrt(times))
 
-    def covariance(self, rows: NDArray[np.intp]) -> Floats:
-        """(rows, rows) covariance of the noise of runs with the same seeds."""
-        counts = self.members_CN[rows].astype(np.float64)
-        both = counts @ counts.T
-        size = counts.sum(axis=1)
-        alike = both / np.maximum(size[:, None] + size[None, :] - both, 1)
-        std = self.std_C[rows]
-        covariance: Floats = (SHARED + (1 - SHARED) * alike) * np.outer(std, std)
+    def covariance(self, rows: Rows, columns: Rows) -> Floats:
+        """(rows, columns) covariance of the noise of runs with the same seeds."""
+        first, second = (self.members_CN[of].astype(np.float64) for of in (rows, columns))
+        both = first @ second.T
+        either = first.sum(axis=1)[:, None] + second.sum(axis=1)[None, :] - both
+        alike = np.where(either > 0, both / np.maximum(either, 1), 1.0)
+        std = np.outer(self.std_C[rows], self.std_C[columns])
+        covariance: Floats = (SHARED + (1 - SHARED) * alike) * std
         return covariance
 
 
@@ -72,12 +75,12 @@ def noise_of(data: LawData, unit: float) -> Noise:
         return Noise(data.members_CN, std_C / abs(unit), expected_C is not None)
     # At other coalitions the given noise is continued in proportion to what the small models lead
     # to expect, or by its mean.
-    given = float(np.mean(data.large_std[1:] ** 2))
-    if expected_C is not None and expected_C[data.measured_rows[1:]].any():
-        expected = float(np.mean(expected_C[data.measured_rows[1:]] ** 2))
-        std_C = expected_C * np.sqrt(given / expected)
-    else:
-        std_C = np.full(len(data.members_CN), np.sqrt(given))
+    given = _root_mean_square(data.large_std[1:])
+    std_C = np.full(len(data.members_CN), given)
+    if expected_C is not None:
+        expected = _root_mean_square(expected_C[data.measured_rows[1:]])
+        if expected > TINY * given:
+            std_C = expected_C * (given / expected)
     std_C[data.measured_rows] = data.large_std
     return Noise(data.members_CN, std_C / abs(unit), False)
 
@@ -89,11 +92,8 @@ def expected_std(small_RC: Floats, size_C: NDArray[np.int64], gain: float) -> Fl
         last.
     gain: by how much all companies together lower the large model's loss.
     """
-    small_C = small_RC.mean(axis=0)
-    gain_small = abs(float(small_C[0] - small_C[-1]))
-    ratio = abs(gain) / gain_small if gain_small > 0 else 1.0
-    std_C: Floats = ratio * np.sqrt(pooled(small_RC.var(axis=0, ddof=1), size_C))
-    return std_C
+    std_C = np.sqrt(pooled(small_RC.var(axis=0, ddof=1), size_C))
+    return _in_proportion(std_C, small_RC.mean(axis=0), gain)
 
 
 def _expected(data: LawData) -> Floats | None:
@@ -103,11 +103,19 @@ def _expected(data: LawData) -> Floats | None:
         return expected_std(data.small_RCM[:, :, -1], data.size_C, gain)
     if data.seed_std_M is None:
         return None
-    gain_small = abs(float(data.small_CM[0, -1] - data.small_CM[-1, -1]))
-    ratio = abs(gain) / gain_small if gain_small > 0 else 1.0
     # Nothing is random about the untrained model of a built-in kind.
-    std_C: Floats = ratio * float(data.seed_std_M[-1]) * (data.size_C > 0).astype(np.float64)
-    return std_C
+    std_C = float(data.seed_std_M[-1]) * (data.size_C > 0).astype(np.float64)
+    return _in_proportion(std_C, data.small_CM[:, -1], gain)
+
+
+def _in_proportion(std_C: Floats, small_C: Floats, gain: float) -> Floats:
+    """The small models' noise in proportion to the two models' gains."""
+    gain_small = abs(float(small_C[0] - small_C[-1]))
+    return std_C * (abs(gain) / gain_small) if gain_small > 0 else std_C
+
+
+def _root_mean_square(std: Floats) -> float:
+    return float(np.sqrt(np.mean(std**2)))
 
 
 def pooled(variance_C: Floats, size_C: NDArray[np.int64]) -> Floats:
@@ -149,16 +157,19 @@ def value_noise(noise: Noise, values_of: Callable[[Floats], Floats]) -> Floats:
 
     Jaccard's similarity is the probability that the member that comes first in a random order of
     all companies is the same for both coalitions. So noise with the right covariance is drawn by
-    giving each coalition the number of its first member.
+    giving each coalition the number of its first member. The empty coalition comes after all.
     """
     n_companies = noise.members_CN.shape[1]
+    nobody_C = ~noise.members_CN.any(axis=1, keepdims=True)
     generator = np.random.default_rng(0)
     draws: list[Floats] = []
     for _ in range(VALUE_DRAWS):
         ordered = noise.members_CN[:, generator.permutation(n_companies)]
-        of_members = generator.standard_normal((n_companies,))
+        of_members = generator.standard_normal((n_companies + 1,))
         of_all = float(generator.standard_normal())
-        drawn_C = np.sqrt(1 - SHARED) * of_members[np.argmax(ordered, axis=1)]
+        drawn_C = (
+            np.sqrt(1 - SHARED) * of_members[np.argmax(np.hstack([ordered, nobody_C]), axis=1)]
+        )
         drawn_C += np.sqrt(SHARED) * of_all
         draws.append(values_of((drawn_C * noise.std_C)[:, None])[:, 0])
     std_N: Floats = np.sqrt(np.mean(np.square(draws), axis=0))

@@ -139,7 +139,7 @@ def linearised(
             break
         known = sensitivity[rows]
         # The gain is theta's shift in units of the prior's standard deviation (Kalman's formula).
-        factor = factored(deviations + noise.covariance(rows) + known @ known.T)
+        factor = factored(deviations + noise.covariance(rows, rows) + known @ known.T)
         gain = known.T @ cho_solve(factor, normalized_runs - mean_C[rows])
         theta = family.prior + family.prior_std * gain
     columns = np.concatenate([sensitivity, between], axis=1)
@@ -179,8 +179,9 @@ def condition(
     variance_C = np.maximum(variance_C, 0.0)
     # Without the rounding errors of the formulas above: a run without noise is exact.
     exact = prior.noise.std_C[rows] == 0
-    normalized_C[rows[exact]], variance_C[rows[exact]] = normalized_runs[exact], 0.0
+    normalized_C[rows[exact]] = normalized_runs[exact]
     variance_C += _end_variance(prior.noise, scales, normalized_C)
+    variance_C[rows[exact]] = 0.0
     return Posterior(normalized_C, variance_C, scales, reduction)
 
 
@@ -227,9 +228,9 @@ def covariance_of_runs(prior: Prior, data: LawData, caution: float = 1.0) -> Flo
 
     At the prior's scales. caution: factor of the deviations' standard deviations.
     """
-    members = data.members_CN[data.large_run_rows]
-    known = prior.sensitivity[data.large_run_rows]
-    total = known @ known.T + prior.noise.covariance(data.large_run_rows)
+    rows = data.large_run_rows
+    members, known = data.members_CN[rows], prior.sensitivity[rows]
+    total = known @ known.T + prior.noise.covariance(rows, rows)
     for part, std in zip(PARTS, (prior.amplitude, SINGLETON_STD), strict=True):
         total = total + (caution * std) ** 2 * covariance(part, members, members)
     jittered: Floats = _jittered(total)
@@ -282,7 +283,7 @@ def _conditioned(
     rows = data.large_run_rows
     members, known = data.members_CN[rows], prior.sensitivity[rows]
     of_parts = [covariance(part, members, members) for part in PARTS]
-    noise_of_runs = prior.noise.covariance(rows)
+    noise_of_runs = prior.noise.covariance(rows, rows)
     residuals = normalized_runs - prior.mean_C[rows]
     grid = _grid(prior)
     scores, run_weights, inverses = [], [], []

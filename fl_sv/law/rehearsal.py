@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.law.families import Game, game_of
+from fl_sv.law.families import Game, game_of, usable
 from fl_sv.law.inputs import LawData
 from fl_sv.law.process import common, variance
 
@@ -46,7 +46,7 @@ class Rehearsal:
     def misses_of(self, law: Callable[[Game], Floats | None]) -> Floats | None:
         """The misses of a law; None where it cannot be rehearsed."""
         curve_C = law(self.game)
-        return None if curve_C is None else self.misses(curve_C)
+        return None if curve_C is None or not usable(curve_C) else self.misses(curve_C)
 
 
 def rehearsal_of(data: LawData) -> Rehearsal | None:
@@ -62,7 +62,7 @@ def rehearsal_of(data: LawData) -> Rehearsal | None:
             small_RCM=None if data.small_RCM is None else data.small_RCM[:, :, :-1],
             seed_std_M=None if data.seed_std_M is None else data.seed_std_M[:-1],
             log_sizes=None if data.log_sizes is None else data.log_sizes[:-1],
-            averaged=None if data.averaged is None else data.averaged[:, :-1],
+            averaged=None if data.averaged is None else _averages_known(data.averaged),
             measured_losses=played_C[data.measured_rows],
             large_std=None,
         )
@@ -76,3 +76,10 @@ def rehearsal_of(data: LawData) -> Rehearsal | None:
         std_C = data.small_RCM[:, :, -1].std(axis=0, ddof=1) / np.sqrt(len(data.small_RCM))
         noise = float(np.mean((std_C[judged] / game.unit / depth_C[judged]) ** 2))
     return Rehearsal(game, (played_C[0] - played_C) / game.unit, judged, depth_C[judged], noise)
+
+
+def _averages_known(averaged: Floats) -> Floats:
+    """(C, M) of the small sizes; of the largest only where it is known of the large one too."""
+    small = averaged[:, :-1].copy()
+    small[np.isnan(averaged[:, -1]), -1] = np.nan
+    return small
