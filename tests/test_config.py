@@ -464,10 +464,6 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     message(changed("data.partition.sizes", {"x" * 10_000: 1}))
 
 
-def test_a_config_of_many_keys_is_refused_at_once() -> None:
-    message("".join(f"key{i}: 1\n" for i in range(20_000)))
-
-
 def test_a_data_path_with_a_nul_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(SMALLEST.replace("digits", '"a\\0.csv"'))
     with pytest.raises(InputError, match="cannot be read: embedded null byte"):
