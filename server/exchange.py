@@ -13,7 +13,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl_sv.config import Config, for_companies
-from fl_sv.data import OperatorData
+from fl_sv.data import OperatorData, require_hidden_validation
 from fl_sv.errors import CompanyFailed, InputError, Interrupted, listed
 from fl_sv.flower import schema, wire
 from fl_sv.machine import library_hash
@@ -226,10 +226,13 @@ def join(
 
     traffic: where messages are counted.
 
-    Raises InputError when the nodes are not exactly the companies of the config, CompanyFailed when
-    one does not register, or runs another version of the library.
+    Raises InputError when the nodes are not exactly the companies of the config, or would hold the
+    validation rows; CompanyFailed when one does not register, or runs another version of the
+    library.
     """
     nodes, simulated = _wait_for_nodes(grid, config, stop)
+    if not simulated:
+        require_hidden_validation(config)
     sent_config = config if simulated else for_companies(config)
     poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
     unregistered = Roster(sent_config, operator.scaling, nodes, {})

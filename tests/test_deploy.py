@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import threading
@@ -72,8 +73,16 @@ def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
     text = (federation / "nginx.conf").read_text()
     assert float(re.search(r"client_max_body_size (\d+)m", text)[1]) > 5.25  # type: ignore[index]
     assert float(re.search(r"proxy_read_timeout (\d+)s", text)[1]) >= 120  # type: ignore[index]
+    # What connections without a key may hold in memory, from one address.
+    held = re.search(r"client_body_buffer_size (\d+)k", text)
+    connections = re.search(r"limit_conn companies (\d+);", text)
+    assert int(held[1]) * int(connections[1]) <= 10_000  # type: ignore[index]
     assert re.findall(r"location (\S+)", text) == ["/v1/fleet/", "@again", "/"]
     assert "127.0.0.1" in " ".join(unit_command(federation / "systemd" / "fl-sv-superlink.service"))
+
+
+def test_database_of_the_superlink_is_its_owners_alone(federation: Path) -> None:
+    assert stat.S_IMODE((federation / "superlink.db").stat().st_mode) == 0o600
 
 
 def test_init_again_keeps_the_authority_and_the_registrations_and_renews_the_certificate(

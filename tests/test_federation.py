@@ -129,7 +129,10 @@ def test_a_simulation_with_another_number_of_nodes_is_refused_with_the_right_num
 
 
 def test_companies_are_sent_no_path_of_the_operators(config: Config) -> None:
-    data = config.data.model_copy(update={"options": {}, "source": "/srv/operator/pool.csv"})
+    validation = config.data.validation.model_copy(update={"file": "/srv/operator/held.csv"})
+    data = config.data.model_copy(
+        update={"options": {}, "source": "/srv/operator/pool.csv", "validation": validation}
+    )
     assert "/srv/operator" in config.model_copy(update={"data": data}).model_dump_json()
     grid = RegisteredGrid(COMPANIES)
     with pytest.raises(
@@ -140,6 +143,20 @@ def test_companies_are_sent_no_path_of_the_operators(config: Config) -> None:
         )
     assert grid.sent
     assert not [text for text in grid.sent if "/srv" in text]
+
+
+@pytest.mark.parametrize("source", ["/srv/pool.csv", "somewhere:rows"])
+def test_a_shared_source_that_holds_the_validation_rows_is_refused_across_companies(
+    config: Config, source: str
+) -> None:
+    data = config.data.model_copy(update={"source": source})
+    shared, operator = config.model_copy(update={"data": data}), operator_data(config)
+    grid = RegisteredGrid(COMPANIES)
+    with pytest.raises(
+        InputError, match=r"each node would read all of .* rows that score everybody"
+    ):
+        join(grid, shared, operator, threading.Event())
+    assert not grid.sent
 
 
 def test_a_company_whose_node_was_lost_gets_the_message_again_when_it_is_back(

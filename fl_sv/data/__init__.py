@@ -10,6 +10,7 @@ from fl_sv.data.federation import (
     own_files_are_here,
     public_rows,
     read_source,
+    require_hidden_validation,
     rows_left_out,
     shared_rows,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "own_files_are_here",
     "public_rows",
     "read_source",
+    "require_hidden_validation",
     "rows_left_out",
     "shared_rows",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.config.data import ColumnPartition, Data
+from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
@@ -99,6 +99,22 @@ def read_source(config: Config) -> Source | None:
     if data.validation.file:
         return Source(raw, None)
     return Source(raw, _hold_out(raw, kind, data.validation.fraction))
+
+
+def require_hidden_validation(config: Config) -> None:
+    """Raises InputError where every company of a federation would hold the validation rows.
+
+    Each node reads a shared source as a whole, and the config says which rows of it are held out.
+    scikit-learn's sets are public and serve trials alone.
+    """
+    data = config.data
+    if data.source in ("own", *BUILT_IN_SOURCES) or data.validation.file:
+        return
+    raise InputError(
+        f"data.source: across companies each node would read all of {data.source}, and with it the"
+        " rows that score everybody. Give `source: own` with a file for each company, or"
+        " `data.validation.file`, which only the operator reads."
+    )
 
 
 def rows_left_out(config: Config, source: Source | None) -> dict[str, int]:

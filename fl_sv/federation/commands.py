@@ -14,9 +14,11 @@ MEGABYTE = 1e6
 def init(options: argparse.Namespace) -> int:
     """Writes the operator's folder, with the kit for the companies."""
     from fl_sv.config import load_config
+    from fl_sv.data import require_hidden_validation
     from fl_sv.federation import folder
 
     config = load_config(options.config)
+    require_hidden_validation(config)
     settings = folder.init(
         options.dir, options.address, config, options.port, options.superlink_port
     )
@@ -81,6 +83,7 @@ def check(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Runs the whole flow on the federation."""
     from fl_sv.config import load_config
+    from fl_sv.data import require_hidden_validation
     from fl_sv.federation import flower, settings
     from fl_sv.runs.directory import check_destination
 
@@ -88,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     for company in config.companies:
         settings.require_company(federation, company)
+    require_hidden_validation(config)
     check_destination(options.out, config, resume=options.resume)
     done = flower.run_app(options.dir, options.config, options.out, resume=options.resume)
     say(

@@ -7,6 +7,7 @@ DIR/                    the operator's, on the server
   nginx.conf  proxy/      the TLS proxy, and its pid and log
   flower/config.toml      Flower's connection (FLWR_HOME)
   nodes.yaml              node id of each registered company
+  superlink.db            the SuperLink's database, for its owner alone
   systemd/                units of the SuperLink and the proxy
   company/                the kit: what every company gets; no secret in it
     federation.yaml  ca.crt  config.yaml
@@ -40,6 +41,7 @@ from fl_sv.files import read_bytes
 from fl_sv.planning.inspection import inspect_company
 
 KIT = "company"
+DATABASE = "superlink.db"
 PLAIN_PATH = re.compile(r"[^\s\"'%\\$]+")
 
 
@@ -76,6 +78,9 @@ def init(
         raise InputError(f"{folder} is not empty and holds no federation. Give a new folder.")
     for name in (".", "proxy", "flower", "systemd", KIT):
         (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+    # The SuperLink's database holds models in transit; SQLite keeps the mode that it finds.
+    (folder / DATABASE).touch(mode=0o600)
+    (folder / DATABASE).chmod(0o600)
     make_authority(folder)
     make_server_certificate(folder, address)
     facts = {**content, **_machine(folder)}
