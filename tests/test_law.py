@@ -704,6 +704,7 @@ def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
             "no small loss is given for the coalition 1",
         ),
         ({"sizes": [2, 1]}, "ascending"),
+        ({"sizes": [1e20, np.nextafter(1e20, 2e20)]}, "ascending"),
         ({"sizes": [1, 2, 3]}, r"sizes has the shape \(3,\)"),
         ({"sizes": [1, float("inf")]}, "sizes must be finite"),
         ({"examples": [1.0]}, "examples has the shape"),

@@ -93,11 +93,7 @@ def law_data(
         raise InputError(
             f"level is {level!r}; allowed are numbers between 0 and 1, for example 0.9"
         )
-    log_sizes = (
-        None
-        if sizes is None
-        else np.log(_ascending(_vector(sizes, n_sizes + 1, "sizes", "(M+1,)")))
-    )
+    log_sizes = None if sizes is None else _log_ascending(sizes, n_sizes + 1)
     small_RCM = None if by_seed is None else _by_seed(by_seed, small_CM)
     seed_std_M = (
         None if small_RCM is None else np.sqrt(small_RCM[:, 1:].var(axis=0, ddof=1).mean(axis=0))
@@ -349,10 +345,12 @@ def _vector(given: ArrayLike, length: int, what: str, shape: str) -> NDArray[np.
     return vector
 
 
-def _ascending(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    if sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
+def _log_ascending(given: ArrayLike, n_models: int) -> NDArray[np.float64]:
+    sizes = _vector(given, n_models, "sizes", "(M+1,)")
+    # The logarithms of two numbers may be equal though the numbers are not.
+    if sizes[0] <= 0 or (np.diff(np.log(np.maximum(sizes, 1e-300))) <= 0).any():
         raise InputError(
             "sizes must be positive and ascending, the large model's last, but they are"
             f" {sizes.tolist()}"
         )
-    return sizes
+    return np.log(sizes)
