@@ -35,7 +35,7 @@ from fl_sv.values.exact import shapley
 
 Floats = NDArray[np.float64]
 
-# With more companies the noise of a whole game takes too long to draw.
+# With more companies the noise of a whole game takes too long to count.
 MOST_DRAWN = 16
 
 

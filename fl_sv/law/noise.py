@@ -29,8 +29,8 @@ SHARED = 0.2
 PRIOR_FREEDOM = 3.0
 # Below this share of the noise that is given, what the small models lead to expect shows nothing.
 TINY = 1e-9
-# Draws of the noise of a whole game; the result is right within 1 / sqrt(2 draws), 5 %.
-VALUE_DRAWS = 200
+# Orders of the companies over which the noise of values is averaged; it is right within 2 %.
+ORDERS = 16
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp] | slice
@@ -156,21 +156,21 @@ def value_noise(noise: Noise, values_of: Callable[[Floats], Floats]) -> Floats:
     values_of: from games in columns (C, games) to values (N, games).
 
     Jaccard's similarity is the probability that the member that comes first in a random order of
-    all companies is the same for both coalitions. So noise with the right covariance is drawn by
-    giving each coalition the number of its first member. The empty coalition comes after all.
+    all companies is the same for both coalitions. So given an order, the noise is a sum of
+    independent parts, one for all coalitions with the same first member. The variances are averaged
+    over orders. The empty coalition comes after all.
     """
-    n_companies = noise.members_CN.shape[1]
-    nobody_C = ~noise.members_CN.any(axis=1, keepdims=True)
+    members_CN = noise.members_CN
+    n_companies = members_CN.shape[1]
+    nobody_C = ~members_CN.any(axis=1, keepdims=True)
+    place = np.arange(n_companies + 1)
     generator = np.random.default_rng(0)
-    draws: list[Floats] = []
-    for _ in range(VALUE_DRAWS):
-        ordered = noise.members_CN[:, generator.permutation(n_companies)]
-        of_members = generator.standard_normal((n_companies + 1,))
-        of_all = float(generator.standard_normal())
-        drawn_C = (
-            np.sqrt(1 - SHARED) * of_members[np.argmax(np.hstack([ordered, nobody_C]), axis=1)]
-        )
-        drawn_C += np.sqrt(SHARED) * of_all
-        draws.append(values_of((drawn_C * noise.std_C)[:, None])[:, 0])
-    std_N: Floats = np.sqrt(np.mean(np.square(draws), axis=0))
+    variances: list[Floats] = []
+    for _ in range(ORDERS):
+        ordered = np.hstack([members_CN[:, generator.permutation(n_companies)], nobody_C])
+        alike = np.argmax(ordered, axis=1)[:, None] == place
+        values = values_of(np.where(alike, noise.std_C[:, None], 0.0))
+        variances.append(np.sum(values**2, axis=1))
+    of_all_N = values_of(noise.std_C[:, None])[:, 0] ** 2
+    std_N: Floats = np.sqrt(SHARED * of_all_N + (1 - SHARED) * np.mean(variances, axis=0))
     return std_N
