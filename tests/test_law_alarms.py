@@ -100,6 +100,14 @@ def test_a_small_model_within_its_seed_noise_is_an_alarm() -> None:
     assert [alarm.code for alarm in law.alarms] == ["D5"]
 
 
+def test_a_small_model_that_is_full_is_an_alarm() -> None:
+    """One company is enough for all that the small models can learn."""
+    small_CM, large_C = smooth_game()
+    full_CM = np.maximum(small_CM, small_CM[1])
+    law = fit_law(full_CM, ends(large_C), sizes=[1, 2, 4, 8], seed_std=0.01, large_std=0.0)
+    assert [alarm.code for alarm in law.alarms] == ["D5"] and "it is too small" in law.alarms[0]
+
+
 def test_small_and_large_models_going_opposite_ways_is_an_alarm() -> None:
     small_CM, large_C = smooth_game()
     law = fit_law(small_CM, ends(2.0 - large_C), sizes=[1, 2, 4, 8])

@@ -22,6 +22,7 @@ from fl_sv.law.alarms import PLACE
 from fl_sv.law.blend import Blend
 from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
+from fl_sv.law.noise import small_std
 from fl_sv.law.posterior import Prior, left_out
 from fl_sv.law.process import common, variance
 
@@ -40,6 +41,9 @@ LEAST_RANK, LEAST_RANGE = 0.90, 4.0
 DISAGREEMENT = 0.3
 # Expected error of one training of every coalition, as a share of the values.
 NOISY = 0.5
+# Share of the coalitions on which the small model may be as good as with all companies, within so
+# many standard deviations of its mean loss.
+CEILING, CEILING_STDS = 0.8, 2.0
 # Of the coalitions that improve the large model, the share that may leave the small one worse than
 # untrained.
 MISSED = 0.2
@@ -229,6 +233,17 @@ def resolution(compared: Comparison) -> Result | None:
             found.append(
                 f"the small model's whole range is {share:.1f} standard deviations of a seed, at"
                 f" least {LEAST_RANGE:.0f} are needed"
+            )
+    std_C = small_std(data)
+    if std_C is not None and len(std_C) > 2:
+        near_C = game.normalized_CM[:, -1] > 1 - CEILING_STDS * std_C / abs(gain)
+        full = float(near_C[1:-1].mean())
+        figures["share_at_ceiling"] = full
+        if full > CEILING:
+            found.append(
+                f"on {full:.0%} of the coalitions the small model is as good as with all companies,"
+                f" within its seed noise (allowed {CEILING:.0%}): it is too small to improve with"
+                " more data, or its seeds differ too much"
             )
     useful = compared.normalized_runs > MATERIAL
     if useful.sum() >= LEAST_USEFUL:

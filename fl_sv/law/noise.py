@@ -96,6 +96,18 @@ def expected_std(small_RC: Floats, size_C: NDArray[np.int64], gain: float) -> Fl
     return _in_proportion(std_C, small_RC.mean(axis=0), gain)
 
 
+def small_std(data: LawData) -> Floats | None:
+    """(C,) standard deviation of the largest small size's mean losses; None where it is unknown."""
+    if data.small_RCM is not None:
+        variance_C = data.small_RCM[:, :, -1].var(axis=0, ddof=1)
+        std_C: Floats = np.sqrt(pooled(variance_C, data.size_C) / len(data.small_RCM))
+        return std_C
+    if data.seed_std_M is None:
+        return None
+    # A known seed_std means at least two seeds.
+    return np.full(len(data.size_C), float(data.seed_std_M[-1]) / np.sqrt(2))
+
+
 def _expected(data: LawData) -> Floats | None:
     """(C,) as `expected_std`; None where nothing is known of the small models' seeds."""
     gain = float(data.measured_losses[0] - data.measured_losses[-1])

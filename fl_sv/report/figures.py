@@ -1,6 +1,7 @@
 """What each number of the law means: the parameters in law.json and the figures of its checks."""
 
 from fl_sv.law.checks import (
+    CEILING,
     DISAGREEMENT,
     ERROR_SHARE,
     LEAST_RANGE,
@@ -58,6 +59,10 @@ CHECKS_AND_SCALE = {
     "D5 range_over_seed_std": (
         "the small model's whole range, in standard deviations of one training; alarm below"
         f" {LEAST_RANGE:g}"
+    ),
+    "D5 share_at_ceiling": (
+        "share of the coalitions on which the small model is as good as with all companies; alarm"
+        f" above {percent(CEILING, 0)}"
     ),
     "D5 share_missed": (
         "of the coalitions that clearly improve the large model, the share that leave the small one"
