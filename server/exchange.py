@@ -104,14 +104,14 @@ class Federation:
             for company in pending:
                 reply, node_id = replies.get(company), self.roster.node_of[company]
                 problem = problem_of(company, node_id, reply, check, simulated=self.simulated)
-                if problem is None:
-                    self.traffic.count(replies[company].content)
-                    usable.append(replies[company])
+                if reply is not None and problem is None:
+                    self.traffic.count(reply.content)
+                    usable.append(reply)
                     on_reply(company)
                 else:
-                    problems[company] = problem
-                    if company in replies and not replies[company].has_error():
-                        self.traffic.count_bytes(replies[company].content)
+                    problems[company] = str(problem)
+                    if reply is not None and reply.has_content():
+                        self.traffic.count_bytes(reply.content)
             if not problems:
                 return usable
             pending = {company: _again(pending[company]) for company in problems}

@@ -393,7 +393,11 @@ def test_key_is_made_once(federation: Path) -> None:
     kit = federation / "company"
     first = folder.join(kit, "Ash", Path("/data/ash.npz")).read_bytes()
     assert folder.join(kit, "Ash", Path("/data/other.npz")).read_bytes() == first
-    assert "/data/other.npz" in (kit / "fl-sv-supernode.service").read_text()
+    unit = (kit / "fl-sv-supernode.service").read_text().replace("\\\n", " ")
+    assert "/data/other.npz" in unit
+    (read_only,) = re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE)
+    for name in ("company.key", "ca.crt", "config.yaml", "federation.yaml"):
+        assert f'"{kit.absolute() / name}"' in read_only
     with pytest.raises(InputError, match="without spaces"):
         folder.join(kit, "Ash", Path("/data/my file.npz"))
 

@@ -1,1 +1,1 @@
-"""The names in the messages between server and companies."""
+"""The messages between server and companies: their names, and what they may hold."""

@@ -30,6 +30,9 @@ MOST_SECONDS = 1e7  # faults.timeout_seconds goes up to 1e6
 MOST_ROUNDS = 100_000  # as training.rounds
 MOST_CHARACTERS = 1 << 26  # of a text in JSON
 SHOWN = 40  # characters of a text that an error message quotes
+DIVERGED = (
+    "; if its data are sound, its training diverged, and a new run needs a lower learning rate"
+)
 
 # --- kinds of fields -----------------------------------------------------------------------------
 
@@ -50,15 +53,19 @@ class Whole:
 
 @dataclass(frozen=True)
 class Real:
-    """A number from `low` to `high`."""
+    """A number from `low` to `high`.
+
+    advice: how a message goes on, if it does.
+    """
 
     low: float
     high: float
+    advice: str = ""
 
     def check(self, value: object) -> None:
         """Raises ValueError for anything else, NaN and infinity too."""
         if type(value) not in (int, float) or not self.low <= value <= self.high:  # type: ignore[operator]
-            allowed = f"a number from {self.low:g} to {self.high:g}"
+            allowed = f"a number from {self.low:g} to {self.high:g}{self.advice}"
             raise ValueError(f"is {_quoted(value)}; allowed is {allowed}")
 
 
@@ -102,7 +109,8 @@ Schema = Mapping[str, Fields | Arrays]
 HASH = Text("64 hexadecimal digits", 64, re.compile("[0-9a-f]{64}"))
 # A model, a learning rate where one is tried, and a replicate; -1 is that of the trials.
 KEY = re.compile(r"[\w.-]{1,400}(?:@[0-9.e+-]{1,30})?/(?:-1|0|[1-9][0-9]{0,3})")
-EXAMPLES, SECONDS, LOSS = Whole(1, MOST_EXAMPLES), Real(0, MOST_SECONDS), Real(0, MOST_LOSS)
+EXAMPLES, SECONDS = Whole(1, MOST_EXAMPLES), Real(0, MOST_SECONDS)
+LOSS = Real(0, MOST_LOSS, DIVERGED)
 MODEL, MODELS = Arrays(("parameters",), single=True), Arrays(("parameters",))
 STACKS = Arrays(("models", "parameters"))
 BRIEFING: Fields = {
@@ -254,16 +262,13 @@ def _check_array(array: Any, rule: Arrays, *, may_diverge: bool) -> None:
         raise ValueError(f"has the shape {shape}; the axes have to be {' and '.join(rule.axes)}")
     if may_diverge or is_bounded(numbers := wire.unpacked(array.data)):
         return
-    advice = (
-        "if its data are sound, its training diverged, and a new run needs a lower learning rate"
-    )
     finite = numbers[np.isfinite(numbers)]
     if finite.size < numbers.size:
-        raise ValueError(f"has NaN or infinite parameters; {advice}")
+        raise ValueError(f"has NaN or infinite parameters{DIVERGED}")
     worst = float(finite[np.abs(finite).argmax()])
     raise ValueError(
         f"has the parameter {worst:.3g}; allowed is -{MOST_PARAMETER:g} to"
-        f" {MOST_PARAMETER:g}; {advice}"
+        f" {MOST_PARAMETER:g}{DIVERGED}"
     )
 
 
