@@ -665,6 +665,34 @@ def test_a_law_of_ones_own_needs_neither_parameters_nor_arrays() -> None:
     assert np.isfinite(law.value_covariance()).all()
 
 
+@pytest.mark.parametrize("field", ["normalized_CM", "small_CM", "run_losses", "averaged"])
+def test_a_law_of_ones_own_cannot_change_what_it_is_given(field: str) -> None:
+    small_CM, large_C = smooth_game()
+
+    def greedy(game: Game) -> Family:
+        getattr(game, field)[1] = 0.0
+        return quadratic(game)
+
+    averaged = np.column_stack([small_CM, large_C])
+    with pytest.raises(InputError, match="read-only"):
+        fit_law(small_CM, ends(large_C), averaged=averaged, family=greedy)
+
+
+def test_the_rehearsal_knows_no_average_that_is_unknown_in_earnest() -> None:
+    """The averages of the size that plays the large model count where the large one's are known."""
+    small_CM, large_C = smooth_game()
+    known = np.array([c.bit_count() < 3 for c in range(16)])
+    partly = np.column_stack([small_CM, np.where(known, large_C, np.nan)])
+    misleading = partly.copy()
+    misleading[~known, 2] += 1.0
+    as_known, misled = (
+        fit_law(small_CM, ends(large_C), sizes=[1, 2, 4, 8], averaged=averaged).parameters
+        for averaged in (partly, misleading)
+    )
+    assert as_known["weight of averaged"] > 0
+    assert misled == pytest.approx(as_known)
+
+
 def test_a_law_that_misses_the_largest_small_size_is_believed_less() -> None:
     small_CM, large_C = smooth_game()
     well, badly = (

@@ -42,7 +42,7 @@ FARTHER = 100.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """One law of a blend: its curve in earnest, and its misses in the rehearsal."""
+    """One law of a blend: its curve in earnest, and its misses in the rehearsal if there is one."""
 
     name: str
     curve_C: Floats
@@ -59,16 +59,12 @@ class Blend:
         single law.
     amplitude: standard deviation of the large game's deviation from it, for a singleton.
     weights: of each blended law, by name; empty for a single law.
-    misses: root mean square error of each law in the rehearsal, by name; empty without one.
-    curves: (C, laws) the normalised utilities of the blended laws, in the order of `weights`.
     """
 
     family: Family
     between: Floats
     amplitude: float
     weights: dict[str, float]
-    misses: dict[str, float]
-    curves: Floats
 
 
 def blended(game: Game, data: LawData, requested: str | FamilyOf = AUTO) -> Blend:
@@ -81,7 +77,7 @@ def blended(game: Game, data: LawData, requested: str | FamilyOf = AUTO) -> Blen
     """
     if game.fallback_reason is not None:
         law = without_parameters("affine", affine(game), increasing=True)
-        return Blend(law, _no_columns(game), AMPLITUDE, {}, {}, _no_columns(game))
+        return _single(law, None, game)
     rehearsal = rehearsal_of(data)
     if requested == AUTO:
         return _blend(_candidates(game, rehearsal), game, rehearsal)
@@ -90,14 +86,12 @@ def blended(game: Game, data: LawData, requested: str | FamilyOf = AUTO) -> Blen
     else:
         law, rehearsed = own_law(requested, game), _rehearsed_own(requested)
     misses = None if rehearsal is None else rehearsal.misses_of(rehearsed)
-    return Blend(
-        law,
-        _no_columns(game),
-        _amplitude(misses, game),
-        {},
-        {} if misses is None else {law.name: float(np.sqrt(np.mean(misses**2)))},
-        _no_columns(game),
-    )
+    return _single(law, misses, game)
+
+
+def _single(law: Family, misses: Floats | None, game: Game) -> Blend:
+    nothing = np.zeros((len(game.size_C), 0))
+    return Blend(law, between=nothing, amplitude=_amplitude(misses, game), weights={})
 
 
 def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
@@ -127,31 +121,27 @@ def _candidates(game: Game, rehearsal: Rehearsal | None) -> list[Candidate]:
 
 def _blend(laws: list[Candidate], game: Game, rehearsal: Rehearsal | None) -> Blend:
     curves = np.stack([law.curve_C for law in laws], axis=1)
-    by_name = {law.name: law.curve_C for law in laws}
-    misses = {law.name: float(np.mean(law.misses**2)) for law in laws if law.misses is not None}
-    if rehearsal is None:
-        weights = np.full(len(laws), 1 / len(laws))
-        missed = None
-    else:
-        worth = np.array([1 / (misses[law.name] + rehearsal.noise + TINY) for law in laws])
+    weights, missed = np.full(len(laws), 1 / len(laws)), None
+    if rehearsal is not None:
+        misses = np.stack([law.misses for law in laws if law.misses is not None], axis=1)
+        worth = 1 / (np.mean(misses**2, axis=0) + rehearsal.noise + TINY)
         weights = worth / worth.sum()
-        missed = np.stack([law.misses for law in laws if law.misses is not None], axis=1) @ weights
+        missed = misses @ weights
     mean_C: Floats = curves @ weights
     name = laws[0].name if len(laws) == 1 else "blend"
     increasing = len(laws) == 1 and laws[0].name == "affine"
     between = (curves - mean_C[:, None]) * np.sqrt(weights)
-    if "ladder" in by_name and len(laws) > 1:
+    names = [law.name for law in laws]
+    if "ladder" in names and len(laws) > 1:
         # How far a ladder goes on is as uncertain as the distance itself.
-        further_C = by_name["ladder"] - by_name["affine"]
-        weight = weights[list(by_name).index("ladder")]
-        between = np.column_stack([between, further_C * np.sqrt(weight)])
+        ladder = names.index("ladder")
+        further_C = curves[:, ladder] - affine(game)
+        between = np.column_stack([between, further_C * np.sqrt(weights[ladder])])
     return Blend(
         without_parameters(name, mean_C, increasing=increasing),
         between,
         _amplitude(missed, game),
-        {law.name: float(weight) for law, weight in zip(laws, weights, strict=True)},
-        {name: float(np.sqrt(square)) for name, square in misses.items()},
-        curves,
+        dict(zip(names, weights.tolist(), strict=True)),
     )
 
 
@@ -197,7 +187,3 @@ def _amplitude(misses: Floats | None, game: Game) -> float:
         return AMPLITUDE
     wandered = np.sqrt(np.mean(misses**2) * game.steps_to_large)
     return max(float(wandered), LEAST_AMPLITUDE)
-
-
-def _no_columns(game: Game) -> Floats:
-    return np.zeros((len(game.size_C), 0))
