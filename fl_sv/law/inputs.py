@@ -221,11 +221,16 @@ def _with_large_std(data: LawData, large_std: Mapping[int, float] | float | None
                 "large_std and large must have the same coalitions, but only one of them has"
                 f" {listed([spelled(c) for c in odd])}"
             )
-        std = as_numbers([stds[c] for c in runs], "large_std")
-    if std.shape != (len(runs),) or not ((std >= 0) & (std <= LARGEST_LOSS)).all():
+        found = [as_numbers(stds[c], f"the large_std of coalition {spelled(c)}") for c in runs]
+        std = np.array([number if number.ndim == 0 else np.nan for number in found])
+    bad = [
+        c for c, number in zip(runs, std.tolist(), strict=True) if not 0 <= number <= LARGEST_LOSS
+    ]
+    if bad:
         raise InputError(
-            "large_std must be finite and not negative: the standard deviation of each large loss"
-            " as an estimate of its mean over seeds"
+            "large_std must be one finite number from 0 up, but is not for coalition"
+            f" {spelled(bad[0])}: the standard deviation of each large loss as an estimate of its"
+            " mean over seeds"
         )
     return replace(data, large_std=std.astype(np.float64))
 
