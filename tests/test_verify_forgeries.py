@@ -4,6 +4,7 @@ Each forgery is signed anew as a whole, so that every hash and signature is righ
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -366,7 +367,7 @@ def test_alarm_that_is_removed_everywhere_is_found(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda sentence: sentence.replace("0.", "1.", 1),
+        lambda sentence: sentence[:3] + re.sub(r"\d", "0", sentence[3:], count=1),
         lambda sentence: sentence + " It is harmless.",
         lambda sentence: sentence[:-1],
     ],
@@ -442,7 +443,7 @@ def test_payment_that_an_alarm_blocks_is_none(command: Command, unpayable: RunDi
 def test_run_of_another_version_is_said_to_be_that_and_not_to_be_forged(
     command: Command, run: RunDirectory
 ) -> None:
-    rewritten(run, files.LAW, lambda law: law["parameters"].update(slope=0.5))
+    rewritten(run, files.LAW, lambda law: law["parameters"].update(deviation_std=0.5))
     lines = [(line.kind, line.body) for line in read_ledger(run)][1:-1]
     run.file(files.LEDGER).unlink()
     theirs = {**software(), "fl-sv": "0.0.9", "fl_sv source": "c0ffee" * 10}
@@ -454,7 +455,7 @@ def test_run_of_another_version_is_said_to_be_that_and_not_to_be_forged(
         "every hash and signature is whole, but this version of fl-sv does not come to the" in text
     )
     assert "The run was made by fl-sv 0.0.9 (source c0ffeec0ffee); this is fl-sv 0." in text
-    assert "law.json, parameters, slope is 0.5; recomputed it is" in text
+    assert "law.json, parameters, deviation_std is 0.5; recomputed it is" in text
     assert "Verify the run with the version that made it" in text
     assert "not what was signed" not in text
     # A file that was changed afterwards is that to every version.
