@@ -19,7 +19,7 @@ from fl_sv.data.raw import RawRows
 from fl_sv.errors import InputError, listed, suggestion
 
 # Letters of other scripts that look like a Latin one, after `casefold`.
-LOOK_ALIKES = str.maketrans(
+OTHER_SCRIPTS = str.maketrans(
     "авеԁһіјкмнорԛѕтухԝαβεικνορτυχı", "abedhijkmhopqstyxwabeiknoptuxi"
 )  # fmt: skip
 
@@ -133,7 +133,7 @@ def check_owners(raw: RawRows, partition: ColumnPartition, companies: Sequence[s
 
 def _spelling(text: str) -> Hashable:
     """Equal for texts that differ by case, blanks, accents, look-alikes, or how a number is put."""
-    letters = unicodedata.normalize("NFKD", text.casefold()).casefold().translate(LOOK_ALIKES)
+    letters = unicodedata.normalize("NFKD", text.casefold()).casefold().translate(OTHER_SCRIPTS)
     kept = "".join(
         "-" if category == "Pd" else letter
         for letter in letters

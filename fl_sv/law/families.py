@@ -25,7 +25,7 @@ Shapes: N companies, C coalitions, M small sizes, R seeds. theta are a law's par
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,12 @@ class Game:
     run_losses: Floats
     averaged: Floats | None
 
+    @property
+    def normalized_runs(self) -> Floats:
+        """(runs,) normalised utilities of the large runs, without the two ends."""
+        normalized: Floats = (self.loss_empty - self.run_losses[1:-1]) / self.unit
+        return normalized
+
 
 @dataclass(frozen=True)
 class Family:
@@ -121,12 +127,12 @@ class Formula:
     name: as configs name it.
     of: from the game to the normalised utilities (C,), None where it lacks what it needs.
     increasing: as in Family.
-    needs: what `of` needs, for a message.
+    needs: what `of` needs, for a message; empty where it needs nothing.
     """
 
     name: str
     of: Callable[[Game], Floats | None]
-    needs: str = field(default="nothing")
+    needs: str = ""
     increasing: bool = False
 
 

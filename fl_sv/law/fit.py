@@ -36,7 +36,7 @@ from fl_sv.values.exact import shapley
 Floats = NDArray[np.float64]
 
 # With more companies the noise of a whole game takes too long to count.
-MOST_DRAWN = 16
+MOST_COUNTED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,8 +208,7 @@ class Law:
         if weight_CN is None:
             self._need_complete("narrower_with_seeds()")
         prior = replace(self._prior, noise=self._prior.noise.of_means_over(times))
-        runs = (self._game.loss_empty - self._data.measured_losses[1:-1]) / self._game.unit
-        posterior = condition(prior, self._data, runs, self._posterior.scales)
+        posterior = condition(prior, self._data, self._game.normalized_runs, self._posterior.scales)
         now, then = (
             _roots(normalized_value_covariance(p, q, self._data, weight_CN)).sum()
             for p, q in ((self._prior, self._posterior), (prior, posterior))
@@ -290,7 +289,7 @@ def fit_law(
     data = law_data(small, large, sizes, examples, seed_std, by_seed, averaged, large_std, level)
     game = game_of(data)
     noise = noise_of(data, game.unit)
-    normalized_runs = (game.loss_empty - data.measured_losses[1:-1]) / game.unit
+    normalized_runs = game.normalized_runs
     blend = blended(game, data, family)
     prior = linearised(blend.family, blend.between, data, normalized_runs, blend.amplitude, noise)
     posterior = condition(prior, data, normalized_runs)
@@ -316,7 +315,7 @@ def _error_of_one_training(data: LawData, noise: Noise, posterior: Posterior) ->
 
     None where the noise is unknown, where there is nothing to share, and for a sampled design.
     """
-    if not noise.std_C.any() or not data.complete or data.n_companies > MOST_DRAWN:
+    if not noise.std_C.any() or not data.complete or data.n_companies > MOST_COUNTED:
         return None
     worth = float(np.linalg.norm(shapley(posterior.normalized_C)))
     if worth <= FLAT:
