@@ -20,7 +20,8 @@ def more_certain_sentences(law: LawRecord, companies: Sequence[str]) -> tuple[st
     if law.more_seeds is not None and law.more_seeds.narrower > 0:
         seeds = law.more_seeds
         sentences.append(
-            f"More seeds of the large runs (training.large_seeds: {seeds.large_seeds}) cut it by"
-            f" {percent(seeds.narrower)} for {seeds.price:.1f} large trainings."
+            f"More seeds of the large runs (training.large_seeds: {seeds.large_seeds}) cut the"
+            f" law's share of the uncertainty by {percent(seeds.narrower)} for"
+            f" {seeds.price:.1f} large trainings."
         )
     return tuple(sentences)
