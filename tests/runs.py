@@ -21,6 +21,18 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.publish import publish
 
+# Two companies, two sizes, two waves: a run of a second with every stage.
+SMALL_GAME = """
+companies: [Ash, Beech]
+data: {source: iris, partition: {kind: iid}}
+models:
+  small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [4]}]
+  large: {kind: mlp, hidden: [32]}
+training: {rounds: 3}
+coalitions: {waves: 2}
+payouts: {pot: {kind: fixed, cents: 1000}}
+"""
+
 Command = Callable[..., Answer]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(

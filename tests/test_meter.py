@@ -18,18 +18,9 @@ from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.journal import Journal
 from server.meter import ENTER_SECONDS, Meter
 from server.simulation import simulate
+from tests.runs import SMALL_GAME
 
-GAME = """
-companies: [Ash, Beech]
-data: {source: iris, partition: {kind: iid}}
-models:
-  small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [4]}]
-  large: {kind: mlp, hidden: [32]}
-training: {rounds: 3}
-coalitions: {waves: 2}
-faults: {retries: 0}
-payouts: {pot: {kind: fixed, cents: 1000}}
-"""
+GAME = SMALL_GAME + "faults: {retries: 0}\n"
 
 
 def attempt(folder: Path, fails_at: int | None = None) -> dict[str, dict[str, float]]:

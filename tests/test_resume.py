@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.federation.disk import fill, small_disk
-from tests.runs import Command, Process
+from tests.runs import SMALL_GAME, Command, Process
 
 pytestmark = pytest.mark.slow
 GAME = """
@@ -122,18 +122,6 @@ def test_run_killed_on_ray_then_interrupted_then_finished_inline_ends_in_the_sam
     last = Run(tmp_path, "inline", "--resume")
     assert last.end() == (0, "")
     assert last.tables() == undisturbed
-
-
-SMALL_GAME = """
-companies: [Ash, Beech]
-data: {source: iris, partition: {kind: iid}}
-models:
-  small: [{kind: mlp, hidden: [3]}, {kind: mlp, hidden: [4]}]
-  large: {kind: mlp, hidden: [32]}
-training: {rounds: 3}
-coalitions: {waves: 2}
-payouts: {pot: {kind: fixed, cents: 1000}}
-"""
 
 
 def test_run_on_a_full_disk_stops_with_a_sentence_and_with_space_ends_in_the_same_bytes(

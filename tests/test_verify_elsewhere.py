@@ -77,6 +77,11 @@ def signed_elsewhere(
     return run
 
 
+def assert_no_difference(command: Command, run: RunDirectory) -> None:
+    answer = command("verify", run.path)
+    assert (answer.code, answer.err) == (0, "")
+
+
 def test_values_law_and_intervals_of_another_processor_are_no_difference(
     command: Command, run: RunDirectory, tmp_path: Path
 ) -> None:
@@ -86,8 +91,7 @@ def test_values_law_and_intervals_of_another_processor_are_no_difference(
         there = settle(trembling(evidence, seed))
         assert there.valuation.companies != here.valuation.companies
         elsewhere = signed_elsewhere(tmp_path / f"{seed}", run, evidence, there)
-        answer = command("verify", elsewhere.path)
-        assert (answer.code, answer.err) == (0, "")
+        assert_no_difference(command, elsewhere)
 
 
 def test_cents_follow_from_the_signed_values_even_where_a_last_digit_moves_one(
@@ -163,8 +167,7 @@ def test_alarm_on_its_threshold_may_fire_there_and_not_here(
     assert settle(fired).valuation.payable is False
     for number, (tables, signer) in enumerate([(quiet, fired), (fired, quiet)]):
         elsewhere = signed_elsewhere(tmp_path / f"{number}", run, tables, settle(signer))
-        answer = command("verify", elsewhere.path)
-        assert (answer.code, answer.err) == (0, "")
+        assert_no_difference(command, elsewhere)
 
 
 def test_choice_of_the_laws_may_fall_otherwise_there(
@@ -182,8 +185,7 @@ def test_choice_of_the_laws_may_fall_otherwise_there(
     values = [settle(each).valuation.values for each in (one, other)]
     assert np.abs(values[0] - values[1]).max() > 1e-6  # no rounding: another law
     elsewhere = signed_elsewhere(tmp_path / "elsewhere", run, one, settle(other))
-    answer = command("verify", elsewhere.path)
-    assert (answer.code, answer.err) == (0, "")
+    assert_no_difference(command, elsewhere)
 
 
 def test_equal_values_may_be_in_either_order_as_their_last_digits_say(
@@ -195,8 +197,7 @@ def test_equal_values_may_be_in_either_order_as_their_last_digits_say(
         there = settle(trembling(evidence, seed))
         assert np.ptp(there.valuation.values[1:]) < 1e-9
         elsewhere = signed_elsewhere(tmp_path / f"{seed}", run, evidence, there)
-        answer = command("verify", elsewhere.path)
-        assert (answer.code, answer.err) == (0, "")
+        assert_no_difference(command, elsewhere)
     assert [pair.first for pair in here.valuation.order] != [
         pair.first for pair in there.valuation.order
     ]
@@ -242,5 +243,4 @@ def test_threads_of_the_processor_make_no_difference(
     command: Command, run: RunDirectory, threads: int
 ) -> None:
     with threadpool_limits(threads):
-        answer = command("verify", run.path)
-    assert (answer.code, answer.err) == (0, "")
+        assert_no_difference(command, run)
