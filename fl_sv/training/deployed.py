@@ -26,6 +26,7 @@ from fl_sv.distillation.transfer import Function, TransferSet
 from fl_sv.errors import InputError, RunError
 from fl_sv.plugins import ANY_ERROR
 from fl_sv.streams import global_draws, stream_seed
+from fl_sv.training.base import flat
 from fl_sv.training.models import ModelSpec, model_spec
 from fl_sv.training.students import distance
 
@@ -77,7 +78,7 @@ def distilled(
             f"The deployed student cannot be distilled: {error} If its training diverged, lower "
             "distillation.deployed.model.learning_rate."
         ) from error
-    return nn.utils.parameters_to_vector(student.parameters()).detach()
+    return flat(student)
 
 
 def _own_generator(config: Config) -> torch.Generator:

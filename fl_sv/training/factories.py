@@ -14,20 +14,42 @@ from fl_sv.config.models import Module, model_name
 from fl_sv.data import Task
 from fl_sv.errors import InputError
 from fl_sv.plugins import ANY_ERROR, resolve
+from fl_sv.streams import global_draws
+from fl_sv.training.base import copied, flat
 
-KEPT = 256  # modules in memory: those of all sizes and seeds of a usual run
+KEPT = 256  # starts in memory: those of all sizes and seeds of a usual run
+MODULES_KEPT = 32  # those of all sizes; a base may be large
 LONGEST_QUOTE = 200  # characters of another library's error message
 
 
-def users_module(model: Module, task: Task, seed: int) -> nn.Module:
+def users_module(model: Module, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     """The module that the factory makes for this seed. It is shared: copy it, and never run it.
 
-    seed: of the global generators, which the caller has set.
+    seed: of the global generators.
 
     Raises InputError when the factory raises, or makes no module whose parameters can be trained.
     """
+    return _made(*_key(model), task, seed, dtype)
+
+
+def users_start(model: Module, task: Task, seed: int, dtype: torch.dtype, *, keep: bool) -> Tensor:
+    """The trainable parameters of the module that the factory makes for this seed, as a vector.
+
+    keep: whether the module itself is needed too. Else nothing of it stays in memory but these.
+    """
+    if keep:
+        return flat(users_module(model, task, seed, dtype))
+    return _start(*_key(model), task, seed, dtype).clone()
+
+
+@lru_cache(maxsize=KEPT)
+def _start(*key: Any) -> Tensor:
+    return flat(_made.__wrapped__(*key))
+
+
+def _key(model: Module) -> tuple[Any, str, str, str]:
     factory = resolve(model.factory, "models.factory")
-    return _made(factory, json.dumps(model.options), model_name(model), model.factory, task, seed)
+    return factory, json.dumps(model.options), model_name(model), model.factory
 
 
 def refusal(model: Module, what: str) -> InputError:
@@ -52,12 +74,27 @@ def quoted(error: BaseException) -> str:
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MODULES_KEPT)
 def _made(
-    factory: Any, options: str, name: str, reference: str, task: Task, seed: int
+    factory: Any,
+    options: str,
+    name: str,
+    reference: str,
+    task: Task,
+    seed: int,
+    dtype: torch.dtype,
 ) -> nn.Module:
     """What the factory made; the arguments are what it depends on, and what its messages name."""
     model = Module(kind="module", name=name, factory=reference, options=json.loads(options))
+    with global_draws(seed):
+        module = _called(factory, model, task).to(dtype)
+    with quoting(model, "when it was copied (copy.deepcopy)"):
+        copied(module, torch.device("cpu"))
+    return module
+
+
+def _called(factory: Any, model: Module, task: Task) -> nn.Module:
+    """What the factory returns, checked."""
     arguments = f"(input_shape={task.input_shape}, n_outputs={task.n_outputs}"
     try:
         with _torchs_settings_kept():

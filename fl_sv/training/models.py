@@ -1,15 +1,16 @@
 """Models as flat parameter vectors: built-in architectures, users' modules, and their layout.
 
-A model travels, is averaged and is kept in the journal as one vector of its parameters. Built-in
-models start with an output layer of zeros, so that the untrained model predicts the uniform
-distribution (in a regression the mean) at every size and seed. Otherwise the noise of the
+A model travels, is averaged and is kept in the journal as one vector of its trainable parameters.
+What is frozen, its base, stays with every process (`fl_sv.training.base`).
+
+Built-in models start with an output layer of zeros, so that the untrained model predicts the
+uniform distribution (in a regression the mean) at every size and seed. Otherwise the noise of the
 initialisation would be paid out to all companies in equal parts.
 
 Shapes: C models of a stack, B rows of a batch, K outputs. `params` is the vector of one model,
 `stack` holds one vector a row.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +27,8 @@ from fl_sv.config.schema import Config
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
-from fl_sv.training.factories import quoting, users_module
+from fl_sv.training.base import base_sha256, copied, flat, trainable
+from fl_sv.training.factories import quoting, users_module, users_start
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
 
@@ -55,29 +57,27 @@ class ModelSpec:
 
     @cached_property
     def module(self) -> nn.Module:
-        """A module of this architecture, whose own parameters are placeholders. It never runs.
+        """A module of this architecture, trained parameters as placeholders. It never runs.
 
-        Every training and scoring works with a `fresh` copy of it. So no two models share anything,
-        such as a buffer or a counter, and none knows what ran before.
+        Every training and scoring works with a `fresh` copy of it. So no two models share anything
+        that changes, such as a buffer or a counter, and none knows what ran before. Its frozen
+        parameters and its buffers are those of the first seed, for all seeds.
         """
-        module = build_module(self.config, self.task, self.initial_seed(self.seed))
-        if isinstance(self.config, Module):
-            with quoting(self.config, "when it was copied (copy.deepcopy)"):
-                module = copy.deepcopy(module)
-        return module.to(self.dtype)
+        return build_module(self.config, self.task, self.initial_seed(self.seed), self.dtype)
 
     def fresh(self, device: torch.device) -> nn.Module:
-        """A new module of this architecture on the device."""
-        return copy.deepcopy(self.module).to(device)
+        """A new module of this architecture on the device; it shares the frozen parameters."""
+        return copied(self.module, device)
+
+    @cached_property
+    def base_sha256(self) -> str:
+        """The hash of what is not trained: frozen parameters and buffers."""
+        return base_sha256(self.module if isinstance(self.config, Module) else nn.Module())
 
     @cached_property
     def trained(self) -> tuple[str, ...]:
-        """The parameters that training changes: all but the frozen and the unused ones."""
-        return tuple(
-            name
-            for name, parameter in self.module.named_parameters()
-            if parameter.requires_grad and name not in self.unused
-        )
+        """The parameters that training changes: the trainable ones that get a gradient."""
+        return tuple(name for name in self.shapes if name not in self.unused)
 
     @cached_property
     def _skeleton(self) -> nn.Module:
@@ -88,16 +88,22 @@ class ModelSpec:
         if isinstance(self.config, Module):
             return self.module
         with torch.device("meta"):
-            return build_module(self.config, self.task, seed=0)
+            return build_module(self.config, self.task, seed=0, dtype=self.dtype)
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
-        """The shape of each parameter, in their order in the flat vector."""
-        return {name: parameter.shape for name, parameter in self._skeleton.named_parameters()}
+        """The shape of each trainable parameter, in their order in the flat vector."""
+        return {name: parameter.shape for name, parameter in trainable(self._skeleton).items()}
 
     @cached_property
     def n_params(self) -> int:
+        """The trainable parameters, the length of the flat vector: these travel."""
         return sum(shape.numel() for shape in self.shapes.values())
+
+    @cached_property
+    def n_params_in_all(self) -> int:
+        """All parameters, frozen ones too."""
+        return sum(parameter.numel() for parameter in self._skeleton.parameters())
 
     @cached_property
     def forward_flops(self) -> int:
@@ -110,7 +116,7 @@ class ModelSpec:
         if isinstance(self.config, Module):
             return self._counted_flops(self.config)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self._skeleton(torch.zeros(1, *self.task.input_shape, device="meta"))
+            self._skeleton(torch.zeros(1, *self.task.input_shape, dtype=self.dtype, device="meta"))
         return int(counter.get_total_flops())
 
     def _counted_flops(self, model: Module) -> int:
@@ -124,7 +130,7 @@ class ModelSpec:
         ):
             module(row)
         # torch knows no formula for recurrent layers: then each parameter counts once.
-        return int(counter.get_total_flops()) or 2 * self.n_params
+        return int(counter.get_total_flops()) or 2 * self.n_params_in_all
 
     def training_flops(self, rows: float) -> float:
         """Floating-point operations of training on `rows` rows: three forward passes each."""
@@ -136,7 +142,7 @@ class ModelSpec:
         return not isinstance(self.config, Module)
 
     def views(self, stack: Tensor) -> dict[str, Tensor]:
-        """Each parameter of a stack of models as (C, *shape), by name."""
+        """Each trainable parameter of a stack of models as (C, *shape), by name."""
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = torch.split(stack, sizes, dim=1)
         return {
@@ -149,10 +155,19 @@ class ModelSpec:
         return torch.cat([views[name].flatten(1) for name in self.shapes], dim=1)
 
     def loaded(self, params: Tensor) -> nn.Module:
-        """A new module with these parameters, in evaluation mode; frozen parameters stay frozen."""
+        """A new module with these trainable parameters, in evaluation mode."""
         module = self.fresh(params.device).eval()
-        nn.utils.vector_to_parameters(params.to(self.dtype).clone(), module.parameters())
+        own = trainable(module).values()
+        nn.utils.vector_to_parameters(params.to(self.dtype).clone(), own)
         return module
+
+    def state(self, params: Tensor) -> dict[str, Tensor]:
+        """The whole model by torch's names: trainable and frozen parameters, and buffers.
+
+        The frozen parts are those of the process: read them, and change nothing.
+        """
+        state = self.loaded(params).state_dict()
+        return {name: part for name, part in state.items() if isinstance(part, Tensor)}
 
     def drawing(self, seed: int) -> AbstractContextManager[None]:
         """A context in which the module trains.
@@ -163,9 +178,15 @@ class ModelSpec:
         return global_draws(seed) if isinstance(self.config, Module) else nullcontext()
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
-        """The parameters of the untrained model: a function of seed, replicate and size."""
-        module = build_module(self.config, self.task, self.initial_seed(seed, replicate))
-        return nn.utils.parameters_to_vector(module.parameters()).detach().to(self.dtype)
+        """The trainable parameters of the untrained model: a function of seed, replicate and size.
+
+        A user's factory is called for them once a process.
+        """
+        own_seed = self.initial_seed(seed, replicate)
+        if isinstance(self.config, Module):
+            is_first = own_seed == self.initial_seed(self.seed)
+            return users_start(self.config, self.task, own_seed, self.dtype, keep=is_first)
+        return flat(build_module(self.config, self.task, own_seed, self.dtype))
 
     def initial_seed(self, seed: int, replicate: int = 0) -> int:
         """The seed of the global generators when the untrained model is made."""
@@ -220,19 +241,16 @@ def row_loss(task: Task) -> RowLoss:
     return lambda outputs, targets: (outputs[:, 0] - targets) ** 2
 
 
-def build_module(model: Model, task: Task, seed: int) -> nn.Module:
+def build_module(model: Model, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     """A freshly initialised module; a user's is shared (`fl_sv.training.factories`).
 
     Raises InputError when the architecture does not fit the task.
     """
+    if isinstance(model, Module):
+        return users_module(model, task, seed, dtype)
     with global_draws(seed):
-        match model:
-            case Mlp():
-                return _zero_output(_mlp(model, task))
-            case Cnn():
-                return _zero_output(_cnn(model, task))
-            case Module():
-                return users_module(model, task, seed)
+        module = _mlp(model, task) if isinstance(model, Mlp) else _cnn(model, task)
+        return _zero_output(module).to(dtype)
 
 
 def _mlp(model: Mlp, task: Task) -> nn.Sequential:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fl_sv.config import Config
 from fl_sv.streams import stream, stream_seed
+from fl_sv.training.base import flat, trainable
 from fl_sv.training.models import ModelSpec, row_loss
 
 
@@ -129,13 +130,13 @@ def train_module(
     recipe: Recipe,
     soft_targets: SoftTargets | None = None,
 ) -> Tensor:
-    """Trains a module of this model in place, as `train` does, and returns its parameters.
+    """Trains a module of this model in place, as `train` does, and returns its flat vector.
 
     Parameters that are frozen, or get no gradient, stay as they are.
     """
     module.train()
     loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    trained = [*trainable(module).values()]
     received = [parameter.detach().clone() for parameter in trained]
     optimiser = torch.optim.SGD(
         trained,
@@ -153,7 +154,7 @@ def train_module(
                     if w.grad is not None:  # the gradient of mu/2 * ||w - w0||^2
                         w.grad.add_(w.detach() - w0, alpha=recipe.proximal_mu)
             optimiser.step()
-    return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+    return flat(module)
 
 
 def _schedule(config: Config, server_round: int) -> float:

@@ -23,8 +23,9 @@ from fl_sv.config.models import Module
 from fl_sv.data import Task
 from fl_sv.errors import InputError, listed
 from fl_sv.flower.schema import MOST_PARAMETER
+from fl_sv.training.base import base_digests, trainable
 from fl_sv.training.factories import quoted, quoting, refusal
-from fl_sv.training.models import ModelSpec, build_module, model_specs, row_loss
+from fl_sv.training.models import ModelSpec, model_specs, row_loss
 from fl_sv.training.sgd import Recipe, proximal_mu, train, train_module
 from fl_sv.training.stack import stack_outputs, train_stack
 
@@ -72,11 +73,6 @@ class _Trial:
     y: Tensor
     recipe: Recipe
 
-    @property
-    def original(self) -> nn.Module:
-        """What the factory made."""
-        return build_module(self.module, self.model.task, self.model.initial_seed(self.model.seed))
-
     @classmethod
     def of(cls, model: ModelSpec, module: Module, config: Config, x: Tensor, y: Tensor) -> "_Trial":
         recipe = Recipe(
@@ -91,12 +87,13 @@ class _Trial:
 
     def outcome(self) -> ModelSpec:
         """The model, once it has passed everything."""
+        base = base_digests(self.model.module)
         for training in (False, True):
             for rows in (self.x[: STEPS[0]], self.x[:1]):
                 self._check_outputs(rows, training=training)
         self._check_outputs(self.x, training=False)  # as every scoring does
         used = self._used_parameters()
-        trained = self._check_training()
+        trained = self._check_training(base)
         self._check_state(trained)
         never = frozenset(self.model.trained).difference(*used)
         model = replace(self.model, unused=never)
@@ -145,7 +142,7 @@ class _Trial:
                 for name, parameter in module.named_parameters()
                 if parameter.grad is not None
             }
-            if any(parameter.grad is not None for parameter in self.original.parameters()):
+            if any(parameter.grad is not None for parameter in self.model.module.parameters()):
                 raise self._refusal(
                     "cannot be copied (copy.deepcopy): a copy computes with the parameters of the"
                     " first module, as a function does that was defined inside it. Make it a method"
@@ -156,11 +153,20 @@ class _Trial:
             raise self._refusal("cannot be trained: none of its parameters gets a gradient.")
         return used
 
-    def _check_training(self) -> Tensor:
-        """The parameters after the trial's steps. Raises InputError when they are not usable."""
+    def _check_training(self, base: dict[str, str]) -> Tensor:
+        """The parameters after the trial's steps. Raises InputError when they are not usable.
+
+        base: the digests of what is frozen, before the module ran.
+        """
         with quoting(self.module, "in training"):
             trained, again = (
                 train(self.model, self.initial, self.x, self.y, self.recipe) for _ in range(2)
+            )
+        now = base_digests(self.model.module)
+        if moved := [name for name, digest in base.items() if now[name] != digest]:
+            raise self._refusal(
+                f"changes the parameters {listed(moved)}, which are not to be trained"
+                " (requires_grad is False)."
             )
         if not trained.isfinite().all():
             raise self._refusal(
@@ -180,17 +186,6 @@ class _Trial:
                 " global generators of torch, numpy and Python; not generators of its own, global"
                 " variables or the time."
             )
-        before, after = self.model.views(self.initial[None]), self.model.views(trained[None])
-        moved = [
-            name
-            for name in before
-            if name not in self.model.trained and not torch.equal(before[name], after[name])
-        ]
-        if moved:
-            raise self._refusal(
-                f"changes the parameters {listed(moved)}, which are not to be trained"
-                " (requires_grad is False)."
-            )
         return trained
 
     def _check_state(self, trained: Tensor) -> None:
@@ -201,9 +196,9 @@ class _Trial:
         module = self.model.loaded(self.initial)
         before = dict(_state(module))
         first = train_module(self.model, module, self.x, self.y, self.recipe)
-        vector_to_parameters(self.initial.clone(), module.parameters())
+        vector_to_parameters(self.initial.clone(), trainable(module).values())
         second = train_module(self.model, module, self.x, self.y, self.recipe)
-        vector_to_parameters(trained.clone(), module.parameters())
+        vector_to_parameters(trained.clone(), trainable(module).values())
         rows = self.x[: STEPS[0]]
         fresh = self._outputs(self.model.loaded(trained), rows)
         used, again = (self._outputs(module, rows, draw=draw) for draw in range(2))
