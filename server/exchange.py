@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -19,8 +20,9 @@ from fl_sv.flower import schema, wire
 from fl_sv.machine import library_hash
 from server.interleave import Work, run_to_end
 from server.meter import Traffic
-from server.replies import UNREADABLE, ReplyCheck, problem_of, unreadable
+from server.replies import NO_REPLY, UNREADABLE, ReplyCheck, problem_of, unreadable
 from strategies.roster import Roster
+from strategies.spool import spool
 
 # --- seconds --------------------------------------------------------------------------------------
 
@@ -61,6 +63,7 @@ class Federation:
     poll_seconds: float = POLL_SECONDS
     simulated: bool = True
     traffic: Traffic = field(default_factory=Traffic)
+    folder: Path | None = None  # where large replies wait (`strategies.spool`)
     # Messages for whose replies nobody waits any more: they timed out, or were sent again.
     late: set[str] = field(default_factory=set)
 
@@ -80,7 +83,8 @@ class Federation:
         """The usable reply to every message, in no particular order.
 
         It yields when messages are on their way; `server.interleave` drives it. A reply is usable
-        when it is no error and `check(company, content)` raises no ValueError.
+        when it is no error and `check(company, content)` raises no ValueError. It is judged as it
+        comes, and a large one waits on disk for the others.
 
         what: the work, as error messages name it.
         on_reply: called once for each usable reply, with the company.
@@ -94,28 +98,39 @@ class Federation:
             self.roster.company_of(message.metadata.dst_node_id): message for message in messages
         }
         usable: list[Message] = []
+        problems: dict[str, str] = {}
         faults = self.roster.config.faults
+
+        def receive(company: str, reply: Message) -> None:
+            problem = self._problem_of(company, reply, check)
+            if problem is None:
+                del problems[company]
+                usable.append(reply)
+                on_reply(company)
+            else:
+                problems[company] = problem
+
         for attempt in range(faults.retries + 1):
             if attempt > 0:
                 self._wait_until_online(pending)
                 before_retry(pending)
-            replies = yield from self._send(pending, max(faults.timeout_seconds, least_seconds))
-            problems: dict[str, str] = {}
-            for company in pending:
-                reply, node_id = replies.get(company), self.roster.node_of[company]
-                problem = problem_of(company, node_id, reply, check, simulated=self.simulated)
-                if reply is not None and problem is None:
-                    self.traffic.count(reply.content)
-                    usable.append(reply)
-                    on_reply(company)
-                else:
-                    problems[company] = str(problem)
-                    if reply is not None and reply.has_content():
-                        self.traffic.count_bytes(reply.content)
+            problems = dict.fromkeys(pending, NO_REPLY)
+            yield from self._send(pending, max(faults.timeout_seconds, least_seconds), receive)
             if not problems:
                 return usable
             pending = {company: _again(pending[company]) for company in problems}
         raise self._failed(problems, what)
+
+    def _problem_of(self, company: str, reply: Message, check: ReplyCheck) -> str | None:
+        """Why a reply is not usable; None when it is. Then it is counted, and on disk if large."""
+        node_id = self.roster.node_of[company]
+        problem = problem_of(company, node_id, reply, check, simulated=self.simulated)
+        if problem is None:
+            self.traffic.count(reply.content)
+            spool(reply.content, self.folder)
+        elif reply.has_content():
+            self.traffic.count_bytes(reply.content)
+        return problem
 
     def _failed(self, problems: dict[str, str], what: str) -> CompanyFailed:
         """The exception for companies that failed in every try; problems: by company."""
@@ -129,8 +144,15 @@ class Federation:
             " was finished."
         )
 
-    def _send(self, messages: dict[str, Message], timeout: float) -> Work[dict[str, Message]]:
-        """The replies by company, without those that are lost or take more than `timeout` seconds.
+    def _send(
+        self,
+        messages: dict[str, Message],
+        timeout: float,
+        receive: Callable[[str, Message], None],
+    ) -> Work[None]:
+        """Sends each company its message, and calls `receive` for each reply as it comes.
+
+        It does not wait for replies that are lost or take more than `timeout` seconds.
 
         The time begins when the server waits for the replies, since a company may have to answer
         the message of another wave first.
@@ -151,11 +173,12 @@ class Federation:
         activated = self._activations()
         pushed = self.grid.push_messages(messages.values())
         waiting = dict(zip(pushed, messages, strict=True))
-        replies: dict[str, Message] = {}
         yield
         deadline = time.monotonic() + timeout
         next_look = time.monotonic() + RESTART_LOOK_SECONDS
-        while waiting and time.monotonic() < deadline:
+        overdue = False
+        while waiting and not overdue:
+            overdue = time.monotonic() > deadline  # what came until now is received all the same
             restarted: set[int] = set()
             # Before the replies are pulled: a reply from before the restart is among them.
             if time.monotonic() > next_look:
@@ -167,16 +190,15 @@ class Federation:
                 next_look = time.monotonic() + RESTART_LOOK_SECONDS
             for key, reply in self._pull(list(waiting)):
                 company = waiting.pop(key)
-                replies[company] = reply or unreadable(messages[company])
+                receive(company, reply or unreadable(messages[company]))
             for key, name in list(waiting.items()):
                 if self.roster.node_of[name] in restarted:
                     self.late.add(key)
                     del waiting[key]
-            if waiting:
+            if waiting and not overdue:
                 self._drop_late_replies()
                 _pause(self.stop, self.poll_seconds)
         self.late.update(waiting)
-        return replies
 
     def _drop_late_replies(self) -> None:
         """Takes late replies off the grid, which would keep them, parameters and all."""
@@ -221,10 +243,11 @@ def join(
     operator: OperatorData,
     stop: threading.Event,
     traffic: Traffic | None = None,
+    folder: Path | None = None,
 ) -> Federation:
     """The federation, once every company is online and has registered its data.
 
-    traffic: where messages are counted.
+    traffic: where messages are counted. folder: where large replies wait on disk.
 
     Raises InputError when the nodes are not exactly the companies of the config, or would hold the
     validation rows; CompanyFailed when one does not register, or runs another version of the
@@ -237,7 +260,7 @@ def join(
     poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
     unregistered = Roster(sent_config, operator.scaling, nodes, {})
     traffic = traffic or Traffic()
-    federation = Federation(grid, unregistered, stop, poll_seconds, simulated, traffic)
+    federation = Federation(grid, unregistered, stop, poll_seconds, simulated, traffic, folder)
     requests = []
     for name, node_id in nodes.items():
         company = name if name in config.companies else ""  # a simulated node knows its own

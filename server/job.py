@@ -151,7 +151,7 @@ def open_job(
     x, y = tensors(operator.validation, config)
     # Before any message is sent: it refuses models that do not fit the task.
     small, large = tried_models(config, operator.task, x, y)
-    federation = join(grid, config, operator, stop, meter.traffic)
+    federation = join(grid, config, operator, stop, meter.traffic, journal.folder)
     roster = federation.roster
     holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
     holders[OPERATOR] = operator.holding

@@ -15,6 +15,8 @@ from fl_sv.text import one_line
 # Raises ValueError when the content of a company's reply is not usable.
 ReplyCheck = Callable[[str, RecordDict], None]
 
+NO_REPLY = "no reply came in time, or its node was started again meanwhile"
+
 # --- what Flower and Ray call things --------------------------------------------------------------
 
 # Flower's id of the server, from which its own errors come.
@@ -46,7 +48,7 @@ LOOKED_AT = 4000
 
 
 def problem_of(
-    company: str, node_id: int, reply: Message | None, check: ReplyCheck, *, simulated: bool
+    company: str, node_id: int, reply: Message, check: ReplyCheck, *, simulated: bool
 ) -> str | None:
     """Why a reply is not usable, in one line; None when it is.
 
@@ -54,8 +56,6 @@ def problem_of(
 
     Raises WorkerDied where a simulation's worker died.
     """
-    if reply is None:
-        return "no reply came in time, or its node was started again meanwhile"
     source, is_error = reply.metadata.src_node_id, reply.has_error()
     if source != node_id and not (is_error and source == SERVER_NODE):
         return "its reply came from another node"

@@ -13,6 +13,7 @@ from fl_sv.config import Config
 from fl_sv.data import Scaling
 from fl_sv.errors import CompanyFailed
 from fl_sv.flower import wire
+from strategies.spool import SpooledArray
 
 
 @dataclass(frozen=True)
@@ -93,5 +94,8 @@ def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
 
 
 def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:
-    """The arrays of a record, as read-only views."""
-    return {key: wire.unpacked(array.data) for key, array in record.items()}
+    """The arrays of a record, as read-only views; what is on disk stays there."""
+    return {
+        key: array.numbers() if isinstance(array, SpooledArray) else wire.unpacked(array.data)
+        for key, array in record.items()
+    }

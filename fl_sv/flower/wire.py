@@ -105,6 +105,11 @@ class Layout(NamedTuple):
     shape: tuple[int, ...]
     offset: int
 
+    @property
+    def numpy(self) -> np.dtype[np.floating]:
+        """The type of the numbers, in the order of their bytes."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
 
 def layout(data: bytes) -> Layout:
     """The layout of the array in the bytes of a Flower Array.
@@ -134,8 +139,6 @@ def unpacked(data: bytes) -> NDArray[np.floating]:
 
     Flower's own reading copies them twice. Raises ValueError as `layout` does.
     """
-    dtype, shape, offset = layout(data)
-    array: NDArray[np.floating] = np.frombuffer(
-        data, np.dtype(dtype).newbyteorder("<"), offset=offset
-    )
-    return array.reshape(shape)
+    found = layout(data)
+    array: NDArray[np.floating] = np.frombuffer(data, found.numpy, offset=found.offset)
+    return array.reshape(found.shape)

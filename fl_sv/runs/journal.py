@@ -113,6 +113,11 @@ class Journal:
             self._database.executescript(_SCHEMA)
         self._lock = threading.Lock()
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self._path.parent
+
     def close(self) -> None:
         """Ends the use of the file."""
         self._database.close()

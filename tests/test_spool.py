@@ -1,0 +1,110 @@
+"""Large replies wait on disk for the others, and are what was sent."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from benchmarks.federation.disk import small_disk
+from fl_sv.data.dataset import Task
+from fl_sv.data.scaling import Scaling
+from fl_sv.errors import RunError
+from fl_sv.flower import wire
+from server.exchange import Federation
+from server.inline import InlineGrid
+from server.interleave import run_to_end
+from strategies.roster import Roster, to_numpy, to_record
+from strategies.spool import SPOOLED_BYTES, SpooledArray, reader, spool
+from tests.config_of import config_of
+
+NODES = {"Ash": 2, "Beech": 3}
+LARGE = SPOOLED_BYTES // 4 + 1  # numbers in float32
+
+
+def content_of(array: NDArray) -> RecordDict:
+    return RecordDict({wire.ARRAYS: to_record({"mlp-8/0": array})})
+
+
+@settings(max_examples=20)
+@given(
+    shape=st.sampled_from([(1,), (7,), (3, 5), (1, 64)]),
+    dtype=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(0, 99),
+)
+def test_an_array_on_disk_is_the_array_that_was_sent(
+    tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], dtype: str, seed: int
+) -> None:
+    array = np.random.default_rng(seed).normal(size=shape).astype(dtype)
+    sent, folder = Array(array), tmp_path_factory.mktemp("spool")
+    kept = SpooledArray(sent, folder)
+    assert (kept.data, kept.dtype, kept.shape) == (sent.data, sent.dtype, sent.shape)
+    assert kept.numpy().tobytes() == kept.numbers().tobytes() == array.tobytes()
+    assert kept.numbers().shape == shape
+    for each in (sent, kept):
+        part = reader(each)(array.size // 2, array.size)
+        assert part.tobytes() == array.reshape(-1)[array.size // 2 :].tobytes()
+    assert not [*folder.iterdir()]  # the file has no name
+
+
+def test_only_a_large_reply_goes_to_disk() -> None:
+    small, large = (content_of(np.zeros(n, np.float32)) for n in (LARGE // 2, LARGE))
+    for content in (small, large):
+        spool(content, None)
+    (at_hand,), (on_disk,) = (each[wire.ARRAYS].values() for each in (small, large))
+    assert not isinstance(at_hand, SpooledArray)
+    assert isinstance(on_disk, SpooledArray)
+
+
+def federation_of(grid: InlineGrid, folder: Path) -> Federation:
+    config = config_of({"source": "iris"}, companies=tuple(NODES))
+    scaling = Scaling(task=Task(kind="regression", input_shape=(1,), n_outputs=1))
+    roster = Roster(config, scaling, NODES, dict.fromkeys(NODES, 10))
+    return Federation(grid, roster, threading.Event(), folder=folder)
+
+
+def answer(message: Message, context: Context) -> Message:
+    """A company's large reply: its node's number, everywhere."""
+    trained = np.full(LARGE, context.node_id, np.float32)
+    return Message(content_of(trained), reply_to=message)
+
+
+def replies_in(folder: Path) -> dict[int, ArrayRecord]:
+    with InlineGrid(answer, range(2), workers=2) as grid:  # type: ignore[arg-type]
+        federation = federation_of(grid, folder)
+        messages = [
+            federation.roster.message(company, wire.COALITIONS, 1, {"x": np.zeros(2)})
+            for company in NODES
+        ]
+        found = run_to_end(federation.exchange(messages, lambda *_: None, "a question"))
+    return {reply.metadata.src_node_id: reply.content[wire.ARRAYS] for reply in found}
+
+
+def test_every_large_reply_of_an_exchange_waits_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    records = replies_in(tmp_path)
+    assert sorted(records) == sorted(NODES.values())
+    for node_id, record in records.items():
+        (array,) = record.values()
+        assert isinstance(array, SpooledArray)
+        (numbers,) = to_numpy(record).values()
+        assert numbers.shape == (LARGE,) and np.all(numbers == node_id)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_full_disk_is_a_sentence_with_the_folder_and_what_to_do(tmp_path: Path) -> None:
+    try:
+        with small_disk(tmp_path / "disk") as disk:
+            with pytest.raises(RunError) as error:
+                replies_in(disk)
+            assert not [*disk.iterdir()]
+    except PermissionError as reason:
+        pytest.skip(str(reason))
+    assert str(error.value) == (
+        f"A company's reply cannot be written to {disk}: No space left on device. Make sure that"
+        " the disk has space for a reply of every company and can be written, and continue with"
+        " --resume."
+    )
