@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fl_sv.law.families import Game, game_of, usable
 from fl_sv.law.inputs import LawData
+from fl_sv.law.noise import small_std
 from fl_sv.law.process import common, variance
 
 Floats = NDArray[np.float64]
@@ -71,9 +72,11 @@ def rehearsal_of(data: LawData) -> Rehearsal | None:
     judged = np.setdiff1d(np.flatnonzero(depth_C > 0), data.measured_rows)
     if game.fallback_reason is not None or not len(judged):
         return None
+    # A `seed_std` alone does not say over how many seeds the losses are means. Two, as `small_std`
+    # takes them to be, was tried: it found violations of the law (benchmarks.alarms) no better.
+    std_C = None if data.small_RCM is None else small_std(data)
     noise = 0.0
-    if data.small_RCM is not None:
-        std_C = data.small_RCM[:, :, -1].std(axis=0, ddof=1) / np.sqrt(len(data.small_RCM))
+    if std_C is not None:
         noise = float(np.mean((std_C[judged] / game.unit / depth_C[judged]) ** 2))
     return Rehearsal(game, (played_C[0] - played_C) / game.unit, judged, depth_C[judged], noise)
 
