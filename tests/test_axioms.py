@@ -12,7 +12,8 @@ from fl_sv.payment import settlement
 from fl_sv.payment.settlement import Evidence, settle
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
-from fl_sv.valuation.appraise import appraise
+from fl_sv.valuation import appraise as appraisal
+from fl_sv.valuation.appraise import paid_values
 from fl_sv.valuation.axioms import axiom_alarms, rounding_alarms
 from fl_sv.valuation.fit import fit_to_table
 from fl_sv.valuation.records import CompanyValue, Valuation
@@ -54,27 +55,23 @@ def test_law_that_favours_the_first_in_the_list_is_caught(
     assert fired(evidence) == {"A4"}
 
 
-def changed(valuation: Valuation, change: Any) -> Valuation:
-    value_N = change(valuation.values)
-    companies = tuple(
-        replace(c, value=float(v)) for c, v in zip(valuation.companies, value_N, strict=True)
-    )
-    return replace(valuation, companies=companies)
+def change_values(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
+    """Changes the values of every order of the companies."""
+    for module in (settlement, appraisal):
+        monkeypatch.setattr(module, "paid_values", lambda *a: change(paid_values(*a)))
 
 
 def test_values_that_do_not_add_up_are_caught(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        settlement, "appraise", lambda *a: changed(appraise(*a), lambda value_N: value_N * 1.001)
-    )
+    change_values(monkeypatch, lambda value_N: value_N * 1.001)
     assert fired(evidence) == {"A1"}
 
 
 def test_values_that_go_by_position_are_caught(
     evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settlement, "appraise", lambda *a: changed(appraise(*a), np.sort))
+    change_values(monkeypatch, np.sort)
     assert fired(evidence) == {"A4"}
 
 

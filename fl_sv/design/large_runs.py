@@ -87,6 +87,7 @@ def planned_large_runs(
     sizes: Mapping[str, int],
     examples: Mapping[str, int],
     averaged: AveragedLosses | None,
+    law: Law | None = None,
 ) -> list[int]:
     """Every coalition on which `law.anchors` plans a large run, in the order of the choice.
 
@@ -99,6 +100,7 @@ def planned_large_runs(
     sizes: parameters of every model, by name.
     examples: rows of every company, by name.
     averaged: losses of averages of the companies' own models; None where they are unknown.
+    law: fitted to the whole table, if there is one; it is taken where the choice needs no other.
 
     Returns bitmasks, the empty and the grand coalition first.
     """
@@ -109,7 +111,8 @@ def planned_large_runs(
         return planned
     first_step = design_steps(config)[0].coalitions
     known_table = table.only(dict.fromkeys(table.models, first_step) | {large: planned})
-    law = fit_to_table(config, known_table, sizes, examples, averaged)
+    if law is None or known_table.planned != table.planned:
+        law = fit_to_table(config, known_table, sizes, examples, averaged)
     weighting = shapley_weighting(config, known_table)
     return planned + choose_larger_coalitions(config, law, _sample_weights(weighting))
 
@@ -199,7 +202,7 @@ def next_large_run(
     if number > most_large_runs(config.n_companies, config.coalitions):
         return None
     one_more = config.model_copy(update={"law": config.law.model_copy(update={"anchors": number})})
-    planned = planned_large_runs(one_more, table, sizes, examples, averaged)
+    planned = planned_large_runs(one_more, table, sizes, examples, averaged, law)
     new = [coalition for coalition in planned if coalition not in law.anchors]
     (run,) = law.next_runs(new, weight_CN=_sample_weights(weighting))
     return NextLargeRun(**asdict(run), anchors=number)

@@ -7,8 +7,10 @@ Shapes: N companies, C coalitions, M small sizes, R seeds. "runs" are the large 
 empty and the grand coalition.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,7 +51,6 @@ class Law:
         depends on nothing else.
     parameters: of a blend the weight of each law, as "weight of affine"; of a single law its own.
         `deviation_std` is a singleton's standard deviation around the law, in units of loss.
-    findings: what the checks found.
 
     >>> small = [2.30, 1.20, 1.45, 0.90]  # losses with nobody, company 0, company 1, both
     >>> law = fit_law(small, {0: 2.30, 1: 0.75, 3: 0.40})
@@ -62,11 +63,20 @@ class Law:
     name: str
     increasing: bool
     parameters: dict[str, float]
-    findings: Findings
     _data: LawData
     _game: Game
     _prior: Prior
     _posterior: Posterior
+    _examine: Callable[[], Findings]
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What the checks found; they are made at the first use, because predictions need none."""
+        return self._examine()
+
+    def with_findings(self, change: Callable[[Findings], Findings]) -> Self:
+        """The same law with other findings: those that `change` makes of its own."""
+        return replace(self, _examine=lambda: change(self.findings))
 
     @property
     def complete(self) -> bool:
@@ -293,7 +303,11 @@ def fit_law(
     blend = blended(game, data, family)
     prior = linearised(blend.family, blend.between, data, normalized_runs, blend.amplitude, noise)
     posterior = condition(prior, data, normalized_runs)
-    error_of_one = _error_of_one_training(data, noise, posterior)
+
+    def examined() -> Findings:
+        error_of_one = _error_of_one_training(data, noise, posterior)
+        return examine(game, data, blend, prior, error_of_one, normalized_runs)
+
     return Law(
         name=blend.family.name if game.fallback_reason is None else "affine (fallback)",
         increasing=blend.family.increasing,
@@ -302,11 +316,11 @@ def fit_law(
             **dict(zip(blend.family.parameters, prior.theta.tolist(), strict=True)),
             "deviation_std": posterior.deviation_std() * abs(game.unit),
         },
-        findings=examine(game, data, blend, prior, error_of_one, normalized_runs),
         _data=data,
         _game=game,
         _prior=prior,
         _posterior=posterior,
+        _examine=examined,
     )
 
 

@@ -282,18 +282,18 @@ def _conditioned(
     """
     rows = data.large_run_rows
     members, known = data.members_CN[rows], prior.sensitivity[rows]
-    of_parts = [covariance(part, members, members) for part in PARTS]
-    noise_of_runs = prior.noise.covariance(rows, rows)
     residuals = normalized_runs - prior.mean_C[rows]
+    with_unit = np.column_stack([residuals, np.eye(len(rows))])
     grid = _grid(prior)
+    totals = known @ known.T + grid.noise[:, None, None] * prior.noise.covariance(rows, rows)
+    for part, squares in zip(PARTS, grid.parts.T, strict=True):
+        totals = totals + squares[:, None, None] * covariance(part, members, members)
     scores, run_weights, inverses = [], [], []
-    for squares, noise in zip(grid.parts, grid.noise, strict=True):
-        total = known @ known.T + noise * noise_of_runs
-        for square, of_part in zip(squares, of_parts, strict=True):
-            total = total + square * of_part
+    for total in totals:
         factor = factored(total)
-        run_weights.append(cho_solve(factor, residuals))
-        inverses.append(cho_solve(factor, np.eye(len(rows))))
+        solved = cho_solve(factor, with_unit)
+        run_weights.append(solved[:, 0])
+        inverses.append(solved[:, 1:])
         log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
         scores.append(-0.5 * (float(residuals @ run_weights[-1]) + log_determinant))
     weights = _averaging(np.array(scores), grid.weights)

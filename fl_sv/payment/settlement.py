@@ -25,7 +25,7 @@ from fl_sv.law import Law
 from fl_sv.law.alarms import Alarm
 from fl_sv.payment.coverage import coverage_alarms
 from fl_sv.payment.payouts import allocate, pot_cents
-from fl_sv.valuation.appraise import appraise, shapley_weighting
+from fl_sv.valuation.appraise import appraise, paid_values, shapley_weighting
 from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
 from fl_sv.valuation.fit import fit_to_table
 from fl_sv.valuation.records import Valuation
@@ -125,11 +125,10 @@ def settle(evidence: Evidence) -> Settlement:
     """
     config = evidence.config
     law, valuation = law_and_values(evidence)
-    _, again = law_and_values(_in_reverse_order(evidence))
     alarms = (
         *law.alarms,
         *axiom_alarms(valuation, -law.predict()),
-        *order_alarms(valuation, again),
+        *order_alarms(valuation, _values_in_reverse_order(evidence)),
     )
     payment = divide_pot(evidence, valuation, alarms, config.payouts, config.law.accept)
     next_run = next_large_run(
@@ -197,16 +196,12 @@ def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:
     )
 
 
-def _in_reverse_order(evidence: Evidence) -> Evidence:
-    """The same evidence with the companies in reverse order."""
+def _values_in_reverse_order(evidence: Evidence) -> dict[str, float]:
+    """The values by company, computed again with the companies in reverse order."""
     config = evidence.config.model_copy(update={"companies": evidence.config.companies[::-1]})
-    table = evidence.table.in_reverse_order()
-    return replace(
-        evidence,
-        config=config,
-        table=table,
-        averaged=evidence.averaged
-        and evidence.averaged.in_reverse_order(evidence.config.n_companies),
-        weighting=shapley_weighting(config, table),
-        validation_NV=evidence.validation_NV[::-1],
-    )
+    table, averaged = evidence.table.in_reverse_order(), evidence.averaged
+    if averaged is not None:
+        averaged = averaged.in_reverse_order(config.n_companies)
+    law = fit_to_table(config, table, evidence.sizes, evidence.examples, averaged)
+    value_N = paid_values(config, law, shapley_weighting(config, table))
+    return dict(zip(config.companies, value_N.tolist(), strict=True))

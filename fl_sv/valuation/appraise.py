@@ -36,11 +36,12 @@ def appraise(
     validation_NV: the value of each company for each validation example, by the largest small model
         and the semivalue that is paid (`paid_weighting`).
 
-    Values are in units of utility.
+    Values are in units of utility. They are payable only once a payment is known to have no
+    objection, which is not known here.
     """
     small = table.largest_small
     utility_C = -law.predict()
-    value_N = paid_weighting(config, shapley).values(utility_C)
+    value_N = paid_values(config, law, shapley)
     small_N = shapley.values(-table.mean_loss(small))
     uncertainty = uncertainty_of_values(config, table, law, shapley, validation_NV)
     half_N = uncertainty.half_widths(config.values.level)
@@ -66,7 +67,7 @@ def appraise(
         semivalue=config.values.semivalue,
         utility_empty=empty,
         utility_grand=total,
-        payable=law.holds,
+        payable=False,
         small_model=small,
         sampling_share=sampling_share,
         companies=companies,
@@ -94,6 +95,14 @@ def paid_weighting(config: Config, shapley: Weighting) -> Weighting:
     """
     name = config.values.semivalue
     return shapley if name == "shapley" else Enumerated(config.n_companies, name)
+
+
+def paid_values(config: Config, law: Law, shapley: Weighting) -> NDArray[np.float64]:
+    """(N,) values of the large model's game, as they are paid.
+
+    law, shapley: as in `appraise`.
+    """
+    return paid_weighting(config, shapley).values(-law.predict())
 
 
 def uncertainty_of_values(

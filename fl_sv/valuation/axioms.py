@@ -73,20 +73,19 @@ def axiom_alarms(valuation: Valuation, utility_C: NDArray[np.float64]) -> list[A
     return alarms
 
 
-def order_alarms(valuation: Valuation, again: Valuation) -> list[Alarm]:
+def order_alarms(valuation: Valuation, again: Mapping[str, float]) -> list[Alarm]:
     """An alarm where the order of the companies changes a value.
 
-    again: the values from the same evidence, with the companies in another order.
+    again: the values by company, from the same evidence with the companies in another order.
     """
     slack = TOLERANCE * max(1.0, float(np.abs(valuation.values).max()))
-    value_of = {company.name: company.value for company in again.companies}
-    moved = [c for c in valuation.companies if not abs(c.value - value_of[c.name]) <= slack]
+    moved = [c for c in valuation.companies if not abs(c.value - again[c.name]) <= slack]
     return [
         Alarm(
             "A4",
             f"with the companies listed in reverse order {company.name} has the value "
-            f"{value_of[company.name]!r} instead of {company.value!r} (order).",
-            figures={"value": company.value, "value_again": value_of[company.name]},
+            f"{again[company.name]!r} instead of {company.value!r} (order).",
+            figures={"value": company.value, "value_again": again[company.name]},
         )
         for company in moved[:1]
     ]

@@ -13,6 +13,7 @@ from fl_sv.game.averaged import AveragedLosses
 from fl_sv.game.coalitions import place_of
 from fl_sv.game.utilities import UtilityTable
 from fl_sv.law import Law, fit_law
+from fl_sv.law.diagnostics import Findings
 from fl_sv.law.families import FamilyOf
 from fl_sv.law.inputs import Table
 from fl_sv.law.noise import expected_std, std_of_means
@@ -57,8 +58,12 @@ def fit_to_table(
         family=law_family(config),
         level=config.values.level,
     )
-    alarms = tuple(alarm.named(config.companies) for alarm in law.alarms)
-    return replace(law, findings=with_student_alarm(config, replace(law.findings, alarms=alarms)))
+
+    def of_this_run(found: Findings) -> Findings:
+        alarms = tuple(alarm.named(config.companies) for alarm in found.alarms)
+        return with_student_alarm(config, replace(found, alarms=alarms))
+
+    return law.with_findings(of_this_run)
 
 
 def _measured_noise(table: UtilityTable) -> dict[int, float] | None:
