@@ -103,6 +103,11 @@ def test_plan_as_json_is_one_document_with_the_contracts_keys(command: Command) 
         2 * training.seeds + training.large_seeds
     )
     assert plan["seconds"] > 0
+    # Three seeds of the large runs are two more than one. Seed noise falls with the root of three.
+    more = plan["more_seeds"]
+    assert (more["large_seeds"], more["trainings"], more["shown"]) == (3, 2 * large, True)
+    assert more["less_noise"] == pytest.approx(1 - 3**-0.5)
+    assert 0 < more["seconds"] < plan["seconds"]
 
 
 def test_plan_forecasts_the_bytes_that_the_run_then_sends(
@@ -127,6 +132,7 @@ def test_plan_for_people_has_a_line_for_each_figure(command: Command) -> None:
         "peak memory",
         "expected time",
         "across companies",
+        "more large seeds",
         "sweep / teacher FLOPs",
     ]
 
@@ -140,6 +146,7 @@ def test_plan_of_a_federation_forecasts_everything_but_the_time_of_machines_that
         (tmp_path / f"{company}.npz").unlink()
     away = json.loads(command("plan", path, "--json").out)
     of_this_machine = {"seconds", "peak_memory_bytes", "available_memory_bytes"}
+    assert away["more_seeds"] == here.pop("more_seeds") | {"seconds": None}
     assert {name for name in here if here[name] != away[name]} <= of_this_machine
     assert here["seconds"] > 0
     assert away["exchanges"] > 0

@@ -4,6 +4,7 @@ Shapes: N companies.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,14 @@ RAY_START_SECONDS = 12.0
 ROUND_SECONDS = 0.15  # one exchange of empty messages with all companies
 
 
+@dataclass(frozen=True)
+class TrainingSeconds:
+    """Seconds of all trainings of a run, and of one seed of its large runs, the teacher's too."""
+
+    total: float
+    large_seed: float
+
+
 def training_seconds(
     config: Config,
     run: PlannedRun,
@@ -30,8 +39,8 @@ def training_seconds(
     checked: CheckedData,
     rows_N: NDArray[np.float64],
     n_workers: int,
-) -> float:
-    """Seconds of all trainings of a run.
+) -> TrainingSeconds:
+    """Seconds of the trainings of a run.
 
     small, large: tried (`fl_sv.training.trial`). checked: the data; validation rows are timed.
     rows_N: rows of each company. n_workers: companies that train at the same time.
@@ -46,13 +55,17 @@ def training_seconds(
     )
     large_row = seconds_per_row(config, large, checked.validation, stacked=1)
     sweep = sum(wave.rows(rows_N) * len(wave.replicates) for wave in waves)
-    large_runs = sum(load.rows(rows_N) * len(load.replicates) for load in run.large_runs)
+    large_runs = sum(load.rows(rows_N) for load in run.large_runs) / n_workers
     # A round of the teacher waits for its largest company, however many workers there are.
-    teacher = len(run.teacher) * max(rows_N.sum() / n_workers, rows_N.max())
+    teacher = max(rows_N.sum() / n_workers, rows_N.max())
     epochs = config.training.local_epochs * config.training.rounds
     rates = _rates_seconds(config, run, (*small, large), checked, rows_N, n_workers)
-    seconds = rates + small_row * sweep / n_workers + large_row * (teacher + large_runs / n_workers)
-    return float(epochs * seconds + _student_seconds(config, large_row, checked))
+    large_rows = len(run.teacher) * teacher + config.training.large_seeds * large_runs
+    seconds = rates + small_row * sweep / n_workers + large_row * large_rows
+    return TrainingSeconds(
+        total=float(epochs * seconds + _student_seconds(config, large_row, checked)),
+        large_seed=float(epochs * large_row * (teacher + large_runs)),
+    )
 
 
 def _rates_seconds(

@@ -11,8 +11,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from fl_sv.config import Config
+from fl_sv.design.large_runs import FURTHER_SEEDS
 from fl_sv.design.sample import design_steps
-from fl_sv.design.workloads import PlannedRun, averaged_evaluations, planned_run
+from fl_sv.design.workloads import (
+    PlannedRun,
+    averaged_evaluations,
+    expected_large_runs,
+    planned_run,
+)
 from fl_sv.errors import InputError
 from fl_sv.machine import free_memory
 from fl_sv.planning.checks import CheckedData
@@ -20,6 +26,24 @@ from fl_sv.planning.checks import CheckedData
 # Seconds of one exchange of messages across companies, which start a process for each
 # (docs/federation.md): from, to.
 REMOTE_ROUND_SECONDS = (5, 10)
+
+
+@dataclass(frozen=True)
+class PlannedSeeds:
+    """More seeds of every large run, as a price.
+
+    large_seeds: the value of `training.large_seeds` that adds them.
+    trainings: that they add, of the large model.
+    seconds: that these take; None as in Plan.
+    less_noise: share by which they cut the standard deviation of the large runs' seed noise.
+    shown: whether the run as it is configured shows how large that noise is.
+    """
+
+    large_seeds: int
+    trainings: int
+    seconds: float | None
+    less_noise: float
+    shown: bool
 
 
 @dataclass(frozen=True)
@@ -34,6 +58,7 @@ class Plan:
         are on machines of their own.
     rate_trainings: of those, the ones that try learning rates (`auto`), by the grand coalition.
     averaged_evaluations: averages of the companies' own models that are evaluated, not trained.
+    more_seeds: what it would cost to train each large run more often.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
     rows_left_out: of a shared source, those that belong to no company.
     remarks: what must be known about the data and users' modules; it stops nothing.
@@ -53,6 +78,7 @@ class Plan:
     large_runs_of_other_coalitions: int
     rate_trainings: int
     averaged_evaluations: int
+    more_seeds: PlannedSeeds
     sweep_share_of_teacher_flops: float
     rows_left_out: int
     remarks: tuple[str, ...]
@@ -103,12 +129,13 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     if config.deployed is not None:
         try_distillation(config, config.deployed, large, scaling)
     remarks = module_remarks(config, (*small, large), x, y)
-    seconds = None
+    seconds = large_seed = None
     if examples:
         rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
         together = min(n_workers, config.n_companies)
-        seconds = training_seconds(config, run, small, large, checked, rows_N, together)
-        seconds += exchange_seconds(sent.exchanges, on_ray=on_ray)
+        trained = training_seconds(config, run, small, large, checked, rows_N, together)
+        large_seed = trained.large_seed
+        seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
         _require_time(config, seconds)
     coalitions = len(design_steps(config)[-1].coalitions)
     return Plan(
@@ -126,6 +153,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         large_runs_of_other_coalitions=sum(workload.trainings for workload in run.large_runs),
         rate_trainings=sum(workload.trainings for workload in run.rates),
         averaged_evaluations=averaged_evaluations(config),
+        more_seeds=_more_seeds(config, large_seed),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
         rows_left_out=checked.rows_left_out,
         remarks=(*checked.remarks, *remarks),
@@ -144,6 +172,19 @@ def traffic(config: Config, run: PlannedRun, large_params: int) -> PlannedTraffi
         messages=sum(workload.messages for workload in run.all) + n * others,
         exchanges=sum(workload.exchanges for workload in run.all) + others,
         bytes=params * np.dtype(config.compute.dtype).itemsize,
+    )
+
+
+def _more_seeds(config: Config, large_seed: float | None) -> PlannedSeeds:
+    """large_seed: seconds of one seed of all large runs."""
+    training = config.training
+    more = training.large_seeds + FURTHER_SEEDS
+    return PlannedSeeds(
+        large_seeds=more,
+        trainings=FURTHER_SEEDS * (1 + len(expected_large_runs(config))),
+        seconds=None if large_seed is None else round(FURTHER_SEEDS * large_seed, 1),
+        less_noise=1 - math.sqrt(training.large_seeds / more),
+        shown=max(training.seeds, training.large_seeds) > 1,
     )
 
 
@@ -202,10 +243,24 @@ def plan_text(plan: Plan) -> str:
         "expected time": duration,
         "across companies": f"{megabytes:,.1f} MB each, and {least} to {most} more:"
         f" {plan.exchanges} exchanges of messages",
+        "more large seeds": _more_seeds_text(plan.more_seeds),
         "sweep / teacher FLOPs": f"{plan.sweep_share_of_teacher_flops:.2f}",
     }
     return "\n".join([*(f"{name:<23}{value}" for name, value in rows.items()), *plan.remarks])
 
 
+def _more_seeds_text(more: PlannedSeeds) -> str:
+    seconds = "" if more.seconds is None else f" and {_duration(more.seconds)} more"
+    worth = "the run will say how large that is"
+    if not more.shown:
+        worth = "how large that is takes training.seeds of 2 or more to say"
+    return (
+        f"{more.trainings} trainings{seconds} by training.large_seeds: {more.large_seeds}, which"
+        f" cuts the large runs' seed noise by {100 * more.less_noise:.0f} %; {worth}"
+    )
+
+
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than 1 s"
     return f"{seconds:.0f} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
