@@ -10,22 +10,20 @@ Shapes: N companies, C coalitions of the wave. A stack has one flat vector of pa
 (coalitions, parameters).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from fl_sv.flower import schema, wire
 from fl_sv.game.coalitions import members_matrix
-from strategies.roster import Roster, to_numpy, to_record
-
-# Bytes of the sums that are in work at a time. They fit into the second cache of a core; ten times
-# as much takes a third more time.
-CACHE_BYTES = 1 << 20
+from strategies.mean import CACHE_NUMBERS, blocks
+from strategies.roster import Roster, to_array, to_numpy
+from strategies.spool import reader
 
 
 class CoalitionStrategy(Strategy):
@@ -66,7 +64,8 @@ class CoalitionStrategy(Strategy):
             if not len(rows):
                 continue
             parts = {
-                key: stack if _is_shared(stack) else stack[rows] for key, stack in stacks.items()
+                key: stack if _is_shared(stack.shape) else stack[rows]
+                for key, stack in stacks.items()
             }
             self._sent_shapes[company] = {key: part.shape for key, part in parts.items()}
             messages.append(self.roster.message(company, wire.COALITIONS, server_round, parts))
@@ -87,41 +86,44 @@ class CoalitionStrategy(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new model of every coalition.
 
-        Raises CompanyFailed when a company failed, ValueError when one sent no reply, or no models.
+        replies: that passed `check_reply`.
+
+        Raises CompanyFailed when a company failed, ValueError when one sent no reply.
         """
         contents = self.roster.replies_by_name(list(replies), server_round)
         missing = [company for company in self._sent_shapes if company not in contents]
         if missing:
             raise ValueError(f"{missing[0]} did not answer in round {server_round}")
-        trained: dict[str, dict[str, NDArray[np.floating]]] = {}
-        for company, content in contents.items():
-            self.check_reply(company, content)
-            for key, stack in to_numpy(content[wire.ARRAYS]).items():
-                trained.setdefault(key, {})[company] = stack
-        return to_record({key: self._mean(stacks) for key, stacks in trained.items()}), None
+        mean = ArrayRecord()
+        for key, shape in self._sent_shapes[next(iter(contents))].items():
+            stacks = {company: content[wire.ARRAYS][key] for company, content in contents.items()}
+            shape = (len(self.examples_C), shape[1])
+            mean[key] = to_array(self._mean(stacks, shape[1]), shape, self.dtype)
+        return mean, None
 
-    def _mean(self, stacks: Mapping[str, NDArray[np.floating]]) -> NDArray[np.floating]:
-        """The stack of all coalitions, from the companies' stacks of their own coalitions.
+    def _mean(self, stacks: Mapping[str, Array], n_params: int) -> Iterator[NDArray[np.float64]]:
+        """The stack of all coalitions in row order, from the companies' stacks of their own ones.
 
-        Blocks of coalitions are averaged one after the other, so that the sums of a block stay in
-        the processor's cache.
+        A block is some whole rows, or a part of a long one.
         """
-        n_coalitions = len(self.examples_C)
-        n_params = next(iter(stacks.values())).shape[1]
-        mean = np.empty((n_coalitions, n_params), dtype=self.dtype)
-        block = max(1, CACHE_BYTES // (8 * n_params))
-        for start in range(0, n_coalitions, block):
-            end = min(start + block, n_coalitions)
-            total = torch.zeros(end - start, n_params, dtype=torch.float64)
-            for company, stack in stacks.items():
-                rows = self.rows_of[company]
-                first, last = np.searchsorted(rows, (start, end))
-                places = torch.from_numpy(rows[first:last] - start)
-                part = stack if _is_shared(stack) else stack[first:last]
-                models = torch.tensor(part, dtype=torch.float64).expand(len(places), -1)
-                total.index_add_(0, places, models, alpha=self.roster.examples[company])
-            mean[start:end] = total / torch.from_numpy(self.examples_C[start:end, None])
-        return mean
+        readers = {company: reader(stack) for company, stack in stacks.items()}
+        n_rows, n_columns = max(1, CACHE_NUMBERS // n_params), min(n_params, CACHE_NUMBERS)
+        for start, end in blocks(len(self.examples_C), n_rows):
+            for left, right in blocks(n_params, n_columns):
+                total = torch.zeros(end - start, right - left, dtype=torch.float64)
+                for company, read in readers.items():
+                    rows = self.rows_of[company]
+                    first, last = np.searchsorted(rows, (start, end))
+                    if first == last:
+                        continue
+                    places = torch.from_numpy(rows[first:last] - start)
+                    if _is_shared(stacks[company].shape):
+                        first, last = 0, 1
+                    part = read(first * n_params + left, (last - 1) * n_params + right)
+                    models = torch.tensor(part.reshape(last - first, -1), dtype=torch.float64)
+                    models = models.expand(len(places), -1)
+                    total.index_add_(0, places, models, alpha=self.roster.examples[company])
+                yield (total / torch.from_numpy(self.examples_C[start:end, None])).numpy()
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -166,6 +168,6 @@ class RatesStrategy(CoalitionStrategy):
         return ArrayRecord(kept), metrics
 
 
-def _is_shared(stack: NDArray[np.floating]) -> bool:
-    """Whether the stack is one model that stands for those of all coalitions."""
-    return len(stack) == 1
+def _is_shared(shape: tuple[int, ...]) -> bool:
+    """Whether a stack is one model that stands for those of all coalitions."""
+    return shape[0] == 1

@@ -1,7 +1,7 @@
 """The companies of a run with their nodes, and the content of every message."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -90,7 +90,14 @@ class Roster:
 
 def to_record(arrays: Mapping[str, NDArray[np.floating]]) -> ArrayRecord:
     """The arrays as a record that Flower can send."""
-    return ArrayRecord({key: Array(np.ascontiguousarray(array)) for key, array in arrays.items()})
+    return ArrayRecord(
+        {key: to_array([array], array.shape, str(array.dtype)) for key, array in arrays.items()}
+    )
+
+
+def to_array(parts: Iterable[NDArray[np.floating]], shape: tuple[int, ...], dtype: str) -> Array:
+    """The Array whose numbers in row order are these parts, one after the other."""
+    return Array(dtype, shape, "numpy.ndarray", wire.packed(parts, shape, dtype))
 
 
 def to_numpy(record: ArrayRecord) -> dict[str, NDArray[np.floating]]:

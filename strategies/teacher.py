@@ -6,20 +6,25 @@ Here
 - every company must reply with finite parameters of the right shape,
 - the replies are put in the order of the companies' names,
 - the inner strategy works in float64, with the numbers of examples registered before the run.
+
+FedAvg, whose teacher may be large, is computed here block by block: its mean is Flower's to every
+bit. Other strategies get all replies in memory.
 """
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
 
 from fl_sv.errors import InputError, RunError
 from fl_sv.flower import schema, wire
 from fl_sv.plugins import ANY_ERROR
-from strategies.roster import Roster, to_numpy, to_record
+from strategies.mean import fedavg
+from strategies.roster import Roster, to_array, to_numpy, to_record
+from strategies.spool import reader
 
 
 class TeacherStrategy(Strategy):
@@ -43,7 +48,7 @@ class TeacherStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The inner strategy's messages, each with the briefing of its company."""
-        exact = _as_type(arrays, "float64")
+        exact = arrays if self._is_fedavg else _as_type(arrays, "float64")
         with self._sentence(server_round):
             messages = list(self.inner.configure_train(server_round, exact, config, grid))
             return self._with_briefing(messages, server_round)
@@ -57,22 +62,22 @@ class TeacherStrategy(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new model and the metrics that the inner strategy makes of all replies.
 
-        Raises CompanyFailed when a reply is an error, ValueError when it holds no model, RunError
-        when the inner strategy fails, makes no model, or one of other shapes or not finite.
+        replies: that passed `check_reply`.
+
+        Raises CompanyFailed when a reply is an error, RunError when the inner strategy fails, makes
+        no model, or one of other shapes or not finite.
         """
         replies = list(replies)
         contents = self.roster.replies_by_name(replies, server_round)
-        reply_of = {self.roster.company_of(reply.metadata.src_node_id): reply for reply in replies}
-        exact: list[Message] = []
-        for company, content in contents.items():
-            self.check_reply(company, content)
-            exact.append(self._exact(reply_of[company], company))
         with self._sentence(server_round):
-            arrays, metrics = self.inner.aggregate_train(server_round, exact)
-            model = None if arrays is None else _as_type(arrays, self.dtype)
+            if self._is_fedavg:
+                model, metrics = self._fedavg(contents)
+            else:
+                model, metrics = self.inner.aggregate_train(server_round, self._exact(replies))
+                model = None if model is None else _as_type(model, self.dtype)
         if model is None:
             raise RunError(
-                f"{self._name} made no model of {len(exact)} replies in round {server_round}."
+                f"{self._name} made no model of {len(replies)} replies in round {server_round}."
             )
         made = to_numpy(model)
         shapes = {key: array.shape for key, array in made.items()}
@@ -99,6 +104,26 @@ class TeacherStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         return self.inner.aggregate_evaluate(server_round, list(replies))
+
+    @property
+    def _is_fedavg(self) -> bool:
+        """Whether Flower's own FedAvg aggregates: FedProx does so, and tells companies its mu."""
+        return type(self.inner) in (FedAvg, FedProx)
+
+    def _fedavg(self, contents: Mapping[str, RecordDict]) -> tuple[ArrayRecord, MetricRecord]:
+        """What FedAvg makes of the replies in float64, to every bit, without copies of them."""
+        assert isinstance(self.inner, FedAvg)
+        weights = [self.roster.examples[company] for company in contents]
+        record = ArrayRecord()
+        for key, shape in self.shapes.items():
+            readers = [reader(content[wire.ARRAYS][key]) for content in contents.values()]
+            (length,) = shape
+            record[key] = to_array(fedavg(readers, weights, length), shape, self.dtype)
+        metrics = [
+            RecordDict({wire.METRICS: self._metrics(content, company)})
+            for company, content in contents.items()
+        ]
+        return record, self.inner.train_metrics_aggr_fn(metrics, self.inner.weighted_by_key)
 
     @property
     def _name(self) -> str:
@@ -144,26 +169,37 @@ class TeacherStrategy(Strategy):
         records = {
             id(message.content[wire.ARRAYS]): message.content[wire.ARRAYS] for message in messages
         }
-        converted = {key: _as_type(record, self.dtype) for key, record in records.items()}
+        if not self._is_fedavg:
+            records = {key: _as_type(record, self.dtype) for key, record in records.items()}
         briefed = []
         for message in messages:
             node_id = message.metadata.dst_node_id
             company = self.roster.company_of(node_id)
-            arrays = converted[id(message.content[wire.ARRAYS])]
+            arrays = records[id(message.content[wire.ARRAYS])]
             briefing = self.roster.briefing(company, server_round)
             content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: briefing})
             briefed.append(Message(content, node_id, message.metadata.message_type))
         return briefed
 
-    def _exact(self, reply: Message, company: str) -> Message:
-        """The reply in float64, with the number of examples that the company registered."""
-        metrics = dict(reply.content[wire.METRICS])
-        metrics[wire.NUM_EXAMPLES] = self.roster.examples[company]
-        arrays = _as_type(reply.content[wire.ARRAYS], "float64")
-        content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: MetricRecord(metrics)})
-        copy = Message(content, reply_to=reply)
-        copy.metadata.__dict__.update(reply.metadata.__dict__)
-        return copy
+    def _metrics(self, content: RecordDict, company: str) -> MetricRecord:
+        """A reply's metrics, with the number of examples that the company registered."""
+        registered = {wire.NUM_EXAMPLES: self.roster.examples[company]}
+        return MetricRecord({**content[wire.METRICS], **registered})
+
+    def _exact(self, replies: Iterable[Message]) -> list[Message]:
+        """The replies in float64 and in the order of the companies' names, with the numbers of
+        examples that the companies registered.
+        """
+        exact: dict[str, Message] = {}
+        for reply in replies:
+            company = self.roster.company_of(reply.metadata.src_node_id)
+            numbers = to_numpy(reply.content[wire.ARRAYS])
+            arrays = to_record({key: array.astype("float64") for key, array in numbers.items()})
+            metrics = self._metrics(reply.content, company)
+            content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: metrics})
+            exact[company] = Message(content, reply_to=reply)
+            exact[company].metadata.__dict__.update(reply.metadata.__dict__)
+        return [message for _, message in sorted(exact.items())]
 
 
 def _as_type(arrays: ArrayRecord, dtype: str) -> ArrayRecord:

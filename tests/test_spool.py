@@ -1,12 +1,13 @@
-"""Large replies wait on disk for the others, and are what was sent."""
+"""Large replies wait on disk for the others, are what was sent, and are averaged in blocks."""
 
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
-from hypothesis import given, settings
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,7 +19,8 @@ from fl_sv.flower import wire
 from server.exchange import Federation
 from server.inline import InlineGrid
 from server.interleave import run_to_end
-from strategies.roster import Roster, to_numpy, to_record
+from strategies.mean import CACHE_NUMBERS, fedavg
+from strategies.roster import Roster, to_array, to_numpy, to_record
 from strategies.spool import SPOOLED_BYTES, SpooledArray, reader, spool
 from tests.config_of import config_of
 
@@ -58,6 +60,35 @@ def test_only_a_large_reply_goes_to_disk() -> None:
     (at_hand,), (on_disk,) = (each[wire.ARRAYS].values() for each in (small, large))
     assert not isinstance(at_hand, SpooledArray)
     assert isinstance(on_disk, SpooledArray)
+
+
+@settings(max_examples=20)
+@given(
+    weights=st.lists(st.integers(1, 10**9), min_size=1, max_size=9),
+    length=st.integers(1, 300),
+    seed=st.integers(0, 99),
+)
+@example(weights=[24, 7, 16], length=3 * CACHE_NUMBERS + 1, seed=0)
+def test_fedavg_in_blocks_is_flowers_fedavg_in_float64_to_every_bit(
+    weights: list[int], length: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    shape = (len(weights), length)
+    vectors = (generator.normal(size=shape) * 10.0 ** generator.integers(-9, 6, shape)).astype("f4")
+    replies = [
+        RecordDict(
+            {
+                wire.ARRAYS: ArrayRecord([vector.astype("f8")]),
+                wire.METRICS: MetricRecord({wire.NUM_EXAMPLES: weight}),
+            }
+        )
+        for vector, weight in zip(vectors, weights, strict=True)
+    ]
+    (by_flower,) = aggregate_arrayrecords(replies, wire.NUM_EXAMPLES).to_numpy_ndarrays()
+    readers = [reader(Array(vector)) for vector in vectors]
+    for dtype in ("float32", "float64"):
+        ours = to_array(fedavg(readers, weights, length), (length,), dtype)
+        assert ours.data == Array(by_flower.astype(dtype)).data
 
 
 def federation_of(grid: InlineGrid, folder: Path) -> Federation:

@@ -9,7 +9,7 @@ from pathlib import Path
 import flwr.serverapp.strategy
 import numpy as np
 import pytest
-from flwr.app import Error, Message
+from flwr.app import Array, Error, Message
 from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from clients.app import app as client_app
@@ -32,6 +32,7 @@ from server.simulation import simulate
 from server.teacher import train_teacher
 from strategies.flower import make_strategy
 from strategies.roster import to_numpy, to_record
+from strategies.spool import SpooledArray
 from strategies.teacher import TeacherStrategy
 
 GAME = """
@@ -154,13 +155,16 @@ def test_plug_in_that_is_no_strategy_is_refused_with_a_sentence(
         make_strategy(game(strategy, options))
 
 
-@pytest.fixture
-def teacher() -> TeacherStrategy:
-    config = game("fedavg")
+def teacher_of(config: Config) -> TeacherStrategy:
     _, large = model_specs(config, operator_data(config).task)
     return TeacherStrategy(
         make_strategy(config), federation_of(config).roster, "mlp-32/0", large.n_params, "float32"
     )
+
+
+@pytest.fixture
+def teacher() -> TeacherStrategy:
+    return teacher_of(game("fedavg"))
 
 
 def replies_of(teacher: TeacherStrategy) -> list[Message]:
@@ -178,6 +182,35 @@ def test_order_of_replies_changes_no_bit(teacher: TeacherStrategy) -> None:
     forward, _ = teacher.aggregate_train(1, replies)
     backward, _ = teacher.aggregate_train(1, replies[::-1])
     assert np.array_equal(to_numpy(forward)["mlp-32/0"], to_numpy(backward)["mlp-32/0"])
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "fedadam", "fedmedian"])
+def test_replies_on_disk_give_the_model_that_they_give_in_memory(
+    strategy: str, tmp_path: Path
+) -> None:
+    options = {"fedprox": "{proximal_mu: 0.1}", "fedadam": "{eta: 0.01}"}.get(strategy, "{}")
+    teachers = [teacher_of(game(strategy, options)) for _ in range(2)]
+    replies, spooled = map(replies_of, teachers)
+    for reply in spooled:
+        ((key, array),) = reply.content[wire.ARRAYS].items()
+        reply.content[wire.ARRAYS][key] = SpooledArray(array, tmp_path)
+    in_memory, on_disk = (
+        teacher.aggregate_train(1, each)[0]
+        for teacher, each in zip(teachers, (replies, spooled), strict=True)
+    )
+    assert in_memory is not None
+    assert on_disk == in_memory
+
+
+def test_fedavg_of_a_round_is_flowers_own_of_the_same_replies_in_float64(
+    teacher: TeacherStrategy,
+) -> None:
+    replies = replies_of(teacher)
+    ours, metrics = teacher.aggregate_train(1, replies)
+    theirs, flowers_metrics = teacher.inner.aggregate_train(1, teacher._exact(replies))
+    assert ours is not None and theirs is not None
+    assert ours["mlp-32/0"].data == Array(theirs["mlp-32/0"].numpy().astype("float32")).data
+    assert metrics == flowers_metrics
 
 
 def test_error_among_the_replies_is_never_averaged_over(teacher: TeacherStrategy) -> None:

@@ -167,15 +167,16 @@ def test_waves_change_no_bit(config: Config, job: Job, swept: dict[str, np.ndarr
     assert np.array_equal(stacks[key], swept[key][4:7])
 
 
-@pytest.mark.parametrize("n_bytes", [1, 1 << 30])
+# parts of a model of 64 parameters, two models at a time, and all in one block
+@pytest.mark.parametrize("numbers", [7, 130, 1 << 30])
 def test_blocks_of_the_average_change_no_bit(
-    n_bytes: int,
+    numbers: int,
     config: Config,
     job: Job,
     swept: dict[str, np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coalitions, "CACHE_BYTES", n_bytes)  # one coalition a block, and all in one
+    monkeypatch.setattr(coalitions, "CACHE_NUMBERS", numbers)
     strategy = CoalitionStrategy(job.federation.roster, list(COALITIONS), "float64")
     key = wire.stack_key(job.small[1].name, 1)
     initial = {key: job.small[1].initial_params(config.seed, 1)[None].numpy()}

@@ -4,9 +4,11 @@ The library imports no Flower. `clients`, `server` and `strategies` put these na
 messages, records and node configs.
 """
 
+import io
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,3 +144,20 @@ def unpacked(data: bytes) -> NDArray[np.floating]:
     found = layout(data)
     array: NDArray[np.floating] = np.frombuffer(data, found.numpy, offset=found.offset)
     return array.reshape(found.shape)
+
+
+def packed(parts: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: str) -> bytes:
+    """The bytes of an array whose numbers in row order are these parts, one after the other.
+
+    dtype: numpy's name of float32 or float64. Besides the result only a part is in memory.
+
+    >>> unpacked(packed([np.zeros(2), np.ones(1)], (3, 1), "float32")).tolist()
+    [[0.0], [0.0], [1.0]]
+    """
+    order = np.dtype(dtype).newbyteorder("<")
+    head = {"descr": order.str, "fortran_order": False, "shape": shape}
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, head)
+    for part in parts:
+        buffer.write(np.ascontiguousarray(part, order).data)
+    return buffer.getvalue()
