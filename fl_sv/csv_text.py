@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ QUOTE = b'"'
 CHUNK = 1 << 24  # bytes
 
 
-def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_records(
+    path: Path, separator: str = ",", encoding: str = "utf-8-sig"
+) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line on which it begins, from 1. A blank line is a record without cells.
 
     Every fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...".
@@ -20,13 +23,14 @@ def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     require_regular(path)
     line = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+        with path.open(encoding=encoding, newline="") as file:
+            reader = csv.reader(file, strict=True, delimiter=separator)
             for record in reader:
                 yield line, record
                 line = reader.line_num + 1
-    except UnicodeDecodeError:
-        fault = "it is no CSV text: it holds bytes that are not UTF-8; save it as UTF-8"
+    except UnicodeError:  # utf-16 without its mark raises the parent of UnicodeDecodeError
+        name = encoding.removesuffix("-sig").upper()
+        fault = f"it is no CSV text: it holds bytes that are not {name}; save it as UTF-8"
         raise OSError(errno.EILSEQ, fault) from None
     except csv.Error as error:
         fault = str(error)
@@ -35,10 +39,12 @@ def csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise OSError(errno.EILSEQ, f"line {line}: {fault}") from None
 
 
-def quotes_are_paired(path: Path) -> bool:
-    """Whether a file has an even number of quotes, as every file has whose quotes all close."""
+def quotes_are_paired(source: Path | io.BytesIO) -> bool:
+    """Whether a text has an even number of quotes, as every one has whose quotes all close."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue().count(QUOTE) % 2 == 0
     n_quotes = 0
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         while chunk := file.read(CHUNK):
             n_quotes += chunk.count(QUOTE)
     return n_quotes % 2 == 0

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fl_sv.config.base import DATA_FILES, CompanyName, Frozen, Scalar, many
+from fl_sv.config.columns import Csv
 from fl_sv.config.keys import Key
 
 BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
@@ -160,6 +161,7 @@ class Data(Frozen):
     target: str = Field(
         "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
     )
+    csv: Csv = Field(Csv(), description="how the texts of .csv and .parquet files are written")
     classes: int | None = Field(
         None,
         ge=2,

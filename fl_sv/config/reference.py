@@ -106,7 +106,7 @@ def _type(field: Schema, titles: dict[str, str]) -> str:
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
-        return " or ".join(f"`{value}`" for value in field["enum"])
+        return " or ".join(f"`{_cell(str(value))}`" for value in field["enum"])
     if field["type"] == "array":
         return f"list of {_type(field['items'], titles)}"
     if field["type"] == "object":

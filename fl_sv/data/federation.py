@@ -17,12 +17,11 @@ from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task, fingerprint
-from fl_sv.data.files import read_rows
 from fl_sv.data.owners import check_owners, left_out
 from fl_sv.data.partition import RowNumbers, divide_rows
 from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.data.scaling import Scaling
-from fl_sv.data.sources import kind_of, load_pool, owner_column, standardised
+from fl_sv.data.sources import kind_of, load_pool, read_file, standardised
 from fl_sv.errors import InputError
 from fl_sv.streams import stream_seed
 
@@ -145,7 +144,7 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
         validation = source.raw.take(np.flatnonzero(source.held_out))
     else:
         assert data.validation.file is not None, "the config's checks demand it of `source: own`"
-        validation = read_rows(data.validation.file, data.target, owner_column(data))
+        validation = read_file(data.validation.file, data)
     if len(validation) < LEAST_VALIDATION:
         raise InputError(
             f"{validation.origin}: the validation set has a single row. At least"
@@ -303,7 +302,7 @@ def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
     """
     assert config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows)
     try:
-        return scaling.apply(read_rows(config.deployed.transfer_set.file, config.data.target)).x
+        return scaling.apply(read_file(config.deployed.transfer_set.file, config.data)).x
     except InputError as error:
         raise InputError(f"distillation.deployed.transfer_set: {error}") from None
 
@@ -351,6 +350,6 @@ def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> D
             " node's own config."
         )
     try:
-        return scaling.apply(read_rows(path, data.target))
+        return scaling.apply(read_file(path, data))
     except InputError as error:
         raise InputError(f"{company}: {error}") from None

@@ -5,9 +5,6 @@ numbers in all others.
 """
 
 import zipfile
-from collections import Counter
-from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.csv_text import csv_records, quotes_are_paired
+from fl_sv.config.columns import Csv
 from fl_sv.data.archive import read_arrays, require_growth
+from fl_sv.data.cells import advice, ambiguous, numbers, stripped
+from fl_sv.data.csv_file import read_csv
+from fl_sv.data.faults import BadCells, Numbered, Places, message
 from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays
 from fl_sv.errors import InputError, suggestion
 from fl_sv.files import require_regular
@@ -25,13 +25,15 @@ from fl_sv.text import one_line
 if TYPE_CHECKING:
     import polars as pl
 
-ROW = "__row_of_the_file__"
+PLAIN = Csv()
+ONLY_THE_OWNER = "Only the owner's column may hold text, and what `data.columns` describes."
 
 
-def read_rows(path: str, target: str, owner: str | None = None) -> RawRows:
+def read_rows(path: str, target: str, owner: str | None = None, csv: Csv = PLAIN) -> RawRows:
     """The rows of the file at `path`.
 
     target, owner: names of columns of a .csv or .parquet file; an .npz has the arrays x and y.
+    csv: how the texts of a .csv or .parquet file are written.
 
     Blank lines of a .csv are skipped. Raises InputError when the file cannot be read or has a cell
     that is no finite number.
@@ -43,8 +45,8 @@ def read_rows(path: str, target: str, owner: str | None = None) -> RawRows:
         if path.endswith(".npz"):
             return _read_npz(path)
         if path.endswith(".csv"):
-            return _read_csv(path, target, owner)
-        return _read_parquet(path, target, owner)
+            return _checked_rows(*read_csv(path, csv), path, target, owner, csv)
+        return _checked_rows(*_read_parquet(path), path, target, owner, csv)
     except FileNotFoundError:
         raise InputError(
             f"The data file {path} does not exist. Relative paths start at the folder of the config"
@@ -74,49 +76,7 @@ def _read_npz(path: str) -> RawRows:
     return rows_of_arrays(arrays, path)
 
 
-def _read_csv(path: str, target: str, owner: str | None) -> RawRows:
-    import polars as pl
-
-    header = _csv_header(path)
-    if len(header) == 1:
-        raise InputError(
-            f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at"
-            " least one feature, separated by commas."
-        )
-    doubles = [name for name, count in Counter(header).items() if count > 1]
-    if doubles:
-        raise InputError(
-            f"{path}: the header names the column {doubles[0]!r} twice. Give every column its"
-            " own name."
-        )
-    if not quotes_are_paired(Path(path)):
-        raise InputError(
-            _csv_fault(path, len(header), "a quote has no second one; close it, or double it")
-        )
-    try:
-        # Read as text, so that a message shows a wrong cell as its owner wrote it.
-        frame = pl.read_csv(path, infer_schema=False, glob=False)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(_csv_fault(path, len(header), str(error).splitlines()[0])) from None
-    if any("\r" in name for name in frame.columns):
-        raise InputError(
-            f"{path}: the lines end in a carriage return alone. Save it with the line ends of Unix"
-            " or Windows."
-        )
-    frame = frame.with_row_index(ROW)
-    if frame.select(pl.all_horizontal(pl.exclude(ROW).is_null()).any()).item():
-        frame = frame.filter(~pl.col(ROW).is_in(_blank_rows(path)))
-    rows = frame[ROW].to_numpy()
-    return _checked_rows(
-        frame.drop(ROW),
-        path,
-        target,
-        owner,
-        lambda i: f"{path}, line {_csv_line(path, int(rows[i]))}",
-    )
-
-
-def _read_parquet(path: str, target: str, owner: str | None) -> RawRows:
+def _read_parquet(path: str) -> tuple["pl.DataFrame", Numbered]:
     import polars as pl
 
     try:
@@ -128,23 +88,24 @@ def _read_parquet(path: str, target: str, owner: str | None) -> RawRows:
         raise InputError(
             f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}."
         ) from None
-    return _checked_rows(frame, path, target, owner, lambda i: f"{path}, row {i + 1}")
+    return frame, Numbered(path)
 
 
 def _checked_rows(
-    frame: "pl.DataFrame", path: str, target: str, owner: str | None, place: Callable[[int], str]
+    frame: "pl.DataFrame", places: Places, path: str, target: str, owner: str | None, csv: Csv
 ) -> RawRows:
     """The rows of a frame whose cells are numbers, or text that may be read as numbers."""
     features = _feature_names(frame, path, target, owner)
     owners = {}
     if owner is not None and owner in frame.columns:
         owners = {owner: _text(frame[owner], path)}
-    numbers = _numbers(frame, path, (*features, target), owner, place)
+    cells = stripped(frame.select(*features, target), csv)
+    found = _numbers(cells, path, owner if owner not in frame.columns else None, places, csv)
     return RawRows(
-        x=np.ascontiguousarray(numbers[:, :-1]),
-        y=np.ascontiguousarray(numbers[:, -1]),
+        x=np.ascontiguousarray(found[:, :-1]),
+        y=np.ascontiguousarray(found[:, -1]),
         origin=path,
-        place=place,
+        place=places,
         target=f"column {target!r}",
         features=features,
         columns=owners,
@@ -181,42 +142,40 @@ def _feature_names(
 
 
 def _numbers(
-    frame: "pl.DataFrame",
-    path: str,
-    columns: tuple[str, ...],
-    owner: str | None,
-    place: Callable[[int], str],
+    cells: "pl.DataFrame", path: str, lacking: str | None, places: Places, csv: Csv
 ) -> NDArray[np.float64]:
-    """The cells of the columns, the target last, as (rows, columns) finite numbers.
+    """The cells (rows, columns), the target last, as finite numbers.
 
-    Raises InputError for the first cell that is no finite number. If the owner's column is missing
-    as well, the message names that first: the cell may belong to a misspelt owner column.
+    lacking: the owner's column, if the file has none.
+
+    Raises InputError that names the cells that are no finite number, or may be two. If the owner's
+    column is missing as well, the message names that first: a cell may belong to a misspelt one.
     """
-    import polars as pl
-
-    text = pl.selectors.string()
-    cells = frame.select(columns).with_columns(text.str.strip_chars())
-    numbers: NDArray[np.float64] = cells.cast(pl.Float64, strict=False).to_numpy()
-    bad = np.argwhere(~np.isfinite(numbers))
-    if not len(bad):
-        return numbers
-    row, column = map(int, bad[0])
-    cell = cells[row, column]
-    found = "the cell is empty" if cell in (None, "") else f"found {str(cell)[:40]!r}"
-    fault = f"{place(row)}, column {cells.columns[column]!r}: {found} ({len(bad)} such cells)"
-    if owner and owner not in frame.columns and column < len(columns) - 1:
-        raise InputError(
-            f"{path} has no column {owner!r} to name the owner (`data.partition.column`)."
-            f" {suggestion(owner, frame.columns)} Every other column must hold finite numbers,"
-            f" but {fault}."
+    found = numbers(cells, csv)
+    is_bad = ~np.isfinite(found)
+    bad = [
+        BadCells(
+            cells.columns[j],
+            np.flatnonzero(is_bad[:, j]),
+            cells[:, j].__getitem__,
+            lambda cell: advice(cell, csv),
         )
-    advice = "Only the owner's column may hold text."
-    if column == len(columns) - 1:
-        advice = NAMES
-    raise InputError(
-        f"{fault}; every cell must be a finite number. Correct the cells or remove the rows."
-        f" {advice}"
-    )
+        for j in np.flatnonzero(is_bad.any(axis=0)).tolist()
+    ]
+    last = cells.columns[-1]
+    demand = "every cell must be a finite number. Correct the cells or remove the rows."
+    hint = NAMES if [column.column for column in bad] == [last] else ONLY_THE_OWNER
+    bad += ambiguous(cells, found, csv)
+    if not bad:
+        return found
+    fault = message(bad, places, f"{demand} {hint}")
+    if lacking and any(column.column != last for column in bad):
+        raise InputError(
+            f"{path} has no column {lacking!r} to name the owner (`data.partition.column`)."
+            f" {suggestion(lacking, cells.columns)} Every other column must hold finite numbers,"
+            f" but {fault}"
+        )
+    raise InputError(fault)
 
 
 def _text(column: "pl.Series", path: str) -> NDArray[np.str_]:
@@ -238,44 +197,3 @@ def _text(column: "pl.Series", path: str) -> NDArray[np.str_]:
             " name has. Correct the cells."
         )
     return np.array(cells, dtype=np.str_)
-
-
-def _csv_header(path: str) -> list[str]:
-    header = next((record for _, record in csv_records(Path(path)) if record), None)
-    if header is None:
-        raise InputError(
-            f"{path} is empty. Give a header line with the columns' names and at least one row."
-        )
-    return header
-
-
-def _csv_fault(path: str, width: int, report: str) -> str:
-    """The message for a file that polars refused, or whose quotes are not paired.
-
-    The standard library's slower reader finds the line; without one the message is `report`.
-    Raises OSError where that reader finds what is wrong.
-    """
-    for line, record in csv_records(Path(path)):
-        if len(record) > width:
-            return (
-                f"{path}, line {line}: {len(record)} cells where the header has"
-                f" {width} columns. Give every row one cell a column, separated by commas."
-            )
-    return f"{path} cannot be read as CSV: {report}."
-
-
-def _blank_rows(path: str) -> list[int]:
-    """The rows (from 0) that are blank lines. A line of commas alone is a row of empty cells."""
-    records = csv_records(Path(path))
-    next(record for _, record in records if record)
-    return [row for row, (_, record) in enumerate(records) if not record]
-
-
-def _csv_line(path: str, row: int) -> int:
-    """The line on which row `row` (from 0, blank lines counted) begins.
-
-    It reads the file again, and only error messages need it.
-    """
-    records = csv_records(Path(path))
-    next(record for _, record in records if record)
-    return next(islice(records, row, None))[0]

@@ -20,8 +20,13 @@ def load_pool(data: Data) -> RawRows:
     if data.source in BUILT_IN_SOURCES:
         return _built_in(data.source)
     if data.source.endswith(DATA_FILES):
-        return read_rows(data.source, data.target, owner_column(data))
+        return read_file(data.source, data)
     return _users(data.source, data.options)
+
+
+def read_file(path: str, data: Data) -> RawRows:
+    """The rows of one of the run's files, as the config describes them. Raises InputError."""
+    return read_rows(path, data.target, owner_column(data), data.csv)
 
 
 def kind_of(data: Data) -> Kind:

@@ -23,6 +23,7 @@ from fl_sv.data.federation import (
 from fl_sv.data.files import read_rows
 from fl_sv.data.owners import left_out_sentence, owned_rows
 from fl_sv.data.raw import RawRows
+from fl_sv.data.sources import read_file
 from fl_sv.design.waves import MEGABYTE
 from fl_sv.errors import InputError, listed, suggestion
 
@@ -92,7 +93,7 @@ def _own_rows(config: Config, company: str, path: str | None) -> RawRows:
     path = path or (config.data.files or {}).get(company)
     if path is None:
         raise InputError(f"The config names no file for {company}. Give yours with --data-path.")
-    return read_rows(path, config.data.target)
+    return read_file(path, config.data)
 
 
 def _left_out(config: Config, rows_of: dict[str, int]) -> list[str]:
