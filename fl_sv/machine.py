@@ -8,8 +8,11 @@ import platform
 from functools import cache
 from pathlib import Path
 
+# Arrays with more bytes are kept in files, not in memory. Each fresh one would come from the system
+# page by page, which costs more than a copy.
+LARGE_BYTES = 32 << 20
 # Options of glibc's malloc.h. Larger blocks, such as a large model's, still go back at once.
-MALLOC_OPTIONS = {-1: 256 << 20, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+MALLOC_OPTIONS = {-1: 256 << 20, -3: LARGE_BYTES}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 # Linux's control groups, version 2 and 1: files with the limit and what is used, and the entry of
 # memory.stat for pages of files that are only kept.

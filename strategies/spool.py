@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
-
-# A reply with more bytes of arrays waits on disk, a smaller one in memory. Fresh memory for a
-# larger array comes from the system page by page (`fl_sv.machine`), which costs more than a copy.
-SPOOLED_BYTES = 32 << 20
+from fl_sv.machine import LARGE_BYTES
 
 # The numbers `start` to `stop` of an array in row order.
 Reader = Callable[[int, int], NDArray[np.floating]]
@@ -59,7 +56,7 @@ def spool(content: RecordDict, folder: Path | None) -> None:
     Raises RunError when they cannot be written.
     """
     for record in content.array_records.values():
-        if sum(len(array.data) for array in record.values()) <= SPOOLED_BYTES:
+        if sum(len(array.data) for array in record.values()) <= LARGE_BYTES:
             continue
         try:
             for key, array in [*record.items()]:

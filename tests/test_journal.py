@@ -4,6 +4,7 @@ it.
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,8 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.federation.disk import small_disk
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.scores import Score
+from fl_sv.machine import LARGE_BYTES
+from fl_sv.runs import arrays
+from fl_sv.runs import journal as journals
 from fl_sv.runs.journal import Journal, TeacherRound, TrainedStudent, Wave
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -123,6 +128,81 @@ def test_arrays_keep_their_bits_and_their_precision(journal: Journal, dtype: str
     assert (found.params.dtype, found.params.tobytes()) == (params.dtype, params.tobytes())
 
 
+@pytest.fixture
+def files_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every array is large enough for a file."""
+    monkeypatch.setattr(arrays, "LARGE_BYTES", 0)
+    monkeypatch.setattr(journals, "LARGE_BYTES", 0)
+
+
+@pytest.mark.usefixtures("files_for_all")
+def test_large_arrays_keep_their_bits_in_files_of_which_only_the_last_ones_stay(
+    journal: Journal, path: Path
+) -> None:
+    params = np.array([0.1, -0.0, 1e-40, 3e38], dtype="float32")
+    for number in range(3):
+        state = TeacherRound(number, np.roll(params, number), b"state", 1.0, None)
+        journal.add_teacher_round("teacher/0", state)
+    journal.keep_stacks("anchors/0", 1, {"mlp-8/0": np.eye(3)})
+    journal.keep_stacks("anchors/0", 2, {"mlp-8/0": 2 * np.eye(3)})
+    journal.add_student(TrainedStudent(params, 0.25, None))
+    files = path.with_suffix(".arrays")
+    assert len([*files.iterdir()]) == 4
+    journal = reopened(journal, path)
+    journal.register({"Ash": (10, "a")})  # as a run that is resumed does first
+    *_, last = journal.teacher_rounds("teacher/0")
+    student = journal.student()
+    assert student is not None
+    assert last.params.tobytes() == np.roll(params, 2).tobytes() and last.strategy == b"state"
+    assert student.params.tobytes() == params.tobytes()
+    done, stacks = journal.stacks("anchors/0")
+    assert done == 2 and np.array_equal(stacks["mlp-8/0"], 2 * np.eye(3))
+    journal.finish_stacks("anchors/0", [])
+    assert len([*files.iterdir()]) == 3
+    journal.close()
+
+
+@pytest.mark.usefixtures("files_for_all")
+def test_array_whose_file_is_gone_or_short_or_elsewhere_is_a_sentence(
+    journal: Journal, path: Path
+) -> None:
+    journal.add_teacher_round("teacher/0", TeacherRound(0, np.ones(9), b"", 1.0, None))
+    (file,) = path.with_suffix(".arrays").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match="is damaged: an array cannot be read"):
+        journal.teacher_rounds("teacher/0")
+    file.rename(path.with_name(file.name))
+    with pytest.raises(RunError, match=r"is damaged: an array cannot be read: .*No such file"):
+        journal.teacher_rounds("teacher/0")
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE teacher SET params=?", (f"../{file.name}",))
+    with pytest.raises(RunError, match="is no name of one of its files"):
+        journal.teacher_rounds("teacher/0")
+
+
+def test_large_array_that_finds_no_space_is_a_sentence_and_the_round_before_stays(
+    tmp_path: Path,
+) -> None:
+    try:
+        with small_disk(tmp_path / "disk") as disk:
+            path = disk / "journal.sqlite"
+            journal = Journal(path)
+            first = TeacherRound(0, np.ones(9, np.float32), b"", 1.0, None)
+            journal.add_teacher_round("teacher/0", first)
+            large = np.ones(LARGE_BYTES // 4 + 1, np.float32)
+            with pytest.raises(RunError) as error:
+                journal.add_teacher_round("teacher/0", TeacherRound(1, large, b"", 0.5, None))
+            (found,) = journal.teacher_rounds("teacher/0")
+            assert np.array_equal(found.params, first.params)
+            journal.close()
+    except PermissionError as reason:
+        pytest.skip(str(reason))
+    assert str(error.value) == (
+        f"The journal {path} cannot be used: No space left on device. Nothing in it is lost. Make"
+        " sure that its disk has space and can be written, and continue with --resume."
+    )
+
+
 def test_company_whose_data_changed_between_two_sessions_is_named(journal: Journal) -> None:
     companies = {"Ash": (10, "a"), "Beech": (20, "b")}
     journal.register(companies)
@@ -176,4 +256,33 @@ def test_killed_writer_leaves_whole_waves_only(path: Path) -> None:
     waves = sorted(journal.finished_waves())
     assert waves == list(range(len(waves)))
     assert len(journal.scores()) == 100 * len(waves) > 0
+    journal.close()
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+import numpy as np
+from fl_sv.runs import arrays
+from fl_sv.runs.journal import Journal, TeacherRound
+arrays.LARGE_BYTES = 1000
+journal = Journal(Path(sys.argv[1]))
+for number in range(100_000):
+    params = np.full(100_000, float(number))
+    journal.add_teacher_round("teacher/0", TeacherRound(number, params, b"", 1.0, None))
+"""
+
+
+def test_killed_writer_leaves_the_last_round_with_its_file_whole(path: Path) -> None:
+    files = path.with_suffix(".arrays")
+    with subprocess.Popen([sys.executable, "-c", TRAINER, str(path)]) as writer:
+        while not files.exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(writer.pid, signal.SIGKILL)
+    journal = Journal(path)
+    last = journal.teacher_rounds("teacher/0")[-1]
+    assert np.array_equal(last.params, np.full(100_000, float(last.number)))
+    journal.register({})  # as a run that is resumed does first
+    assert len([*files.iterdir()]) == 1
     journal.close()

@@ -16,16 +16,17 @@ from fl_sv.data.dataset import Task
 from fl_sv.data.scaling import Scaling
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
+from fl_sv.machine import LARGE_BYTES
 from server.exchange import Federation
 from server.inline import InlineGrid
 from server.interleave import run_to_end
 from strategies.mean import CACHE_NUMBERS, fedavg
 from strategies.roster import Roster, to_array, to_numpy, to_record
-from strategies.spool import SPOOLED_BYTES, SpooledArray, reader, spool
+from strategies.spool import SpooledArray, reader, spool
 from tests.config_of import config_of
 
 NODES = {"Ash": 2, "Beech": 3}
-LARGE = SPOOLED_BYTES // 4 + 1  # numbers in float32
+LARGE = LARGE_BYTES // 4 + 1  # numbers in float32
 
 
 def content_of(array: NDArray) -> RecordDict:

@@ -15,3 +15,4 @@ COST = "cost.json"
 LEDGER = "ledger.jsonl"
 REPORT = "report.html"
 JOURNAL = "journal.sqlite"
+ARRAYS = ".arrays"  # in place of ".sqlite": a folder beside the journal, if an array is large

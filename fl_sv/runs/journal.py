@@ -2,18 +2,15 @@
 
 Each of these is written in one transaction: a wave of coalitions, a round of the teacher, a round
 of a wave of large runs or of learning rates on trial, the large run of a singleton. `kill -9` at
-any moment loses at most what is in flight. Floats and arrays are stored exactly.
+any moment loses at most what is in flight. Floats and arrays are stored exactly, large arrays in
+files beside the journal (`fl_sv.runs.arrays`).
 
 Shapes: C coalitions of a wave, V validation examples, K outputs.
 """
 
-import io
 import math
-import sqlite3
-import threading
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +22,18 @@ from fl_sv.design.rates import TriedRate
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.coalitions import ascending
 from fl_sv.game.scores import Column, Score, Scores
+from fl_sv.machine import LARGE_BYTES
+from fl_sv.runs.arrays import ArrayFiles, Cell, blob
+from fl_sv.runs.database import Database
+from fl_sv.runs.files import ARRAYS
 
 REUSED = -1  # number of the wave with the trainings of the run that this one extends
 OPERATOR = ""  # no company has this name
-DISK_FAILURES = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-)
 
 # The outputs (V, K) of models on the validation set, by model, seed and coalition.
 OutputsOf = Mapping[tuple[str, int, int], NDArray[Any]]
 NO_OUTPUTS: OutputsOf = {}
+NO_PARAMS = blob(np.empty(0))
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS score (
@@ -69,6 +65,17 @@ CREATE TABLE IF NOT EXISTS cost (
     stage TEXT, seconds REAL, company_seconds REAL, bytes INTEGER, flops REAL
 );
 """
+
+# The names of files in cells (`fl_sv.runs.arrays`).
+_NAMED = " UNION ".join(
+    f"SELECT {column} FROM {table} WHERE typeof({column})='text'"
+    for table, column in (
+        ("teacher", "params"),
+        ("teacher", "strategy"),
+        ("student", "params"),
+        ("stack", "params"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +113,13 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        # The server app runs in a thread of Flower's. The lock separates it from the command line.
-        self._path = path
-        with self._explained():
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._database.executescript(_SCHEMA)
-        self._lock = threading.Lock()
+        self._database = Database(path, _SCHEMA)
+        self._arrays = ArrayFiles(path.with_suffix(ARRAYS))
 
     @property
     def folder(self) -> Path:
         """The folder of the run."""
-        return self._path.parent
+        return self._database.path.parent
 
     def close(self) -> None:
         """Ends the use of the file."""
@@ -126,7 +129,7 @@ class Journal:
 
     def scores(self) -> Scores:
         """Every score so far."""
-        trained = self._read("SELECT DISTINCT model, seed FROM score ORDER BY model, seed")
+        trained = self._database.read("SELECT DISTINCT model, seed FROM score ORDER BY model, seed")
         return Scores({(model, seed): self._column(model, seed) for model, seed in trained})
 
     def _column(self, model: str, seed: int) -> Column:
@@ -138,48 +141,47 @@ class Journal:
         )
         coalitions: list[int] = []
         losses, accuracies = array("d"), array("d")
-        with self._lock, self._explained():
-            for coalition, loss, accuracy in self._database.execute(query, (model, seed)):
-                coalitions.append(int(coalition))
-                losses.append(loss)
-                accuracies.append(math.nan if accuracy is None else accuracy)
+        for coalition, loss, accuracy in self._database.rows(query, model, seed):
+            coalitions.append(int(coalition))
+            losses.append(loss)
+            accuracies.append(math.nan if accuracy is None else accuracy)
         return Column(ascending(coalitions), np.array(losses), np.array(accuracies))
 
     def has_score(self, key: tuple[str, int, int]) -> bool:
         """Whether (model, seed, coalition) has a score."""
         model, seed, coalition = key
         query = "SELECT 1 FROM score WHERE model=? AND seed=? AND coalition=?"
-        return bool(self._read(query, model, seed, str(coalition)))
+        return bool(self._database.read(query, model, seed, str(coalition)))
 
     def add_scores(self, scores: Iterable[Score], outputs: OutputsOf = NO_OUTPUTS) -> None:
         """Enters scores that are not there yet, and outputs of these models, all or none."""
-        self._write([*_score_statements(scores), *_output_statements(outputs)])
+        self._database.write([*_score_statements(scores), *_output_statements(outputs)])
 
     def outputs(self, model: str, seed: int) -> dict[int, NDArray[Any]]:
         """The outputs (V, K) of the singletons' models, by coalition, as far as they were kept."""
         query = "SELECT coalition, outputs FROM outputs WHERE model=? AND seed=?"
-        return {int(c): self._array(blob) for c, blob in self._read(query, model, seed)}
+        return {int(c): self._array(blob) for c, blob in self._database.read(query, model, seed)}
 
     def finished_waves(self) -> set[int]:
         """Numbers of the finished waves; REUSED among them when the run extends another."""
-        return {number for (number,) in self._read("SELECT number FROM wave")}
+        return {number for (number,) in self._database.read("SELECT number FROM wave")}
 
     def wave_coalitions(self, number: int) -> list[int]:
         """The coalitions of a finished wave."""
-        ((coalitions,),) = self._read("SELECT coalitions FROM wave WHERE number=?", number)
+        ((coalitions,),) = self._database.read("SELECT coalitions FROM wave WHERE number=?", number)
         return [int(coalition) for coalition in coalitions.split()]
 
     def wave(self, number: int) -> Wave:
         """What a finished wave left."""
-        ((losses,),) = self._read("SELECT losses FROM wave WHERE number=?", number)
+        ((losses,),) = self._database.read("SELECT losses FROM wave WHERE number=?", number)
         return Wave(self.wave_coalitions(number), self._array(losses))
 
     def add_wave(
         self, number: int, scores: Iterable[Score], wave: Wave, outputs: OutputsOf = NO_OUTPUTS
     ) -> None:
         """Enters a finished wave: the scores of every model, the losses by example, and outputs."""
-        values = (number, " ".join(map(str, wave.coalitions)), _blob(wave.losses_CV))
-        self._write(
+        values = (number, " ".join(map(str, wave.coalitions)), blob(wave.losses_CV))
+        self._database.write(
             [
                 *_score_statements(scores),
                 *_output_statements(outputs),
@@ -194,37 +196,39 @@ class Journal:
 
         Only the last one has parameters and the state of the strategy.
         """
-        rows = self._read(
+        rows = self._database.read(
             "SELECT round, params, strategy, loss, accuracy FROM teacher WHERE run=? ORDER BY"
             " round",
             run,
         )
         return [
-            TeacherRound(number, self._array(params), state, loss, accuracy)
+            TeacherRound(
+                number,
+                self._array(params),
+                state if isinstance(state, bytes) else self._array(state).tobytes(),
+                loss,
+                accuracy,
+            )
             for number, params, state, loss, accuracy in rows
         ]
 
     def add_teacher_round(self, run: str, state: TeacherRound) -> None:
         """Appends a round. Earlier rounds keep their losses and lose their parameters."""
-        empty = _blob(np.empty(0))
-        values = (
-            run,
-            state.number,
-            _blob(state.params),
-            state.strategy,
-            state.loss,
-            state.accuracy,
-        )
-        self._write(
+        strategy: Cell = state.strategy
+        if len(strategy) > LARGE_BYTES:
+            strategy = self._cell(np.frombuffer(state.strategy, np.uint8))
+        values = (run, state.number, self._cell(state.params), strategy, state.loss, state.accuracy)
+        self._database.write(
             [
-                ("UPDATE teacher SET params=?, strategy=? WHERE run=?", (empty, b"", run)),
+                ("UPDATE teacher SET params=?, strategy=? WHERE run=?", (NO_PARAMS, b"", run)),
                 ("INSERT INTO teacher VALUES (?, ?, ?, ?, ?, ?)", values),
             ]
         )
+        self._drop_arrays()
 
     def student(self) -> TrainedStudent | None:
         """The deployed student; None before it is trained."""
-        rows = self._read("SELECT params, loss, accuracy FROM student")
+        rows = self._database.read("SELECT params, loss, accuracy FROM student")
         if not rows:
             return None
         ((params, loss, accuracy),) = rows
@@ -232,15 +236,15 @@ class Journal:
 
     def add_student(self, student: TrainedStudent) -> None:
         """Enters the deployed student, once."""
-        values = (0, _blob(student.params), student.loss, student.accuracy)
-        self._write([("INSERT INTO student VALUES (?, ?, ?, ?)", values)])
+        values = (0, self._cell(student.params), student.loss, student.accuracy)
+        self._database.write([("INSERT INTO student VALUES (?, ?, ?, ?)", values)])
 
     def stacks(self, run: str) -> tuple[int, dict[str, NDArray[Any]]]:
         """The last round of a wave of large runs, and its stacks by name: a row for each coalition.
 
         Round 0 and no stack before the first round.
         """
-        rows = self._read("SELECT name, round, params FROM stack WHERE run=?", run)
+        rows = self._database.read("SELECT name, round, params FROM stack WHERE run=?", run)
         return (rows[0][1] if rows else 0), {name: self._array(params) for name, _, params in rows}
 
     def keep_stacks(
@@ -252,25 +256,30 @@ class Journal:
     ) -> None:
         """Replaces the stacks of the round before; `tried` are rates that ended with this round."""
         insert = "INSERT INTO stack VALUES (?, ?, ?, ?)"
-        self._write(
+        cells = {name: self._cell(each) for name, each in stacks.items()}
+        self._database.write(
             [
                 ("DELETE FROM stack WHERE run=?", (run,)),
-                *((insert, (run, name, number, _blob(each))) for name, each in stacks.items()),
+                *((insert, (run, name, number, cell)) for name, cell in cells.items()),
                 *_rate_statements(tried),
             ]
         )
+        self._drop_arrays()
 
     def finish_stacks(self, run: str, scores: Iterable[Score]) -> None:
         """Enters the scores of a finished wave of large runs, and drops its stacks."""
-        self._write([*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))])
+        self._database.write(
+            [*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))]
+        )
+        self._drop_arrays()
 
     def tried_rates(self) -> list[TriedRate]:
         """The learning rates that were tried to the end, or until they diverged."""
-        return [TriedRate(*row) for row in self._read("SELECT * FROM rate")]
+        return [TriedRate(*row) for row in self._database.read("SELECT * FROM rate")]
 
     def add_tried_rates(self, tried: Iterable[TriedRate]) -> None:
         """Enters learning rates that another run has tried, in place of this run's."""
-        self._write([("DELETE FROM rate", ()), *_rate_statements(tried)])
+        self._database.write([("DELETE FROM rate", ()), *_rate_statements(tried)])
 
     # --- companies and cost -----------------------------------------------------------------------
 
@@ -278,7 +287,7 @@ class Journal:
         """Number and fingerprint of the rows of every company, and of OPERATOR's validation set."""
         return {
             name: (examples, digest)
-            for name, examples, digest in self._read("SELECT * FROM company")
+            for name, examples, digest in self._database.read("SELECT * FROM company")
         }
 
     def register(self, holders: dict[str, tuple[int, str]]) -> None:
@@ -296,9 +305,10 @@ class Journal:
                     " Start a new run."
                 )
         insert = "INSERT INTO company VALUES (?, ?, ?)"
-        self._write(
+        self._database.write(
             [(insert, (name, *entry)) for name, entry in holders.items() if name not in before]
         )
+        self._drop_arrays()  # what a crash left
 
     def add_cost(
         self,
@@ -310,7 +320,7 @@ class Journal:
         flops: float = 0.0,
     ) -> None:
         """Adds to what a stage of the run cost."""
-        self._write(
+        self._database.write(
             [
                 (
                     "INSERT INTO cost VALUES (?, ?, ?, ?, ?)",
@@ -326,52 +336,31 @@ class Journal:
             " GROUP BY stage"
         )
         keys = ("seconds", "company_seconds", "bytes", "flops")
-        return {stage: dict(zip(keys, sums, strict=True)) for stage, *sums in self._read(query)}
+        return {
+            stage: dict(zip(keys, sums, strict=True)) for stage, *sums in self._database.read(query)
+        }
 
-    # --- SQLite -----------------------------------------------------------------------------------
+    # --- arrays -----------------------------------------------------------------------------------
 
-    def _read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock, self._explained():
-            return self._database.execute(query, values).fetchall()
+    def _cell(self, array: NDArray[Any]) -> Cell:
+        """What stands for an array in a cell of `teacher`, `student` or `stack`."""
+        with self._database.explained():
+            return self._arrays.cell(array)
 
-    def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """All statements or none. Raises RunError also when an entry is there already."""
-        with self._lock, self._explained():
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                for statement, values in statements:
-                    self._database.execute(statement, values)
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    def _array(self, blob: bytes) -> NDArray[Any]:
+    def _array(self, cell: Cell) -> NDArray[Any]:
         try:
-            loaded: NDArray[Any] = np.load(io.BytesIO(blob), allow_pickle=False)
-        except (ValueError, EOFError, TypeError) as error:
+            return self._arrays.array(cell)
+        except (ValueError, EOFError, TypeError, OSError) as error:
             raise RunError(
-                f"The journal {self._path} is damaged: an array cannot be read: {error}. Start a"
-                " new run."
+                f"The journal {self._database.path} is damaged: an array cannot be read: {error}."
+                " Start a new run."
             ) from None
-        return loaded
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Raises RunError for an error of SQLite, with what to do about it."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its extension
-            if code in DISK_FAILURES:
-                advice = (
-                    "Nothing in it is lost. Make sure that its disk has space and can be written,"
-                    " and continue with --resume."
-                )
-            else:
-                advice = "Start a new run."
-            raise RunError(f"The journal {self._path} cannot be used: {error}. {advice}") from error
+    def _drop_arrays(self) -> None:
+        """Removes the files of arrays that no cell names any more."""
+        named = {name for (name,) in self._database.read(_NAMED)}
+        with self._database.explained():
+            self._arrays.keep_only(named)
 
 
 def _score_statements(scores: Iterable[Score]) -> list[tuple[str, tuple[Any, ...]]]:
@@ -387,12 +376,6 @@ def _rate_statements(tried: Iterable[TriedRate]) -> list[tuple[str, tuple[Any, .
 def _output_statements(outputs: OutputsOf) -> list[tuple[str, tuple[Any, ...]]]:
     insert = "INSERT INTO outputs VALUES (?, ?, ?, ?)"
     return [
-        (insert, (model, seed, str(coalition), _blob(own_VK)))
+        (insert, (model, seed, str(coalition), blob(own_VK)))
         for (model, seed, coalition), own_VK in outputs.items()
     ]
-
-
-def _blob(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
