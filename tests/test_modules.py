@@ -14,6 +14,7 @@ import yaml
 import fl_sv
 from clients.company import load_company
 from fl_sv.config import Config, parse_config
+from fl_sv.config.training import Optimizer
 from fl_sv.data import company_data, operator_data
 from fl_sv.errors import InputError
 from fl_sv.game.coalitions import EMPTY
@@ -198,7 +199,8 @@ def test_unused_parameters_stay_where_they_are(proximal_mu: float) -> None:
     config = parse_config(text, "game")
     model, x, y = small_of(config)
     recipe = make_recipe(config, model, "Ash", len(x), 0, 1)
-    assert (recipe.momentum, recipe.weight_decay, recipe.proximal_mu) == (0.5, 0.01, proximal_mu)
+    assert recipe.optimizer == Optimizer(momentum=0.5, weight_decay=0.01)
+    assert recipe.proximal_mu == proximal_mu
     stack = torch.stack([model.initial_params(7, replicate) for replicate in range(2)])
     before = model.views(stack)
     for trained in (

@@ -30,6 +30,7 @@ from clients.app import app as client_app
 from fl_sv import distillation as kd
 from fl_sv.config import Config, dump_config, load_config, parse_config
 from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, TEMPERATURE, Distillation
+from fl_sv.config.training import Optimizer
 from fl_sv.data import Task, company_data, operator_data
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import DEPLOYED
@@ -132,15 +133,13 @@ def test_stack_of_students_equals_one_student_after_the_other(
         update={"distillation": Distillation(weight=0.6, loss=loss, **LOSSES[loss])}
     )
     model, x, y, stack, logits = drawn(config, task_kind)
-    for momentum in (0.0, 0.9):
-        recipe = Recipe(
-            0.1,
-            momentum,
-            0.01 * momentum,
-            0.0,
-            tuple(np.array_split(np.arange(20), 3)),
-            torch_seed=5,
-        )
+    batches = tuple(np.array_split(np.arange(20), 3))
+    for optimizer in (
+        Optimizer(),
+        Optimizer(momentum=0.9, weight_decay=0.009),
+        Optimizer("adamw", weight_decay=0.1, clip_norm=0.5),
+    ):
+        recipe = Recipe(optimizer, (0.1,) * 3, 0.0, batches, torch_seed=5)
         soft_targets = make_soft_targets(config, model.task, logits, recipe, 0, "Ash", 1)
         together = train_stack(model, stack, x, y, recipe, 2, soft_targets)
         for row, params in zip(together, stack, strict=True):
@@ -151,7 +150,7 @@ def test_stack_of_students_equals_one_student_after_the_other(
 def test_all_coalitions_get_the_same_noise_and_no_two_rounds_do() -> None:
     config = parse_config(GAME, "game")
     task, logits = Task(kind="classification", input_shape=(4,), n_outputs=3), torch.ones(9, 3)
-    recipe = Recipe(0.1, 0, 0, 0, (np.arange(9),), 0)
+    recipe = Recipe(Optimizer(), (0.1,), 0, (np.arange(9),), 0)
     first, again, later = (
         make_soft_targets(config, task, logits, recipe, 0, "Ash", r).logits[0] for r in (1, 1, 2)
     )

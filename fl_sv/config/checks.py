@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fl_sv.config.base import DATA_FILES, REFERENCE, check_names
 from fl_sv.config.data import BUILT_IN_SOURCES, Data, Duplicate
-from fl_sv.config.models import Models, Teacher, Training, model_name, rates_of, stated_rate
+from fl_sv.config.models import Models, Teacher, model_name, stated_rate
 from fl_sv.config.strategies import STRATEGIES, StrategyFacts
 from fl_sv.config.students import (
     LOSS_OPTIONS,
@@ -23,6 +23,7 @@ from fl_sv.config.students import (
     PublicRows,
     TransferRows,
 )
+from fl_sv.config.training import Training
 from fl_sv.config.valuation import (
     MOST_EVALUATIONS,
     Coalitions,
@@ -172,27 +173,6 @@ def check_models(models: Models) -> None:
             f"models: two models have the name {doubles[0]!r}; no two models may be equal, and the"
             " large one must be larger than all small ones. Give each of them a `name`, if they"
             " differ in other keys"
-        )
-
-
-def check_training(training: Training, models: Models, teacher: Teacher) -> None:
-    """No step of SGD overshoots so far that the weights grow without bound.
-
-    A step multiplies a weight that nothing else moves by 1 - rate (decay + mu), with the decay of
-    `weight_decay` and FedProx's pull mu towards the received model. With momentum m these steps
-    diverge beyond 2 (1 + m) (Polyak 1964).
-    """
-    pull = 0.0
-    if teacher.strategy == "fedprox":
-        pull = float(teacher.options.get("proximal_mu", 0.0))
-    # Of the rates that are tried for a model, those that diverge are left out.
-    rate = max(rates_of(model, training)[0] for model in (*models.small, models.large))
-    most = 2 * (1 + training.momentum)
-    if rate * (training.weight_decay + pull) > most:
-        raise ValueError(
-            f"training: the learning rate {rate:g} times the pull of weight_decay and proximal_mu"
-            f" ({training.weight_decay + pull:g}) is beyond {most:g}, so every step overshoots and"
-            " the training diverges; lower one of them"
         )
 
 

@@ -1,4 +1,4 @@
-"""The sections `models`, `training` and `teacher`: what is trained, and how."""
+"""The sections `models` and `teacher`: what is trained, and how it is aggregated."""
 
 import json
 from typing import Annotated, Literal
@@ -7,12 +7,10 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from fl_sv.config.base import Frozen, Reference, Scalar, many
 from fl_sv.config.strategies import STRATEGIES
+from fl_sv.config.training import USUAL_RATES, Optimizer, OptimizerOptions, Rate, Training
 
-USUAL_RATE = 0.1  # where the config states none
 RATE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the rates that are tried: times the common one
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-Rate = Annotated[float, Field(gt=0, le=100)]
-
 
 _Rates = TypeAdapter(
     dict[str, Annotated[float, Field(gt=0, le=100 * max(RATE_FACTORS))]],
@@ -26,7 +24,7 @@ def parse_rates(text: str) -> dict[str, float]:
 
 
 class ModelBase(Frozen):
-    """What every model may have: a name in the tables, and a learning rate of its own."""
+    """What every model may have of its own: a name, a learning rate, an optimiser's options."""
 
     name: Annotated[str, StringConstraints(pattern=MODEL_NAME, max_length=40)] | None = Field(
         None, description="name in the tables; without it, made from kind and widths"
@@ -37,6 +35,9 @@ class ModelBase(Frozen):
             "this model's learning rate, per step; without it `training.learning_rate`. `auto`: the"
             " run chooses it among that rate times 1/4, 1/2, 1, 2 and 4"
         ),
+    )
+    optimizer_options: OptimizerOptions | None = Field(
+        None, description="options of `training.optimizer` for this model alone"
     )
 
 
@@ -85,44 +86,6 @@ class Models(Frozen):
     large: Model = Field(description="the large model: the teacher, trained by the grand coalition")
 
 
-class Training(Frozen):
-    """How models are trained: the same for every coalition, seed and size."""
-
-    rounds: int = Field(20, ge=1, le=100_000, description="communication rounds")
-    local_epochs: int = Field(
-        1, ge=1, le=1000, description="passes over a company's own data in one round"
-    )
-    batch_size: int = Field(
-        32, ge=1, le=1_000_000, description="rows in a batch; the short last batch is kept"
-    )
-    learning_rate: Rate | Literal["auto"] = Field(
-        USUAL_RATE,
-        description=(
-            "client learning rate of SGD, per step. `auto`: `auto` for every model without a rate"
-            f" of its own, around {USUAL_RATE}"
-        ),
-    )
-    momentum: float = Field(
-        0.0, ge=0, lt=1, description="momentum of SGD (no unit), fresh in every round"
-    )
-    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 penalty of SGD, per step")
-    schedule: Literal["constant", "cosine"] = Field(
-        "constant",
-        description="learning rate by round; `cosine` reaches zero after the last round",
-    )
-    seeds: int = Field(
-        3, ge=1, le=100, description="trainings of each small model and coalition, seeds 0, 1, ..."
-    )
-    large_seeds: int = Field(
-        1,
-        ge=1,
-        le=100,
-        description=(
-            "trainings in each large run, seeds 0, 1, ...; the teacher of seed 0 is deployed"
-        ),
-    )
-
-
 class Teacher(Frozen):
     """How the teacher is aggregated.
 
@@ -163,7 +126,12 @@ def usual_rate(model: Model, training: Training) -> float:
     for rate in (model.learning_rate, training.learning_rate):
         if isinstance(rate, float):
             return rate
-    return USUAL_RATE
+    return USUAL_RATES[training.optimizer]
+
+
+def optimizer_of(model: Model, training: Training) -> Optimizer:
+    """The optimiser that trains this model."""
+    return Optimizer.of(training, model.optimizer_options)
 
 
 def rates_of(model: Model, training: Training) -> tuple[float, ...]:

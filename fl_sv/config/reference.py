@@ -31,7 +31,9 @@ def reference() -> str:
     schema = Config.model_json_schema()
     places: dict[str, list[str]] = {}
     for definition, place in _mappings(schema, "", schema["$defs"]):
-        places.setdefault(definition, []).append(place)
+        where = places.setdefault(definition, [])
+        if place not in where:  # a key of several kinds of models
+            where.append(place)
     titles = {name: _title(schema["$defs"][name], where) for name, where in places.items()}
     sections = [_section("The whole file", schema, titles)]
     sections += [_section(titles[name], schema["$defs"][name], titles) for name in places]
@@ -98,7 +100,7 @@ def _section(title: str, schema: Schema, titles: dict[str, str]) -> str:
 def _type(field: Schema, titles: dict[str, str]) -> str:
     if "$ref" in field:
         title = titles[field["$ref"].rpartition("/")[2]]
-        return f"[{title.rpartition(': ')[2]}](#{_anchor(title)})"
+        return f"[{title.rpartition(': ')[2].partition(',')[0]}](#{_anchor(title)})"
     if branches := _branches(field):
         if [branch.get("type") for branch in branches] == list(TYPES):
             return "scalar"

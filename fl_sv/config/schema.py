@@ -15,9 +15,11 @@ from fl_sv.config import checks
 from fl_sv.config.base import CompanyName, Frozen, many
 from fl_sv.config.data import Data
 from fl_sv.config.keys import Key
-from fl_sv.config.models import Models, Teacher, Training, stated_rate
+from fl_sv.config.models import Models, Teacher, stated_rate
 from fl_sv.config.runtime import Compute, Faults, RayCluster
 from fl_sv.config.students import Deployed, Distillation
+from fl_sv.config.training import Training
+from fl_sv.config.training_checks import check_training
 from fl_sv.config.valuation import Coalitions, LawRules, Payouts, Values
 
 
@@ -99,7 +101,7 @@ class Config(Frozen):
         checks.check_companies(self.companies, self.data, self.values)
         checks.check_data(self.data)
         checks.check_models(self.models)
-        checks.check_training(self.training, self.models, self.teacher)
+        check_training(self.training, self.models, self.teacher, self.distillation)
         checks.check_strategy(self.teacher, self.n_companies)
         checks.check_design(self.coalitions, self.values, self.n_companies)
         checks.check_law(self.law, self.models, self.coalitions, self.n_companies)

@@ -120,7 +120,10 @@ class Deployed(Frozen):
     """
 
     model: Model = Field(
-        description="the student; batch size, momentum and learning rate are those of `training`"
+        description=(
+            "the student; batch size, optimiser and learning rate are those of `training`, without"
+            " its schedule and clipping"
+        )
     )
     transfer_set: TransferRows = Field(description="rows on which it learns from the teacher")
     epochs: int = Field(20, ge=1, le=10_000, description="passes over these rows")

@@ -32,9 +32,8 @@ def seconds_per_row(
     x, y = tensors(data.take(np.arange(n_rows) % len(data)), config)
     params = model.initial_params(config.seed, 0).repeat(stacked, 1).to(x.device)
     recipe = Recipe(
-        learning_rate=1e-3,
-        momentum=config.training.momentum,
-        weight_decay=config.training.weight_decay,
+        optimizer=model.optimizer,
+        rates=(1e-3,) * BATCHES,
         proximal_mu=0.0,
         batches=(np.arange(n_rows),) * BATCHES,
         torch_seed=0,

@@ -27,6 +27,8 @@ _SEMIVALUES = {
     "banzhaf": "the Banzhaf value",
     "loo": "the leave-one-out value",
 }
+# Before the learning rate; plain SGD needs no word.
+OPTIMIZERS = {"sgd": "", "adam": "Adam, ", "adamw": "AdamW, "}
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _teacher(run: FinishedRun, notation: Notation) -> StoryStep:
         f"The teacher is {name} with {evidence.sizes[name]:,} parameters. It is trained on the data"
         f" of all companies in {counted(training.rounds, 'round')}. In each round every company"
         f" makes {counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of"
-        f" {training.batch_size:,} (learning rate"
+        f" {training.batch_size:,} ({OPTIMIZERS[training.optimizer]}learning rate"
         f" {rates[name]:g}, {training.schedule}). The data"
         f" never leave the company. The strategy {evidence.config.teacher.strategy} combines the"
         f" results. {role} is the model of seed 0; its loss is {loss} {notation.unit}.",

@@ -28,6 +28,7 @@ from fl_sv.plugins import ANY_ERROR
 from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.base import flat
 from fl_sv.training.models import ModelSpec, model_spec
+from fl_sv.training.optimisers import torch_optimizer
 from fl_sv.training.students import distance
 
 # The net that generates rows for `transfer_set: {kind: generator}`.
@@ -63,7 +64,7 @@ def distilled(
     generator = _own_generator(config)
     teacher = large.loaded(teacher_params.cpu())
     spec = deployed_spec(config, deployed, scaling)
-    optimiser = partial(torch.optim.SGD, lr=spec.learning_rate, momentum=config.training.momentum)
+    optimiser = partial(torch_optimizer, spec.optimizer, spec.learning_rate)
     schedule = distillation.Schedule(optimiser, deployed.epochs, config.training.batch_size)
     student = spec.loaded(spec.initial_params(config.seed, 0)).train()
     loss = distance(config.distillation, generator)

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name, usual_rate
+from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name, optimizer_of, usual_rate
 from fl_sv.config.schema import Config
+from fl_sv.config.training import Optimizer
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
@@ -37,7 +38,7 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One model size: its architecture for the task at hand and its learning rate.
+    """One model size: its architecture for the task at hand, learning rate and optimiser.
 
     seed: of the config.
     unused: parameters that get no gradient. They stay as they are.
@@ -50,6 +51,7 @@ class ModelSpec:
     config: Model
     task: Task
     learning_rate: float
+    optimizer: Optimizer
     dtype: torch.dtype
     seed: int
     unused: frozenset[str] = frozenset()
@@ -212,13 +214,14 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
 
 
 def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
-    """A model of the config for the task at hand, with its learning rate and precision.
+    """A model of the config for the task at hand, with learning rate, optimiser and precision.
 
     Where the run chooses the rate, this is the middle one of those that are tried.
     """
     rate = usual_rate(model, config.training)
     dtype = getattr(torch, config.compute.dtype)
-    return ModelSpec(model_name(model), model, task, rate, dtype, config.seed)
+    optimizer = optimizer_of(model, config.training)
+    return ModelSpec(model_name(model), model, task, rate, optimizer, dtype, config.seed)
 
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:

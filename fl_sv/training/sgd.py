@@ -3,9 +3,10 @@
 `fl_sv.training.stack` is the fast twin: it trains many models at once and must give the same
 parameters. tests/test_twins.py holds the two together.
 
-A company takes ceil(n / batch size) steps of SGD an epoch. It keeps the short last batch, shuffles
-its rows anew in every epoch, and starts a fresh optimiser in every round. Its batches depend on
-seed, replicate, company name and round, never on the coalition.
+A company takes ceil(n / batch size) steps of `torch.optim` an epoch. It keeps the short last batch,
+shuffles its rows anew in every epoch, and starts a fresh optimiser in every round. Its batches
+depend on seed, replicate, company name and round, never on the coalition. Its learning rates depend
+on the round, with `training.schedule_by: step` on its own steps too.
 
 Shapes: B rows of a batch, K outputs. The rows of the company are counted by n. `params` are the
 parameters of one model as a flat vector.
@@ -16,26 +17,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl_sv.config import Config
+from fl_sv.config.training import Optimizer, Training
 from fl_sv.streams import stream, stream_seed
 from fl_sv.training.base import flat, trainable
 from fl_sv.training.models import ModelSpec, row_loss
+from fl_sv.training.optimisers import clip_one, torch_optimizer
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One round of local training at one company, for one model size and replicate."""
 
-    learning_rate: float
-    momentum: float
-    weight_decay: float
+    optimizer: Optimizer
+    rates: tuple[float, ...]  # the learning rate of each step
     proximal_mu: float  # strength of FedProx's term; 0: there is none
     batches: tuple[NDArray[np.intp], ...]  # the row indices of each step
     torch_seed: int  # for modules that draw, such as dropout
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step subtracts the gradient times the learning rate, and nothing else."""
+        return self.proximal_mu == 0 and self.optimizer == Optimizer()
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,14 @@ def make_recipe(
     training = config.training
     key = (config.seed, replicate, company, server_round)
     generator = stream(*key, "batches")
+    batches = _batches(generator, n_examples, training.batch_size, training.local_epochs)
+    rate = learning_rate or model.learning_rate
+    factors = rate_factors(training, server_round, len(batches))
     return Recipe(
-        learning_rate=(learning_rate or model.learning_rate) * _schedule(config, server_round),
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
+        optimizer=model.optimizer,
+        rates=tuple(rate * factor for factor in factors),
         proximal_mu=proximal_mu(config),
-        batches=_batches(generator, n_examples, training.batch_size, training.local_epochs),
+        batches=batches,
         torch_seed=stream_seed(*key, "torch"),
     )
 
@@ -138,30 +146,49 @@ def train_module(
     loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
     trained = [*trainable(module).values()]
     received = [parameter.detach().clone() for parameter in trained]
-    optimiser = torch.optim.SGD(
-        trained,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
+    optimizer = torch_optimizer(recipe.optimizer, recipe.rates[0], trained)
+    batches = batches_of(x, y, recipe, soft_targets)
     with model.drawing(recipe.torch_seed):
-        for rows, *targets in batches_of(x, y, recipe, soft_targets):
-            optimiser.zero_grad()
+        for rate, (rows, *targets) in zip(recipe.rates, batches, strict=True):
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
             loss = loss_of(module(rows), *targets).mean()
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.proximal_mu:
                 for w, w0 in zip(trained, received, strict=True):
                     if w.grad is not None:  # the gradient of mu/2 * ||w - w0||^2
                         w.grad.add_(w.detach() - w0, alpha=recipe.proximal_mu)
-            optimiser.step()
+            clip_one(trained, recipe.optimizer)
+            optimizer.step()
     return flat(module)
 
 
-def _schedule(config: Config, server_round: int) -> float:
-    """The factor of the learning rate in this round, in 0..1."""
-    if config.training.schedule == "constant":
+def rate_factors(training: Training, server_round: int, n_steps: int) -> list[float]:
+    """The factor of the learning rate in each step of a company's round, in 0..1.
+
+    n_steps: of the company in a round.
+
+    By step, the place in the schedule is the step's number in all rounds of this company's
+    training. So every company is at the same place when a round begins, whatever its size.
+    """
+    by_step = training.schedule_by == "step"
+    unit = n_steps if by_step else 1  # places of a round
+    first, warm, end = (
+        (server_round - 1) * unit,
+        training.warmup_rounds * unit,
+        training.rounds * unit,
+    )
+    factors = [_factor(training.schedule, place, warm, end) for place in range(first, first + unit)]
+    return factors if by_step else factors * n_steps
+
+
+def _factor(schedule: str, place: int, warm: int, end: int) -> float:
+    """The factor at a place of 0, ..., end - 1, the first `warm` of which warm up."""
+    if place < warm:
+        return (place + 1) / (warm + 1)
+    if schedule == "constant":
         return 1.0
-    return (1 + math.cos(math.pi * (server_round - 1) / config.training.rounds)) / 2
+    return (1 + math.cos(math.pi * (place - warm) / (end - warm))) / 2
 
 
 def _batches(

@@ -37,13 +37,12 @@ from fl_sv.training.mlp import (
     mlp_targets,
 )
 from fl_sv.training.models import ModelSpec, row_loss
+from fl_sv.training.optimisers import Views, clipped, stack_update
 from fl_sv.training.sgd import Recipe, SoftTargets, batches_of, train
 
-# The parameters of a stack by name, each (C, *shape).
-Views = dict[str, Tensor]
 # Rows and targets of each step; for students the teacher's logits as well.
 Batches = list[tuple[Tensor, ...]]
-# Updates the views of a stack in place by one step on a batch.
+# Updates the views of a stack in place by one step on a batch, at a learning rate.
 Descent = Callable[..., None]
 
 # Above this many operations a step, `vmap` lost against one model after the other: two-layer CNNs
@@ -164,13 +163,12 @@ def _train_mlps(
     views = _own_views(model, stack)
     gradient_of = _output_gradient(model, soft_targets)
     descend: Descent
-    if recipe.momentum or recipe.weight_decay or recipe.proximal_mu:
-        gradients_of = partial(mlp_gradients, views, gradient_of=gradient_of)
-        descend = _sgd(views, gradients_of, recipe)
+    if recipe.is_plain:
+        descend = partial(mlp_descend, views, gradient_of=gradient_of)
     else:
-        descend = partial(mlp_descend, views, gradient_of=gradient_of, rate=recipe.learning_rate)
-    for batch in batches:
-        descend(*batch)
+        descend = _descent(views, partial(mlp_gradients, views, gradient_of=gradient_of), recipe)
+    for rate, batch in zip(recipe.rates, batches, strict=True):
+        descend(*batch, rate=rate)
     return model.flatten(views)
 
 
@@ -200,10 +198,10 @@ def _train_modules(
     # One set of parameters for each model, the same batch for all.
     in_dims = (0, 0 if still else None, *[None] * len(batches[0]))
     gradients = vmap(grad(mean_loss), in_dims=in_dims, randomness="same")
-    descend = _sgd(trained, partial(gradients, trained, still), recipe)
+    descend = _descent(trained, partial(gradients, trained, still), recipe)
     with model.drawing(recipe.torch_seed), torch.no_grad():
-        for batch in batches:
-            descend(*batch)
+        for rate, batch in zip(recipe.rates, batches, strict=True):
+            descend(*batch, rate=rate)
     return model.flatten(views)
 
 
@@ -212,24 +210,21 @@ def _own_views(model: ModelSpec, stack: Tensor) -> Views:
     return {name: view.clone() for name, view in model.views(stack).items()}
 
 
-def _sgd(views: Views, gradients_of: Callable[..., Views], recipe: Recipe) -> Descent:
-    """torch.optim.SGD with FedProx's term, written out for a stack.
+def _descent(views: Views, gradients_of: Callable[..., Views], recipe: Recipe) -> Descent:
+    """A step of the recipe's optimiser for a stack, with FedProx's term.
 
     gradients_of: each model's gradients, under the names of `views`, on the batch that is given.
     """
     received = {name: view.clone() for name, view in views.items()} if recipe.proximal_mu else {}
-    velocity: Views = {}
+    update = stack_update(recipe.optimizer, views)
 
-    def descend(*batch: Tensor) -> None:
-        for name, step in gradients_of(*batch).items():
-            if recipe.proximal_mu:
-                step = step + recipe.proximal_mu * (views[name] - received[name])
-            if recipe.weight_decay:
-                step = step + recipe.weight_decay * views[name]
-            if recipe.momentum:
-                if name in velocity:
-                    step = recipe.momentum * velocity[name] + step
-                velocity[name] = step
-            views[name].sub_(step, alpha=recipe.learning_rate)
+    def descend(*batch: Tensor, rate: float) -> None:
+        gradients = gradients_of(*batch)
+        if recipe.proximal_mu:
+            gradients = {
+                name: step + recipe.proximal_mu * (views[name] - received[name])
+                for name, step in gradients.items()
+            }
+        update(clipped(gradients, recipe.optimizer), rate)
 
     return descend

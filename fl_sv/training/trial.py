@@ -76,9 +76,8 @@ class _Trial:
     @classmethod
     def of(cls, model: ModelSpec, module: Module, config: Config, x: Tensor, y: Tensor) -> "_Trial":
         recipe = Recipe(
-            learning_rate=model.learning_rate,
-            momentum=config.training.momentum,
-            weight_decay=config.training.weight_decay,
+            optimizer=model.optimizer,
+            rates=(model.learning_rate,) * len(STEPS),
             proximal_mu=proximal_mu(config),
             batches=tuple(np.split(np.arange(sum(STEPS)) % len(x), np.cumsum(STEPS)[:-1])),
             torch_seed=0,

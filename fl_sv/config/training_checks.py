@@ -1,0 +1,75 @@
+"""What the section `training` must agree on with the models that it trains.
+
+Every check raises ValueError with one message: where, what is wrong, what is allowed.
+"""
+
+from collections.abc import Iterator
+
+from fl_sv.config.models import Model, Models, Teacher, optimizer_of, rates_of
+from fl_sv.config.students import Distillation
+from fl_sv.config.training import OPTIONS, OptimizerOptions, Training
+
+
+def check_training(
+    training: Training, models: Models, teacher: Teacher, distillation: Distillation | None
+) -> None:
+    """The optimiser has the options that are given, and no step of it overshoots."""
+    if training.warmup_rounds >= training.rounds:
+        raise ValueError(
+            f"training.warmup_rounds: {training.warmup_rounds} given, of {training.rounds} rounds;"
+            " the rate has to reach its full height before the last round, so give fewer, or more"
+            " rounds"
+        )
+    pull = 0.0
+    if teacher.strategy == "fedprox":
+        pull = float(teacher.options.get("proximal_mu", 0.0))
+    _check_options("training", training, training.optimizer)
+    for place, model in _models(models, distillation):
+        if own := model.optimizer_options:
+            _check_options(f"{place}.optimizer_options", own, training.optimizer)
+        _check_step(model, training, pull)
+
+
+def _models(models: Models, distillation: Distillation | None) -> Iterator[tuple[str, Model]]:
+    """Every model with its place in the config."""
+    for index, model in enumerate(models.small):
+        yield f"models.small[{index}]", model
+    yield "models.large", models.large
+    if distillation is not None and distillation.deployed is not None:
+        yield "distillation.deployed.model", distillation.deployed.model
+
+
+def _check_options(place: str, given: Training | OptimizerOptions, optimizer: str) -> None:
+    foreign = {name for names in OPTIONS.values() for name in names} - {*OPTIONS[optimizer]}
+    for name in sorted(foreign):
+        value = getattr(given, name)
+        if value is not None and value != Training.model_fields[name].default:
+            owners = " and ".join(kind for kind, names in OPTIONS.items() if name in names)
+            own = ", ".join(OPTIONS[optimizer])
+            shown = [*value] if isinstance(value, tuple) else value
+            raise ValueError(
+                f"{place}.{name}: {shown} given, but {optimizer} has no such option; it takes"
+                f" {own}, weight_decay and clip_norm. Leave it out; {owners} (training.optimizer)"
+                f" {'have' if ' and ' in owners else 'has'} it"
+            )
+
+
+def _check_step(model: Model, training: Training, pull: float) -> None:
+    """No step overshoots so far that the weights grow without bound.
+
+    A step of SGD multiplies a weight that nothing else moves by 1 - rate (decay + mu), with the
+    decay of `weight_decay` and FedProx's pull mu towards the received model. With momentum m these
+    steps diverge beyond 2 (1 + m) (Polyak 1964). AdamW's step multiplies it by 1 - rate decay;
+    Adam's is never longer than about the rate.
+    """
+    optimizer = optimizer_of(model, training)
+    rate = rates_of(model, training)[0]  # of those that are tried, those that diverge are left out
+    shrinks = {"sgd": optimizer.weight_decay + pull, "adamw": optimizer.weight_decay}
+    factor = shrinks.get(optimizer.kind, 0.0)
+    most = 2 * (1 + optimizer.momentum)
+    if rate * factor > most:
+        raise ValueError(
+            f"training: the learning rate {rate:g} times the pull of weight_decay and proximal_mu"
+            f" ({factor:g}) is beyond {most:g}, so every step overshoots and"
+            " the training diverges; lower one of them"
+        )
