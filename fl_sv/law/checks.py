@@ -22,8 +22,9 @@ from fl_sv.law.alarms import PLACE
 from fl_sv.law.blend import Blend
 from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
+from fl_sv.law.left_out import chance_of_less, left_out
 from fl_sv.law.noise import small_std
-from fl_sv.law.posterior import Prior, left_out
+from fl_sv.law.posterior import Prior
 from fl_sv.law.process import common, variance
 
 # Each check's share of the family's one in ten.
@@ -87,10 +88,16 @@ class Result:
 
 
 def outlier(compared: Comparison) -> Result:
-    """D1: whether a large run lies outside the interval that the law and all other runs gave it.
+    """D1: whether a large run lies outside what the law and all other runs expect.
 
     The difference must also be large enough to matter.
     """
+    found = _outside(compared)
+    return found if found.sentence is not None else _short_of_prediction(compared) or found
+
+
+def _outside(compared: Comparison) -> Result:
+    """Any large run, to either side, at the scales that the law expects."""
     data = compared.data
     n_runs = len(compared.normalized_runs)
     left = left_out(compared.prior, data, compared.normalized_runs, CAUTION)
@@ -101,18 +108,48 @@ def outlier(compared: Comparison) -> Result:
     depths = np.sqrt(variance(common, data.members_CN[data.large_run_rows]))
     material = np.abs(left.errors) >= MATERIAL * np.maximum(depths, LEAST_DEPTH)
     worst = int(np.argmax(distances + np.where(material, distances.max(), 0.0)))
-    error = float(left.errors[worst] * compared.game.unit)
-    p_value = float(p_values[worst])
-    figures = {"p_value": p_value, "share_of_gain": float(left.errors[worst])}
-    if p_value >= ERROR_SHARE or not material[worst]:
+    fired = bool(p_values[worst] < ERROR_SHARE and material[worst])
+    return _outlier(compared, worst, left.errors[worst], p_values[worst], fired=fired)
+
+
+def _short_of_prediction(compared: Comparison) -> Result | None:
+    """The large model of one company alone that gains less than the others' lead to expect: the
+    small models may over-value this company in every coalition.
+
+    One that is worse than untrained has learned few rows by heart, which says nothing of larger
+    coalitions. It counts as untrained.
+    """
+    data = compared.data
+    alone = data.size_C[data.large_run_rows] == 1
+    measured = np.maximum(compared.normalized_runs, 0.0)
+    expected, chances = chance_of_less(compared.prior, data, compared.normalized_runs, measured)
+    material = alone & (expected - measured >= MATERIAL)
+    p_values = np.where(material, alone.sum() * chances, 1.0)
+    worst = int(np.argmin(p_values))
+    if p_values[worst] >= ERROR_SHARE:
+        return None
+    error = compared.normalized_runs[worst] - expected[worst]
+    return _outlier(compared, worst, error, p_values[worst], fired=True)
+
+
+def _outlier(
+    compared: Comparison, run: int, normalized_error: float, p_value: float, *, fired: bool
+) -> Result:
+    """What D1 says of one of the large runs.
+
+    normalized_error: measured minus predicted normalised utility.
+    """
+    figures = {"p_value": float(p_value), "share_of_gain": float(normalized_error)}
+    if not fired:
         return Result(figures, None)
+    error = float(normalized_error * compared.game.unit)
     return Result(
         figures,
         f"the large model's loss of coalition {PLACE} is {abs(error):.3g}"
         f" {'higher' if error < 0 else 'lower'} than the law and the other large runs predict,"
-        f" {abs(left.errors[worst]):.0%} of the large model's gain (p = {p_value:.4f}, an alarm"
+        f" {abs(normalized_error):.0%} of the large model's gain (p = {p_value:.4f}, an alarm"
         f" below {ERROR_SHARE}): the small model {'over' if error < 0 else 'under'}-values it",
-        data.coalition_C[data.large_run_rows[worst]],
+        compared.data.coalition_C[compared.data.large_run_rows[run]],
     )
 
 

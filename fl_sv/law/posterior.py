@@ -19,7 +19,7 @@ coalition, "parameters" those of the law, "points" those of the grid, "parts" th
 "crosses" the law and the parts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -156,12 +156,13 @@ def condition(
     """
     rows = data.large_run_rows
     members, known = data.members_CN[rows], prior.sensitivity[rows]
-    found, run_weights, inverses = _conditioned(prior, data, normalized_runs)
-    scales = found if scales is None else scales
+    runs = runs_on_grid(prior, data, normalized_runs)
+    if scales is None:
+        scales = replace(runs.grid, weights=averaging(runs.log_evidence, runs.grid.weights))
     # At each point the covariance with the runs is sum_j s_j cross_j, with s_0 = 1 for the law.
     factors = np.concatenate([np.ones((len(scales.weights), 1)), scales.parts], axis=1)
-    reduction = _reduction(scales.weights, factors, inverses, run_weights)
-    pull = np.einsum("p,pj,pr->jr", scales.weights, factors, run_weights)
+    reduction = _reduction(scales.weights, factors, runs.inverses, runs.run_weights)
+    pull = np.einsum("p,pj,pr->jr", scales.weights, factors, runs.run_weights)
     normalized_C = prior.mean_C.copy()
     variance_C = np.sum(prior.sensitivity**2, axis=1)
     squares = scales.weights @ scales.parts
@@ -237,29 +238,6 @@ def covariance_of_runs(prior: Prior, data: LawData, caution: float = 1.0) -> Flo
     return jittered
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """How well each large run is predicted from all the others."""
-
-    errors: Floats  # (runs,) measured minus predicted normalised utility
-    stds: Floats  # (runs,) standard deviations that the law expects of them
-
-
-def left_out(prior: Prior, data: LawData, normalized_runs: Floats, caution: float) -> LeftOut:
-    """Leave-one-large-run-out without refitting (Sundararajan and Keerthi 2001).
-
-    The scales are the prior's. If they were fitted to the runs, they would grow with every run that
-    breaks the law, and no run would be an outlier.
-    """
-    total = covariance_of_runs(prior, data, caution)
-    inverse = cho_solve(factored(total), np.eye(len(normalized_runs)))
-    precisions = np.diag(inverse)
-    return LeftOut(
-        inverse @ (normalized_runs - prior.mean_C[data.large_run_rows]) / precisions,
-        1 / np.sqrt(precisions),
-    )
-
-
 def _grid(prior: Prior) -> Scales:
     """All combinations of scales with their prior weights."""
     noise_steps = STEPS
@@ -272,14 +250,24 @@ def _grid(prior: Prior) -> Scales:
     return Scales(parts, np.exp(2 * NOISE_LOG_STD * points[:, 2]), weights / weights.sum())
 
 
-def _conditioned(
-    prior: Prior, data: LawData, normalized_runs: Floats
-) -> tuple[Scales, Floats, Floats]:
-    """The grid weighted by its evidence, and for each point the inverse covariance of the runs.
+@dataclass(frozen=True)
+class RunsOnGrid:
+    """The large runs at each point of the grid.
 
-    Returns the scales, the inverse covariance times the residuals (points, runs), and the inverse
-    covariance (points, runs, runs).
+    grid: with prior weights.
+    log_evidence: (points,) log density of the runs, up to a constant.
+    run_weights: (points, runs) inverse covariance of the runs times their residuals.
+    inverses: (points, runs, runs) inverse covariance of the runs.
     """
+
+    grid: Scales
+    log_evidence: Floats
+    run_weights: Floats
+    inverses: Floats
+
+
+def runs_on_grid(prior: Prior, data: LawData, normalized_runs: Floats) -> RunsOnGrid:
+    """The large runs, conditioned at every point of the grid."""
     rows = data.large_run_rows
     members, known = data.members_CN[rows], prior.sensitivity[rows]
     residuals = normalized_runs - prior.mean_C[rows]
@@ -296,8 +284,7 @@ def _conditioned(
         inverses.append(solved[:, 1:])
         log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
         scores.append(-0.5 * (float(residuals @ run_weights[-1]) + log_determinant))
-    weights = _averaging(np.array(scores), grid.weights)
-    return Scales(grid.parts, grid.noise, weights), np.array(run_weights), np.array(inverses)
+    return RunsOnGrid(grid, np.array(scores), np.array(run_weights), np.array(inverses))
 
 
 def _reduction(weights: Floats, factors: Floats, inverses: Floats, run_weights: Floats) -> Floats:
@@ -335,11 +322,11 @@ def _with_sensitivity(family: Family, theta: Floats) -> tuple[Floats, Floats]:
     return curve_C, np.stack(columns, axis=1) if columns else np.zeros((len(curve_C), 0))
 
 
-def _averaging(scores: Floats, prior_weights: Floats) -> Floats:
-    """Posterior weights of the points. scores: (points,) log likelihood of each."""
-    log_weights = scores + np.log(prior_weights)
-    weights = np.exp(log_weights - log_weights.max())
-    averaged: Floats = weights / weights.sum()
+def averaging(log_evidence: Floats, prior_weights: Floats) -> Floats:
+    """Posterior weights of the points. log_evidence: (points,), or (points, ...)."""
+    log_weights = log_evidence + np.log(prior_weights)
+    weights = np.exp(log_weights - log_weights.max(axis=0))
+    averaged: Floats = weights / weights.sum(axis=0)
     return averaged
 
 
