@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
@@ -223,7 +222,8 @@ def _arrays(message: Message, company: Company) -> Arrays:
 
 
 def _packed(array: Floats) -> Array:
-    return Array(np.ascontiguousarray(array))
+    dtype = str(array.dtype)
+    return Array(dtype, array.shape, "numpy.ndarray", wire.packed([array], array.shape, dtype))
 
 
 def _round(message: Message) -> int:

@@ -19,7 +19,7 @@ from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.training.models import ModelSpec, tensors
+from fl_sv.training.models import ModelSpec, as_tensor, tensors
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import score_stack, stack_outputs, train_stack
 from fl_sv.training.students import make_soft_targets
@@ -88,7 +88,7 @@ class Company:
         """
         teacher = None if logits is None else torch.tensor(logits).to(self.x)
         return {
-            key: self._train(key, torch.tensor(stack), server_round, teacher)
+            key: self._train(key, as_tensor(stack), server_round, teacher)
             for key, stack in stacks.items()
         }
 
@@ -106,14 +106,14 @@ class Company:
     def loss(self, key: str, params: Floats) -> float:
         """The mean loss of one model on the company's rows."""
         model, _ = self._model(key)
-        stack = torch.tensor(params)[None].to(self.x.device)
+        stack = as_tensor(params)[None].to(self.x.device)
         losses, *_ = score_stack(model, stack, self.x, self.y, chunk=1)
         return float(losses.mean())
 
     def teacher_logits(self, key: str, params: Floats) -> Floats:
         """The logits (n, K) of the teacher on the company's rows."""
         model, _ = self._model(key)
-        stack = torch.tensor(params)[None].to(self.x)
+        stack = as_tensor(params)[None].to(self.x)
         with torch.no_grad():
             logits = stack_outputs(model, stack, self.x)[0]
         array: Floats = logits.cpu().numpy()

@@ -107,18 +107,20 @@ class Job:
         for server_round in range(first_round, self.config.training.rounds + 1):
             if not arrays:
                 break  # every training has diverged, which only learning rates on trial may
-            messages = strategy.configure_train(
-                server_round, arrays, ConfigRecord(), self.federation.grid
-            )
             replies = yield from self.federation.exchange(
-                messages,
+                strategy.configure_train(
+                    server_round, arrays, ConfigRecord(), self.federation.grid
+                ),
                 strategy.check_reply,
                 f"round {server_round} of {what}",
                 before_retry=before_retry,
             )
+            del arrays  # they may be large, and so may the replies: each goes when it has served
             aggregated, _ = strategy.aggregate_train(server_round, replies)
+            del replies
             assert aggregated is not None  # both strategies raise instead
             arrays = aggregated
+            del aggregated
             self.meter.add(flops)
             after_round(server_round, arrays)
         return arrays

@@ -19,6 +19,7 @@ from fl_sv.flower import schema, wire
 from fl_sv.game.coalitions import EMPTY, grand, member_names
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
+from fl_sv.training.models import as_tensor
 from fl_sv.training.scoring import Outputs, mean_scores
 from server.averages import average_singletons
 from server.interleave import run_to_end
@@ -73,8 +74,8 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
     config, roster = job.config, job.federation.roster
     coalition_of = {config.companies[c.bit_length() - 1]: c for c in missing}
     companies = [company for company in roster.by_name if company in coalition_of]
-    initial = {key: params.numpy() for key, params in _initial(job).items()}
-    shapes = {key: params.shape for key, params in initial.items()}
+    start = to_record({key: params.numpy() for key, params in _initial(job).items()})
+    shapes = {key: array.shape for key, array in start.items()}
 
     def check(_company: str, content: RecordDict) -> None:
         schema.check_reply(wire.SINGLETON, content, shapes, config.compute.dtype)
@@ -84,7 +85,7 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
         job.meter.stage(workload.stage),
     ):
         bar.advance(len(workload.coalitions) - len(missing))
-        requests = [roster.message(company, wire.SINGLETON, 0, initial) for company in companies]
+        requests = [roster.message(company, wire.SINGLETON, 0, start) for company in companies]
         what = "training the large model on its own rows"
 
         def count(company: str) -> None:
@@ -101,7 +102,7 @@ def _keep_singleton(job: Job, coalition: int, trained: Mapping[str, NDArray[np.f
     """Enters a singleton's large models of all replicates: their scores and their outputs."""
     scores, outputs = [], {}
     for key, params in trained.items():
-        found, own = _scores(job, [coalition], key, torch.tensor(params)[None], keep=[0])
+        found, own = _scores(job, [coalition], key, as_tensor(params)[None], keep=[0])
         scores += found
         outputs[found[0].key] = own[0]
     job.journal.add_scores(scores, outputs)
@@ -122,14 +123,15 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
     strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
     what = f"training the large model by coalitions of companies ({wave.name})"
     flops = job.flops_of_a_round(wave)
+    start = to_record(stacks)
+    work = job.run_rounds(strategy, start, done + 1, what, after_round, flops=flops)
+    del start, stacks  # large models are in memory only while they travel
     with job.meter.stage(wave.stage):
-        trained = run_to_end(
-            job.run_rounds(strategy, to_record(stacks), done + 1, what, after_round, flops=flops)
-        )
+        trained = run_to_end(work)
         scores = [
             score
             for key, stack in to_numpy(trained).items()
-            for score in _scores(job, coalitions, key, torch.tensor(stack))[0]
+            for score in _scores(job, coalitions, key, as_tensor(stack))[0]
         ]
     job.journal.finish_stacks(wave.name, scores)
 

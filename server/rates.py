@@ -7,7 +7,6 @@ there, and its rate is out. `fl_sv.design.rates` has the rule of the choice.
 
 import math
 
-import torch
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from fl_sv.design.rates import TUNING_SEED, TriedRate, TriedRates, rates_to_try
 from fl_sv.design.workloads import RATES, RatesWorkload, rates_workloads
 from fl_sv.flower import wire
 from fl_sv.progress import Bar
-from fl_sv.training.models import ModelSpec
+from fl_sv.training.models import ModelSpec, as_tensor
 from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.stack import score_stack
 from server.interleave import run_to_end
@@ -92,7 +91,7 @@ def _initial(job: Job, model: ModelSpec) -> NDArray:
 
 def _loss(tuning: ValidationSet, model: ModelSpec, stack: NDArray) -> float | None:
     """The mean loss of a trained model, a stack of one; None where it is not finite."""
-    params = torch.tensor(stack).to(tuning.config.compute.device)
+    params = as_tensor(stack).to(tuning.config.compute.device)
     losses, *_ = score_stack(model, params, tuning.x, tuning.y, chunk=1)
     loss = float(losses.mean())
     return loss if math.isfinite(loss) else None

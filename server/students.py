@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import torch
 from flwr.app import RecordDict
 
 from fl_sv.config.students import Deployed
@@ -11,10 +10,11 @@ from fl_sv.flower import schema, wire
 from fl_sv.payment.settlement import StudentLoss
 from fl_sv.runs.journal import TrainedStudent
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, teacher_passes
-from fl_sv.training.models import ModelSpec
+from fl_sv.training.models import ModelSpec, as_tensor
 from fl_sv.training.trial import tried
 from server.interleave import run_to_end
 from server.job import Job
+from strategies.roster import to_record
 
 
 def deploy_student(job: Job) -> StudentLoss | None:
@@ -47,7 +47,7 @@ def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
     company computes its logits again.
     """
     finished = job.journal.teacher_rounds(DEPLOYED)[-1]
-    arrays = {wire.stack_key(job.large.name, 0): finished.params}
+    arrays = to_record({wire.stack_key(job.large.name, 0): finished.params})
     roster = job.federation.roster
     requests = [
         roster.message(company, wire.TEACHER_LOGITS, finished.number, arrays)
@@ -63,7 +63,7 @@ def compute_teacher_logits(job: Job, companies: Iterable[str]) -> None:
 def _distil(job: Job, deployed: Deployed, spec: ModelSpec, rows: int) -> TrainedStudent:
     """Trains the student that is deployed and enters it into the journal."""
     scaling = job.federation.roster.scaling
-    teacher = torch.tensor(job.journal.teacher_rounds(DEPLOYED)[-1].params)
+    teacher = as_tensor(job.journal.teacher_rounds(DEPLOYED)[-1].params)
     flops = deployed.epochs * spec.training_flops(rows)
     flops += job.large.training_flops(teacher_passes(deployed, rows) * rows)
     with (

@@ -7,7 +7,6 @@ a row, for each coalition of a wave.
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-import torch
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from fl_sv.game.coalitions import EMPTY, place_of
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import REUSED, Journal, OutputsOf, Wave
+from fl_sv.training.models import as_tensor
 from fl_sv.training.scoring import Outputs, mean_scores
 from fl_sv.values.weighting import Weighting
 from server.interleave import Work, interleave
@@ -175,7 +175,7 @@ def _score(
     mean_CV = np.zeros((len(coalitions), len(job.validation.y)))
     for model in job.small:
         for replicate in replicates:
-            stack = torch.tensor(stacks[wire.stack_key(model.name, replicate)])
+            stack = as_tensor(stacks[wire.stack_key(model.name, replicate)])
             losses, hits, own = job.validation.losses(model, stack, what, keep=singletons)
             outputs |= {(model.name, replicate, coalitions[row]): own[row] for row in own}
             for coalition, mean in zip(coalitions, mean_scores(losses, hits), strict=True):

@@ -1,8 +1,9 @@
 """The teacher: the large model, trained by the grand coalition."""
 
-import torch
+import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
+from numpy.typing import NDArray
 
 from fl_sv.design.workloads import DEPLOYED, TEACHER, TeacherWorkload, teacher_workloads
 from fl_sv.flower import wire
@@ -11,6 +12,7 @@ from fl_sv.game.scores import Score
 from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import TeacherRound
+from fl_sv.training.models import as_tensor
 from server.interleave import run_to_end
 from server.job import Job
 from strategies.flower import every_node, make_strategy
@@ -27,39 +29,49 @@ def train_teacher(job: Job) -> list[TeacherLoss]:
     runs = teacher_workloads(job.config, job.large)
     with job.progress.stage(TEACHER, sum(run.rounds for run in runs), "rounds") as bar:
         for run in runs:
-            last = _train(job, run, bar)
+            _train(job, run, bar)
             if run.in_the_game:
-                coalition = grand(job.config.n_companies)
+                last, coalition = _last_round(job, run), grand(job.config.n_companies)
                 score = Score(coalition, job.large.name, run.replicate, last.loss, last.accuracy)
                 job.keep(score)
     return [TeacherLoss(r.number, r.loss, r.accuracy) for r in job.journal.teacher_rounds(DEPLOYED)]
 
 
-def _train(job: Job, run: TeacherWorkload, bar: Bar) -> TeacherRound:
-    """Trains from the last round in the journal to the end, and returns the last round."""
+def _train(job: Job, run: TeacherWorkload, bar: Bar) -> None:
+    """Trains from the last round in the journal to the end.
+
+    No name holds parameters: a large model is in memory while it travels, and then in the journal.
+    """
     key = wire.stack_key(job.large.name, run.replicate)
-    rounds = job.journal.teacher_rounds(run.name)
     strategy = _strategy(job, run, key)
-    if rounds:
-        strategy.restore(rounds[-1].strategy)
+    if job.journal.teacher_rounds(run.name):
+        strategy.restore(_last_round(job, run).strategy)
     else:
-        initial = job.large.initial_params(job.config.seed, run.replicate)
-        rounds = [_keep_round(job, run, strategy, 0, to_record({key: initial.numpy()}))]
-    done = rounds[-1].number
+        _keep_round(
+            job, run, strategy, 0, job.large.initial_params(job.config.seed, run.replicate).numpy()
+        )
+    done = _last_round(job, run).number
     bar.advance(done)
     if done == run.rounds:
-        return rounds[-1]
+        return
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
-        rounds.append(_keep_round(job, run, strategy, server_round, arrays))
+        (params,) = to_numpy(arrays).values()
+        _keep_round(job, run, strategy, server_round, params)
         bar.advance(1)
 
-    start = to_record({key: rounds[-1].params})
     flops = job.flops_of_a_round(run)
     with job.meter.stage(run.stage):
         what = f"the teacher's training ({run.name})"
-        run_to_end(job.run_rounds(strategy, start, done + 1, what, after_round, flops=flops))
-    return rounds[-1]
+        start = to_record({key: _last_round(job, run).params})
+        work = job.run_rounds(strategy, start, done + 1, what, after_round, flops=flops)
+        del start
+        run_to_end(work)
+
+
+def _last_round(job: Job, run: TeacherWorkload) -> TeacherRound:
+    """The last finished round."""
+    return job.journal.teacher_rounds(run.name)[-1]
 
 
 def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
@@ -75,12 +87,14 @@ def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
 
 
 def _keep_round(
-    job: Job, run: TeacherWorkload, strategy: TeacherStrategy, number: int, arrays: ArrayRecord
-) -> TeacherRound:
+    job: Job,
+    run: TeacherWorkload,
+    strategy: TeacherStrategy,
+    number: int,
+    params: NDArray[np.floating],
+) -> None:
     """Scores the model of a round and enters the round into the journal."""
-    (params,) = to_numpy(arrays).values()
-    stack = torch.tensor(params)[None]
+    stack = as_tensor(params)[None]
     ((loss, accuracy),) = job.validation.means(job.large, stack, f"round {number} of {run.name}")
     finished = TeacherRound(number, params, strategy.state(), loss, accuracy)
     job.journal.add_teacher_round(run.name, finished)
-    return finished

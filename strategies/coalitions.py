@@ -63,10 +63,15 @@ class CoalitionStrategy(Strategy):
             rows = self.rows_of[company]
             if not len(rows):
                 continue
-            parts = {
-                key: stack if _is_shared(stack.shape) else stack[rows]
-                for key, stack in stacks.items()
-            }
+            parts = ArrayRecord()
+            for key, stack in stacks.items():
+                if _is_shared(stack.shape):
+                    parts[key] = arrays[key]
+                else:
+                    shape = (len(rows), stack.shape[1])
+                    size = max(1, CACHE_NUMBERS // shape[1])
+                    own = (stack[rows[start:end]] for start, end in blocks(len(rows), size))
+                    parts[key] = to_array(own, shape, self.dtype)
             self._sent_shapes[company] = {key: part.shape for key, part in parts.items()}
             messages.append(self.roster.message(company, wire.COALITIONS, server_round, parts))
         return messages

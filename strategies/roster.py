@@ -65,11 +65,14 @@ class Roster:
         company: str,
         message_type: str,
         server_round: int,
-        arrays: Mapping[str, NDArray[np.floating]],
+        arrays: ArrayRecord,
     ) -> Message:
-        """The message of this type to a company, with the briefing and these arrays."""
+        """The message of this type to a company, with the briefing and these arrays.
+
+        Messages share the bytes of arrays that they share.
+        """
         briefing = self.briefing(company, server_round)
-        content = RecordDict({wire.ARRAYS: to_record(arrays), wire.CONFIG: briefing})
+        content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: briefing})
         return Message(content, self.node_of[company], message_type)
 
     def replies_by_name(self, replies: list[Message], server_round: int) -> dict[str, RecordDict]:

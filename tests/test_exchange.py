@@ -14,7 +14,7 @@ from fl_sv.flower import wire
 from server.exchange import Federation
 from server.inline import InlineGrid
 from server.interleave import Work, interleave, run_to_end
-from strategies.roster import Roster
+from strategies.roster import Roster, to_record
 from tests.config_of import config_of
 
 GO_ON = 600.0  # seconds after which a test has failed
@@ -46,7 +46,7 @@ def federation_of(grid: InlineGrid, retries: int = 50) -> Federation:
 
 
 def message_to(company: str, federation: Federation) -> Message:
-    return federation.roster.message(company, wire.COALITIONS, 1, {"x": np.zeros(2)})
+    return federation.roster.message(company, wire.COALITIONS, 1, to_record({"x": np.zeros(2)}))
 
 
 def question(federation: Federation, office: SlowBeech) -> Work[list[Message]]:

@@ -109,7 +109,7 @@ def replies_in(folder: Path) -> dict[int, ArrayRecord]:
     with InlineGrid(answer, range(2), workers=2) as grid:  # type: ignore[arg-type]
         federation = federation_of(grid, folder)
         messages = [
-            federation.roster.message(company, wire.COALITIONS, 1, {"x": np.zeros(2)})
+            federation.roster.message(company, wire.COALITIONS, 1, to_record({"x": np.zeros(2)}))
             for company in NODES
         ]
         found = run_to_end(federation.exchange(messages, lambda *_: None, "a question"))

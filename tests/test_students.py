@@ -56,6 +56,7 @@ from server.large_runs import measure_large_runs
 from server.simulation import simulate
 from server.sweep import sweep_coalitions
 from server.teacher import train_teacher
+from strategies.roster import to_record
 from tests.runs import Command, with_sections
 from tests.test_twins import MODELS, drawn, game_with
 
@@ -253,7 +254,7 @@ def test_node_that_was_started_again_reports_it_instead_of_training_without_the_
     roster = job.federation.roster
     array = job.small[0].initial_params(3, 0)[None].numpy()
     message = roster.message(
-        "Ash", wire.COALITIONS, 1, {wire.stack_key(job.small[0].name, 0): array}
+        "Ash", wire.COALITIONS, 1, to_record({wire.stack_key(job.small[0].name, 0): array})
     )
     forgetful = InlineGrid(client_app, range(3))
     (reply,) = forgetful.send_and_receive([message])

@@ -12,13 +12,16 @@ Shapes: C models of a stack, B rows of a batch, K outputs. `params` is the vecto
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,6 +37,9 @@ from fl_sv.training.factories import quoting, users_module, users_start
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
+
+# Of `as_tensor`, which says that nobody may write.
+warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,14 @@ def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
     y = torch.from_numpy(data.y)
     x = torch.from_numpy(data.x).to(config.compute.device, dtype)
     return x, y.to(config.compute.device, dtype if y.is_floating_point() else y.dtype)
+
+
+def as_tensor(array: NDArray[np.floating]) -> Tensor:
+    """The array as a tensor that shares its memory. Nobody may write into it.
+
+    A model in a message or in a file is large and read-only, which torch does not know.
+    """
+    return torch.from_numpy(array)
 
 
 def row_loss(task: Task) -> RowLoss:

@@ -84,7 +84,8 @@ def train_stack(
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
     batches = batches_of(x, y, recipe, soft_targets)
     chunks = torch.split(stack, chunk)
-    return torch.cat([train_chunk(model, part, batches, recipe, soft_targets) for part in chunks])
+    trained = [train_chunk(model, part, batches, recipe, soft_targets) for part in chunks]
+    return torch.cat(trained) if len(trained) > 1 else trained[0]
 
 
 def score_stack(
