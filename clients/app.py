@@ -82,12 +82,13 @@ loaded_companies = LoadedCompanies()
 
 @app.query("register")
 def register(message: Message, context: Context) -> Message:
-    """The company's name, number of examples, fingerprint, and the hash of its library."""
+    """The company's name, number of examples and fingerprint; hashes of library and bases."""
     company = _company(message, context)
     facts = {
         wire.COMPANY: company.name,
         wire.FINGERPRINT: company.fingerprint,
         wire.LIBRARY: library_hash(),
+        wire.BASES: company.bases,
     }
     metrics = MetricRecord({wire.NUM_EXAMPLES: company.n_examples})
     return Message(

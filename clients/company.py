@@ -19,7 +19,7 @@ from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
-from fl_sv.training.models import ModelSpec, as_tensor, tensors
+from fl_sv.training.models import ModelSpec, as_tensor, bases_sha256, tensors
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import score_stack, stack_outputs, train_stack
 from fl_sv.training.students import make_soft_targets
@@ -53,6 +53,11 @@ class Company:
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.data)
+
+    @property
+    def bases(self) -> str:
+        """The hash of what no company trains, of all models."""
+        return bases_sha256(self.models.values())
 
     def check(self, arrays: Arrays) -> None:
         """Raises ValueError unless they are models of this run, one vector or a stack each."""

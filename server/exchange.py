@@ -278,18 +278,20 @@ def join(
     node_of: dict[str, int] = {}
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}
+    bases: dict[str, str] = {}
     for reply in replies:
         # In a federation it is the name under which the operator registered the node's key.
         company = str(reply.content[wire.CONFIG][wire.COMPANY])
         node_of[company] = reply.metadata.src_node_id
         examples[company] = int(reply.content[wire.METRICS][wire.NUM_EXAMPLES])
         fingerprints[company] = str(reply.content[wire.CONFIG][wire.FINGERPRINT])
+        bases[company] = str(reply.content[wire.CONFIG][wire.BASES])
     if set(node_of) != set(config.companies):
         raise InputError(
             f"The nodes play the companies {listed(sorted(node_of))}; the config names"
             f" {listed(config.companies)}."
         )
-    roster = Roster(sent_config, operator.scaling, node_of, examples, fingerprints)
+    roster = Roster(sent_config, operator.scaling, node_of, examples, fingerprints, bases)
     return replace(federation, roster=roster)
 
 

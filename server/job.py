@@ -1,7 +1,7 @@
 """The context of every federated stage of a run, and the training loop that the stages share."""
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -12,11 +12,13 @@ from fl_sv.config import Config
 from fl_sv.data import operator_data, read_source, rows_left_out
 from fl_sv.design.rates import TriedRates
 from fl_sv.design.workloads import Workload
+from fl_sv.errors import InputError, listed
 from fl_sv.game.scores import Score
 from fl_sv.game.utilities import UtilityTable, planned_rows
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import OPERATOR, Journal
-from fl_sv.training.models import ModelSpec, tensors
+from fl_sv.training.base import NO_BASE
+from fl_sv.training.models import ModelSpec, bases_sha256, law_sizes, tensors
 from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.trial import tried_models
 from server.exchange import Federation, join
@@ -64,8 +66,8 @@ class Job:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The number of parameters of every model, ascending."""
-        return {model.name: model.n_params for model in (*self.small, self.large)}
+        """The size of every model as the law reads it, ascending."""
+        return law_sizes((*self.small, self.large))
 
     def table(self, coalitions: Iterable[int], large_runs: Iterable[int]) -> UtilityTable:
         """The utilities so far: small models on `coalitions`, the large one on `large_runs`."""
@@ -155,6 +157,7 @@ def open_job(
     small, large = tried_models(config, operator.task, x, y)
     federation = join(grid, config, operator, stop, meter.traffic, journal.folder)
     roster = federation.roster
+    _require_bases((*small, large), roster.bases)
     holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
     holders[OPERATOR] = operator.holding
     journal.register(holders)
@@ -173,3 +176,18 @@ def open_job(
         left_out,
         tuning and ValidationSet(config, *tensors(tuning, config)),
     )
+
+
+def _require_bases(models: Sequence[ModelSpec], bases: Mapping[str, str]) -> None:
+    """Raises InputError unless every company has the base of every model that the server has.
+
+    bases: the hash that each company registered.
+    """
+    ours = bases_sha256(models)
+    if others := sorted(company for company, theirs in bases.items() if theirs != ours):
+        names = [model.name for model in models if model.base_sha256 != NO_BASE]
+        raise InputError(
+            f"{listed(others)}: what is frozen in {listed(names) or 'the models'} (parameters with"
+            " requires_grad=False, and buffers) is not what the operator has. Their averages would"
+            " be of different models. Give every company the same files and the same versions."
+        )

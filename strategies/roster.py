@@ -25,6 +25,7 @@ class Roster:
     node_of: dict[str, int]  # Flower's node of each company
     examples: dict[str, int]  # number of rows
     fingerprints: dict[str, str] = field(default_factory=dict)
+    bases: dict[str, str] = field(default_factory=dict)  # hashes of what nobody trains
     # Learning rates that the config leaves to the run, by the models' names in messages.
     rates: Mapping[str, float] = field(default_factory=dict)
 

@@ -260,3 +260,12 @@ def changes_torch(input_shape: tuple[int, ...], n_outputs: int, width: int = 4) 
     torch.set_default_dtype(torch.float64)
     torch.set_grad_enabled(False)
     return Net(input_shape[0], n_outputs, width, None)
+
+
+def read(input_shape: tuple[int, ...], n_outputs: int, weights: str, width: int = 4) -> nn.Module:
+    """Its frozen part comes from a file."""
+    module = Net(input_shape[0], n_outputs, width, None)
+    module.a.load_state_dict(torch.load(weights, weights_only=True))
+    module.a.requires_grad_(False)
+    module.register_buffer("scale", torch.ones(2))
+    return module

@@ -4,18 +4,30 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 import torch
+import yaml
+from flwr.app import Context, Message
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from clients.app import app as client_app
 from fl_sv.config import Config
 from fl_sv.data import operator_data
 from fl_sv.design.workloads import DEPLOYED
+from fl_sv.errors import InputError
+from fl_sv.flower import wire
+from fl_sv.planning.checks import check
+from fl_sv.planning.forecast import forecast, plan_text
 from fl_sv.progress import Progress
 from fl_sv.runs import files
 from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.journal import Journal
-from fl_sv.training.models import ModelSpec, model_specs
+from fl_sv.training.models import ModelSpec, law_sizes, model_specs
+from server.inline import InlineGrid
+from server.job import open_job
 from server.simulation import simulate
-from tests.test_modules import config_with
+from tests.test_modules import GAME, config_with
 
 
 def large_of(config: Config) -> ModelSpec:
@@ -56,3 +68,81 @@ def test_a_run_trains_and_keeps_only_what_is_trained(tmp_path: Path) -> None:
     before, after = large.state(untrained), large.state(trained)
     same = [torch.equal(before[name], after[name]) for name in before]
     assert same == [True, True, False, False]
+
+
+def test_plan_counts_what_is_trained_in_messages_and_everything_in_operations() -> None:
+    config = config_with("frozen")
+    plan = forecast(config, check(config), on_ray=False)
+    assert plan.models["l"] == {"trainable": 51, "parameters": 131}
+    assert "51 of 131 parameters of l" in plan_text(plan)
+    whole = config_with("flow")  # the same network, all of it trained
+    share = 15 / (4 * 4 + 4 + 15)
+    assert plan.bytes < forecast(whole, check(whole), on_ray=False).bytes * (share + 0.1)
+    large = large_of(config)
+    with FlopCounterMode(display=False) as counter:
+        large.fresh(torch.device("cpu"))(torch.zeros(1, 4)).sum().backward()
+    assert large.training_flops(10) == 10 * counter.get_total_flops()
+    assert large.training_flops(1) < 3 * large.forward_flops
+
+
+# --- the base of every company --------------------------------------------------------------------
+
+
+def config_of_file(folder: Path, seed: int) -> Config:
+    game = yaml.safe_load(GAME.replace("FACTORY", "read"))
+    for model in (*game["models"]["small"], game["models"]["large"]):
+        width = model["options"]["width"]
+        layer = nn.Linear(4, width)
+        nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(seed))
+        model["options"]["weights"] = str(folder / f"{width} {seed}.pt")
+        torch.save(layer.state_dict(), model["options"]["weights"])
+    return Config.model_validate(game)
+
+
+def test_the_hash_is_of_frozen_numbers_and_buffers_and_of_nothing_that_is_trained(
+    tmp_path: Path,
+) -> None:
+    one, again, other = (config_of_file(tmp_path, seed) for seed in (1, 1, 2))
+    assert large_of(one).base_sha256 == large_of(again).base_sha256
+    assert large_of(one).base_sha256 != large_of(other).base_sha256
+    other_start = one.model_copy(update={"seed": 8})
+    assert large_of(one).base_sha256 == large_of(other_start).base_sha256
+
+
+def test_plan_builds_a_module_that_reads_a_file(tmp_path: Path) -> None:
+    config = config_of_file(tmp_path, 1)
+    assert forecast(config, check(config), on_ray=False).seconds is not None
+
+
+def test_a_company_with_another_base_is_refused_by_name_before_anything_trains(
+    tmp_path: Path,
+) -> None:
+    config = config_of_file(tmp_path, 1)
+    trained = []
+
+    def other_file(message: Message, context: Context) -> Message:
+        """Beech's process made its module from another file."""
+        reply = client_app(message, context)
+        trained.append(message.metadata.message_type)
+        facts = reply.content[wire.CONFIG]
+        if facts[wire.COMPANY] == "Beech":
+            facts[wire.BASES] = "0" * 64
+        return reply
+
+    journal = Journal(tmp_path / "journal")
+    with (
+        InlineGrid(other_file, range(3)) as grid,  # type: ignore[arg-type]
+        pytest.raises(InputError, match=r"^Beech: what is frozen in s, l .* is not what the"),
+    ):
+        open_job(config, journal, grid, Progress("quiet"), threading.Event())
+    assert set(trained) == {wire.REGISTER}
+
+
+# --- the sizes of the law -------------------------------------------------------------------------
+
+
+def test_the_law_counts_all_parameters_unless_all_sizes_share_one_base() -> None:
+    config = config_with("frozen")
+    (small,), large = model_specs(config, operator_data(config).task)
+    assert law_sizes([small, large]) == {"s": 35, "l": 131}
+    assert law_sizes([large, large]) == {"l": 51}

@@ -280,8 +280,8 @@ MODELS = {
 
 
 # Each with the strength of FedProx's term. A bias before a GroupNorm has no gradient but rounding.
-# Adam divides that by eps, and FedProx feeds it back: with torch's eps of 1e-8 both twins are right,
-# and differ by more than 1e-9.
+# Adam divides that by eps, and FedProx feeds it back: with torch's eps of 1e-8 both twins are
+# right, and differ by more than 1e-9.
 OPTIMIZERS = {
     "plain": (Optimizer(), 0.0),
     "momentum": (Optimizer(momentum=0.9, weight_decay=0.01), 0.0),

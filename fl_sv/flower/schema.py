@@ -137,6 +137,7 @@ REPLIES: Mapping[str, Schema] = {
             wire.COMPANY: Text("a company's name", MOST_LETTERS, re.compile(NAME)),
             wire.FINGERPRINT: HASH,
             wire.LIBRARY: HASH,
+            wire.BASES: HASH,
         },
         wire.METRICS: {wire.NUM_EXAMPLES: EXAMPLES},
     },

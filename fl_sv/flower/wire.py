@@ -47,6 +47,7 @@ LOSS = "loss"
 RATES = "learning-rates"  # those that the run chooses or tries, by model, as JSON
 FINGERPRINT = "fingerprint"
 LIBRARY = "library"
+BASES = "bases"
 
 # --- a node's own state and config ----------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class Plan:
     averaged_evaluations: averages of the companies' own models that are evaluated, not trained.
     more_seeds: what it would cost to train each large run more often.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
+    models: by name, how many of its `parameters` are `trainable`: these travel.
     rows_left_out: of a shared source, those that belong to no company.
     remarks: what must be known about the data and users' modules; it stops nothing.
     """
@@ -80,6 +81,7 @@ class Plan:
     averaged_evaluations: int
     more_seeds: PlannedSeeds
     sweep_share_of_teacher_flops: float
+    models: dict[str, dict[str, int]]
     rows_left_out: int
     remarks: tuple[str, ...]
 
@@ -155,6 +157,10 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         averaged_evaluations=averaged_evaluations(config),
         more_seeds=_more_seeds(config, large_seed),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
+        models={
+            model.name: {"trainable": model.n_params, "parameters": model.n_params_in_all}
+            for model in (*small, large)
+        },
         rows_left_out=checked.rows_left_out,
         remarks=(*checked.remarks, *remarks),
     )
@@ -224,6 +230,12 @@ def plan_text(plan: Plan) -> str:
         duration = _duration(plan.seconds)
     megabytes = plan.bytes / plan.n_companies / 1e6
     least, most = (_duration(plan.exchanges * seconds) for seconds in REMOTE_ROUND_SECONDS)
+    frozen = {}
+    if any(counts["trainable"] < counts["parameters"] for counts in plan.models.values()):
+        frozen["trained"] = ", ".join(
+            f"{counts['trainable']:,} of {counts['parameters']:,} parameters of {name}"
+            for name, counts in plan.models.items()
+        )
     rates = {}
     if plan.rate_trainings:
         rates["learning rates"] = (
@@ -231,6 +243,7 @@ def plan_text(plan: Plan) -> str:
         )
     rows = {
         "companies": f"{plan.n_companies}",
+        **frozen,
         "coalitions": f"{plan.coalitions:,}{at_most}",
         "trainings": f"{plan.trainings:,} (large runs of the grand coalition:"
         f" {plan.large_runs_of_grand_coalition}, of others: {plan.large_runs_of_other_coalitions})",

@@ -188,7 +188,9 @@ def _registration(rows: Dataset | None) -> list[Departure]:
     print_of = "" if rows is None else f", {fingerprint(rows)}"
     return [
         Departure(
-            "registration", f"the number of examples{count}; the hash of the installed fl_sv"
+            "registration",
+            f"the number of examples{count}; hashes of the installed fl_sv"
+            " and of what is frozen in the models",
         ),
         Departure("registration", f"a fingerprint (sha256) of the rows{print_of}"),
     ]

@@ -65,6 +65,8 @@ def peak_memory(
     stages: list[list[Workload]] = [*run.sweep, in_waves, [*run.rates]]
     waves = max(_waves_bytes(stage, itemsize, n_validation, n_workers) for stage in stages)
     models = large.n_params * itemsize * (8 + 4 * config.n_companies)
+    frozen = large.n_params_in_all - large.n_params  # one set in every process, and one to make it
+    models += frozen * itemsize * (2 + n_workers * on_ray)
     return int(
         processes
         + max(waves, _settlement_bytes(config, run))

@@ -12,6 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+NO_BASE = hashlib.sha256(b"").hexdigest()
+
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that a company may change, by name: a model's flat vector holds them."""
@@ -50,8 +52,12 @@ def base_digests(module: nn.Module) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=32)
 def base_sha256(module: nn.Module) -> str:
-    """One hash of the whole base; that of a module without a base is the hash of nothing."""
+    """One hash of the whole base; that of a module without a base is NO_BASE.
+
+    A module is hashed once: what changes its base later is refused (`fl_sv.training.trial`).
+    """
     return hashlib.sha256("".join(base_digests(module).values()).encode()).hexdigest()
 
 

@@ -11,9 +11,10 @@ Shapes: C models of a stack, B rows of a batch, K outputs. `params` is the vecto
 `stack` holds one vector a row.
 """
 
+import hashlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ from fl_sv.config.training import Optimizer
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
-from fl_sv.training.base import base_sha256, copied, flat, trainable
+from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, trainable
 from fl_sv.training.factories import quoting, users_module, users_start
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
@@ -80,7 +81,7 @@ class ModelSpec:
     @cached_property
     def base_sha256(self) -> str:
         """The hash of what is not trained: frozen parameters and buffers."""
-        return base_sha256(self.module if isinstance(self.config, Module) else nn.Module())
+        return base_sha256(self.module) if isinstance(self.config, Module) else NO_BASE
 
     @cached_property
     def trained(self) -> tuple[str, ...]:
@@ -122,27 +123,41 @@ class ModelSpec:
         if isinstance(self.config, Mlp):
             return sum(2 * shape.numel() for shape in self.shapes.values() if len(shape) == 2)
         if isinstance(self.config, Module):
-            return self._counted_flops(self.config)
+            # torch knows no formula for recurrent layers: then each parameter counts once.
+            return self._counted_flops(self.config) or 2 * self.n_params_in_all
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self._skeleton(torch.zeros(1, *self.task.input_shape, dtype=self.dtype, device="meta"))
         return int(counter.get_total_flops())
 
-    def _counted_flops(self, model: Module) -> int:
+    def _counted_flops(self, model: Module, *, with_gradient: bool = False) -> int:
+        """The operations that torch counts for one row, forwards or forwards and backwards."""
         row = torch.zeros(1, *self.task.input_shape, dtype=self.dtype)
         module = self.fresh(row.device).eval()
         with (
             quoting(model, f"on rows of shape {tuple(row.shape)}"),
             self.drawing(0),
-            torch.no_grad(),
+            torch.set_grad_enabled(with_gradient),
             FlopCounterMode(display=False) as counter,
         ):
-            module(row)
-        # torch knows no formula for recurrent layers: then each parameter counts once.
-        return int(counter.get_total_flops()) or 2 * self.n_params_in_all
+            outputs = module(row)
+            if with_gradient:
+                outputs.sum().backward()
+        return int(counter.get_total_flops())
 
     def training_flops(self, rows: float) -> float:
-        """Floating-point operations of training on `rows` rows: three forward passes each."""
-        return FORWARD_PASSES_OF_A_STEP * self.forward_flops * rows
+        """Floating-point operations of training on `rows` rows.
+
+        A row costs three forward passes, or what torch counts where a part is frozen: no gradient
+        is computed for it.
+        """
+        return self._row_flops * rows
+
+    @cached_property
+    def _row_flops(self) -> int:
+        usual = FORWARD_PASSES_OF_A_STEP * self.forward_flops
+        if not isinstance(self.config, Module) or self.n_params == self.n_params_in_all:
+            return usual
+        return self._counted_flops(self.config, with_gradient=True)
 
     @property
     def starts_at_zero(self) -> bool:
@@ -208,15 +223,30 @@ def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], Mode
     """
     small = tuple(model_spec(config, model, task) for model in config.models.small)
     large = model_spec(config, config.models.large, task)
-    ladder = [*small, large]
-    for smaller, larger in pairwise(ladder):
-        if smaller.n_params >= larger.n_params:
+    sizes = law_sizes([*small, large])
+    for smaller, larger in pairwise(sizes):
+        if sizes[smaller] >= sizes[larger]:
             raise InputError(
-                f"models: {larger.name} has {larger.n_params} parameters, no more than"
-                f" {smaller.name} with {smaller.n_params}. List the small models in ascending size;"
-                " the large model must be larger than all of them."
+                f"models: {larger} has {sizes[larger]} parameters, no more than {smaller} with"
+                f" {sizes[smaller]}. List the small models in ascending size; the large model must"
+                " be larger than all of them."
             )
     return small, large
+
+
+def law_sizes(models: Sequence[ModelSpec]) -> dict[str, int]:
+    """The size of each model, by which the law tells how far one is from the next.
+
+    It counts all parameters, since what a model can learn grows with its frozen ones too. Where all
+    models have the same base, it grows with none of them, and only what is trained counts.
+    """
+    one_base = len({model.base_sha256 for model in models}) == 1
+    return {model.name: model.n_params if one_base else model.n_params_in_all for model in models}
+
+
+def bases_sha256(models: Iterable[ModelSpec]) -> str:
+    """One hash of the bases of all models, which a company registers."""
+    return hashlib.sha256("".join(model.base_sha256 for model in models).encode()).hexdigest()
 
 
 def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
