@@ -3,6 +3,7 @@
 Shapes: C models of a stack, K outputs. The rows of the company are counted by n.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -16,6 +17,7 @@ from torch import Tensor
 from fl_sv.config import Config
 from fl_sv.config.models import model_name, stated_rate
 from fl_sv.data import Dataset, Scaling, SharedRows, company_data, fingerprint
+from fl_sv.data.encoding import unknown_sentence
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
@@ -171,6 +173,8 @@ def load_company(
     use_threads(config.compute.threads)
     keep_freed_memory()
     data = company_data(config, name, scaling, data_path, shared)
+    if remark := unknown_sentence(name, data.unknown):  # for the company; the server learns nothing
+        logging.getLogger("flwr").warning("fl-sv: %s `fl-sv data check` names them.", remark)
     x, y = tensors(data, config)
     small, large = tried_models(config, scaling.task, x, y)
     models = {model.name: model for model in (*small, large)}

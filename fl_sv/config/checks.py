@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from fl_sv.config.base import DATA_FILES, REFERENCE, check_names
-from fl_sv.config.data import BUILT_IN_SOURCES, Data, Duplicate
+from fl_sv.config.base import REFERENCE, check_names
+from fl_sv.config.data import Data, Duplicate
 from fl_sv.config.models import Models, Teacher, model_name, stated_rate
 from fl_sv.config.strategies import STRATEGIES, StrategyFacts
 from fl_sv.config.students import (
@@ -78,90 +78,6 @@ def _check_names(
     missing = [name for name in companies if name not in names]
     if complete and missing:
         raise ValueError(f"{where}: {missing[0]!r} is missing; name every company")
-
-
-def check_data(data: Data) -> None:
-    """The source exists, has the keys that it needs, and no others."""
-    is_function = re.fullmatch(REFERENCE, data.source) is not None
-    is_file = data.source.endswith(DATA_FILES)
-    if not (data.source in BUILT_IN_SOURCES or data.source == "own" or is_file or is_function):
-        raise ValueError(
-            f"data.source: there is no source {data.source!r}; allowed are"
-            f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}) or"
-            " module:function"
-        )
-    if data.options and not is_function:
-        raise ValueError(
-            f"data.options: only a module:function takes options, {data.source} takes none"
-        )
-    natural = BUILT_IN_SOURCES.get(data.source)
-    if natural and data.task not in (None, natural):
-        raise ValueError(
-            f"data.task: {data.source} is a {natural} data set, not {data.task}; leave the key out"
-        )
-    if data.classes is not None and _is_regression(data):
-        raise ValueError("data.classes: a regression has no classes; leave the key out")
-    if data.source == "own":
-        _check_own_source(data)
-    else:
-        _check_shared_source(data)
-    _check_corruptions(data)
-
-
-def _is_regression(data: Data) -> bool:
-    return (data.task or BUILT_IN_SOURCES.get(data.source)) == "regression"
-
-
-def _check_own_source(data: Data) -> None:
-    if data.validation.file is None:
-        raise ValueError(
-            "data.validation.file: `source: own` needs a validation file of the operator"
-        )
-    if data.partition is not None:
-        raise ValueError(
-            "data.partition: with `source: own` every company brings its own rows; leave the key"
-            " out"
-        )
-    if data.task != "regression" and data.classes is None:
-        raise ValueError(
-            "data.classes: the key is missing; with `source: own` no machine sees all labels,"
-            " so give the number of classes"
-        )
-
-
-def _check_shared_source(data: Data) -> None:
-    if data.files is not None:
-        raise ValueError("data.files: only `source: own` takes a file for each company")
-    if data.partition is None:
-        raise ValueError(
-            "data.partition: the key is missing; give the way in which the rows are divided,"
-            " for example {kind: iid}"
-        )
-
-    if data.partition.kind == "dirichlet" and _is_regression(data):
-        raise ValueError(
-            "data.partition: dirichlet skews class labels, and a regression has none; take iid or"
-            " sizes"
-        )
-
-
-def _check_corruptions(data: Data) -> None:
-    for index, corruption in enumerate(data.corruptions):
-        if isinstance(corruption, Duplicate) and (
-            corruption.of == corruption.company or data.source == "own"
-        ):
-            raise ValueError(
-                f"data.corruptions[{index}]: a duplicate needs two companies and a shared source;"
-                " it copies one company's rows to the other"
-            )
-        if any(
-            (other.kind, other.company) == (corruption.kind, corruption.company)
-            for other in data.corruptions[:index]
-        ):
-            raise ValueError(
-                f"data.corruptions[{index}]: {corruption.company!r} has two defects of the kind"
-                f" {corruption.kind}; give one for both"
-            )
 
 
 def check_models(models: Models) -> None:
@@ -327,7 +243,7 @@ def check_distillation(distillation: Distillation, data: Data, training: Trainin
     The deployed student has a learning rate: there is nothing to try one on.
     """
     loss = distillation.loss
-    regression = _is_regression(data)
+    regression = data.is_regression
     if distillation.deployed is not None:
         _check_transfer_rows(distillation.deployed.transfer_set, regression=regression)
         if stated_rate(distillation.deployed.model, training) is None:

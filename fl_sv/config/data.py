@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fl_sv.config.base import DATA_FILES, CompanyName, Frozen, Scalar, many
-from fl_sv.config.columns import Csv
+from fl_sv.config.columns import Csv, Described, Label
 from fl_sv.config.keys import Key
 
 BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
@@ -161,6 +161,13 @@ class Data(Frozen):
     target: str = Field(
         "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
     )
+    columns: dict[Annotated[str, Field(min_length=1)], Described] = Field(
+        {},
+        description=(
+            "what columns of .csv and .parquet files mean, by their names: a kind alone, or a"
+            " mapping with `kind`; any other column holds numbers and no empty cell"
+        ),
+    )
     csv: Csv = Field(Csv(), description="how the texts of .csv and .parquet files are written")
     classes: int | None = Field(
         None,
@@ -202,3 +209,14 @@ class Data(Frozen):
             " each kind"
         ),
     ] = ()
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the target is a quantity: as the built-in source has it, or as `task` states."""
+        return (self.task or BUILT_IN_SOURCES.get(self.source)) == "regression"
+
+    @property
+    def n_classes(self) -> int | None:
+        """The number of classes that the config states, by a number or by their texts."""
+        label = self.columns.get(self.target)
+        return len(label.classes) if isinstance(label, Label) else self.classes

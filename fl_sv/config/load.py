@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -156,6 +156,8 @@ def _sentence(place: str, problem: Any, *other_branches: Any) -> str:
         return f"unknown key {place}. {_nearest(problem['loc'])}"
     if problem["type"] == "missing":
         return f"the key {place} is missing."
+    if problem["type"] == "union_tag_not_found":
+        return f"the key {place}.kind is missing."
     if problem["type"] == "value_error":
         message = str(problem["ctx"]["error"])
         return f"{place}: {message}." if place else f"{message}."
@@ -194,7 +196,7 @@ def _nearest(location: tuple[int | str, ...]) -> str:
 def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
     """Each part of a location, and whether it only names the branch of a union."""
     for depth, part in enumerate(location):
-        models = _models_at(location[:depth])
+        models, is_name = _at(location[:depth])
         is_field = any(part in model.model_fields for model in models)
         is_branch = (
             str(part).startswith(SCALAR_BRANCHES)
@@ -202,25 +204,35 @@ def _walk(location: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
             else len(models) > 1 and not is_field
         )
         is_tag = len(models) > 1 and any(_tag(model) == part for model in models)
-        yield part, is_branch or is_tag
+        yield part, not is_name and (is_branch or is_tag)
+
+
+def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The models that `location` allows: several in a union before a branch is chosen."""
+    return _at(location)[0]
 
 
 @lru_cache(maxsize=100)
-def _models_at(location: tuple[int | str, ...]) -> list[type[BaseModel]]:
-    """The models that `location` allows: several in a union before a branch is chosen."""
+def _at(location: tuple[int | str, ...]) -> tuple[list[type[BaseModel]], bool]:
+    """The models that `location` allows, and whether a name stands before their keys."""
     models: list[type[BaseModel]] = [Config]
+    is_name = False
     for part in location:
+        if is_name:
+            is_name = False
+            continue
         chosen = [model for model in models if _tag(model) == part]
         if len(models) > 1 and chosen:
             models = chosen
         elif not isinstance(part, int):
-            models = [
-                inner
+            fields = [
+                model.model_fields[part].annotation
                 for model in models
                 if part in model.model_fields
-                for inner in sections_in(model.model_fields[part].annotation)
             ]
-    return models
+            models = [inner for field in fields for inner in sections_in(field)]
+            is_name = bool(models) and any(get_origin(field) is dict for field in fields)
+    return models, is_name
 
 
 def _tag(model: type[BaseModel]) -> str | None:

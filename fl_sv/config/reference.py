@@ -77,8 +77,8 @@ def _definitions_in(field: Schema, is_entry: bool = False) -> Iterator[tuple[str
         yield field["$ref"].rpartition("/")[2], is_entry
     for branch in _branches(field):
         yield from _definitions_in(branch, is_entry)
-    if "items" in field:
-        yield from _definitions_in(field["items"], True)
+    if isinstance(entry := _entry(field), dict) and entry:
+        yield from _definitions_in(entry, True)
 
 
 def _title(definition: Schema, places: list[str]) -> str:

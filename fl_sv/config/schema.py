@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from fl_sv.config import checks
 from fl_sv.config.base import CompanyName, Frozen, many
 from fl_sv.config.data import Data
+from fl_sv.config.data_checks import check_data
 from fl_sv.config.keys import Key
 from fl_sv.config.models import Models, Teacher, stated_rate
 from fl_sv.config.runtime import Compute, Faults, RayCluster
@@ -99,7 +100,7 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         checks.check_companies(self.companies, self.data, self.values)
-        checks.check_data(self.data)
+        check_data(self.data)
         checks.check_models(self.models)
         check_training(self.training, self.models, self.teacher, self.distillation)
         checks.check_strategy(self.teacher, self.n_companies)

@@ -35,13 +35,16 @@ def read_arrays(path: str) -> dict[str, NDArray[Any]]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def require_growth(path: str, n_bytes: int) -> None:
+SAVEZ = "If its rows are real, write them with numpy.savez."
+
+
+def require_growth(path: str, n_bytes: int, advice: str = SAVEZ) -> None:
     """Raises InputError when a file would take far more memory than it has bytes."""
     size = os.path.getsize(path)  # noqa: PTH202
     if n_bytes > max(ALWAYS_ALLOWED, MAX_GROWTH * size):
         raise InputError(
             f"{path} has {size:,} bytes and would take {n_bytes:,} in memory, more than"
-            f" {MAX_GROWTH} times as many. If its rows are real, write them with numpy.savez."
+            f" {MAX_GROWTH} times as many. {advice}"
         )
 
 

@@ -46,17 +46,21 @@ class Dataset:
 
     x: float32 (rows, *input_shape), scaled.
     y: int64 (rows,), class labels 0..K-1; or float64 (rows,), standardised targets.
+    unknown: (rows,) how many cells of a row held a word that no feature stands for; None where the
+        rows are of no table with words.
     """
 
     x: NDArray[np.float32]
     y: NDArray[np.int64] | NDArray[np.float64]
+    unknown: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, rows: NDArray[np.int64]) -> "Dataset":
         """A copy of the given rows, in that order."""
-        return Dataset(self.x[rows], self.y[rows])
+        unknown = None if self.unknown is None else self.unknown[rows]
+        return Dataset(self.x[rows], self.y[rows], unknown)
 
     def with_rows(self, other: "Dataset") -> "Dataset":
         """These rows, and then those of another holder."""

@@ -17,6 +17,7 @@ from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task, fingerprint
+from fl_sv.data.encoding import Encoding
 from fl_sv.data.owners import check_owners, left_out
 from fl_sv.data.partition import RowNumbers, divide_rows
 from fl_sv.data.raw import RawRows, class_labels
@@ -94,7 +95,7 @@ def read_source(config: Config) -> Source | None:
     if isinstance(data.partition, ColumnPartition):
         check_owners(raw, data.partition, config.companies)
     if kind == "classification":
-        class_labels(raw, data.classes)
+        class_labels(raw, data.n_classes)
     if data.validation.file:
         return Source(raw, None)
     return Source(raw, _hold_out(raw, kind, data.validation.fraction))
@@ -151,8 +152,13 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
             f" {LEAST_VALIDATION} are needed, since the intervals measure how much the scores of"
             " its rows differ."
         )
-    task = task_of(data, validation if source is None else source.raw)
-    scaling = Scaling.measured(validation, task, standardise=standardised(data, validation))
+    encoding = None
+    if data.columns:
+        encoding = Encoding.fitted(validation, data.columns)
+        validation = encoding.apply(validation)
+    task = task_of(data, validation if source is None else source.raw, validation.x.shape[1:])
+    standardise = standardised(data, validation)
+    scaling = Scaling.measured(validation, task, standardise=standardise, encoding=encoding)
     scaled, tuning = scaling.apply(validation), None
     if config.tries_rates:
         scaled, tuning = _divided(scaled, validation)
@@ -288,11 +294,14 @@ def at_path(config: Config, path: str | None) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
 
 
-def task_of(data: Data, raw: RawRows) -> Task:
-    """What is predicted from what. Raises InputError when the labels are no class labels."""
+def task_of(data: Data, raw: RawRows, input_shape: tuple[int, ...] | None = None) -> Task:
+    """What is predicted from what. Raises InputError when the labels are no class labels.
+
+    input_shape: of a row of features; as it is in `raw` without it.
+    """
     kind = kind_of(data)
-    n_outputs = class_labels(raw, data.classes)[1] if kind == "classification" else 1
-    return Task(kind=kind, input_shape=raw.x.shape[1:], n_outputs=n_outputs)
+    n_outputs = class_labels(raw, data.n_classes)[1] if kind == "classification" else 1
+    return Task(kind=kind, input_shape=input_shape or raw.x.shape[1:], n_outputs=n_outputs)
 
 
 def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ numbers in all others.
 """
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.config.columns import Csv
+from fl_sv.config.columns import Column, Csv
 from fl_sv.data.archive import read_arrays, require_growth
 from fl_sv.data.cells import advice, ambiguous, numbers, stripped
 from fl_sv.data.csv_file import read_csv
 from fl_sv.data.faults import BadCells, Numbered, Places, message
 from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays
+from fl_sv.data.table import NUMBER, read_table
 from fl_sv.errors import InputError, suggestion
 from fl_sv.files import require_regular
 from fl_sv.text import one_line
@@ -29,11 +31,19 @@ PLAIN = Csv()
 ONLY_THE_OWNER = "Only the owner's column may hold text, and what `data.columns` describes."
 
 
-def read_rows(path: str, target: str, owner: str | None = None, csv: Csv = PLAIN) -> RawRows:
+def read_rows(
+    path: str,
+    target: str,
+    owner: str | None = None,
+    csv: Csv = PLAIN,
+    columns: Mapping[str, Column] | None = None,
+) -> RawRows:
     """The rows of the file at `path`.
 
     target, owner: names of columns of a .csv or .parquet file; an .npz has the arrays x and y.
     csv: how the texts of a .csv or .parquet file are written.
+    columns: what they mean. With such a description the rows have a table, which an `Encoding`
+        turns into features.
 
     Blank lines of a .csv are skipped. Raises InputError when the file cannot be read or has a cell
     that is no finite number.
@@ -43,10 +53,16 @@ def read_rows(path: str, target: str, owner: str | None = None, csv: Csv = PLAIN
     try:
         require_regular(Path(path))
         if path.endswith(".npz"):
+            if columns:
+                raise InputError(
+                    f"{path}: `data.columns` describes columns, and an .npz archive has none. Give"
+                    " a .csv or .parquet file."
+                )
             return _read_npz(path)
-        if path.endswith(".csv"):
-            return _checked_rows(*read_csv(path, csv), path, target, owner, csv)
-        return _checked_rows(*_read_parquet(path), path, target, owner, csv)
+        frame, places = read_csv(path, csv) if path.endswith(".csv") else _read_parquet(path)
+        if columns:
+            return _described_rows(frame, places, path, target, owner, csv, columns)
+        return _checked_rows(frame, places, path, target, owner, csv)
     except FileNotFoundError:
         raise InputError(
             f"The data file {path} does not exist. Relative paths start at the folder of the config"
@@ -112,12 +128,56 @@ def _checked_rows(
     )
 
 
+def _described_rows(
+    frame: "pl.DataFrame",
+    places: Places,
+    path: str,
+    target: str,
+    owner: str | None,
+    csv: Csv,
+    columns: Mapping[str, Column],
+) -> RawRows:
+    """The rows of a frame whose columns the config describes."""
+    features = _names(frame, path, target, owner)
+    kinds = {name: columns.get(name, NUMBER) for name in (*features, target)}
+    kinds |= {name: kind for name, kind in columns.items() if name not in kinds}  # not in the file
+    table = read_table(frame, places, path, kinds, csv)
+    if table.width < 2:
+        raise InputError(f"{path}: `data.columns` ignores every feature. Describe at least one.")
+    owners = {}
+    if owner is not None and owner in frame.columns:
+        owners = {owner: _text(frame[owner], path)}
+    return RawRows(
+        x=np.empty((len(table), 0)),
+        y=table[target].to_numpy(),
+        origin=path,
+        place=places,
+        target=f"column {target!r}",
+        columns=owners,
+        table=table.drop(target),
+    )
+
+
 def _feature_names(
     frame: "pl.DataFrame", path: str, target: str, owner: str | None
 ) -> tuple[str, ...]:
     """All columns but target and owner. Raises InputError when one of them can hold no number."""
     import polars as pl
 
+    features = _names(frame, path, target, owner)
+    schema = frame.schema  # once: it lists every column
+    for name in (*features, target):
+        dtype = schema[name]
+        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.String)):
+            raise InputError(
+                f"{path}, column {name!r}: the type {dtype} is no number. Convert or drop the"
+                " column, or say in `data.columns` what it means."
+            )
+    return features
+
+
+def _names(frame: "pl.DataFrame", path: str, target: str, owner: str | None) -> tuple[str, ...]:
+    """All columns but target and owner. Raises InputError where there are none, or no rows."""
     if target not in frame.columns:
         raise InputError(
             f"{path} has no column {target!r} to predict (`data.target`, or --target for a single"
@@ -130,14 +190,6 @@ def _feature_names(
         )
     if frame.is_empty():
         raise InputError(f"{path} has no rows below its header. Give at least one.")
-    schema = frame.schema  # once: it lists every column
-    for name in (*features, target):
-        dtype = schema[name]
-        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.String)):
-            raise InputError(
-                f"{path}, column {name!r}: the type {dtype} is no number. Convert or drop the"
-                " column."
-            )
     return features
 
 

@@ -5,12 +5,15 @@ Shapes: K classes; `(rows, ...)` has one entry for each row.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LABELS = "the labels of a classification are the integers 0, 1, 2 and so on"
 NAMES = f"For classes: {LABELS}, so give each class its number."
@@ -30,6 +33,10 @@ class RawRows:
     target: what holds y: "column 'price'", for messages.
     features: the names of the columns of x; empty when they have none.
     columns: the other columns by name, (rows,) each.
+    table: columns that an `Encoding` is still to turn into x, which has none of its own until then;
+        None where x is complete.
+    unknown: (rows,) how many cells of a row hold a word that the encoding does not know; None where
+        nothing was encoded.
     """
 
     x: NDArray[Any]
@@ -39,6 +46,8 @@ class RawRows:
     target: str
     features: tuple[str, ...] = ()
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    table: "pl.DataFrame | None" = None
+    unknown: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -53,6 +62,8 @@ class RawRows:
             target=self.target,
             features=self.features,
             columns={name: column[rows] for name, column in self.columns.items()},
+            table=None if self.table is None else self.table[rows],
+            unknown=None if self.unknown is None else self.unknown[rows],
         )
 
 

@@ -9,13 +9,14 @@ Shapes: (rows, features), the features of a row flattened.
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.data.dataset import Dataset, Task
+from fl_sv.data.encoding import Encoding
 from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.errors import InputError, listed
 
@@ -42,6 +43,7 @@ class Scaling:
     A row becomes (x - mean) / scale, a regression target (y - target_mean) / target_scale.
 
     features: the names of the columns in the order in which models take them; empty without names.
+    encoding: from the columns of a table to the features; None where the columns are the features.
     mean, scale: one number for each flattened feature, or a single one for all. The unit is that of
         the raw column.
     """
@@ -52,9 +54,12 @@ class Scaling:
     scale: tuple[float, ...] = (1.0,)
     target_mean: float = 0.0
     target_scale: float = 1.0
+    encoding: Encoding | None = None
 
     @classmethod
-    def measured(cls, raw: RawRows, task: Task, *, standardise: bool) -> Self:
+    def measured(
+        cls, raw: RawRows, task: Task, *, standardise: bool, encoding: Encoding | None = None
+    ) -> Self:
         """The scaling by mean and standard deviation of the rows.
 
         Features are scaled with `standardise`, targets in a regression. A feature c that is
@@ -82,6 +87,7 @@ class Scaling:
             scale=tuple(scale.tolist()),
             target_mean=float(target_mean[0]),
             target_scale=float(target_scale[0]),
+            encoding=encoding,
         )
 
     def apply(self, raw: RawRows) -> Dataset:
@@ -90,6 +96,8 @@ class Scaling:
         Raises InputError when the features are not those of the validation set, a label is no
         class, or a number lies beyond BOUND once it is scaled.
         """
+        if self.encoding is not None and raw.unknown is None:
+            raw = self.encoding.apply(raw)
         x = self._ordered(raw)
         with np.errstate(over="ignore"):
             flat = (_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)
@@ -102,8 +110,8 @@ class Scaling:
         scaled = flat.astype(np.float32).reshape(x.shape)
         if self.task.kind == "regression":
             self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target, unit)
-            return Dataset(scaled, targets)
-        return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0])
+            return Dataset(scaled, targets, raw.unknown)
+        return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0], raw.unknown)
 
     def far_from(self, validation: Dataset, rows: Dataset) -> str:
         """The column in which a company's scaled numbers lie far beyond the validation set's.
@@ -130,19 +138,25 @@ class Scaling:
 
     def to_json(self) -> str:
         """One line of text that `from_json` reads back exactly."""
-        return json.dumps(asdict(self))
+        fields = asdict(replace(self, encoding=None))
+        del fields["encoding"]
+        if self.encoding is not None:
+            fields["encoding"] = self.encoding.content()
+        return json.dumps(fields)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The scaling in a text. Raises ValueError, KeyError or TypeError where it holds none."""
         fields = json.loads(text)
+        task, encoding = fields["task"], fields.get("encoding")
         return cls(
-            task=Task.from_json(json.dumps(fields["task"])),
+            task=Task.from_json(json.dumps(task)),
             features=tuple(map(str, fields["features"])),
             mean=tuple(map(float, fields["mean"])),
             scale=tuple(map(float, fields["scale"])),
             target_mean=float(fields["target_mean"]),
             target_scale=float(fields["target_scale"]),
+            encoding=None if encoding is None else Encoding.from_content(encoding),
         )
 
     def require_sound(self) -> None:
@@ -154,6 +168,7 @@ class Scaling:
             and all(map(math.isfinite, (*self.mean, *self.scale)))
             and all(map(math.isfinite, (self.target_mean, self.target_scale)))
             and min(*self.scale, self.target_scale) > 0
+            and (self.encoding is None or self.encoding.features == self.features)
         )
         if not is_sound:
             raise ValueError("the scaling does not fit the task that it names")

@@ -26,7 +26,7 @@ def load_pool(data: Data) -> RawRows:
 
 def read_file(path: str, data: Data) -> RawRows:
     """The rows of one of the run's files, as the config describes them. Raises InputError."""
-    return read_rows(path, data.target, owner_column(data), data.csv)
+    return read_rows(path, data.target, owner_column(data), data.csv, data.columns)
 
 
 def kind_of(data: Data) -> Kind:

@@ -27,6 +27,7 @@ from fl_sv.data import (
     read_source,
     rows_left_out,
 )
+from fl_sv.data.encoding import unknown_sentence
 from fl_sv.data.federation import few_rows_sentence, few_tuning_sentence
 from fl_sv.data.owners import left_out_sentence
 from fl_sv.errors import InputError, listed
@@ -112,6 +113,8 @@ def _remarks(
             " outweigh all others in every training. Give validation rows that vary as much, give"
             " the column another unit, or leave it out."
         )
+    holders = {"The operator": validation, **rows}
+    found += filter(None, (unknown_sentence(who, data.unknown) for who, data in holders.items()))
     if few := few_rows_sentence(len(validation)):
         found.append(few)
     if operator.tuning is not None and (few := few_tuning_sentence(len(operator.tuning))):

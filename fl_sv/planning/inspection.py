@@ -1,16 +1,18 @@
 """For a company before it joins: does its file fit the run, and what will leave its machine?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fl_sv.config.columns import Column
 from fl_sv.config.data import ColumnPartition
 from fl_sv.config.load import load_config
 from fl_sv.config.schema import Config
 from fl_sv.data.dataset import Dataset, Task, fingerprint
+from fl_sv.data.encoding import Encoding, unknown_sentence
 from fl_sv.data.federation import (
     at_path,
     company_data,
@@ -67,17 +69,21 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     data = config.data
     source = read_source(config)
     raw = _own_rows(config, company, path) if source is None else source.raw
-    lines = [f"{company}:", *_shape(raw), *_left_out(config, rows_left_out(config, source))]
+    left_out = _left_out(config, rows_left_out(config, source))
+    lines = [f"{company}:", *_shape(raw), *left_out]
     if data.validation.file is None or Path(data.validation.file).is_file():
         scaling = operator_data(config, source).scaling
         shared = shared_rows(config, scaling, source=source)
         task, rows = scaling.task, company_data(config, company, scaling, path, shared)
+        if shared is not None and source is not None:
+            raw = source.for_companies.take(shared.owned[company])
         lines += [
             _counts(task, rows),
+            *_encoded(scaling.encoding, raw, company, rows),
             "Prepared as for training: the features are those of the validation set.",
         ]
         return lines + _departures(config, task, company, rows)
-    task = task_of(data, raw)
+    task = task_of(data, _with_features(raw, data.columns))
     if isinstance(data.partition, ColumnPartition):
         raw = raw.take(owned_rows(data.partition, config.companies, raw.columns)[company])
         lines.append(f"examples  {len(raw):,} of {company}")
@@ -94,6 +100,27 @@ def _own_rows(config: Config, company: str, path: str | None) -> RawRows:
     if path is None:
         raise InputError(f"The config names no file for {company}. Give yours with --data-path.")
     return read_file(path, config.data)
+
+
+def _with_features(raw: RawRows, columns: Mapping[str, Column]) -> RawRows:
+    """The rows with the features that their own words would give, where these are in a table."""
+    return Encoding.fitted(raw, columns).apply(raw) if columns else raw
+
+
+def _encoded(encoding: Encoding | None, raw: RawRows, company: str, rows: Dataset) -> list[str]:
+    """What becomes of the columns of a table, its empty cells, and words that are not known."""
+    if encoding is None:
+        return []
+    lines = [f"features  {len(encoding.features)}: {listed(encoding.features)}"]
+    if filled := encoding.filled(raw):
+        empty = [f"{column!r}: {count:,}" for column, count in filled.items()]
+        lines.append(f"empty     cells that `missing` fills: {listed(empty)}")
+    if sentence := unknown_sentence(company, rows.unknown):
+        lines.append(f"unknown   {sentence} They count as no word:")
+        for column, counts in encoding.unknown_words(raw).items():
+            words = [f"{word[:40]!r} ({count:,})" for word, count in counts.items()]
+            lines.append(f"          column {column!r}: {listed(words)}")
+    return lines
 
 
 def _left_out(config: Config, rows_of: dict[str, int]) -> list[str]:
@@ -114,10 +141,10 @@ def _shape(raw: RawRows) -> list[str]:
         if raw.features
         else ""
     )
-    return [
-        f"source    {raw.origin}",
-        f"rows      {len(raw):,} of shape {raw.x.shape[1:]}{names}",
-    ]
+    shape = f"of shape {raw.x.shape[1:]}{names}"
+    if raw.table is not None:
+        shape = f"of {raw.table.width} columns: {listed(raw.table.columns)}"
+    return [f"source    {raw.origin}", f"rows      {len(raw):,} {shape}"]
 
 
 def _targets(raw: RawRows) -> str:
