@@ -14,7 +14,7 @@ from fl_sv.config.valuation import Coalitions, Stop
 from fl_sv.design import large_runs
 from fl_sv.errors import VerificationError
 from fl_sv.law import Law, fit_law
-from fl_sv.law.posterior import PARTS
+from fl_sv.law.prior import PARTS
 from fl_sv.law.process import covariance, value_cross_covariance
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence

@@ -8,7 +8,8 @@ from scipy.stats import multivariate_normal, norm
 
 from fl_sv.law import fit_law
 from fl_sv.law.left_out import chance_of_less
-from fl_sv.law.posterior import PARTS, runs_on_grid
+from fl_sv.law.posterior import runs_on_grid
+from fl_sv.law.prior import PARTS
 from fl_sv.law.process import covariance
 from tests.test_law import DATA, DESIGNS, GRAND, NAMES, ends, fitted, smooth_game
 

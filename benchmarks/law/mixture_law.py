@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from benchmarks.law.mixtures import Mixtures
-from fl_sv.law.posterior import factored
+from fl_sv.law.prior import factored
 
 Floats = NDArray[np.float64]
 

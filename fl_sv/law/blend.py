@@ -1,9 +1,10 @@
 """The law before the large runs are weighed: its mean, and what is uncertain about it.
 
-`auto` blends the laws of families.py. The weight of each falls with its mean square error in the
-rehearsal, the noise of the rehearsal's truth included. Where the laws differ, the blend is
-uncertain in just that direction, and the large runs decide between them. How far the large game may
-lie from the blend follows from how far the rehearsed game lay from it.
+`auto` blends the laws of families.py. The weight of each is in inverse proportion to its mean
+square error in the rehearsal (Bates and Granger 1969), the noise of the rehearsal's truth included.
+Where the laws differ, the blend is uncertain in just that direction, and the large runs decide
+between them. How far the large game may lie from the blend follows from how far the rehearsed game
+lay from it.
 
 Shapes: C coalitions, M small sizes.
 """
@@ -21,12 +22,12 @@ from fl_sv.law.families import (
     FORMULAS,
     Family,
     FamilyOf,
-    Game,
     affine,
     usable,
     without_parameters,
 )
 from fl_sv.law.inputs import LawData
+from fl_sv.law.normalized import Game
 from fl_sv.law.rehearsal import Rehearsal, rehearsal_of
 
 Floats = NDArray[np.float64]

@@ -20,11 +20,11 @@ from scipy.special import ndtr
 
 from fl_sv.law.alarms import PLACE
 from fl_sv.law.blend import Blend
-from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
 from fl_sv.law.left_out import chance_of_less, left_out
 from fl_sv.law.noise import small_std
-from fl_sv.law.posterior import Prior
+from fl_sv.law.normalized import Game
+from fl_sv.law.prior import Prior
 from fl_sv.law.process import common, variance
 
 # Each check's share of the family's one in ten.

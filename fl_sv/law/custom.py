@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError
-from fl_sv.law.families import FARTHEST, Family, FamilyOf, Game, usable
+from fl_sv.law.families import FARTHEST, Family, FamilyOf, usable
+from fl_sv.law.normalized import Game
 from fl_sv.plugins import ANY_ERROR
 
 # How far from 0 and 1 the ends of a curve may lie, and how far apart two coalitions count as equal.

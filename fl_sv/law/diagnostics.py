@@ -14,9 +14,9 @@ from fl_sv.law import checks
 from fl_sv.law.alarms import Alarm
 from fl_sv.law.blend import Blend
 from fl_sv.law.checks import Comparison, Result
-from fl_sv.law.families import Game
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import Prior, covariance_of_runs
+from fl_sv.law.normalized import Game
+from fl_sv.law.prior import Prior, covariance_of_runs
 
 
 @dataclass(frozen=True, kw_only=True)

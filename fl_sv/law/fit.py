@@ -20,18 +20,18 @@ from fl_sv.errors import InputError
 from fl_sv.law.alarms import Alarm
 from fl_sv.law.blend import AUTO, blended
 from fl_sv.law.diagnostics import Findings, examine
-from fl_sv.law.families import FLAT, FamilyOf, Game, game_of
+from fl_sv.law.families import FamilyOf
 from fl_sv.law.inputs import LawData, Table, law_data
 from fl_sv.law.next_runs import NextRun, best_runs
 from fl_sv.law.noise import Noise, noise_of, value_noise
+from fl_sv.law.normalized import FLAT, Game, game_of
 from fl_sv.law.posterior import (
     Posterior,
-    Prior,
     condition,
-    linearised,
     normalized_value_covariance,
     shapley_columns,
 )
+from fl_sv.law.prior import Prior, linearised
 from fl_sv.values.estimate import Estimate
 from fl_sv.values.exact import shapley
 

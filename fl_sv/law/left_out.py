@@ -15,7 +15,8 @@ from scipy.linalg import cho_solve
 from scipy.special import ndtr
 
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import Prior, averaging, covariance_of_runs, factored, runs_on_grid
+from fl_sv.law.posterior import averaging, runs_on_grid
+from fl_sv.law.prior import Prior, covariance_of_runs, factored
 
 Floats = NDArray[np.float64]
 

@@ -5,9 +5,10 @@ With u(S) the normalised utility of coalition S, a run at S takes
     Cov(values, u(S)) Cov(values, u(S))' / (Var(u(S)) + seed noise of the run)
 
 off the covariance of the values. All are those given the runs so far. Runs share their seeds, so
-the earlier ones also show a part of the new run's noise. The design is greedy and A-optimal: the
-run with the largest trace of that matrix, divided by its price, comes first. The choice does not
-depend on what a run will measure, so several runs are chosen before any of them is made.
+the earlier ones also show a part of the new run's noise. The design is greedy and A-optimal
+(Chaloner and Verdinelli 1995): the run with the largest trace of that matrix, divided by its price,
+comes first. The choice does not depend on what a run will measure, so several runs are chosen
+before any of them is made.
 
 Shapes: N companies, C coalitions. "runs" are the large runs that are measured or chosen.
 """
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import PARTS, SAMPLE_BLOCK, Prior, Scales, factored, shapley_columns
+from fl_sv.law.posterior import SAMPLE_BLOCK, Scales, shapley_columns
+from fl_sv.law.prior import PARTS, Prior, factored
 from fl_sv.law.process import covariance, value_covariance, value_cross_covariance, variance
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 The law predicts the expected loss over training seeds. A single training differs from it by noise.
 How much is measured where the large model trained with several seeds. Otherwise it is taken from
 the small models: their spread over seeds, pooled over the coalitions of one size, in proportion to
-the two models' gains. On 35 games with several large trainings the noise was 0.7 times this (the
+the two models' gains. On 35 games with several large trainings the noise was 0.6 times this (the
 median), and from 0.3 to 2.5 times (nine in ten). Two to six times it was where the large model
 overfits; there intervals are too narrow, which only a second seed of the large model shows.
 `posterior.py` lets the scale vary.
@@ -170,9 +170,9 @@ def value_noise(noise: Noise, values_of: Callable[[Floats], Floats]) -> Floats:
     values_of: from games in columns (C, games) to values (N, games).
 
     Jaccard's similarity is the probability that the member that comes first in a random order of
-    all companies is the same for both coalitions. So given an order, the noise is a sum of
-    independent parts, one for all coalitions with the same first member. The variances are averaged
-    over orders. The empty coalition comes after all.
+    all companies is the same for both coalitions (Broder 1997). So given an order, the noise is a
+    sum of independent parts, one for all coalitions with the same first member. The variances are
+    averaged over orders. The empty coalition comes after all.
     """
     members_CN = noise.members_CN
     n_companies = members_CN.shape[1]

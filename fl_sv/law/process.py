@@ -12,9 +12,10 @@ own. Between coalitions S and T with s and t members the covariances are, at sca
     singleton  1 for S = T of one member, otherwise 0: a model of one company's rows alone may go
                its own way, and no larger coalition follows it
 
-J is Jaccard's similarity. d(s) = (N / s - 1) / (N - 1) is the finite-population variance of a mean
-over s members; d is the geometric mean of d(s) and d(t). The shares of the common part were fitted
-by least squares to the deviations of brute-forced games of digits.
+J is Jaccard's similarity, which is positive definite (Gower and Legendre 1986). d(s) =
+(N / s - 1) / (N - 1) is the finite-population variance of a mean over s members; d is the geometric
+mean of d(s) and d(t). The shares of the common part were fitted by least squares to the deviations
+of brute-forced games of digits.
 
 Both parts are positive definite, 1 for a singleton, and 0 at the empty and the grand coalition.
 Because they depend only on set sizes, the covariance of the N Shapley values is a multiple of

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.law.families import Game, game_of, usable
+from fl_sv.law.families import usable
 from fl_sv.law.inputs import LawData
 from fl_sv.law.noise import small_std
+from fl_sv.law.normalized import Game, game_of
 from fl_sv.law.process import common, variance
 
 Floats = NDArray[np.float64]
