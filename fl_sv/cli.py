@@ -21,12 +21,14 @@ from fl_sv.terminal import complain, say, unfailing_output
 from fl_sv.text import shown
 
 Command = Callable[[argparse.Namespace], int]
+NOT_PAYABLE = 3  # the exit code of `verify` for a genuine run that may not be paid
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
-    0: done. 1: the run failed, or `verify` found a difference. 2: the input is wrong.
+    0: done. 1: the run failed, or `verify` found a difference. 2: the input is wrong. 3: `verify`
+    found no difference, and the run is not payable.
     """
     with unfailing_output():
         try:
@@ -146,7 +148,7 @@ def verify(options: argparse.Namespace) -> int:
 
     found = api.verify(options.dir, options.key)
     say("\n".join(verification_lines(found, pinned=options.key is not None)))
-    return 0
+    return 0 if found.payable else NOT_PAYABLE
 
 
 def data_check(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from fl_sv.files import require_regular
+from fl_sv.files import AnyFile, opened
 
 csv.field_size_limit(2**31 - 1)  # a cell may be long; what a column may hold is checked later
 QUOTE = b'"'
@@ -14,16 +14,16 @@ CHUNK = 1 << 24  # bytes
 
 
 def csv_records(
-    path: Path, separator: str = ",", encoding: str = "utf-8-sig"
+    source: AnyFile, separator: str = ",", encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line on which it begins, from 1. A blank line is a record without cells.
 
     Every fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...".
     """
-    require_regular(path)
+    binary = opened(source)
     line = 1
     try:
-        with path.open(encoding=encoding, newline="") as file:
+        with io.TextIOWrapper(binary, encoding=encoding, newline="") as file:
             reader = csv.reader(file, strict=True, delimiter=separator)
             for record in reader:
                 yield line, record

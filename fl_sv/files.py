@@ -6,17 +6,61 @@ fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...
 
 import errno
 import hashlib
+import os
 import stat
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 MAX_BYTES = 2_000_000_000  # of a file that is read at once
 _KINDS = (
+    (stat.S_ISLNK, "it is a link; give the file itself"),
     (stat.S_ISDIR, "it is a folder"),
     (stat.S_ISFIFO, "it is a pipe; give a file"),
     (stat.S_ISSOCK, "it is a socket; give a file"),
     (stat.S_ISCHR, "it is a device; give a file"),
     (stat.S_ISBLK, "it is a device; give a file"),
 )
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """A file that was read already. It may stand where a path does."""
+
+    name: str  # for messages
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+AnyFile = Path | HeldFile
+
+
+def opened(file: AnyFile) -> BinaryIO:
+    """A regular file, to be read. Raises OSError."""
+    if isinstance(file, HeldFile):
+        return BytesIO(file.data)
+    require_regular(file)
+    return file.open("rb")
+
+
+def read_own(path: Path, at_most: int) -> bytes:
+    """The bytes of a regular file that lies there itself, and is no link. Raises OSError.
+
+    What was looked at is what is read, even where somebody exchanges the file in between.
+    """
+    _require_kind(path.lstat(), at_most)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _require_kind(os.fstat(descriptor), at_most)
+        return file.read(at_most)
+
+
+def require_own(path: Path) -> None:
+    """Raises OSError when there is no regular file at the path itself; a link is none."""
+    _require_kind(path.lstat(), None)
 
 
 def require_regular(path: Path, at_most: int | None = None) -> None:
@@ -28,6 +72,10 @@ def require_regular(path: Path, at_most: int | None = None) -> None:
         found = path.stat()
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error)) from None
+    _require_kind(found, at_most)
+
+
+def _require_kind(found: os.stat_result, at_most: int | None) -> None:
     for is_kind, what in _KINDS:
         if is_kind(found.st_mode):
             kind = IsADirectoryError if is_kind is stat.S_ISDIR else OSError
@@ -36,16 +84,18 @@ def require_regular(path: Path, at_most: int | None = None) -> None:
         raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes; at most {at_most:,} are read")
 
 
-def read_bytes(path: Path, at_most: int = MAX_BYTES) -> bytes:
+def read_bytes(file: AnyFile, at_most: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file. Raises OSError."""
-    require_regular(path, at_most)
-    return path.read_bytes()
+    if isinstance(file, HeldFile):
+        return file.data
+    require_regular(file, at_most)
+    return file.read_bytes()
 
 
-def read_text(path: Path, at_most: int = MAX_BYTES) -> str:
+def read_text(file: AnyFile, at_most: int = MAX_BYTES) -> str:
     """The text of a regular file in UTF-8. Raises OSError, also for bytes that are no such text."""
     try:
-        return read_bytes(path, at_most).decode("utf-8")
+        return read_bytes(file, at_most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise OSError(
             errno.EILSEQ, f"it is not a text file: byte {error.start} is not UTF-8"

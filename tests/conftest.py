@@ -13,7 +13,7 @@ from benchmarks.common.command_line import SMOKE, Answer
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import HOME_VARIABLE
 from fl_sv.runs.tables import read_evidence
-from tests.runs import Command, fl_sv, published
+from tests.runs import Command, averages_with, fl_sv, published
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no property of the code
 settings.load_profile("no deadline")
@@ -97,10 +97,11 @@ def unpayable(run: RunDirectory, tmp_path: Path) -> RunDirectory:
         else replace(score, loss=table.scores[model, seed, grand - c].loss)
         for (model, seed, c), score in table.scores.items()
     }
+    other = replace(table, scores=scores)
     upside_down = replace(
         evidence,
-        table=replace(table, scores=scores),
-        averaged=None,
+        table=other,
+        averaged=averages_with(evidence, other),
         validation_NV=-evidence.validation_NV,
     )
     return published(tmp_path / "unpayable", run, upside_down)

@@ -10,11 +10,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common.command_line import REPOSITORY, Answer
+import numpy as np
+
+from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer
 from fl_sv.cli import main
-from fl_sv.config import Config, dump_config
+from fl_sv.config import Config, dump_config, load_config
+from fl_sv.game.averaged import AveragedLosses, measured_averages
+from fl_sv.game.utilities import UtilityTable
 from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, settle
 from fl_sv.runs import files
@@ -33,6 +38,7 @@ coalitions: {waves: 2}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
 
+NAMES = files.due(load_config(SMOKE))  # the files that the ledger of a smoke run signs
 Command = Callable[..., Answer]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -116,6 +122,14 @@ def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDire
     shutil.copy(source.file(files.COST), other.file(files.COST))
     publish(other, evidence, settle(evidence), software())
     return other
+
+
+def averages_with(evidence: Evidence, table: UtilityTable) -> AveragedLosses:
+    """The evidence's averages beside another table, whose singletons have other losses."""
+    assert evidence.averaged is not None
+    measured, known_CM = measured_averages(table)
+    loss_CM = np.where(np.isnan(measured.loss_CM), evidence.averaged.loss_CM, measured.loss_CM)
+    return replace(measured, loss_CM=np.where(known_CM, loss_CM, np.nan))
 
 
 def with_sections(config: Config, **changes: dict[str, object]) -> Config:

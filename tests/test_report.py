@@ -29,8 +29,8 @@ from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
-from fl_sv.runs.ledger import append_section, read_ledger
-from fl_sv.runs.publish import SEALED
+from fl_sv.runs.ledger import append_section, read_ledger, tables_head
+from fl_sv.runs.publish import sealed
 from fl_sv.runs.records import PaymentRecord
 from fl_sv.values import shapley
 from tests.report_runs import ALARMS, COMPANIES, CONFIG, PageText, cents, make_run
@@ -120,13 +120,13 @@ def test_the_newest_section_of_the_ledger_decides(tmp_path: Path) -> None:
     rules = finished.payment.rules.model_copy(update={"pot": FixedPot(kind="fixed", cents=500)})
     payment = divide_pot(finished.evidence, finished.valuation, ALARMS, rules, ("D1", "D5"))
     run.write_text(files.PAYOUTS, payouts_csv(payment.amounts))
-    append_section(run, owner_key(), "pay", {}, [PaymentRecord.of(payment)], SEALED)
+    append_section(run, owner_key(), "pay", {}, [PaymentRecord.of(payment)], sealed(run))
     write_report(run)
     page = run.read_text(files.REPORT)
     table = PageText(page).tables[0]
     assert cents(table[-1][5]) == 500
     assert "D1 and D5 fired and were accepted by name." in page and "fl-sv pay" in page
-    assert read_ledger(run)[-1].digest in page
+    assert tables_head(read_ledger(run)).digest in page
 
 
 def test_every_check_is_listed_with_its_result(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_uncertain_order_and_harm_are_stated(page: str) -> None:
 
 def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
     records = read_ledger(run)
-    assert records[-1].digest in page
+    assert tables_head(records).digest in page
     assert "fl-sv verify DIR --key PUB" in page
 
 
@@ -253,7 +253,7 @@ def test_a_law_without_its_name_is_named_as_damaged(tmp_path: Path) -> None:
     law = json.loads(run.read_text(files.LAW))
     del law["name"]
     run.write_text(files.LAW, json.dumps(law))
-    append_section(run, owner_key(), "run", {}, [], SEALED)
+    append_section(run, owner_key(), "run", {}, [], sealed(run))
     with pytest.raises(InputError, match="lacks 'name'"):
         write_report(run)
 

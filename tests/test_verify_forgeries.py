@@ -17,15 +17,14 @@ from fl_sv.payment.settlement import settle
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
-from fl_sv.runs.ledger import append_section, read_ledger
-from fl_sv.runs.publish import SEALED, sealed
-from fl_sv.runs.records import LedgerRecord
+from fl_sv.runs.ledger import append_section, file_hash, read_ledger, tables_head
+from fl_sv.runs.publish import sealed
+from fl_sv.runs.records import LedgerRecord, ReportRecord
 from fl_sv.runs.tables import read_evidence
-from tests.runs import Command
+from tests.runs import NAMES, Command
 
 Body = dict[str, Any]
 Lines = list[tuple[str, Body]]  # kind and body
-NAMES = (*SEALED, files.AVERAGED)
 KINDS = ("config", "companies", "models", "law", "values", "payouts")
 WHOLE = "holds what was signed, but that does not follow from its tables"
 
@@ -42,11 +41,11 @@ def signed_anew(
     named: tuple[str, ...] = (),
     command: str = "run",
 ) -> None:
-    """The ledger of the run, signed anew with other lines.
+    """The ledger of the run's tables, signed anew with other lines, and its report.
 
     named: the files of its close; by default all.
     """
-    lines = [(line.kind, line.body) for line in read_ledger(run)]
+    lines = [(line.kind, line.body) for line in read_ledger(run) if line.section == 1]
     content = [line for line in lines if line[0] not in ("open", "close")]
     change(content)
     run.file(files.LEDGER).unlink()
@@ -58,11 +57,23 @@ def signed_anew(
         [record(*line) for line in content],
         named or sealed(run),
     )
+    sign_report(run, named)
+
+
+def sign_report(run: RunDirectory, named: tuple[str, ...] = ()) -> None:
+    """Signs the page that is there, if one is, as if it were about the newest tables."""
+    if not run.has(files.REPORT):
+        return
+    page = ReportRecord(
+        sha256=file_hash(run, files.REPORT), head=tables_head(read_ledger(run)).digest
+    )
+    append_section(run, owner_key(), "report", software(), [page], named or sealed(run))
 
 
 def signed_after(run: RunDirectory, lines: Lines, command: str = "pay") -> None:
     records = [record(*line) for line in lines]
     append_section(run, owner_key(), command, software(), records, sealed(run))
+    sign_report(run)
 
 
 def body_of(run: RunDirectory, kind: str) -> Body:
@@ -119,18 +130,18 @@ def test_later_section_holds_one_payment_and_nothing_else(
 ) -> None:
     signed_after(run, [(kind, body_of(run, kind)) for kind in kinds])
     error = found(command, run)
-    assert "section 2 holds the lines open" in error
+    assert "section 3 holds the lines open" in error
     assert "it must hold open, payouts, close" in error
 
 
 def test_payment_under_another_kind_is_no_payment(command: Command, run: RunDirectory) -> None:
     signed_after(run, [("payment", body_of(run, "payouts"))])
-    assert "section 2 holds the lines open, payment, close" in found(command, run)
+    assert "section 3 holds the lines open, payment, close" in found(command, run)
 
 
 def test_commands_of_the_sections_are_run_and_then_pay(command: Command, run: RunDirectory) -> None:
     signed_after(run, [("payouts", body_of(run, "payouts"))], command="run")
-    assert "section 2 is of the command 'run'; it must be 'pay'" in found(command, run)
+    assert "section 3 is of the command 'run'; it must be 'pay' or 'report'" in found(command, run)
     signed_anew(run, lambda lines: lines.pop(), command="pay")
     assert "section 1 is of the command 'pay'; it must be 'run'" in found(command, run)
 
@@ -149,6 +160,7 @@ def test_file_of_no_run_is_not_named(command: Command, run: RunDirectory) -> Non
     run.write_text("notes.txt", "mine\n")
     (run.path.parent / "outside").write_text("not the run's\n")
     signed_anew(run, named=(*NAMES, "notes.txt", "../outside"))
+    run.file("notes.txt").unlink()
     assert "line 8: it names ../outside, notes.txt, which is no file" in found(command, run)
 
 
@@ -161,7 +173,7 @@ def test_file_of_the_run_that_is_a_link_is_not_the_runs_file(
         run.file(name).symlink_to(outside)
         answer = command("verify", run.path)
         assert answer.code == 1
-        assert f"{name} is a link; a run's files lie in its directory" in answer.err
+        assert f"{name} cannot be read: it is a link" in answer.err
         run.file(name).unlink()
         outside.rename(run.file(name))
 
@@ -353,7 +365,7 @@ def test_alarm_that_is_removed_everywhere_is_found(
         dict(lines)["law"].update(holds=True, alarms=[])
         dict(lines)["payouts"].update(payable=True, alarms=[])
 
-    assert command("verify", unpayable.path).code == 0
+    assert command("verify", unpayable.path).code == 3
     rewritten(unpayable, files.LAW, quieten)
     rewritten(unpayable, files.VALUATION, lambda valuation: valuation.update(payable=True))
     signed_anew(unpayable, pay)
@@ -444,10 +456,11 @@ def test_run_of_another_version_is_said_to_be_that_and_not_to_be_forged(
     command: Command, run: RunDirectory
 ) -> None:
     rewritten(run, files.LAW, lambda law: law["parameters"].update(deviation_std=0.5))
-    lines = [(line.kind, line.body) for line in read_ledger(run)][1:-1]
+    lines = [(line.kind, line.body) for line in read_ledger(run) if line.section == 1][1:-1]
     run.file(files.LEDGER).unlink()
     theirs = {**software(), "fl-sv": "0.0.9", "fl_sv source": "c0ffee" * 10}
     append_section(run, owner_key(), "run", theirs, [record(*line) for line in lines], NAMES)
+    sign_report(run)
     answer = command("verify", run.path)
     assert (answer.code, answer.out) == (1, "")
     text = " ".join(answer.err.split())
@@ -466,8 +479,9 @@ def test_run_of_another_version_is_said_to_be_that_and_not_to_be_forged(
 def test_run_of_another_version_that_comes_to_the_same_verifies(
     command: Command, run: RunDirectory
 ) -> None:
-    lines = [(line.kind, line.body) for line in read_ledger(run)][1:-1]
+    lines = [(line.kind, line.body) for line in read_ledger(run) if line.section == 1][1:-1]
     run.file(files.LEDGER).unlink()
     theirs = {**software(), "fl_sv source": "c0ffee" * 10}
     append_section(run, owner_key(), "run", theirs, [record(*line) for line in lines], NAMES)
+    sign_report(run)
     assert command("verify", run.path).code == 0

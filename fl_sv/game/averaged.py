@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
+from fl_sv.files import AnyFile
 from fl_sv.game.coalitions import ascending, coalition_name, mirrored, place_of
 from fl_sv.game.csv import Lines, read_table
 from fl_sv.game.utilities import UtilityTable
@@ -99,7 +99,7 @@ def averaged_csv(averaged: AveragedLosses) -> Iterator[str]:
                 yield writer.writerow([coalition, model, repr(loss)])
 
 
-def read_averaged(path: Path, table: UtilityTable) -> AveragedLosses:
+def read_averaged(path: AnyFile, table: UtilityTable) -> AveragedLosses:
     """The losses in an averaged.csv: the inverse of `averaged_csv`.
 
     table: the utilities of the run. They say which averages are known, so that nobody can leave out

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fl_sv.csv_text import csv_records
 from fl_sv.errors import InputError, listed
+from fl_sv.files import AnyFile
 from fl_sv.numbers import decimal_number, whole_number
 
 COLUMNS = ("coalition", "utility")
@@ -16,7 +17,7 @@ MAX_COMPANIES = 24
 
 
 def read_table(
-    path: Path, columns: tuple[str, ...], *, others: bool = False
+    path: AnyFile, columns: tuple[str, ...], *, others: bool = False
 ) -> Iterator[tuple[dict[str, str], str]]:
     """Each row of a CSV file by column, with its place for messages: "FILE, line 3".
 

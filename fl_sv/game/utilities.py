@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, listed
+from fl_sv.files import AnyFile
 from fl_sv.game.coalitions import ascending, member_names, mirrored
 from fl_sv.game.csv import Lines, read_table
 from fl_sv.game.scores import Column, Key, Score, Scores
@@ -199,7 +199,7 @@ def _text(number: np.float64) -> str:
     return "" if np.isnan(number) else repr(float(number))
 
 
-def read_utilities(path: Path, companies: Sequence[str]) -> UtilityTable:
+def read_utilities(path: AnyFile, companies: Sequence[str]) -> UtilityTable:
     """The table of a `utilities.csv`: the inverse of `utilities_csv`.
 
     companies: of the run, in the order of the bits.

@@ -8,13 +8,13 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fl_sv.config.valuation import FixedPot, NegativeRule, PerformancePot
 from fl_sv.errors import InputError
+from fl_sv.files import AnyFile
 from fl_sv.game.csv import read_table
 from fl_sv.numbers import MAX_CENTS, whole_number
 from fl_sv.payment.rules import rule_of
@@ -93,7 +93,7 @@ def payouts_csv(amounts: dict[str, int]) -> str:
     return text.getvalue()
 
 
-def read_payouts(path: Path) -> dict[str, int]:
+def read_payouts(path: AnyFile) -> dict[str, int]:
     """The amounts in payouts.csv, in cents by company. Raises InputError that names the line."""
     amounts: dict[str, int] = {}
     for row, where in read_table(path, COLUMNS):

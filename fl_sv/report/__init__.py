@@ -2,19 +2,20 @@
 
     run directory -> FinishedRun -> Page (tables, sentences, pictures) -> template
 
-The page is a function of the run directory: the same tables give the same bytes. It quotes the head
-of the ledger. It is therefore written last, and its own hash is not in the ledger.
+The page is a function of the run directory: the same tables give the same bytes. It quotes the line
+of the ledger that closes the tables. Its own hash follows in a section after that line.
 """
 
 from fl_sv.law import Law
-from fl_sv.runs import files
+from fl_sv.machine import software
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.publish import publish_report, report_is_signed
 
 __all__ = ["write_missing_report", "write_report"]
 
 
 def write_report(directory: RunDirectory, law: Law | None = None) -> None:
-    """Writes `report.html` of a finished run.
+    """Writes `report.html` of a finished run, and signs it where the ledger lacks its hash.
 
     law: fitted to the run's tables, from a caller that has it already; None fits it again. The
     bytes are the same.
@@ -27,10 +28,11 @@ def write_report(directory: RunDirectory, law: Law | None = None) -> None:
     from fl_sv.report.html import render
     from fl_sv.report.page import build_page
 
-    directory.write_text(files.REPORT, render(build_page(read_finished_run(directory, law))))
+    page = render(build_page(read_finished_run(directory, law)))
+    publish_report(directory, page, software())
 
 
 def write_missing_report(directory: RunDirectory) -> None:
-    """Writes `report.html` of a finished run that was killed before it had one."""
-    if not directory.file(files.REPORT).exists():
+    """Writes `report.html` of a finished run that was killed before it had one, and signed it."""
+    if not report_is_signed(directory):
         write_report(directory)

@@ -16,7 +16,14 @@ from fl_sv.payment.settlement import Evidence
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import key_fingerprint
-from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
+from fl_sv.runs.ledger import (
+    LedgerLine,
+    file_hash,
+    newest,
+    read_ledger,
+    records_of,
+    tables_head,
+)
 from fl_sv.runs.records import CloseRecord, ConfigRecord, LawRecord, OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 from fl_sv.valuation.fit import fit_to_table
@@ -46,10 +53,10 @@ class Section:
 
 @dataclass(frozen=True)
 class LedgerHead:
-    """The last line of the ledger, and the sections that lead to it."""
+    """The line of the ledger that closes the newest tables, and the sections that lead to it."""
 
     lines: int
-    digest: str  # sha256 of the last line
+    digest: str  # sha256 of this line
     sections: tuple[Section, ...]
     config_digest: str
 
@@ -139,11 +146,13 @@ def _predictions(law: Law, evidence: Evidence, valuation: Valuation) -> Predicti
 
 
 def _head(ledger: Sequence[LedgerLine]) -> LedgerHead:
+    head = tables_head(ledger)
+    lines = ledger[: head.number]
     sections = tuple(
         Section(
             number, opened.command, opened.time, key_fingerprint(opened.signer), opened.software
         )
-        for number, opened in enumerate(records_of(ledger, OpenRecord), start=1)
+        for number, opened in enumerate(records_of(lines, OpenRecord), start=1)
     )
-    config = newest(ledger, ConfigRecord)
-    return LedgerHead(len(ledger), ledger[-1].digest, sections, config.sha256)
+    config = newest(lines, ConfigRecord)
+    return LedgerHead(len(lines), head.digest, sections, config.sha256)

@@ -18,7 +18,12 @@ from fl_sv.report.rates import rates_remarks
 from fl_sv.report.remarks import data_remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
-from fl_sv.report.verdict import accept_command, accepted_sentence, decision_sentence
+from fl_sv.report.verdict import (
+    accept_command,
+    accepted_sentence,
+    decision_sentence,
+    payable_sentence,
+)
 from fl_sv.report.wording import counted, percent
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
@@ -159,13 +164,16 @@ def _cost(directory: RunDirectory) -> list[str]:
 
 
 def verification_lines(found: Verification, *, pinned: bool) -> list[str]:
-    """What `fl-sv verify` checked. pinned: whether the signer's public key was given."""
+    """What `fl-sv verify` found. pinned: whether the signer's public key was given."""
+    tables, sections = found.tables_head, counted(len(found.signers), "section")
     lines = [
-        f"{found.ledger_lines} ledger lines in {counted(len(found.signers), 'section')}: chain and"
-        " signatures are whole.",
+        f"Ledger's head: {found.head} (line {found.ledger_lines}).",
+        f"Signer: {', '.join(dict.fromkeys(found.signers))} (the key's fingerprint).",
+        payable_sentence(found.payment),
+        f"{found.ledger_lines} ledger lines in {sections}: chain and signatures are whole.",
         "Every file has the hash that was signed; law, values and amounts follow from the"
         " utilities.",
-        f"Signed by the key with the fingerprint {', '.join(dict.fromkeys(found.signers))}.",
+        f"The tables are closed by line {tables.number}; the report quotes it as {tables.digest}.",
     ]
     if not pinned:
         lines.append(

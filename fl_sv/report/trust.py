@@ -39,7 +39,8 @@ def limits(run: FinishedRun, notation: Notation) -> tuple[str, ...]:
         "The hash chain and the signatures show that nothing was changed after it was signed. They"
         " do not show that what was signed is true. They also do not show that nobody else signed"
         " the whole directory anew. Compare the signer's fingerprint to rule that out.",
-        "This page itself is not signed. What counts are the tables and the ledger that it quotes.",
+        "What counts are the tables and the ledger that this page quotes. The ledger holds the hash"
+        " of this page.",
         "This page is not legal advice. What is owed follows from the companies' contract.",
     )
 

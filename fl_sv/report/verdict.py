@@ -50,6 +50,20 @@ def accepted_sentence(payment: PaymentRecord) -> str:
     return f"{enumerated(codes)} fired and {'was' if len(codes) == 1 else 'were'} accepted by name."
 
 
+def payable_sentence(payment: PaymentRecord) -> str:
+    """Whether the amounts may be paid, and which alarms stop that.
+
+    `NOT PAYABLE: D1 and D5 stop payment until they are accepted by name.`
+    """
+    if payment.payable:
+        return f"PAYABLE. {accepted_sentence(payment)}"
+    codes = _codes(payment.objections)
+    verb, they = ("stops", "it is") if len(codes) == 1 else ("stop", "they are")
+    if NOT_DIVIDED in codes:
+        return f"NOT PAYABLE: {enumerated(codes)} {verb} payment; this pot cannot be divided."
+    return f"NOT PAYABLE: {enumerated(codes)} {verb} payment until {they} accepted by name."
+
+
 def decision_sentence(payment: PaymentRecord) -> str:
     """What to do about the alarms that block payment; empty where none does."""
     if not payment.objections:

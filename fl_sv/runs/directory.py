@@ -1,6 +1,7 @@
 """The run directory: its lock, and files that are written whole or not at all."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,28 +13,25 @@ from filelock import FileLock, Timeout
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.config.keys import unchangeable
 from fl_sv.errors import InputError, RunError
-from fl_sv.files import read_bytes, read_text
-from fl_sv.runs.files import CONFIG, LEDGER
+from fl_sv.files import AnyFile, read_bytes, read_text
+from fl_sv.runs.files import CONFIG, LEDGER, LOCK, part
 from fl_sv.runs.keys import owner_key
 
-_LOCK = ".lock"
 Content = TypeVar("Content", str, bytes)
 
 
-@dataclass(frozen=True)
-class RunDirectory:
-    """The folder of a run."""
+class RunFiles(ABC):
+    """The files of a run, to be read."""
 
     path: Path
 
-    def file(self, name: str) -> Path:
-        """The path of one of the run's files, there or not."""
-        return self.path / name
+    @abstractmethod
+    def file(self, name: str) -> AnyFile:
+        """One of the run's files, there or not."""
 
-    @property
-    def finished(self) -> bool:
-        """Whether the ledger is there, which is written last, in one piece."""
-        return self.file(LEDGER).exists()
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
 
     @property
     def config(self) -> Config:
@@ -48,7 +46,7 @@ class RunDirectory:
         """A file of the run. Raises InputError when it is not there."""
         return self._read(name, read_bytes)
 
-    def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
+    def _read(self, name: str, read: Callable[[AnyFile], Content]) -> Content:
         try:
             return read(self.file(name))
         except FileNotFoundError:
@@ -58,6 +56,26 @@ class RunDirectory:
             ) from None
         except OSError as error:
             raise InputError(f"{self.file(name)} cannot be read: {error.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class RunDirectory(RunFiles):
+    """The folder of a run."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """The path of one of the run's files, there or not."""
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Whether something lies there under this name."""
+        return os.path.lexists(self.file(name))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the ledger is there, which is written last, in one piece."""
+        return self.has(LEDGER)
 
     def write_text(self, name: str, text: str) -> None:
         """As `write_bytes`, in UTF-8."""
@@ -75,7 +93,7 @@ class RunDirectory:
         self._write(name, (line.encode("utf-8") for line in lines))
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
-        temporary = self.file(f".{name}.part")
+        temporary = self.file(part(name))
         try:
             with temporary.open("wb") as file:
                 file.writelines(parts)
@@ -119,7 +137,7 @@ def writing(path: Path) -> Iterator[RunDirectory]:
 def _locked(run: RunDirectory) -> Iterator[None]:
     """Holds the run's lock. The operating system releases it when the process ends."""
     path = run.path
-    lock = FileLock(path / _LOCK)
+    lock = FileLock(path / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -197,9 +215,7 @@ def start_or_resume(path: Path, config: Config, *, resume: bool) -> Iterator[Run
 
 def _occupied(path: Path) -> bool:
     """Whether the folder holds more than the traces of a run that was killed before it began."""
-    return path.is_dir() and any(
-        entry.name not in (_LOCK, f".{CONFIG}.part") for entry in path.iterdir()
-    )
+    return path.is_dir() and any(entry.name not in (LOCK, part(CONFIG)) for entry in path.iterdir())
 
 
 def _is_folder(path: Path) -> bool:

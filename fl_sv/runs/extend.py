@@ -49,13 +49,13 @@ def read_origin(path: Path, config: Config) -> Origin:
     trainings; VerificationError when its files were changed.
     """
     run = existing(path)
-    if not run.finished or not run.file(files.JOURNAL).exists():
+    if not run.finished or not run.has(files.JOURNAL):
         raise InputError(
             f"--from {path} holds no finished run with its {files.JOURNAL}; finish it with"
             " --resume."
         )
     _require_reusable(path, run.config, config)
-    return Origin(run, verified(run).evidence)
+    return Origin(run, verified(run, but=(files.REPORT,)).evidence)
 
 
 def _require_reusable(path: Path, before: Config, config: Config) -> None:

@@ -3,28 +3,27 @@
 Whoever has the key can sign anything. So it is checked that each section of the ledger has the
 lines that its command writes, that it names every file of the run, and that every file is written
 exactly as fl-sv writes its content: no key twice, no line twice, no text where a number belongs.
+
+The numbers are those of the rules in `fl_sv.runs.verify`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
-from itertools import groupby, zip_longest
-from pathlib import Path
+from itertools import groupby, pairwise, zip_longest
 
 from fl_sv.config import Config, dump_config
-from fl_sv.config.models import model_name
-from fl_sv.config.strategies import is_the_game
 from fl_sv.errors import listed
+from fl_sv.files import AnyFile, opened
 from fl_sv.game.averaged import averaged_csv
-from fl_sv.game.coalitions import grand
-from fl_sv.game.utilities import planned_rows, utilities_csv
+from fl_sv.game.utilities import utilities_csv
 from fl_sv.payment.payouts import payouts_csv, read_payouts
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs import files
 from fl_sv.runs.compare import compare
-from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.ledger import LedgerLine
-from fl_sv.runs.publish import SEALED
-from fl_sv.runs.records import SECTIONS, CloseRecord, OpenRecord
+from fl_sv.runs.directory import RunFiles
+from fl_sv.runs.held import HeldRun
+from fl_sv.runs.ledger import LedgerLine, tables_head
+from fl_sv.runs.records import SECTIONS, CloseRecord, OpenRecord, ReportRecord
 from fl_sv.runs.tables import (
     companies_csv,
     rates_csv,
@@ -36,67 +35,105 @@ from fl_sv.runs.tables import (
     validation_labels,
 )
 
+Difference = tuple[str, str]  # the file that differs, and the sentence
 
-def section_problems(
-    ledger: Sequence[LedgerLine], run: RunDirectory, config: Config
-) -> Iterator[str]:
-    """What the sections of a ledger lack or have in excess.
 
-    The first is that of `run`, and all others are of `pay`.
-    """
-    student = [] if config.deployed is None else [files.STUDENT]
-    rates = [files.RATES] if config.tries_rates else []
-    averaged = [files.AVERAGED] if run.file(files.AVERAGED).exists() else []
-    all_files = {*SEALED, *student, *rates, *averaged}
+# --- what was signed ------------------------------------------------------------------------------
+
+
+def hash_differences(run: HeldRun, ledger: Sequence[LedgerLine]) -> Iterator[Difference]:
+    """Rule 6: each file that differs from a hash in the ledger."""
+    closes = [(line, line.read(CloseRecord)) for line in ledger if line.kind == CloseRecord.KIND]
+    last, signed = closes[-1][0], closes[-1][1].files
+    for name in files.SEALED:
+        if name in signed and name not in run.data:
+            yield name, f"{name} cannot be read: {run.faults.get(name, 'it is missing')}"
+        elif name in signed and run.digest(name) != signed[name]:
+            yield name, f"{name} was changed after it was signed"
+        for line, close in closes:
+            if name not in close.files:
+                if run.has(name) or name in signed:
+                    yield name, f"{line.where}: it does not name {name}"
+            # Every payment writes the amounts anew.
+            elif name != files.PAYOUTS and close.files[name] != signed.get(name):
+                where = f"between lines {line.number} and {last.number} of {files.LEDGER}"
+                yield name, f"{name} was changed {where}"
+    yield from _report_differences(run, ledger)
+
+
+def _report_differences(run: HeldRun, ledger: Sequence[LedgerLine]) -> Iterator[Difference]:
+    name, signed = files.REPORT, [line for line in ledger if line.kind == ReportRecord.KIND]
+    again = "`fl-sv report DIR` writes it again and signs it"
+    if not signed:
+        if run.has(name):
+            yield name, f"{name} is not signed; {again}"
+    elif name not in run.data:
+        yield name, f"{name} cannot be read: {run.faults.get(name, 'it is missing')}; {again}"
+    elif run.digest(name) != signed[-1].read(ReportRecord).sha256:
+        yield name, f"{name} was changed after it was signed; {again}"
+
+
+# --- what the sections hold -----------------------------------------------------------------------
+
+
+def section_problems(ledger: Sequence[LedgerLine], config: Config) -> Iterator[str]:
+    """Rules 7 to 9: what the sections of a ledger lack or have in excess."""
+    due = {*files.due(config)}
     for number, lines in groupby(ledger, key=lambda line: line.section):
         opening, *_, closing = section = [*lines]
         where = f"{files.LEDGER}, section {number}"
         command = opening.read(OpenRecord).command
-        wanted = "run" if number == 1 else "pay"
-        if command != wanted:
-            yield f"{where} is of the command {command!r}; it must be {wanted!r}"
-        kinds, due = [line.kind for line in section], [record.KIND for record in SECTIONS[wanted]]
-        if kinds != due:
-            yield f"{where} holds the lines {listed(kinds)}; it must hold {listed(due)}"
-        named = set(closing.read(CloseRecord).files)
-        if missing := sorted(all_files - named):
+        allowed = ["run"] if number == 1 else [each for each in SECTIONS if each != "run"]
+        if command not in allowed:
+            must = " or ".join(map(repr, allowed))
+            yield f"{where} is of the command {command!r}; it must be {must}"
+        kinds = [line.kind for line in section]
+        wanted = [record.KIND for record in SECTIONS[command if command in allowed else allowed[0]]]
+        if kinds != wanted:
+            yield f"{where} holds the lines {listed(kinds)}; it must hold {listed(wanted)}"
+        named = {*closing.read(CloseRecord).files}
+        if missing := sorted(due - named):
             yield f"{closing.where}: it does not name {listed(missing)}"
-        if others := sorted(named - all_files):
+        if others := sorted(named - due):
             yield f"{closing.where}: it names {listed(others)}, which is no file of this run"
+    openings = [(line.section, line.read(OpenRecord)) for line in ledger if _opens(line)]
+    for (_, one), (number, other) in pairwise(openings):
+        if other.time < one.time:
+            yield (
+                f"{files.LEDGER}, section {number} is dated {other.time}, before the one that it"
+                f" follows ({one.time})"
+            )
 
 
-def table_problems(evidence: Evidence) -> Iterator[str]:
-    """Where the tables do not agree with the config, or with each other.
+def report_problems(ledger: Sequence[LedgerLine]) -> Iterator[Difference]:
+    """Rule 10: each report is about the newest tables of its time, and the last about the newest.
 
-    Of the coalitions, `fl_sv.design` knows which they must be.
+    A run that was stopped before its report has none.
     """
-    config, table, rounds = evidence.config, evidence.table, evidence.config.training.rounds
-    *small, large = models = [*map(model_name, (*config.models.small, config.models.large))]
-    seeds = dict.fromkeys(small, config.training.seeds) | {large: config.training.large_seeds}
-    coalitions = {model: table.coalitions(table.largest_small) for model in small}
-    planned = planned_rows(models, seeds, coalitions | {large: table.coalitions(large)})
-    if [*table.planned.items()] != [*planned.items()]:
-        found, due = ([*map(_named, rows)] for rows in (table.planned, planned))
+    reports = [line for line in ledger if line.kind == ReportRecord.KIND]
+    for line in reports:
+        head = tables_head(ledger[: line.number - 1]) if line.number > 1 else None
+        if head is None or line.read(ReportRecord).head != head.digest:
+            yield files.REPORT, f"{line.where}: the report is not about the tables before it"
+    if reports and tables_head(ledger).number > reports[-1].number:
         yield (
-            f"{files.UTILITIES}: the rows are of {listed(found)}; by the config they must be of"
-            f" {listed(due)}, each on the same coalitions"
+            files.REPORT,
+            f"{files.REPORT} is older than the newest payment, on line"
+            f" {tables_head(ledger).number} of {files.LEDGER}; `fl-sv report DIR` writes it again",
         )
-    sizes = [*evidence.sizes.values()]
-    if [*evidence.sizes] != models or sizes != sorted(sizes):
-        yield f"{files.LAW}: the sizes {evidence.sizes} are not those of the models, ascending"
-    if [point.number for point in evidence.curve] != [*range(rounds + 1)]:
-        yield f"{files.TEACHER}: the rounds are not 0 to {rounds}"
-    last = grand(config.n_companies)
-    if is_the_game(config.teacher.strategy) and (large, 0, last) in table.scores:
-        # The teacher is the large model of the grand coalition.
-        measured = table.scores[large, 0, last].loss
-        yield from compare(f"{files.TEACHER}: the last loss", evidence.curve[-1].loss, measured)
+
+
+def _opens(line: LedgerLine) -> bool:
+    return line.kind == OpenRecord.KIND
+
+
+# --- how files are written ------------------------------------------------------------------------
 
 
 def writing_problems(
-    run: RunDirectory, evidence: Evidence, amounts: dict[str, int]
-) -> Iterator[tuple[str, str]]:
-    """Each file that is not written as fl-sv writes its content, with its first difference.
+    run: RunFiles, evidence: Evidence, amounts: dict[str, int]
+) -> Iterator[Difference]:
+    """Rules 11 and 12: each file that is not written as fl-sv writes its content.
 
     evidence: read from the run's tables. amounts: of the newest payment, by company.
     """
@@ -129,11 +166,7 @@ def writing_problems(
         yield files.VALIDATION, problem
 
 
-def _named(row: tuple[str, int]) -> str:
-    return f"{row[0]} (seed {row[1]})"
-
-
-def _first_difference(path: Path, written: str | Iterable[str]) -> str | None:
+def _first_difference(file: AnyFile, written: str | Iterable[str]) -> str | None:
     """The first line in which a file is not as written, ends of lines included.
 
     written: the text, or its lines, of which there may be millions.
@@ -143,8 +176,8 @@ def _first_difference(path: Path, written: str | Iterable[str]) -> str | None:
         if isinstance(written, str)
         else (line.encode() for line in written)
     )
-    with path.open("rb") as file:
-        for number, (one, other) in enumerate(zip_longest(file, lines), start=1):
+    with opened(file) as found:
+        for number, (one, other) in enumerate(zip_longest(found, lines), start=1):
             if one != other:
                 return f"line {number} is {_shown(one)}; as fl-sv writes it, it is {_shown(other)}"
     return None

@@ -12,17 +12,16 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fl_sv.errors import VerificationError
-from fl_sv.files import read_bytes, sha256
+from fl_sv.files import read_own, require_own, sha256
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.files import LEDGER
+from fl_sv.runs.files import LEDGER, UNKNOWN
 from fl_sv.runs.keys import is_signature, raw
-from fl_sv.runs.records import CloseRecord, LedgerRecord, OpenRecord
+from fl_sv.runs.records import REPORT_COMMAND, CloseRecord, LedgerRecord, OpenRecord
 
 GENESIS = "0" * 64  # what the first line names as the hash before it
 _FIELDS = {"number", "section", "kind", "body", "previous", "signature"}
@@ -61,31 +60,57 @@ def append_section(
 
     Raises VerificationError when the ledger so far is not whole.
     """
-    before = read_ledger(run) if run.finished else []
+    before = run.read_text(LEDGER) if run.finished else ""
+    lines = read_ledger(run) if run.finished else []
+    hashes = {name: file_hash(run, name) for name in files}
     opening = OpenRecord(
         command=command,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        time=_time_after(lines),
         software=software,
         public_key=b64encode(raw(key.public_key())).decode(),
     )
-    hashes = {name: file_hash(run, name) for name in files}
+    run.write_text(LEDGER, before + signed_section(lines, key, opening, records, hashes))
+
+
+def signed_section(
+    before: Sequence[LedgerLine],
+    key: Ed25519PrivateKey,
+    opening: OpenRecord,
+    records: Sequence[LedgerRecord],
+    hashes: dict[str, str],
+) -> str:
+    """The text of the section that follows these lines.
+
+    hashes: sha256 of the run's files, by name.
+    """
     closing = CloseRecord(lines=len(before) + len(records) + 2, files=hashes)
     section = before[-1].section + 1 if before else 1
     previous = before[-1].digest if before else GENESIS
-    text = run.read_text(LEDGER) if before else ""
+    text = ""
     for number, record in enumerate([opening, *records, closing], start=len(before) + 1):
         line = _signed(key, number, section, record, previous)
         previous = _digest(line)
         text += line + "\n"
-    run.write_text(LEDGER, text)
+    return text
+
+
+def _time_after(lines: Sequence[LedgerLine]) -> str:
+    """Now, and not before the newest section: a clock may have been set back."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return max(now, newest(lines, OpenRecord).time) if lines else now
 
 
 def read_ledger(run: RunDirectory) -> list[LedgerLine]:
     """The ledger of a run. Raises VerificationError when it is missing, empty or not whole."""
     try:
-        data = read_bytes(_own_file(run, LEDGER))
+        data = read_own(run.file(LEDGER), UNKNOWN)
     except OSError as error:
         raise VerificationError(f"{LEDGER} cannot be read: {error.strerror}.") from None
+    return ledger_of(data)
+
+
+def ledger_of(data: bytes) -> list[LedgerLine]:
+    """The lines of a ledger that was read. Raises VerificationError as `read_ledger` does."""
     lines = parse_ledger(data.decode("ascii", errors="replace"))
     if not lines:
         raise VerificationError(f"{LEDGER} is empty.")
@@ -143,20 +168,30 @@ def newest(lines: Sequence[LedgerLine], record: type[AnyRecord]) -> AnyRecord:
     raise VerificationError(f"{LEDGER} holds no record of the kind {record.KIND}.")
 
 
+def tables_head(lines: Sequence[LedgerLine]) -> LedgerLine:
+    """The close of the newest section about tables: the line that the report quotes."""
+    commands = {line.section: line.read(OpenRecord).command for line in lines if _opens(line)}
+    closes = [line for line in lines if line.kind == CloseRecord.KIND]
+    return next(
+        (close for close in reversed(closes) if commands[close.section] != REPORT_COMMAND),
+        closes[-1],
+    )
+
+
 def file_hash(run: RunDirectory, name: str) -> str:
-    """sha256 of a file of the run as hex digits. Raises VerificationError when it is not there."""
+    """sha256 of a file of the run as hex digits. Raises VerificationError when it is not there.
+
+    The file lies in the directory itself: what a link names may change without a trace.
+    """
     try:
-        return sha256(_own_file(run, name))
+        require_own(run.file(name))
+        return sha256(run.file(name))
     except OSError as error:
         raise VerificationError(f"{name} cannot be read: {error.strerror}.") from None
 
 
-def _own_file(run: RunDirectory, name: str) -> Path:
-    """A file that lies in the directory itself: what a link names may change without a trace."""
-    path = run.file(name)
-    if path.is_symlink():
-        raise VerificationError(f"{name} is a link; a run's files lie in its directory.")
-    return path
+def _opens(line: LedgerLine) -> bool:
+    return line.kind == OpenRecord.KIND
 
 
 def canonical(body: dict[str, Any]) -> bytes:

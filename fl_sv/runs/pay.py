@@ -27,10 +27,11 @@ def pay_run(
     alarms that are accepted, besides those in the run's config.
 
     While an alarm is not accepted, nothing is written. The tables are verified first, so that no
-    changed table is signed again; payouts.csv itself is not, because it is replaced. Raises
-    VerificationError when a table was changed, InputError for an accepted alarm that did not fire.
+    changed table is signed again; payouts.csv and the report are not, because they are replaced.
+    Raises VerificationError when a table was changed, InputError for an accepted alarm that did not
+    fire.
     """
-    verification = verified(run, but=files.PAYOUTS)
+    verification = verified(run, but=(files.PAYOUTS, files.REPORT))
     evidence, settlement = verification.evidence, verification.settlement
     pot = FixedPot(kind="fixed", cents=pot_cents)
     rules = evidence.config.payouts.model_copy(update={"pot": pot, "negative": negative})
@@ -65,5 +66,7 @@ def pay_run(
 def payouts_were_changed(run: RunDirectory) -> bool:
     """Whether payouts.csv is not what the last payment in the ledger says: `pay` replaces it."""
     last = newest(read_ledger(run), PaymentRecord)
-    path = run.file(files.PAYOUTS)
-    return path.exists() and run.read_bytes(files.PAYOUTS) != payouts_csv(last.amounts).encode()
+    return (
+        run.has(files.PAYOUTS)
+        and run.read_bytes(files.PAYOUTS) != payouts_csv(last.amounts).encode()
+    )

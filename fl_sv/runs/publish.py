@@ -1,4 +1,4 @@
-"""A finished run's files, and the first section of its ledger, which signs them."""
+"""A finished run's files, and the sections of its ledger which sign tables and report."""
 
 from fl_sv.game.averaged import averaged_csv
 from fl_sv.game.utilities import utilities_csv
@@ -7,29 +7,14 @@ from fl_sv.payment.settlement import Evidence, Settlement
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
-from fl_sv.runs.ledger import append_section
-from fl_sv.runs.records import LawRecord, run_records
+from fl_sv.runs.ledger import append_section, file_hash, read_ledger, records_of, tables_head
+from fl_sv.runs.records import REPORT_COMMAND, LawRecord, ReportRecord, run_records
 from fl_sv.runs.tables import companies_csv, rates_csv, save_validation, student_csv, teacher_csv
-
-SEALED = (
-    files.CONFIG,
-    files.UTILITIES,
-    files.COMPANIES,
-    files.TEACHER,
-    files.VALIDATION,
-    files.LAW,
-    files.VALUATION,
-    files.PAYOUTS,
-    files.COST,
-)
-# AVERAGED is missing in runs of older versions, RATES where the config states all learning rates,
-# and STUDENT where the teacher is deployed.
-NOT_IN_EVERY_RUN = (files.AVERAGED, files.RATES, files.STUDENT)
 
 
 def sealed(run: RunDirectory) -> tuple[str, ...]:
     """The files whose hashes a section of the ledger closes with."""
-    return (*SEALED, *(name for name in NOT_IN_EVERY_RUN if run.file(name).exists()))
+    return tuple(name for name in files.SEALED if run.has(name))
 
 
 def publish(
@@ -53,3 +38,22 @@ def publish(
     run.write_text(files.PAYOUTS, payouts_csv(settlement.payment.amounts))
     records = run_records(evidence, settlement)
     append_section(run, owner_key(), "run", software, records, sealed(run))
+
+
+def publish_report(run: RunDirectory, page: str, software: dict[str, str]) -> None:
+    """Writes report.html, and a section of the ledger with its hash where the ledger lacks it."""
+    run.write_text(files.REPORT, page)
+    if not report_is_signed(run):
+        head = tables_head(read_ledger(run)).digest
+        record = ReportRecord(sha256=file_hash(run, files.REPORT), head=head)
+        append_section(run, owner_key(), REPORT_COMMAND, software, [record], sealed(run))
+
+
+def report_is_signed(run: RunDirectory) -> bool:
+    """Whether report.html is there, and is the page that was last signed about these tables."""
+    lines = read_ledger(run)
+    signed = [*records_of(lines, ReportRecord)][-1:]
+    if not signed or not run.has(files.REPORT):
+        return False
+    now = ReportRecord(sha256=file_hash(run, files.REPORT), head=tables_head(lines).digest)
+    return signed == [now]

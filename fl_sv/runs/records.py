@@ -4,10 +4,11 @@ The records are functions of the run's evidence, so `fl-sv verify` makes them ag
 """
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -32,8 +33,18 @@ def _require_base64(text: str) -> str:
 
 
 def _require_time(text: str) -> str:
-    datetime.fromisoformat(text)
+    if datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") != text:
+        raise ValueError("it is not a time in UTC, to the second, as it is written")
     return text
+
+
+def _require_sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("it is no sha256 in hex digits")
+    return text
+
+
+Sha256 = Annotated[str, AfterValidator(_require_sha256)]
 
 
 class Record(Frozen):
@@ -199,7 +210,7 @@ class CloseRecord(LedgerRecord):
     KIND: ClassVar[str] = "close"
 
     lines: int
-    files: dict[str, str]  # sha256 as hex digits, by name
+    files: dict[str, Sha256]  # by name
 
 
 # --- the records of a run -------------------------------------------------------------------------
@@ -313,6 +324,15 @@ class PaymentRecord(LedgerRecord):
         return tuple(alarm for alarm in self.alarms if alarm not in self.objections)
 
 
+class ReportRecord(LedgerRecord):
+    """The page that was written about the tables."""
+
+    KIND: ClassVar[str] = "report"
+
+    sha256: Sha256  # of report.html
+    head: Sha256  # of the ledger's line that the page quotes
+
+
 def run_records(evidence: Evidence, settlement: Settlement) -> list[LedgerRecord]:
     """The records of the ledger's first section, each a function of the evidence."""
     config, law, student = evidence.config, settlement.law, evidence.student
@@ -332,6 +352,7 @@ def run_records(evidence: Evidence, settlement: Settlement) -> list[LedgerRecord
     ]
 
 
+REPORT_COMMAND = "report"
 # What a section of the ledger holds, by the command that wrote it: these lines in this order.
 SECTIONS: dict[str, tuple[type[LedgerRecord], ...]] = {
     "run": (
@@ -345,4 +366,5 @@ SECTIONS: dict[str, tuple[type[LedgerRecord], ...]] = {
         CloseRecord,
     ),
     "pay": (OpenRecord, PaymentRecord, CloseRecord),
+    REPORT_COMMAND: (OpenRecord, ReportRecord, CloseRecord),
 }

@@ -9,6 +9,7 @@ Shapes: N companies, V validation examples.
 import csv
 import io
 import math
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from fl_sv.numbers import decimal_number, whole_number
 from fl_sv.payment.settlement import Evidence, StudentLoss, TeacherLoss
 from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
-from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.directory import RunFiles
 from fl_sv.runs.records import LawRecord
 from fl_sv.valuation.appraise import shapley_weighting
 from fl_sv.valuation.records import Valuation
@@ -47,11 +48,13 @@ RATE_COLUMNS = (
     "chosen",
 )
 STUDENT_COLUMNS = tuple(field.name for field in fields(StudentLoss))
+_ARRAYS = ("values", "companies", "model")  # of validation.npz
+_ZIP_BYTES = 1000  # of a zip file with three short names, beside what it holds
 _COMPANY = TypeAdapter(CompanyName)
 Number = TypeVar("Number", int, float)
 
 
-def read_evidence(run: RunDirectory) -> Evidence:
+def read_evidence(run: RunFiles) -> Evidence:
     """The evidence of a finished run, from its tables alone.
 
     Raises InputError when a table is missing or damaged.
@@ -63,7 +66,6 @@ def read_evidence(run: RunDirectory) -> Evidence:
             f"{run.file(files.COMPANIES)}: the companies are not those of {files.CONFIG}."
         )
     table = read_utilities(run.file(files.UTILITIES), config.companies)
-    averaged = run.file(files.AVERAGED)
     return Evidence(
         config=config,
         table=table,
@@ -73,24 +75,26 @@ def read_evidence(run: RunDirectory) -> Evidence:
         weighting=shapley_weighting(config, table),
         validation_NV=load_validation(run.read_bytes(files.VALIDATION), config.n_companies),
         curve=_read_teacher(run),
-        averaged=read_averaged(averaged, table) if averaged.exists() else None,
+        averaged=read_averaged(run.file(files.AVERAGED), table)
+        if run.has(files.AVERAGED)
+        else None,
         student=None if config.deployed is None else _read_student(run),
         rows_left_out=rows_left_out,
         rates=read_rates(run) if config.tries_rates else None,
     )
 
 
-def read_law(run: RunDirectory) -> LawRecord:
+def read_law(run: RunFiles) -> LawRecord:
     """The content of law.json. Raises InputError when it is missing or damaged."""
     return LawRecord.from_json(run.read_text(files.LAW))
 
 
-def read_cost(run: RunDirectory) -> CostRecord:
+def read_cost(run: RunFiles) -> CostRecord:
     """The content of cost.json. Raises InputError when it is missing or damaged."""
     return CostRecord.from_json(run.read_text(files.COST))
 
 
-def read_valuation(run: RunDirectory) -> Valuation:
+def read_valuation(run: RunFiles) -> Valuation:
     """The content of valuation.json. Raises InputError when it is missing or damaged."""
     return Valuation.from_json(run.read_text(files.VALUATION))
 
@@ -147,7 +151,7 @@ def _csv(header: Sequence[str], rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str], int]:
+def read_companies(run: RunFiles) -> tuple[dict[str, int], dict[str, str], int]:
     """Examples and fingerprint of each company, as registered, and how many rows were left out."""
     examples: dict[str, int] = {}
     fingerprints: dict[str, str] = {}
@@ -161,7 +165,7 @@ def read_companies(run: RunDirectory) -> tuple[dict[str, int], dict[str, str], i
     return examples, fingerprints, examples.pop(NOBODY, 0)
 
 
-def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
+def _read_teacher(run: RunFiles) -> tuple[TeacherLoss, ...]:
     path = run.file(files.TEACHER)
     curve = tuple(
         TeacherLoss(
@@ -176,7 +180,7 @@ def _read_teacher(run: RunDirectory) -> tuple[TeacherLoss, ...]:
     return curve
 
 
-def read_rates(run: RunDirectory) -> TriedRates:
+def read_rates(run: RunFiles) -> TriedRates:
     """The learning rates that a run tried, and those that it takes.
 
     Raises InputError when rates.csv is missing or damaged, when its rates are not those that the
@@ -233,7 +237,7 @@ def _require_name(company: str, where: str) -> None:
         raise InputError(f"{where}: {company!r:.80} is no company's name.") from None
 
 
-def _read_student(run: RunDirectory) -> StudentLoss:
+def _read_student(run: RunFiles) -> StudentLoss:
     path = run.file(files.STUDENT)
     found = [
         StudentLoss(
@@ -262,15 +266,17 @@ def save_validation(
 
 def load_validation(data: bytes, n_companies: int) -> NDArray[np.float64]:
     """(N, V) from validation.npz. Raises InputError when it is damaged."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            value_NV: NDArray[np.float64] = arrays["values"]
-    except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
-        raise InputError(f"{files.VALIDATION} is damaged: {error}.") from None
-    if value_NV.dtype != np.float64 or value_NV.ndim != 2 or len(value_NV) != n_companies:
+    value_NV = _validation_arrays(data)["values"]
+    if (
+        value_NV.dtype != np.float64
+        or value_NV.ndim != 2
+        or len(value_NV) != n_companies
+        or not value_NV.shape[1]
+        or not np.isfinite(value_NV).all()
+    ):
         raise InputError(
             f"{files.VALIDATION} is damaged: it holds {value_NV.dtype} numbers of shape"
-            f" {value_NV.shape}; needed are float64 numbers, a row for each of {n_companies}"
+            f" {value_NV.shape}; needed are finite float64 numbers, a row for each of {n_companies}"
             " companies."
         )
     return value_NV
@@ -278,15 +284,51 @@ def load_validation(data: bytes, n_companies: int) -> NDArray[np.float64]:
 
 def validation_labels(data: bytes) -> tuple[tuple[str, ...], str]:
     """Companies and small model that validation.npz is of. Raises InputError when it is damaged."""
+    arrays = _validation_arrays(data)
+    companies, model = arrays["companies"], arrays["model"]
+    if companies.ndim != 1 or model.ndim or {companies.dtype.kind, model.dtype.kind} != {"U"}:
+        raise InputError(f"{files.VALIDATION} is damaged: its names are no texts.")
+    return tuple(map(str, companies.tolist())), str(model)
+
+
+def _validation_arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of validation.npz, which take no more memory than the file has bytes.
+
+    Raises InputError when it is damaged, or is not written as `save_validation` writes it: it holds
+    these three arrays as they are, none of them compressed, and nothing beside them.
+    """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            names = sorted(arrays.files)
-            labels = tuple(map(str, arrays["companies"].tolist())), str(arrays["model"])
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            parts = file.infolist()
+            problem = _zip_problem(parts, len(data))
+            found = {} if problem else {name: _array(file.read(f"{name}.npy")) for name in _ARRAYS}
     except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
-        raise InputError(f"{files.VALIDATION} is damaged: {error}.") from None
-    if names != ["companies", "model", "values"]:
-        raise InputError(f"{files.VALIDATION} is damaged: it holds {listed(names)}.")
-    return labels
+        problem = str(error)
+    if problem:
+        raise InputError(f"{files.VALIDATION} is damaged: {problem}.")
+    return found
+
+
+def _zip_problem(parts: Sequence[zipfile.ZipInfo], n_bytes: int) -> str:
+    names, stored = [part.filename for part in parts], sum(part.file_size for part in parts)
+    if names != [f"{name}.npy" for name in _ARRAYS]:
+        return f"it holds {listed(names)}"
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        return "it is compressed"
+    return "" if 0 <= n_bytes - stored <= _ZIP_BYTES else "it holds more than its arrays"
+
+
+def _array(data: bytes) -> NDArray[Any]:
+    """The array in the bytes of a .npy file."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("its arrays are not of version 1.0 of NumPy's format")
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
+    found, needed = len(data) - stream.tell(), math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or found != needed:
+        raise ValueError(f"an array of shape {shape} has {found} bytes, not {needed}")
+    numbers = np.frombuffer(data, dtype, offset=stream.tell()) if needed else np.empty(0, dtype)
+    return numbers.reshape(shape, order="F" if by_column else "C")
 
 
 def _number(read: Callable[[str], Number], text: str, where: str) -> Number:

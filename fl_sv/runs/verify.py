@@ -1,8 +1,37 @@
 """`fl-sv verify`: is the run as its owner signed it, and do its numbers follow from its tables?
 
-First what was signed: every line of the ledger, its signature and its link, and every file against
-the hashes of every close. Then what follows: the form of ledger and files, and law, values and
-amounts, computed again from the utilities (`fl_sv.runs.form`, `fl_sv.runs.follow`).
+A run is genuine when all of these rules hold. Somebody who holds the key can sign anything, so that
+the rules from 7 on are for what its owner himself may have changed.
+
+What lies there
+ 1. Each thing in the directory is a file of `fl_sv.runs.files`; each is a regular file, no link.
+ 2. No file is larger than the signed config allows.
+What was signed
+ 3. Every line of the ledger is written in the one way in which fl-sv writes it, base64 too.
+ 4. Every line is signed by the key that its section names; with --key, that is this key.
+ 5. Every line follows from the one before it: number, section, hash. The last one is a close.
+ 6. Every file has the hash of the newest close, and of all closes unless it is payouts.csv.
+    report.html has the hash of the newest report.
+Where one of 2 to 6 is broken, nothing is parsed or computed.
+
+What the sections hold
+ 7. The first is of `run`, all others of `pay` or `report`. Each has the lines of its command.
+ 8. Each names the files that the config asks for, and no others.
+ 9. None is dated before the one that it follows.
+10. Each report is about the newest tables.
+How the files are written
+11. Every file is written exactly as fl-sv writes what it holds.
+12. validation.npz holds its three arrays as they are, not compressed, and nothing beside them.
+Whether they agree
+13. The trainings, the models and the large runs are those that the config plans.
+14. teacher.csv has the config's rounds.
+15. It ends in the loss and accuracy of utilities.csv, and begins in the untrained model's.
+16. The rows held out are the config's share of all rows; accuracies are whole numbers of them.
+17. The student is the one of the config.
+What follows
+18. Law, alarms, values and intervals follow from the utilities, to 1e-9 (`fl_sv.runs.follow`).
+19. Order, records and cents follow exactly from the values as they were signed.
+20. A later payment divides a fixed pot, is by the config's other rules, and accepts what fired.
 
 What was signed is the same for every version of fl-sv. What follows may not be, so a difference
 there is called one of versions where another one made the run.
@@ -12,19 +41,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fl_sv.config import Config
 from fl_sv.design.sample import require_design
 from fl_sv.errors import FlsvError, InputError, VerificationError
 from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, Settlement
 from fl_sv.planning.own_law import try_law
 from fl_sv.runs import files
+from fl_sv.runs.agree import table_problems
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.follow import Signed, recomputed
-from fl_sv.runs.form import section_problems, table_problems, writing_problems
+from fl_sv.runs.form import (
+    Difference,
+    hash_differences,
+    report_problems,
+    section_problems,
+    writing_problems,
+)
+from fl_sv.runs.held import HeldRun, hold
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
-from fl_sv.runs.ledger import LedgerLine, file_hash, newest, read_ledger, records_of
-from fl_sv.runs.publish import NOT_IN_EVERY_RUN, SEALED
-from fl_sv.runs.records import CloseRecord, OpenRecord, PaymentRecord
+from fl_sv.runs.ledger import LedgerLine, ledger_of, newest, records_of, tables_head
+from fl_sv.runs.records import OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_evidence, read_law, read_valuation
 
 MAX_NAMED = 20
@@ -36,14 +73,39 @@ class Verification:
 
     evidence: what the payouts rest on, from the tables.
     settlement: the values as they were signed; law and payouts, computed again.
-    ledger_lines: lines of the ledger.
+    ledger: its lines.
     signers: for each section of the ledger, the fingerprint of the key that signed it.
     """
 
     evidence: Evidence
     settlement: Settlement
-    ledger_lines: int
+    ledger: tuple[LedgerLine, ...]
     signers: tuple[str, ...]
+
+    @property
+    def ledger_lines(self) -> int:
+        """How many lines the ledger has."""
+        return len(self.ledger)
+
+    @property
+    def head(self) -> str:
+        """sha256 of the ledger's last line: whoever keeps it notices every later change."""
+        return self.ledger[-1].digest
+
+    @property
+    def tables_head(self) -> LedgerLine:
+        """The line that closes the newest tables; the report quotes it."""
+        return tables_head(self.ledger)
+
+    @property
+    def payment(self) -> PaymentRecord:
+        """The newest payment, of which payouts.csv is: its amounts, rules and alarms."""
+        return newest(self.ledger, PaymentRecord)
+
+    @property
+    def payable(self) -> bool:
+        """Whether these amounts may be paid."""
+        return self.payment.payable
 
 
 def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
@@ -55,54 +117,89 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
     bad key or a folder without a run.
     """
     pinned = read_public_key(public_key) if public_key else None
-    if not run.finished and not run.file(files.PAYOUTS).exists():
+    if not run.finished and not run.has(files.PAYOUTS):
         raise InputError(
             f"{run.path} holds no finished run. Give the folder that `fl-sv run --out` wrote; one"
             " that was stopped continues with --resume."
         )
-    for section, opened in enumerate(records_of(read_ledger(run), OpenRecord), start=1):
-        if pinned is not None and opened.signer != raw(pinned):
-            raise VerificationError(
-                f"{files.LEDGER}: section {section} is not signed by the owner of {public_key}, but"
-                f" by the key with the fingerprint {key_fingerprint(opened.signer)}."
-            )
-    return verified(run)
+    held = hold(run)
+    if pinned is not None:
+        for section, opened in enumerate(records_of(_ledger(held), OpenRecord), start=1):
+            if opened.signer != raw(pinned):
+                raise VerificationError(
+                    f"{files.LEDGER}: section {section} is not signed by the owner of {public_key},"
+                    f" but by the key with the fingerprint {key_fingerprint(opened.signer)}."
+                )
+    return verified_files(held)
 
 
-def verified(run: RunDirectory, *, but: str = "") -> Verification:
-    """The run, after every check except those of the file named `but`.
+def verified(run: RunDirectory, *, but: Sequence[str] = ()) -> Verification:
+    """The run, after every check except those of the files named `but`, and of what lies there.
 
     Raises VerificationError that names every difference, InputError when a law of the user's own
     cannot be imported here.
     """
-    ledger = read_ledger(run)
-    changed = [difference for name, difference in _file_differences(run, ledger) if name != but]
-    if not changed:
-        try_law(run.config)
+    held = hold(run)
+    return verified_files(
+        HeldRun(held.path, held.data, held.faults, strangers=()), but=frozenset(but)
+    )
+
+
+def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verification:
+    """The same of files that were read: nothing else decides what is found.
+
+    The one exception is a law of the user's own, which is imported by name.
+    """
+    ledger = _ledger(run)
+    changed = [*_but(but, hash_differences(run, ledger))]
+    if changed:
+        raise VerificationError(_report(run, ledger, [*run.strangers, *changed], []))
+    try_law(_config(run, ledger))
     others: list[str] = []
+    settlement = evidence = None
     try:
-        _import_nothing_unsigned(run, changed)
+        others += section_problems(ledger, run.config)
+        others += _but(but, report_problems(ledger))
         evidence = read_evidence(run)
-        others += section_problems(ledger, run, evidence.config)
         others += table_problems(evidence)
-        amounts = newest(ledger, PaymentRecord).amounts
-        written = writing_problems(run, evidence, amounts)
-        others += [problem for name, problem in written if name != but]
+        others += _but(but, writing_problems(run, evidence, newest(ledger, PaymentRecord).amounts))
         require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
         outcome = recomputed(Signed(evidence, read_law(run), read_valuation(run), ledger))
+        settlement = outcome.settlement
         others += outcome.differences
     except Exception as error:  # a changed number may break the arithmetic anywhere
         reason = str(error) if isinstance(error, FlsvError) else repr(error)
         others.append(f"nothing more can be recomputed: {reason}")
-    if changed or others:
-        raise VerificationError(_report(run, ledger, changed, others))
-    assert outcome.settlement is not None  # there is a difference where it is None
+    if run.strangers or others:
+        raise VerificationError(_report(run, ledger, [*run.strangers], others))
+    assert settlement is not None and evidence is not None  # else there are differences
     signers = tuple(key_fingerprint(opened.signer) for opened in records_of(ledger, OpenRecord))
-    return Verification(evidence, outcome.settlement, len(ledger), signers)
+    return Verification(evidence, settlement, tuple(ledger), signers)
+
+
+def _ledger(run: HeldRun) -> list[LedgerLine]:
+    """Rules 3 to 5."""
+    if files.LEDGER not in run.data:
+        reason = run.faults.get(files.LEDGER, "it is missing")
+        raise VerificationError(f"{files.LEDGER} cannot be read: {reason}.")
+    return ledger_of(run.data[files.LEDGER])
+
+
+def _config(run: HeldRun, ledger: Sequence[LedgerLine]) -> Config:
+    """The config as it was signed. Raises VerificationError where that is no config."""
+    try:
+        return run.config
+    except InputError as error:
+        problem = f"nothing more can be recomputed: {error}"
+        raise VerificationError(_report(run, ledger, [*run.strangers], [problem])) from None
+
+
+def _but(but: frozenset[str], differences: Iterator[Difference]) -> Iterator[str]:
+    return (sentence for name, sentence in differences if name not in but)
 
 
 def _report(
-    run: RunDirectory, ledger: Sequence[LedgerLine], changed: list[str], others: list[str]
+    run: HeldRun, ledger: Sequence[LedgerLine], changed: list[str], others: list[str]
 ) -> str:
     """The message about a run with differences.
 
@@ -112,6 +209,8 @@ def _report(
     versions = _other_version(ledger)
     if changed:
         heading, advice = f"{run.path} is not what was signed:", ""
+        if not others:
+            advice = "Nothing was computed from it."
     elif versions:
         heading = (
             f"{run.path} holds what was signed, every hash and signature is whole, but this version"
@@ -139,36 +238,3 @@ def _other_version(ledger: Sequence[LedgerLine]) -> str:
 def _version(versions: dict[str, str]) -> str:
     source = versions.get("fl_sv source", "unknown")
     return f"{versions.get('fl-sv', 'of an unknown version')} (source {source[:12]})"
-
-
-def _import_nothing_unsigned(run: RunDirectory, changed: Sequence[str]) -> None:
-    if changed and ":" in run.config.law.family:
-        raise InputError(
-            "the law is a user's own, and nothing is imported by name from a directory whose files"
-            " were changed"
-        )
-
-
-def _file_differences(run: RunDirectory, ledger: Sequence[LedgerLine]) -> Iterator[tuple[str, str]]:
-    """Each file that differs from a hash in the ledger, with the difference.
-
-    A name that no run has is not opened: it may lead out of the directory.
-    """
-    *earlier, last = [line for line in ledger if line.kind == CloseRecord.KIND]
-    signed = last.read(CloseRecord).files
-    optional = [name for name in NOT_IN_EVERY_RUN if name in signed]
-    for name in (*SEALED, *optional):
-        try:
-            if file_hash(run, name) != signed.get(name, ""):
-                yield name, f"{name} was changed after it was signed"
-        except VerificationError as error:
-            yield name, str(error)
-        if name == files.PAYOUTS:  # every payment writes it anew
-            continue
-        for close in earlier:
-            if close.read(CloseRecord).files.get(name) != signed.get(name):
-                yield (
-                    name,
-                    f"{name} was changed between lines {close.number} and {last.number} of"
-                    f" {files.LEDGER}",
-                )

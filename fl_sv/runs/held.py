@@ -1,0 +1,117 @@
+"""The bytes of a run directory, read once: what is hashed is what is parsed.
+
+Nothing is opened but the regular files that `fl_sv.runs.files` tells to read, and each of them only
+up to the size that the signed config allows.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from fl_sv.config import Config, parse_config
+from fl_sv.config.load import MAX_BYTES as MAX_CONFIG
+from fl_sv.errors import FlsvError, InputError
+from fl_sv.files import HeldFile, read_own
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory, RunFiles
+from fl_sv.runs.ledger import ledger_of, newest
+from fl_sv.runs.records import CloseRecord
+
+MAX_STRANGERS = 100  # that are named
+
+
+@dataclass(frozen=True)
+class HeldRun(RunFiles):
+    """The files of a run as they were read.
+
+    path: where they were read, for messages.
+    data: the bytes of each file, by name.
+    faults: why a file was not read, by name.
+    strangers: a sentence about each thing that does not belong into a run directory.
+    """
+
+    path: Path
+    data: Mapping[str, bytes]
+    faults: Mapping[str, str]
+    strangers: tuple[str, ...]
+
+    def file(self, name: str) -> HeldFile:
+        """One of the files. Raises InputError when it is missing."""
+        if name not in self.data:
+            raise InputError(f"{name} cannot be read: {self.faults.get(name, 'it is missing')}.")
+        return HeldFile(name, self.data[name])
+
+    def has(self, name: str) -> bool:
+        """Whether the file was there, readable or not."""
+        return name in self.data or name in self.faults
+
+    def digest(self, name: str) -> str:
+        """sha256 of a file as hex digits."""
+        return sha256(self.data[name]).hexdigest()
+
+
+def hold(run: RunDirectory) -> HeldRun:
+    """Reads a run directory. Nothing in it makes this wait, or takes more than its own size."""
+    data: dict[str, bytes] = {}
+    faults: dict[str, str] = {}
+
+    def take(name: str, at_most: int) -> None:
+        try:
+            data[name] = read_own(run.file(name), at_most)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            faults[name] = str(error.strerror)
+
+    take(files.LEDGER, files.UNKNOWN)
+    take(files.CONFIG, MAX_CONFIG)
+    config = _signed_config(data)
+    for file in files.FILES:
+        if file.read and file.name not in (files.LEDGER, files.CONFIG):
+            take(file.name, file.at_most(config) if config else files.UNKNOWN)
+    return HeldRun(run.path, data, faults, tuple(_strangers(run.path)))
+
+
+def _signed_config(data: Mapping[str, bytes]) -> Config | None:
+    """The config that the ledger's owner signed; None where there is none."""
+    try:
+        signed = newest(ledger_of(data[files.LEDGER]), CloseRecord).files[files.CONFIG]
+        if sha256(data[files.CONFIG]).hexdigest() == signed:
+            return parse_config(data[files.CONFIG].decode(), files.CONFIG)
+    except (FlsvError, KeyError, UnicodeDecodeError):
+        pass
+    return None
+
+
+def _strangers(folder: Path) -> Iterator[str]:
+    found = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            file = files.BY_NAME.get(entry.name)
+            if file is not None and file.read:
+                continue  # whoever reads it looks at its kind
+            kind = _kind(entry)
+            due = "folder" if file is not None and file.folder else "file"
+            if kind == due and (file is not None or entry.name in files.LEFT_OVER):
+                continue
+            found += 1
+            if found <= MAX_STRANGERS:
+                what = f"({kind}) is no file of a run" if file is None else f"is a {kind}"
+                yield f"{ascii(entry.name)[1:-1]} {what}; take it out of the directory"
+    if found > MAX_STRANGERS:
+        yield f"and {found - MAX_STRANGERS} more things lie there that belong to no run"
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    mode = entry.stat(follow_symlinks=False).st_mode
+    kinds = {
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFLNK: "link",
+        stat.S_IFIFO: "pipe",
+        stat.S_IFSOCK: "socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "device")
