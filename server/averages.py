@@ -19,19 +19,19 @@ from fl_sv.game.coalitions import place_of
 from fl_sv.game.utilities import UtilityTable, mean_over_seeds
 from fl_sv.progress import Bar
 from fl_sv.runs.compare import TOLERANCE
+from fl_sv.runs.files import JOURNAL
 from fl_sv.training.averages import average_losses
 from server.job import Job
 
 AVERAGES = "averages"  # the stage, as cost.json names it
 
 
-def average_singletons(job: Job, table: UtilityTable) -> AveragedLosses | None:
+def average_singletons(job: Job, table: UtilityTable) -> AveragedLosses:
     """The losses of the averages of the members' own models, for the coalitions of the table.
 
-    None when the journal lacks an own model: an older version of fl-sv, which kept none, trained it
-    in this run or in the one that this run extends.
-
-    Raises RunError when an own model does not have the loss that was measured.
+    Raises RunError when an own model does not have the loss that was measured, or when the journal
+    lacks it: an older version of fl-sv, which kept none, trained it in this run or in the one that
+    this run extends.
     """
     measured, known_CM = measured_averages(table)
     known_CM[0] = False  # nobody, the first coalition of every design, has no model
@@ -44,8 +44,7 @@ def average_singletons(job: Job, table: UtilityTable) -> AveragedLosses | None:
             coalitions = [measured.coalitions[row] for row in rows.tolist()]
             loss_RC = np.full((len(seeds[m]), len(rows)), np.nan)
             for loss_C, replicate in zip(loss_RC, seeds[m], strict=True):
-                if not _evaluate(job, model, replicate, coalitions, loss_C, bar):
-                    return None
+                _evaluate(job, model, replicate, coalitions, loss_C, bar)
             mean_C, measured_C = mean_over_seeds(loss_RC), loss_CM[rows, m]
             _require_as_measured(model, mean_C, measured_C)
             # What was measured stays as it is, to the last bit.
@@ -60,8 +59,8 @@ def _evaluate(
     coalitions: Sequence[int],
     loss_C: NDArray[np.float64],
     bar: Bar,
-) -> bool:
-    """Enters the losses of one seed into loss_C; False when the journal lacks an own model.
+) -> None:
+    """Enters the losses of one seed into loss_C.
 
     coalitions: ascending.
     """
@@ -69,7 +68,10 @@ def _evaluate(
     kept = job.journal.outputs(model, replicate)
     singletons = {c for c in coalitions if c.bit_count() == 1}
     if not singletons <= kept.keys():
-        return False
+        raise RunError(
+            f"{JOURNAL} lacks the outputs of {model} trained on one company alone: an older version"
+            " of fl-sv wrote it. Begin the run in a new folder."
+        )
     # In the order of the names, as all sums are.
     by_name = sorted(range(len(companies)), key=companies.__getitem__)
     own = {i: kept[1 << i] for i in by_name if 1 << i in singletons}
@@ -80,7 +82,6 @@ def _evaluate(
         for coalition, loss in block.items():
             loss_C[place_of(coalition, coalitions)] = loss
         bar.advance(len(block))
-    return True
 
 
 def _require_as_measured(

@@ -78,7 +78,7 @@ def value_companies(
 def _gather(
     job: Job,
     table: UtilityTable,
-    averaged: AveragedLosses | None,
+    averaged: AveragedLosses,
     curve: list[TeacherLoss],
     student: StudentLoss | None,
 ) -> Evidence:

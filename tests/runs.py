@@ -39,6 +39,7 @@ payouts: {pot: {kind: fixed, cents: 1000}}
 """
 
 NAMES = files.due(load_config(SMOKE))  # the files that the ledger of a smoke run signs
+GENUINE = (0, 3)  # exit codes of `verify` for a run without a difference, payable or not
 Command = Callable[..., Answer]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(

@@ -185,31 +185,25 @@ def test_outputs_in_a_journal_that_were_not_measured_stop_the_run(run: RunDirect
         fl_sv.run(run.config, run.path, resume=True)
 
 
-def test_a_journal_of_an_older_version_ends_in_a_run_without_averages(
-    run: RunDirectory, command: Command
-) -> None:
+def test_a_journal_of_an_older_version_is_not_continued(run: RunDirectory) -> None:
     journal = Journal(run.file(files.JOURNAL))
     journal._write([("DELETE FROM outputs", ())])
     journal.close()
     for name in (files.LEDGER, files.AVERAGED):
         run.file(name).unlink()
-    assert fl_sv.run(run.config, run.path, resume=True).evidence.averaged is None
-    assert not run.file(files.AVERAGED).exists()
-    assert command("verify", run.path).code == 0
+    with pytest.raises(RunError, match="lacks the outputs of mlp-8 trained on one company alone"):
+        fl_sv.run(run.config, run.path, resume=True)
 
 
-def test_a_run_of_an_older_version_is_verified_paid_and_reported_without_averages(
+def test_a_run_whose_averages_were_left_out_is_not_genuine(
     run: RunDirectory, evidence: Evidence, tmp_path: Path, command: Command
 ) -> None:
-    old = published(tmp_path / "old", run, replace(evidence, averaged=None))
-    assert not old.file(files.AVERAGED).exists()
-    for arguments in (("verify", old.path), ("report", old.path), ("pay", old.path, "--pot", 100)):
-        answer = command(*arguments)
-        assert answer.code == 0, answer.err
-    assert command("verify", old.path).code == 0
-    shutil.copy(run.file(files.AVERAGED), old.path)
-    answer = command("verify", old.path)
-    assert answer.code == 1 and "it does not name averaged.csv" in answer.err
+    without = published(tmp_path / "without", run, replace(evidence, averaged=None))
+    answer = command("verify", without.path)
+    assert answer.code == 1 and "line 8: it does not name averaged.csv" in answer.err
+    shutil.copy(run.file(files.AVERAGED), without.path)
+    answer = command("verify", without.path)
+    assert answer.code == 1 and "line 8: it does not name averaged.csv" in answer.err
 
 
 def test_averages_that_were_changed_or_removed_are_found(run: RunDirectory) -> None:

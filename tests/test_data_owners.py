@@ -14,7 +14,7 @@ from fl_sv.errors import InputError
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
 from tests.config_of import config_of
-from tests.runs import Command
+from tests.runs import GENUINE, Command
 
 NAMES = ("Ash", "Beech")
 FORMATS = ("csv", "parquet", "npz")
@@ -112,7 +112,7 @@ def test_rows_that_are_left_out_are_counted_wherever_a_person_looks(
     assert evidence.rows_left_out == count
     assert (out / "companies.csv").read_text().splitlines()[-1] == f",{count},"
     assert sum(evidence.examples.values()) + count + evidence.validation_NV.shape[1] == 164
-    assert command("verify", out).code == 0
+    assert command("verify", out).code in GENUINE
 
 
 # --- refused --------------------------------------------------------------------------------------

@@ -17,16 +17,19 @@ import yaml
 from sklearn.datasets import load_digits
 
 from benchmarks.common.command_line import SMOKE
+from benchmarks.common.forging import signed_again, verified_bytes
 from fl_sv.config import Config, load_config, parse_config
 from fl_sv.data import operator_data
 from fl_sv.design.workloads import DEPLOYED
-from fl_sv.errors import InputError, RunError
+from fl_sv.errors import InputError, RunError, VerificationError
 from fl_sv.payment.payouts import money, pot_cents
 from fl_sv.progress import Progress
 from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, start_or_resume
+from fl_sv.runs.held import hold
 from fl_sv.runs.journal import Journal
+from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import read_ledger
 from fl_sv.runs.tables import read_evidence
 from fl_sv.training.deployed import deployed_spec, distilled, n_rows, transfer_rows
@@ -251,6 +254,26 @@ def test_another_pot_of_a_run_with_a_student_verifies(
     assert "student.csv was changed after it was signed" in command("verify", copy).err
     (copy / files.STUDENT).unlink()
     assert "student.csv" in command("verify", copy).err
+
+
+@pytest.mark.parametrize(
+    ("column", "other", "sentence"),
+    [
+        ("model", "mlp-13", "student.csv is of mlp-13, "),
+        ("transfer_set", "gaussian", "student.csv is of mlp-12, gaussian, "),
+        ("rows", "1", "by the config it must be of mlp-12, uniform, "),
+        ("accuracy", "0.7001", "student.csv: the accuracy 0.7001 is no whole number of the 360"),
+    ],
+)
+def test_student_that_its_owner_changed_and_signed_is_not_the_configs(
+    column: str, other: str, sentence: str, deployed_run: RunDirectory
+) -> None:
+    data = dict(hold(deployed_run).data)
+    head, row = (line.split(",") for line in data[files.STUDENT].decode().splitlines())
+    row[head.index(column)] = other
+    data[files.STUDENT] = f"{','.join(head)}\n{','.join(row)}\n".encode()
+    with pytest.raises(VerificationError, match=sentence):
+        verified_bytes(signed_again(data, owner_key()))
 
 
 def test_student_that_is_in_the_journal_is_not_trained_again(

@@ -28,7 +28,7 @@ from fl_sv.valuation.uncertainty import Uncertainty
 from fl_sv.values import shapley
 from fl_sv.values.weighting import Enumerated, sampled
 from tests.config_of import config_of
-from tests.runs import fl_sv
+from tests.runs import GENUINE, fl_sv
 
 MANY = tuple(f"Company {letter}{digit}" for letter in "ZYX" for digit in range(10))
 SIX = ("Fir", "Elm", "Damson", "Chestnut", "Beech", "Ash")
@@ -287,7 +287,7 @@ def test_a_sampled_run_plans_its_sample_and_pays_near_what_all_coalitions_pay(fo
 
 @pytest.mark.slow
 def test_a_sampled_run_verifies_and_its_report_names_the_sample(folder: Path) -> None:
-    assert fl_sv("verify", folder / "sampled").code == 0
+    assert fl_sv("verify", folder / "sampled").code in GENUINE
     page = (folder / "sampled" / "report.html").read_text()
     assert "of which 50 were drawn" in page and "Another sample would change the values" in page
     assert "Next best run: all but" in page
@@ -372,7 +372,7 @@ def test_a_sample_stops_growing_when_every_payout_is_certain_enough(folder: Path
     stopped = run(folder, "stopped", SAMPLED.format(more=", widest_interval_cents: 900000"))
     table = read_utilities(stopped.file(files.UTILITIES), SIX)
     assert len(table.coalitions("mlp-8")) == 24  # the first step
-    assert fl_sv("verify", stopped.path).code == 0
+    assert fl_sv("verify", stopped.path).code in GENUINE
 
 
 @pytest.mark.slow

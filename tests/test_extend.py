@@ -20,7 +20,7 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.journal import REUSED, Journal
 from tests.config_of import config_of
-from tests.runs import fl_sv
+from tests.runs import GENUINE, fl_sv
 
 pytestmark = pytest.mark.slow
 OWNERS = ("Ash", "Beech", "Chestnut", "Damson")
@@ -86,7 +86,7 @@ def test_run_that_extends_another_equals_a_fresh_one(
     journal = Journal(tmp_path / "run" / files.JOURNAL)
     assert len(journal.wave(REUSED).coalitions) == reused
     journal.close()
-    assert fl_sv("verify", tmp_path / "run").code == 0
+    assert fl_sv("verify", tmp_path / "run").code in GENUINE
 
 
 def test_a_sample_extends_to_all_coalitions_and_trains_only_the_others(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.federation.disk import fill, small_disk
-from tests.runs import SMALL_GAME, Command, Process
+from tests.runs import GENUINE, SMALL_GAME, Command, Process
 
 pytestmark = pytest.mark.slow
 GAME = """
@@ -158,7 +158,7 @@ def test_run_on_a_full_disk_stops_with_a_sentence_and_with_space_ends_in_the_sam
             assert (disk / "run" / name).read_bytes() == (
                 tmp_path / "undisturbed" / name
             ).read_bytes()
-        assert command("verify", disk / "run").code == 0
+        assert command("verify", disk / "run").code in GENUINE
 
 
 def test_second_writer_is_refused_while_the_first_lives(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ from server.simulation import simulate
 from server.sweep import sweep_coalitions
 from server.teacher import train_teacher
 from strategies.roster import to_record
-from tests.runs import Command, with_sections
+from tests.runs import GENUINE, Command, with_sections
 from tests.test_twins import MODELS, drawn, game_with
 
 LOSSES: dict[str, dict[str, Any]] = {
@@ -386,7 +386,7 @@ def test_run_of_students_that_stopped_in_the_sweep_ends_in_the_same_bytes(
 def test_verify_takes_a_run_of_students_as_any_other(
     run_of_students: RunDirectory, command: Command
 ) -> None:
-    assert command("verify", run_of_students.path).code == 0
+    assert command("verify", run_of_students.path).code in GENUINE
 
 
 def test_run_of_students_is_named_so_wherever_its_values_are_read(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from fl_sv.config.base import CompanyName
+from fl_sv.config.models import model_name
 from fl_sv.design.rates import TriedRate, TriedRates, rates_to_try
 from fl_sv.errors import InputError, listed
 from fl_sv.game.averaged import read_averaged
@@ -66,6 +67,12 @@ def read_evidence(run: RunFiles) -> Evidence:
             f"{run.file(files.COMPANIES)}: the companies are not those of {files.CONFIG}."
         )
     table = read_utilities(run.file(files.UTILITIES), config.companies)
+    models = tuple(map(model_name, (*config.models.small, config.models.large)))
+    if table.models != models:
+        raise InputError(
+            f"{run.file(files.UTILITIES)}: the models are {listed(table.models)}; by"
+            f" {files.CONFIG} they are {listed(models)}."
+        )
     return Evidence(
         config=config,
         table=table,
