@@ -177,7 +177,7 @@ def test_outputs_in_a_journal_that_were_not_measured_stop_the_run(run: RunDirect
     journal = Journal(run.file(files.JOURNAL))
     (own_VK, *_) = journal.outputs("mlp-64", 0).values()
     wrong = own_VK[::-1].copy()
-    journal._write([("DELETE FROM outputs WHERE model='mlp-64' AND coalition='1'", ())])
+    journal._database.write([("DELETE FROM outputs WHERE model='mlp-64' AND coalition='1'", ())])
     journal.add_scores([], {("mlp-64", 0, 1): wrong})
     journal.close()
     run.file(files.LEDGER).unlink()
@@ -187,7 +187,7 @@ def test_outputs_in_a_journal_that_were_not_measured_stop_the_run(run: RunDirect
 
 def test_a_journal_of_an_older_version_is_not_continued(run: RunDirectory) -> None:
     journal = Journal(run.file(files.JOURNAL))
-    journal._write([("DELETE FROM outputs", ())])
+    journal._database.write([("DELETE FROM outputs", ())])
     journal.close()
     for name in (files.LEDGER, files.AVERAGED):
         run.file(name).unlink()
