@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from fl_sv.law import fit_law
-from fl_sv.law.left_out import chance_of_less
+from fl_sv.law.left_out import left_out_on_grid
 from fl_sv.law.posterior import runs_on_grid
 from fl_sv.law.prior import PARTS
 from fl_sv.law.process import covariance
@@ -73,13 +73,15 @@ def test_a_left_out_run_is_foretold_as_a_law_without_it_would() -> None:
     measured = {c: float(large_C[c]) for c in (0, 1, 2, 4, 8, 14, 15)} | {4: 1.9}
     law = fit_law(small_CM, measured, sizes=[1, 2, 4, 8], seed_std=0.05)
     prior, data, run = law._prior, law._data, law._game.normalized_runs
-    rows, grid = data.large_run_rows, runs_on_grid(prior, data, run).grid
+    rows, on_grid = data.large_run_rows, runs_on_grid(prior, data, run)
     members, known = data.members_CN[rows], prior.sensitivity[rows]
     bounds = np.linspace(-0.5, 0.9, len(run))
-    expected, chances = chance_of_less(prior, data, run, bounds)
+    by_others = left_out_on_grid(on_grid)
+    expected, chances = by_others.expected(), by_others.chance_of_less(bounds)
     for i in range(len(run)):
         others = np.delete(np.arange(len(run)), i)
         weights, means, below = [], [], []
+        grid = on_grid.grid
         for parts, noise, weight in zip(grid.parts, grid.noise, grid.weights, strict=True):
             total = known @ known.T + noise * prior.noise.covariance(rows, rows)
             for part, square in zip(PARTS, parts, strict=True):

@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from fl_sv.law.alarms import PLACE
 from fl_sv.law.blend import Blend
 from fl_sv.law.inputs import LawData
-from fl_sv.law.left_out import chance_of_less, left_out
+from fl_sv.law.left_out import LeftOutMixture, left_out
 from fl_sv.law.noise import small_std
 from fl_sv.law.normalized import Game
 from fl_sv.law.prior import Prior
@@ -56,6 +56,7 @@ LEAST_USEFUL = 5
 class Comparison:
     """The large runs beside what the law predicts of them.
 
+    by_others: what all other runs say of each.
     noise_of_values: relative error of the values of one training of every coalition; None where it
         is unknown.
     normalized_runs: their measured normalised utility, (runs,).
@@ -67,6 +68,7 @@ class Comparison:
     data: LawData
     blend: Blend
     prior: Prior
+    by_others: LeftOutMixture
     noise_of_values: float | None
     normalized_runs: NDArray[np.float64]
     expected: NDArray[np.float64]
@@ -122,7 +124,8 @@ def _short_of_prediction(compared: Comparison) -> Result | None:
     data = compared.data
     alone = data.size_C[data.large_run_rows] == 1
     measured = np.maximum(compared.normalized_runs, 0.0)
-    expected, chances = chance_of_less(compared.prior, data, compared.normalized_runs, measured)
+    expected = compared.by_others.expected()
+    chances = compared.by_others.chance_of_less(measured)
     material = alone & (expected - measured >= MATERIAL)
     p_values = np.where(material, alone.sum() * chances, 1.0)
     worst = int(np.argmin(p_values))

@@ -15,6 +15,7 @@ from fl_sv.law.alarms import Alarm
 from fl_sv.law.blend import Blend
 from fl_sv.law.checks import Comparison, Result
 from fl_sv.law.inputs import LawData
+from fl_sv.law.left_out import LeftOutMixture
 from fl_sv.law.normalized import Game
 from fl_sv.law.prior import Prior, covariance_of_runs
 
@@ -117,19 +118,20 @@ def examine(
     data: LawData,
     blend: Blend,
     prior: Prior,
+    by_others: LeftOutMixture,
     noise_of_values: float | None,
     normalized_runs: NDArray[np.float64],
 ) -> Findings:
     """All checks of one fitted law.
 
-    noise_of_values: as in Comparison.
-    normalized_runs: normalised utility of the large runs.
+    by_others, noise_of_values, normalized_runs: as in Comparison.
     """
     compared = Comparison(
         game=game,
         data=data,
         blend=blend,
         prior=prior,
+        by_others=by_others,
         noise_of_values=noise_of_values,
         normalized_runs=normalized_runs,
         expected=prior.mean_C[data.large_run_rows],

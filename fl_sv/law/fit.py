@@ -22,6 +22,7 @@ from fl_sv.law.blend import AUTO, blended
 from fl_sv.law.diagnostics import Findings, examine
 from fl_sv.law.families import FamilyOf
 from fl_sv.law.inputs import LawData, Table, law_data
+from fl_sv.law.left_out import left_out_on_grid
 from fl_sv.law.next_runs import NextRun, best_runs
 from fl_sv.law.noise import Noise, noise_of, value_noise
 from fl_sv.law.normalized import FLAT, Game, game_of
@@ -29,6 +30,7 @@ from fl_sv.law.posterior import (
     Posterior,
     condition,
     normalized_value_covariance,
+    runs_on_grid,
     shapley_columns,
 )
 from fl_sv.law.prior import Prior, linearised
@@ -218,7 +220,8 @@ class Law:
         if weight_CN is None:
             self._need_complete("narrower_with_seeds()")
         prior = replace(self._prior, noise=self._prior.noise.of_means_over(times))
-        posterior = condition(prior, self._data, self._game.normalized_runs, self._posterior.scales)
+        runs = runs_on_grid(prior, self._data, self._game.normalized_runs)
+        posterior = condition(prior, self._data, runs, self._posterior.scales)
         now, then = (
             _roots(normalized_value_covariance(p, q, self._data, weight_CN)).sum()
             for p, q in ((self._prior, self._posterior), (prior, posterior))
@@ -302,11 +305,12 @@ def fit_law(
     normalized_runs = game.normalized_runs
     blend = blended(game, data, family)
     prior = linearised(blend.family, blend.between, data, normalized_runs, blend.amplitude, noise)
-    posterior = condition(prior, data, normalized_runs)
+    runs = runs_on_grid(prior, data, normalized_runs)
+    posterior, by_others = condition(prior, data, runs), left_out_on_grid(runs)
 
     def examined() -> Findings:
         error_of_one = _error_of_one_training(data, noise, posterior)
-        return examine(game, data, blend, prior, error_of_one, normalized_runs)
+        return examine(game, data, blend, prior, by_others, error_of_one, normalized_runs)
 
     return Law(
         name=blend.family.name if game.fallback_reason is None else "affine (fallback)",

@@ -15,7 +15,7 @@ from scipy.linalg import cho_solve
 from scipy.special import ndtr
 
 from fl_sv.law.inputs import LawData
-from fl_sv.law.posterior import averaging, runs_on_grid
+from fl_sv.law.posterior import RunsOnGrid, averaging
 from fl_sv.law.prior import Prior, covariance_of_runs, factored
 
 Floats = NDArray[np.float64]
@@ -46,23 +46,37 @@ def left_out(prior: Prior, data: LawData, normalized_runs: Floats, caution: floa
     )
 
 
-def chance_of_less(
-    prior: Prior, data: LawData, normalized_runs: Floats, bounds: Floats
-) -> tuple[Floats, Floats]:
+@dataclass(frozen=True)
+class LeftOutMixture:
     """What all other runs say of each run, at the scales that these others show.
 
-    Where the other companies' own models go their own way, one more that does is no surprise.
+    Where the other companies' own models go their own way, one more that does is no surprise. A run
+    has a normal distribution at each point of the grid of scales.
 
-    bounds: (runs,) normalised utilities.
-
-    Returns (runs,) expected normalised utilities, and (runs,) probabilities of the bound or less.
+    weights: (points, runs), sum 1 over points.
+    means, stds: (points, runs) of the normalised utility.
     """
-    runs = runs_on_grid(prior, data, normalized_runs)
+
+    weights: Floats
+    means: Floats
+    stds: Floats
+
+    def expected(self) -> Floats:
+        """(runs,) expected normalised utilities."""
+        expected: Floats = np.sum(self.weights * self.means, axis=0)
+        return expected
+
+    def chance_of_less(self, bounds: Floats) -> Floats:
+        """(runs,) probabilities that a run measures its bound or less. bounds: (runs,)."""
+        chances: Floats = np.sum(self.weights * ndtr((bounds - self.means) / self.stds), axis=0)
+        return chances
+
+
+def left_out_on_grid(runs: RunsOnGrid) -> LeftOutMixture:
+    """Each run given all others, at every point of the grid."""
     precisions = np.diagonal(runs.inverses, axis1=1, axis2=2)  # (points, runs)
     errors, stds = runs.run_weights / precisions, 1 / np.sqrt(precisions)
     # The evidence of the other runs is that of all without the density of the one left out.
     of_others = runs.log_evidence[:, None] + (errors / stds) ** 2 / 2 + np.log(stds)
     weights = averaging(of_others, runs.grid.weights[:, None])
-    expected = normalized_runs - errors
-    below = ndtr((bounds - expected) / stds)
-    return np.sum(weights * expected, axis=0), np.sum(weights * below, axis=0)
+    return LeftOutMixture(weights, runs.normalized - errors, stds)

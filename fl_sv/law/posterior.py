@@ -79,17 +79,58 @@ class Posterior:
         return float(np.sqrt(self.scales.weights @ self.scales.parts[:, 0]))
 
 
+@dataclass(frozen=True)
+class RunsOnGrid:
+    """The large runs at each point of the grid.
+
+    normalized: (runs,) measured normalised utilities.
+    grid: with prior weights.
+    log_evidence: (points,) log density of the runs, up to a constant.
+    run_weights: (points, runs) inverse covariance of the runs times their residuals.
+    inverses: (points, runs, runs) inverse covariance of the runs.
+    """
+
+    normalized: Floats
+    grid: Scales
+    log_evidence: Floats
+    run_weights: Floats
+    inverses: Floats
+
+
+def runs_on_grid(prior: Prior, data: LawData, normalized_runs: Floats) -> RunsOnGrid:
+    """The large runs, conditioned at every point of the grid."""
+    rows = data.large_run_rows
+    members, known = data.members_CN[rows], prior.sensitivity[rows]
+    residuals = normalized_runs - prior.mean_C[rows]
+    with_unit = np.column_stack([residuals, np.eye(len(rows))])
+    of_law, of_noise = known @ known.T, prior.noise.covariance(rows, rows)
+    of_parts = [covariance(part, members, members) for part in PARTS]
+    grid = _grid(prior)
+    scores, run_weights, inverses = [], [], []
+    for squares, noise in zip(grid.parts, grid.noise, strict=True):
+        total = of_law + noise * of_noise
+        for square, of_part in zip(squares, of_parts, strict=True):
+            total = total + square * of_part
+        factor = factored(total)
+        solved = cho_solve(factor, with_unit)
+        run_weights.append(solved[:, 0])
+        inverses.append(solved[:, 1:])
+        log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
+        scores.append(-0.5 * (float(residuals @ run_weights[-1]) + log_determinant))
+    return RunsOnGrid(
+        normalized_runs, grid, np.array(scores), np.array(run_weights), np.array(inverses)
+    )
+
+
 def condition(
-    prior: Prior, data: LawData, normalized_runs: Floats, scales: Scales | None = None
+    prior: Prior, data: LawData, runs: RunsOnGrid, scales: Scales | None = None
 ) -> Posterior:
     """Normalised utility of every coalition given the large runs, with its variance.
 
-    normalized_runs: (runs,) measured normalised utilities.
     scales: how probable the scales are; by default what the runs say of them.
     """
     rows = data.large_run_rows
     members, known = data.members_CN[rows], prior.sensitivity[rows]
-    runs = runs_on_grid(prior, data, normalized_runs)
     if scales is None:
         scales = replace(runs.grid, weights=averaging(runs.log_evidence, runs.grid.weights))
     # At each point the covariance with the runs is sum_j s_j cross_j, with s_0 = 1 for the law.
@@ -113,7 +154,7 @@ def condition(
     variance_C = np.maximum(variance_C, 0.0)
     # Without the rounding errors of the formulas above: a run without noise is exact.
     exact = prior.noise.std_C[rows] == 0
-    normalized_C[rows[exact]] = normalized_runs[exact]
+    normalized_C[rows[exact]] = runs.normalized[exact]
     variance_C += _end_variance(prior.noise, scales, normalized_C)
     variance_C[rows[exact]] = 0.0
     return Posterior(normalized_C, variance_C, scales, reduction)
@@ -167,43 +208,6 @@ def _grid(prior: Prior) -> Scales:
     stds = np.array([prior.amplitude, SINGLETON_STD])
     parts = (stds * np.exp(points[:, :2] * [COMMON_LOG_STD, SINGLETON_LOG_STD])) ** 2
     return Scales(parts, np.exp(2 * NOISE_LOG_STD * points[:, 2]), weights / weights.sum())
-
-
-@dataclass(frozen=True)
-class RunsOnGrid:
-    """The large runs at each point of the grid.
-
-    grid: with prior weights.
-    log_evidence: (points,) log density of the runs, up to a constant.
-    run_weights: (points, runs) inverse covariance of the runs times their residuals.
-    inverses: (points, runs, runs) inverse covariance of the runs.
-    """
-
-    grid: Scales
-    log_evidence: Floats
-    run_weights: Floats
-    inverses: Floats
-
-
-def runs_on_grid(prior: Prior, data: LawData, normalized_runs: Floats) -> RunsOnGrid:
-    """The large runs, conditioned at every point of the grid."""
-    rows = data.large_run_rows
-    members, known = data.members_CN[rows], prior.sensitivity[rows]
-    residuals = normalized_runs - prior.mean_C[rows]
-    with_unit = np.column_stack([residuals, np.eye(len(rows))])
-    grid = _grid(prior)
-    totals = known @ known.T + grid.noise[:, None, None] * prior.noise.covariance(rows, rows)
-    for part, squares in zip(PARTS, grid.parts.T, strict=True):
-        totals = totals + squares[:, None, None] * covariance(part, members, members)
-    scores, run_weights, inverses = [], [], []
-    for total in totals:
-        factor = factored(total)
-        solved = cho_solve(factor, with_unit)
-        run_weights.append(solved[:, 0])
-        inverses.append(solved[:, 1:])
-        log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
-        scores.append(-0.5 * (float(residuals @ run_weights[-1]) + log_determinant))
-    return RunsOnGrid(grid, np.array(scores), np.array(run_weights), np.array(inverses))
 
 
 def _reduction(weights: Floats, factors: Floats, inverses: Floats, run_weights: Floats) -> Floats:
