@@ -172,6 +172,14 @@ def data_check(options: argparse.Namespace) -> int:
     return 0
 
 
+def data_infer(options: argparse.Namespace) -> int:
+    """Prints what the columns of a file seem to mean, to paste into a config."""
+    from fl_sv.data.infer import proposal
+
+    say(proposal(str(options.file), options.target, options.owner).rstrip())
+    return 0
+
+
 def _stop_on_signals() -> threading.Event:
     """An event that the first Ctrl-C (or SIGTERM) sets. A second one ends the process at once."""
     stop = threading.Event()
@@ -243,11 +251,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _verb(
-    verbs: Verbs, name: str, command: Command, subject: str, meaning: str
+    verbs: Verbs, name: str, command: Command, subject: str, meaning: str, shown_as: str = ""
 ) -> argparse.ArgumentParser:
     """A command about one file or folder, its subject."""
     made: argparse.ArgumentParser = verbs.add_parser(name, help=meaning, description=meaning)
-    made.add_argument(subject, type=Path, metavar=subject.upper())
+    made.add_argument(subject, type=Path, metavar=shown_as or subject.upper())
     made.set_defaults(command=command)
     return made
 
@@ -291,17 +299,18 @@ def _add_pay(verbs: Verbs) -> None:
 def _add_data(verbs: Verbs) -> None:
     own = "a company's own data"
     group = verbs.add_parser("data", help=own, description=own)
+    made = group.add_subparsers(required=True, metavar="COMMAND")
     look = "look at a company's file before it joins: does it fit, and what will leave this machine"
-    made = group.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "check", help=look, description=look
-    )
-    source = "the run's config, or a single data file"
-    made.add_argument("source", type=Path, metavar="CONFIG_OR_FILE", help=source)
-    made.add_argument("--company", help="a company of the config")
-    made.add_argument("--data-path", metavar="FILE", help="the node's own data path")
+    check = _verb(made, "check", data_check, "source", look, "CONFIG_OR_FILE")
+    check.add_argument("--company", help="a company of the config")
+    check.add_argument("--data-path", metavar="FILE", help="the node's own data path")
     target = "of a single data file: the column to predict (`target`)"
-    made.add_argument("--target", metavar="COLUMN", help=target)
-    made.set_defaults(command=data_check)
+    check.add_argument("--target", metavar="COLUMN", help=target)
+    propose = "propose what the columns of a file mean, as YAML for a config; ask what is in doubt"
+    infer = _verb(made, "infer", data_infer, "file", propose)
+    infer.add_argument("--target", metavar="COLUMN", help="the column to predict (`target`)")
+    owner = "the column that names the owner of each row"
+    infer.add_argument("--owner", metavar="COLUMN", help=owner)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,24 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fl_sv.config.base import Frozen, many
 
+# A proposal of `fl-sv data infer` has it where a person must decide.
+ANSWER = "<answer>"
 MOST_CATEGORIES = 1000  # of a column: each of them is a feature
+
+
+def unanswered(content: Any, place: str = "") -> list[str]:
+    """The places of the open questions in the content of a section, such as `csv.decimal`."""
+    if content == ANSWER:
+        return [place]
+    if isinstance(content, list | tuple):
+        content = dict(enumerate(content))
+    if not isinstance(content, dict):
+        return []
+    return [
+        found
+        for key, value in content.items()
+        for found in unanswered(value, f"{place}.{key}" if place else str(key))
+    ]
 
 
 def _text(value: Any) -> Any:

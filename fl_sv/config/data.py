@@ -1,11 +1,11 @@
 """The section `data`: sources of rows, their owners, and the operator's validation set."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fl_sv.config.base import DATA_FILES, CompanyName, Frozen, Scalar, many
-from fl_sv.config.columns import Csv, Described, Label
+from fl_sv.config.columns import ANSWER, Csv, Described, Label, unanswered
 from fl_sv.config.keys import Key
 
 BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
@@ -209,6 +209,16 @@ class Data(Frozen):
             " each kind"
         ),
     ] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _answered(cls, content: Any) -> Any:
+        if places := unanswered(content):
+            raise ValueError(
+                f"a question of `fl-sv data infer` is open: {', '.join(places[:20])}; write your"
+                f" answer in place of {ANSWER}; the line above each one says what is asked"
+            )
+        return content
 
     @property
     def is_regression(self) -> bool:

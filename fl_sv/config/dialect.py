@@ -15,7 +15,7 @@ from yaml.resolver import Resolver
 
 from fl_sv.errors import InputError
 from fl_sv.numbers import DECIMAL, WHOLE
-from fl_sv.text import one_line
+from fl_sv.text import one_line, shown
 
 Events: Any
 try:  # libyaml splits a text five times as fast
@@ -50,6 +50,15 @@ def parse_yaml(text: str, where: str) -> Any:
 def yaml_text(content: dict[str, Any]) -> str:
     """The content as YAML; `parse_yaml` reads it back."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def yaml_line(value: Any) -> str:
+    """A text, number, list or mapping as YAML on one line, with nothing in it that steers."""
+    options: dict[str, Any] = {"default_flow_style": True, "width": 10**9, "sort_keys": False}
+    line = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, **options)
+    if "\n" in line.removesuffix("\n...\n").strip() or shown(line) != line:
+        line = yaml.dump(value, Dumper=_Dumper, default_style='"', **options)
+    return str(line).removesuffix("\n...\n").strip()
 
 
 class _Loader(Composer, Events, SafeConstructor, Resolver):  # type: ignore[misc]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BLANKS = "\u00a0\u202f\u2009 "  # that part thousands
 GROUPED = r"^[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+$"  # 3.750, 1.234.567
 COMMA = r"^[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+$"  # 1,5 and 1.234,5
+LIKE_A_NUMBER = re.compile(rf"[+-]?[0-9][0-9.,'{BLANKS}]*(?:[eE][+-]?[0-9]+)?|[+-]?[.,][0-9]+")
 UNITS = re.compile(r"[%‰°]|[$€£¥₹]|\b(?:EUR|USD|GBP|CHF|kg|g|km|m|cm|mm|l)\b\.?$")
 NOTHING = {
     "n/a", "na", "#n/a", "#nv", "nan", "null", "none", "nil", "-", "--", "–", "—", ".", "?",
@@ -92,7 +93,7 @@ def ambiguous(frame: "pl.DataFrame", found: NDArray[np.float64], csv: Csv) -> li
     bad = []
     for j in suspects:
         cells = frame[:, j]
-        if elsewhere or _is_mixed(cells):
+        if elsewhere or is_mixed(cells):
             rows = np.flatnonzero(cells.str.contains(GROUPED).fill_null(False).to_numpy())
             bad.append(BadCells(frame.columns[j], rows, cells.__getitem__, _two_numbers))
     return bad
@@ -105,7 +106,7 @@ def _has_short_decimals(column: NDArray[np.float64]) -> bool:
     return bool((rest <= 1e-9 * np.abs(thousandths)).all())
 
 
-def _is_mixed(cells: "pl.Series") -> bool:
+def is_mixed(cells: "pl.Series") -> bool:
     """Whether whole numbers below 1,000 stand beside groups of three digits that end in 0."""
     cells = cells.drop_nulls()
     with_point = cells.filter(cells.str.contains(".", literal=True))

@@ -5,7 +5,8 @@ numbers in all others.
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,21 +49,28 @@ def read_rows(
     Blank lines of a .csv are skipped. Raises InputError when the file cannot be read or has a cell
     that is no finite number.
     """
+    with readable(path):
+        if not path.endswith(".npz"):
+            frame, places = read_frame(path, csv)
+            if columns:
+                return _described_rows(frame, places, path, target, owner, csv, columns)
+            return _checked_rows(frame, places, path, target, owner, csv)
+        if columns:
+            raise InputError(
+                f"{path}: `data.columns` describes columns, and an .npz archive has none. Give a"
+                " .csv or .parquet file."
+            )
+        return _read_npz(path)
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """A context that reads the data file at `path`: what the system says becomes an InputError."""
     if not path.endswith(DATA_FILES):
         raise InputError(f"{path} is no data file: its name must end in {', '.join(DATA_FILES)}.")
     try:
         require_regular(Path(path))
-        if path.endswith(".npz"):
-            if columns:
-                raise InputError(
-                    f"{path}: `data.columns` describes columns, and an .npz archive has none. Give"
-                    " a .csv or .parquet file."
-                )
-            return _read_npz(path)
-        frame, places = read_csv(path, csv) if path.endswith(".csv") else _read_parquet(path)
-        if columns:
-            return _described_rows(frame, places, path, target, owner, csv, columns)
-        return _checked_rows(frame, places, path, target, owner, csv)
+        yield
     except FileNotFoundError:
         raise InputError(
             f"The data file {path} does not exist. Relative paths start at the folder of the config"
@@ -72,6 +80,14 @@ def read_rows(
         raise InputError(f"The data file {path} is a folder. Give the file in it.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def read_frame(path: str, csv: Csv) -> tuple["pl.DataFrame", Places]:
+    """The columns of a .csv or .parquet file as they are in it, and where its rows stand.
+
+    Raises InputError or OSError when it cannot be read.
+    """
+    return read_csv(path, csv) if path.endswith(".csv") else _read_parquet(path)
 
 
 def _read_npz(path: str) -> RawRows:
