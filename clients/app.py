@@ -5,65 +5,49 @@ fingerprint of the data set, mean losses and seconds; of an error only its kind.
 docs/threat-model.md.
 """
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients.company import Arrays, Company, Floats, Identity, LoadedCompanies, load_company
+from clients.signatures import is_simulated, other_contract, refusal, signed
 from fl_sv.config import Config
 from fl_sv.config.models import parse_rates
 from fl_sv.data import Scaling, SharedRows, shared_rows
-from fl_sv.errors import InputError, RunError
+from fl_sv.errors import RunError
+from fl_sv.federation.kit import read_joined
 from fl_sv.flower import schema, wire
+from fl_sv.flower.contract import contract_of
 from fl_sv.machine import library_hash
-from fl_sv.text import one_line
-
-
-class Withheld(Exception):
-    """An error whose text may leave the company, since Flower sends it to the server."""
-
-
-def keep_errors_at_home(message: Message, context: Context, answer: ClientAppCallable) -> Message:
-    """A Flower mod: an error is logged at the company in full, and the server gets its kind.
-
-    The text of an exception may hold a path, the name of a column or a cell. In a simulation
-    company and server are one machine: there the server gets the text.
-    """
-    try:
-        return answer(message, context)
-    except Exception as error:
-        if wire.PARTITION in context.node_config:
-            raise
-        logging.getLogger("flwr").exception(
-            "fl-sv: this error stays here. The server gets only its kind."
-        )
-        raise Withheld(withheld(error, message.metadata.message_type)) from None
-
-
-def withheld(error: Exception, message_type: str) -> str:
-    """The sentence that the server gets instead of the error."""
-    if isinstance(error, Withheld):
-        return str(error)
-    if isinstance(error, InputError):
-        what = (
-            "its data, the data path in its node's config, or a module on its data were refused"
-            " (`fl-sv data check` there names the reason)"
-        )
-    else:
-        what = f"{type(error).__name__} was raised"
-    return f"{what}; the log of its own SuperNode has the details, on the message {message_type!r}"
 
 
 def check_instruction(message: Message, context: Context, answer: ClientAppCallable) -> Message:
-    """A Flower mod: an instruction is checked before anything of it is used."""
-    # A signature is to be verified here, before anything of the instruction is read.
+    """A Flower mod: an instruction is checked before anything of it is used.
+
+    Who wrote it is known by now.
+    """
     with _refusing():
         schema.check_instruction(message.metadata.message_type, message.content)
+    return answer(message, context)
+
+
+def check_agreement(message: Message, context: Context, answer: ClientAppCallable) -> Message:
+    """A Flower mod: what an instruction is about is what the company agreed to when it joined.
+
+    The config names modules and functions that its node imports and calls.
+    """
+    if not is_simulated(context.node_config):
+        joined = read_joined(Path(str(context.node_config[wire.KIT])))
+        name = message.content[wire.CONFIG][wire.COMPANY]
+        if name != joined.company:
+            raise refusal(f"it names {name!r}, and this is the node of {joined.company}")
+        if contract_of(_config(message)) != joined.contract:
+            raise refusal(other_contract(joined.company))
     return answer(message, context)
 
 
@@ -73,10 +57,10 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
-        raise Withheld(one_line(f"the server's instruction was refused: {error}")) from None
+        raise refusal(str(error)) from None
 
 
-app = ClientApp(mods=[keep_errors_at_home, check_instruction])
+app = ClientApp(mods=[signed, check_instruction, check_agreement])
 loaded_companies = LoadedCompanies()
 
 

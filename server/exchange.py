@@ -15,12 +15,14 @@ from flwr.serverapp import Grid
 
 from fl_sv.config import Config, for_companies
 from fl_sv.data import OperatorData, require_hidden_validation
-from fl_sv.errors import CompanyFailed, InputError, Interrupted, listed
+from fl_sv.errors import InputError, Interrupted, listed
 from fl_sv.flower import schema, wire
 from fl_sv.machine import library_hash
 from server.interleave import Work, run_to_end
 from server.meter import Traffic
-from server.replies import NO_REPLY, UNREADABLE, ReplyCheck, problem_of, unreadable
+from server.replies import NO_REPLY, UNREADABLE, Problem, ReplyCheck, problem_of, unreadable
+from server.signatures import Signatures
+from server.tries import Tries, company_failed
 from strategies.roster import Roster
 from strategies.spool import spool
 
@@ -54,18 +56,24 @@ REAL_KEY = b"-----BEGIN PUBLIC KEY-----"
 class Federation:
     """A grid, the companies behind it, and the rules for retries.
 
-    simulated: whether all companies are processes of this machine, or threads of this process.
+    signatures: the operator's and the companies'; None where all companies are processes of this
+        machine, or threads of this process.
     """
 
     grid: Grid
     roster: Roster
     stop: threading.Event  # set to interrupt the run
     poll_seconds: float = POLL_SECONDS
-    simulated: bool = True
+    signatures: Signatures | None = None
     traffic: Traffic = field(default_factory=Traffic)
     folder: Path | None = None  # where large replies wait (`strategies.spool`)
     # Messages for whose replies nobody waits any more: they timed out, or were sent again.
     late: set[str] = field(default_factory=set)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether nobody signs: all companies are on this machine."""
+        return self.signatures is None
 
     def telling(self, rates: Mapping[str, float]) -> "Federation":
         """The same federation, whose messages tell these learning rates, by the models' names."""
@@ -91,18 +99,20 @@ class Federation:
         before_retry: called with the companies to which messages are about to be sent again.
         least_seconds: the shortest timeout, even if the config states a shorter one.
 
-        Raises CompanyFailed when a company fails in every try, WorkerDied when the simulation lost
+        Raises CompanyFailed when a company's tries are over, WorkerDied when the simulation lost
         an actor, Interrupted when the run is to stop.
         """
         pending = {
             self.roster.company_of(message.metadata.dst_node_id): message for message in messages
         }
         usable: list[Message] = []
-        problems: dict[str, str] = {}
+        problems: dict[str, Problem] = {}
         faults = self.roster.config.faults
+        timeout = max(faults.timeout_seconds, least_seconds)
+        tries = {company: Tries(faults.retries) for company in pending}
 
         def receive(company: str, reply: Message) -> None:
-            problem = self._problem_of(company, reply, check)
+            problem = self._problem_of(company, sent[company], reply, check)
             if problem is None:
                 del problems[company]
                 usable.append(reply)
@@ -110,21 +120,25 @@ class Federation:
             else:
                 problems[company] = problem
 
-        for attempt in range(faults.retries + 1):
-            if attempt > 0:
-                self._wait_until_online(pending)
-                before_retry(pending)
+        while True:
+            sent = {c: self._outgoing(c, message, timeout) for c, message in pending.items()}
             problems = dict.fromkeys(pending, NO_REPLY)
-            yield from self._send(pending, max(faults.timeout_seconds, least_seconds), receive)
+            yield from self._send(sent, timeout, receive)
             if not problems:
                 return usable
-            pending = {company: _again(pending[company]) for company in problems}
-        raise self._failed(problems, what)
+            for company, problem in problems.items():
+                tries[company].add(problem)
+            if ended := {c: tries[c] for c in problems if tries[c].are_over}:
+                raise company_failed(ended, what, is_simulated=self.simulated)
+            pending = {company: pending[company] for company in problems}
+            self._wait_until_online(pending)
+            before_retry(pending)
 
-    def _problem_of(self, company: str, reply: Message, check: ReplyCheck) -> str | None:
+    def _problem_of(
+        self, company: str, sent: Message, reply: Message, check: ReplyCheck
+    ) -> Problem | None:
         """Why a reply is not usable; None when it is. Then it is counted, and on disk if large."""
-        node_id = self.roster.node_of[company]
-        problem = problem_of(company, node_id, reply, check, simulated=self.simulated)
+        problem = problem_of(company, sent, reply, check, self.signatures)
         if problem is None:
             self.traffic.count(reply.content)
             spool(reply.content, self.folder)
@@ -132,17 +146,15 @@ class Federation:
             self.traffic.count_bytes(reply.content)
         return problem
 
-    def _failed(self, problems: dict[str, str], what: str) -> CompanyFailed:
-        """The exception for companies that failed in every try; problems: by company."""
-        company, problem = next(iter(problems.items()))
-        others = sorted(set(problems) - {company})
-        also = f" So did {listed(others)}." if others else ""
-        tries = self.roster.config.faults.retries + 1
-        return CompanyFailed(
-            f"{company} failed in {what}, {tries} times: {problem}.{also} Nothing was averaged over"
-            " the rest. Correct the fault there and continue with --resume; the journal has what"
-            " was finished."
-        )
+    def _outgoing(self, company: str, message: Message, timeout: float) -> Message:
+        """The message as it is pushed: a fresh one in every try, since no message is pushed twice.
+
+        This is the one place where instructions are signed.
+        """
+        if self.signatures is not None:
+            return self.signatures.signed(company, message, timeout)
+        metadata = message.metadata
+        return Message(message.content, metadata.dst_node_id, metadata.message_type)
 
     def _send(
         self,
@@ -253,14 +265,17 @@ def join(
     validation rows; CompanyFailed when one does not register, or runs another version of the
     library.
     """
-    nodes, simulated = _wait_for_nodes(grid, config, stop)
+    nodes, keys = _wait_for_nodes(grid, config, stop)
+    simulated = not keys
+    sent_config, signatures = config, None
     if not simulated:
         require_hidden_validation(config)
-    sent_config = config if simulated else for_companies(config)
+        sent_config = for_companies(config)
+        signatures = Signatures.of(sent_config, keys)
     poll_seconds = POLL_SECONDS if simulated else REMOTE_POLL_SECONDS
     unregistered = Roster(sent_config, operator.scaling, nodes, {})
     traffic = traffic or Traffic()
-    federation = Federation(grid, unregistered, stop, poll_seconds, simulated, traffic, folder)
+    federation = Federation(grid, unregistered, stop, poll_seconds, signatures, traffic, folder)
     requests = []
     for name, node_id in nodes.items():
         company = name if name in config.companies else ""  # a simulated node knows its own
@@ -297,8 +312,8 @@ def join(
 
 def _wait_for_nodes(
     grid: Grid, config: Config, stop: threading.Event
-) -> tuple[dict[str, int], bool]:
-    """The node ids by registered name, and whether the nodes are simulated.
+) -> tuple[dict[str, int], dict[str, bytes]]:
+    """The node ids and the public keys by registered name.
 
     Simulated nodes have neither key nor name: here they are called by their numbers.
     """
@@ -341,7 +356,8 @@ def _wait_for_nodes(
         name or f"node {number}": node.node_id
         for number, (name, node) in enumerate(zip(names, nodes, strict=True))
     }
-    return found, simulated
+    keys = {} if simulated else {node.name: node.public_key for node in nodes}
+    return found, keys
 
 
 def _pause(stop: threading.Event, seconds: float) -> None:
@@ -366,8 +382,3 @@ def _check_registration(content: RecordDict, companies: Collection[str]) -> None
         raise ValueError(
             "it runs another version of fl_sv than the server; install the same one everywhere"
         )
-
-
-def _again(message: Message) -> Message:
-    """A fresh message of the same content: a pushed message cannot be pushed again."""
-    return Message(message.content, message.metadata.dst_node_id, message.metadata.message_type)

@@ -16,9 +16,10 @@ from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.flower import wire
 from server import exchange as federation
-from server.exchange import REAL_KEY, join
+from server.exchange import join
 from server.inline import InlineGrid
-from server.replies import NODE_UNAVAILABLE
+from server.replies import NODE_UNAVAILABLE, SERVER_NODE
+from tests.kits import RegisteredGrid
 
 COMPANIES = ("Ash", "Beech", "Chestnut")
 GAME = """
@@ -30,33 +31,24 @@ payouts: {pot: {kind: fixed, cents: 1000}}
 """
 
 
-class RegisteredGrid(InlineGrid):
-    """An inline grid whose nodes were registered by name, and one of which may be away for a number
-    of messages.
-    """
+class AbsentGrid(RegisteredGrid):
+    """The first node is away for a number of messages, and back at the third look."""
 
-    def __init__(self, names: Iterable[str], away: int = 0) -> None:
-        self.names = tuple(names)
-        super().__init__(app, range(len(self.names)))
-        self.away, self.looks, self.sent = away, 0, []  # type: ignore[var-annotated]
-
-    def get_nodes(self) -> Iterable[NodeInfo]:
-        return [
-            NodeInfo(node_id=node, name=name, public_key=REAL_KEY)
-            for node, name in zip(super().get_node_ids(), self.names, strict=True)
-        ]
+    def __init__(self, names: Iterable[str], config: Config, away: int) -> None:
+        super().__init__(names, config)
+        self.away, self.looks = away, 0
 
     def get_node_ids(self) -> Iterable[int]:
-        """The node that was away is back at the third look."""
         self.looks += 1
         return list(super().get_node_ids())[0 if self.looks > 2 else 1 :]
 
     def _run(self, message: Message) -> Message:
-        self.sent.append(message.content[wire.CONFIG][wire.RUN_CONFIG])
-        if self.away and message.metadata.dst_node_id == min(super().get_node_ids()):
+        reply = super()._run(message)
+        if self.away and message.metadata.dst_node_id == min(self._contexts):
             self.away -= 1
-            return Message(Error(code=NODE_UNAVAILABLE, reason="node_unavail"), reply_to=message)
-        return super()._run(message)
+            reply = Message(Error(code=NODE_UNAVAILABLE, reason="node_unavail"), reply_to=message)
+            reply.metadata.__dict__["_src_node_id"] = SERVER_NODE  # the SuperLink makes it
+        return reply
 
 
 class ForgetfulGrid(RegisteredGrid):
@@ -98,7 +90,7 @@ def joined(config: Config, grid: InlineGrid) -> federation.Federation:
 
 def test_registered_names_decide_who_is_who(config: Config) -> None:
     roster = joined(
-        config, RegisteredGrid(reversed(COMPANIES))
+        config, RegisteredGrid(reversed(COMPANIES), config)
     ).roster  # and not what a node says of itself
     assert sorted(roster.node_of, key=roster.node_of.__getitem__) == list(reversed(COMPANIES))
 
@@ -118,7 +110,7 @@ def test_a_registered_name_that_is_no_company_is_refused_and_so_is_an_absent_one
     config: Config, names: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        joined(config, RegisteredGrid(names))
+        joined(config, RegisteredGrid(names, config))
 
 
 def test_a_simulation_with_another_number_of_nodes_is_refused_with_the_right_number(
@@ -134,15 +126,16 @@ def test_companies_are_sent_no_path_of_the_operators(config: Config) -> None:
         update={"options": {}, "source": "/srv/operator/pool.csv", "validation": validation}
     )
     assert "/srv/operator" in config.model_copy(update={"data": data}).model_dump_json()
-    grid = RegisteredGrid(COMPANIES)
+    grid = RegisteredGrid(COMPANIES, config)
     with pytest.raises(
         CompanyFailed
     ):  # there is no such file: only the config that was sent matters
         join(
             grid, config.model_copy(update={"data": data}), operator_data(config), threading.Event()
         )
-    assert grid.sent
-    assert not [text for text in grid.sent if "/srv" in text]
+    texts = [str(message.content[wire.CONFIG][wire.RUN_CONFIG]) for message in grid.sent]
+    assert texts
+    assert not [text for text in texts if "/srv" in text]
 
 
 @pytest.mark.parametrize("source", ["/srv/pool.csv", "somewhere:rows"])
@@ -151,7 +144,7 @@ def test_a_shared_source_that_holds_the_validation_rows_is_refused_across_compan
 ) -> None:
     data = config.data.model_copy(update={"source": source})
     shared, operator = config.model_copy(update={"data": data}), operator_data(config)
-    grid = RegisteredGrid(COMPANIES)
+    grid = RegisteredGrid(COMPANIES, config)
     with pytest.raises(
         InputError, match=r"each node would read all of .* rows that score everybody"
     ):
@@ -162,13 +155,13 @@ def test_a_shared_source_that_holds_the_validation_rows_is_refused_across_compan
 def test_a_company_whose_node_was_lost_gets_the_message_again_when_it_is_back(
     config: Config,
 ) -> None:
-    grid = RegisteredGrid(COMPANIES, away=1)
+    grid = AbsentGrid(COMPANIES, config, away=1)
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert grid.looks == 3
 
 
 def test_a_message_that_was_lost_with_a_restarted_node_is_not_waited_for(config: Config) -> None:
-    grid, began = ForgetfulGrid(COMPANIES), time.monotonic()
+    grid, began = ForgetfulGrid(COMPANIES, config), time.monotonic()
     assert set(joined(config, grid).roster.examples) == set(COMPANIES)
     assert len(grid.sent) == len(COMPANIES) + 1
     assert (
@@ -181,6 +174,7 @@ def test_a_company_that_does_not_come_back_in_time_stops_the_run_by_name(
 ) -> None:
     monkeypatch.setattr(federation, "REJOIN_SECONDS", 0.5)
     with pytest.raises(
-        CompanyFailed, match=r"Ash failed in registration, 2 times: its node went offline"
+        CompanyFailed,
+        match=r"No reply signed by Ash arrived in registration, in 2 tries: its node went",
     ):
-        joined(config, RegisteredGrid(COMPANIES, away=9))
+        joined(config, AbsentGrid(COMPANIES, config, away=9))

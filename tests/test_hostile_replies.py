@@ -24,6 +24,8 @@ from flwr.app import (
 from numpy.typing import NDArray
 
 from clients.app import app as honest_app
+from clients.app import register
+from clients.signatures import is_simulated, signed
 from fl_sv.config import parse_config
 from fl_sv.data import operator_data
 from fl_sv.errors import CompanyFailed, InputError
@@ -41,7 +43,7 @@ from strategies.coalitions import CoalitionStrategy
 from strategies.flower import make_strategy
 from strategies.roster import to_record
 from strategies.teacher import TeacherStrategy
-from tests.test_federation import RegisteredGrid
+from tests.kits import RegisteredGrid
 
 GAME = """
 companies: [Ash, Beech, Chestnut]
@@ -54,7 +56,7 @@ faults: {retries: 1}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
 CONFIG = parse_config(GAME, "game")
-CULPRIT = "Beech"
+CULPRIT, BEECHS_NODE = "Beech", 3
 EVIL = "\x1b[2J\r\n"
 Craft = Callable[[Message], Message]
 
@@ -66,9 +68,17 @@ class Companies:
         self.where, self.craft, self.left = where, craft, times
 
     def __call__(self, message: Message, context: Context) -> Message:
-        reply = honest_app(message, context)
+        if is_simulated(context.node_config):
+            return self.crafted(message, context, honest_app)
+        # A company signs what it crafts.
+        return signed(message, context, lambda opened, _: self.crafted(opened, context, register))
+
+    def crafted(
+        self, message: Message, context: Context, answer: Callable[[Message, Context], Message]
+    ) -> Message:
+        reply = answer(message, context)
         is_due = self.left > 0 and self.where == message.metadata.message_type
-        if is_due and context.node_config[wire.PARTITION] == CONFIG.companies.index(CULPRIT):
+        if is_due and context.node_id == BEECHS_NODE:
             self.left -= 1
             assert self.craft is not None
             return self.craft(reply)
@@ -329,7 +339,6 @@ REGISTRATION = {  # replies to the first message of all
     "no examples": Case(put(wire.METRICS, wire.NUM_EXAMPLES, 0), "'num-examples' is 0"),
     "one field more": Case(put(wire.CONFIG, "role", "operator"), "fields of 'config' are .*'role'"),
     "arrays too": Case(with_record(wire.ARRAYS, ArrayRecord()), "the records are 'arrays'"),
-    "a dead actor": Case(error(0, "ActorDiedError"), "2 times: ActorDiedError"),
 }
 
 
@@ -407,10 +416,8 @@ def test_registration_that_no_row_allows_names_the_company_of_the_registered_key
     assert roster.node_of == {"Ash": 2, "Beech": 3, "Chestnut": 4}
 
 
-def registered(companies: Companies) -> InlineGrid:
-    grid = RegisteredGrid(CONFIG.companies)
-    grid._client_app = companies  # type: ignore[assignment]
-    return grid
+def registered(companies: object) -> InlineGrid:
+    return RegisteredGrid(CONFIG.companies, CONFIG, companies)  # type: ignore[arg-type]
 
 
 def test_two_companies_that_swap_their_names_are_both_refused(
@@ -420,13 +427,16 @@ def test_two_companies_that_swap_their_names_are_both_refused(
     other = {"Ash": "Beech", "Beech": "Ash", "Chestnut": "Chestnut"}
 
     def swapped(message: Message, context: Context) -> Message:
-        reply = honest_app(message, context)
+        reply = register(message, context)
         facts = reply.content[wire.CONFIG]
         facts[wire.COMPANY] = other[str(facts[wire.COMPANY])]
         return reply
 
+    def company(message: Message, context: Context) -> Message:
+        return signed(message, context, swapped)
+
     with pytest.raises(CompanyFailed, match=r"Ash failed .* speak for Ash only. So did Beech\."):
-        join(registered(swapped), CONFIG, operator_data(CONFIG), threading.Event())  # type: ignore[arg-type]
+        join(registered(company), CONFIG, operator_data(CONFIG), threading.Event())
 
 
 def test_simulated_node_that_plays_another_company_is_refused() -> None:
@@ -451,13 +461,13 @@ def test_reply_that_flower_cannot_read_names_its_company_and_loses_no_other(
                 raise KeyError("arraychunk_ids")
             return replies
 
-    grid, operator = Unreadable(CONFIG.companies), operator_data(CONFIG)
+    grid, operator = Unreadable(CONFIG.companies, CONFIG), operator_data(CONFIG)
     assert set(join(grid, CONFIG, operator, threading.Event()).roster.examples) == {
         *CONFIG.companies
     }
     assert len(grid.sent) == 4  # Beech alone is asked again
-    grid.left = 9
-    with pytest.raises(CompanyFailed, match=r"Beech failed .* times: Flower cannot read its reply"):
+    grid.left = 99
+    with pytest.raises(CompanyFailed, match=r"No reply signed by Beech .*: Flower cannot read it"):
         join(grid, CONFIG, operator, threading.Event())
 
 

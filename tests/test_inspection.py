@@ -9,11 +9,15 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.app import Withheld, app
+from clients.app import app
 from fl_sv.config import Config, dump_config, for_companies, load_config
 from fl_sv.data import company_data, fingerprint, operator_data
 from fl_sv.flower import wire
+from fl_sv.flower.contract import contract_of
+from fl_sv.runs.keys import owner_key
+from server.signatures import Signatures
 from tests.config_of import config_of
+from tests.kits import make_kit
 from tests.runs import Command
 
 SECRET = "SECRET CELL"
@@ -180,9 +184,13 @@ def context(node_config: dict[str, str | int]) -> Context:
 def test_server_gets_an_error_of_a_company_without_its_data(
     registration: Message, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(Withheld) as raised, caplog.at_level("ERROR", "flwr"):
-        app(registration, context({wire.DATA_PATH: str(tmp_path / "ash.csv")}))
-    text = str(raised.value)
+    config = load_config(tmp_path / "own.yaml")
+    kit = make_kit(tmp_path / "kit", "Ash", config)
+    node: dict[str, str | int] = {wire.KIT: str(kit), wire.DATA_PATH: str(tmp_path / "ash.csv")}
+    operators = Signatures(owner_key(), contract_of(config), {})
+    with caplog.at_level("ERROR", "flwr"):
+        reply = app(operators.signed("Ash", registration, 60), context(node))
+    text = str(reply.content[wire.FAILURE][wire.REASON])
     assert "were refused (`fl-sv data check` there names the reason)" in text
     for secret in (SECRET, str(tmp_path), "ash.csv", "income", "line"):
         assert secret not in text

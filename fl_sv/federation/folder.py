@@ -9,8 +9,9 @@ DIR/                    the operator's, on the server
   nodes.yaml              node id of each registered company
   superlink.db            the SuperLink's database, for its owner alone
   systemd/                units of the SuperLink and the proxy
-  company/                the kit: what every company gets; no secret in it
-    federation.yaml  ca.crt  config.yaml
+  owner/                  secret: the operator's signing key, of instructions and of the ledger
+  company/                the kit: what every company gets; no secret in it. See kit.py
+    federation.yaml  ca.crt  config.yaml  owner.pub
 """
 
 import getpass
@@ -26,7 +27,9 @@ from fl_sv.app import app_folder
 from fl_sv.config import Config, dump_config, for_companies
 from fl_sv.errors import InputError
 from fl_sv.federation.certificates import make_authority, make_company_key, make_server_certificate
+from fl_sv.federation.kit import CONFIG, OWNER, pin
 from fl_sv.federation.settings import (
+    OWNER_HOME,
     PORT,
     SETTINGS,
     SUPERLINK_PORT,
@@ -39,6 +42,7 @@ from fl_sv.federation.settings import (
 )
 from fl_sv.files import read_bytes
 from fl_sv.planning.inspection import inspect_company
+from fl_sv.runs.keys import owner_key
 
 KIT = "company"
 DATABASE = "superlink.db"
@@ -91,12 +95,16 @@ def init(
     write_settings(folder, settings)
     write_settings(folder / KIT, settings)
     (folder / KIT / "ca.crt").write_bytes(read_bytes(folder / "ca.crt"))
-    (folder / KIT / "config.yaml").write_text(dump_config(for_companies(config)), encoding="utf-8")
+    (folder / KIT / CONFIG).write_text(dump_config(for_companies(config)), encoding="utf-8")
+    owner_key(folder / OWNER_HOME)
+    (folder / KIT / OWNER).write_bytes(read_bytes(folder / OWNER_HOME / OWNER))
     return settings
 
 
 def join(folder: Path, company: str, data_path: Path) -> Path:
     """Makes a company's key and the unit of its SuperNode, in the kit that the company got.
+
+    It pins what the company agrees to: the kit's config, the installed fl_sv, the operator's key.
 
     Returns the file of the public key. Raises InputError when the folder is not a kit, or when the
     company's rows do not fit the run.
@@ -109,8 +117,9 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
             f"{folder} is the operator's folder. A company joins with the kit in {folder / KIT}."
         )
     # The rows are checked first, so that no company registers without usable data.
-    inspect_company(folder / "config.yaml", company, str(data_path))
+    inspect_company(folder / CONFIG, company, str(data_path))
     public = make_company_key(folder, company)
+    pin(folder, company)
     facts = {
         "address": settings.address,
         "port": settings.port,

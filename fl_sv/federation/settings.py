@@ -16,6 +16,7 @@ from fl_sv.version import __version__
 
 SETTINGS = "federation.yaml"
 NODES = "nodes.yaml"
+OWNER_HOME = "owner"  # the folder of the operator's signing key
 PORT, SUPERLINK_PORT = 443, 8000
 HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 
@@ -110,6 +111,6 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         **QUIET,
         "FLWR_HOME": str(folder / "flower"),
-        "FL_SV_HOME": str(folder / "owner"),
+        "FL_SV_HOME": str(folder / OWNER_HOME),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
     }

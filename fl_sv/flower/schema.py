@@ -29,6 +29,7 @@ MOST_EXAMPLES = 10**9
 MOST_SECONDS = 1e7  # faults.timeout_seconds goes up to 1e6
 MOST_ROUNDS = 100_000  # as training.rounds
 MOST_CHARACTERS = 1 << 26  # of a text in JSON
+MOST_REASON = 2000  # characters of the sentence in which a company says why it failed
 SHOWN = 40  # characters of a text that an error message quotes
 DIVERGED = (
     "; if its data are sound, its training diverged, and a new run needs a lower learning rate"
@@ -92,6 +93,18 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Binary:
+    """From 1 to `most` bytes."""
+
+    most: int
+
+    def check(self, value: object) -> None:
+        """Raises ValueError for anything else."""
+        if type(value) is not bytes or not 1 <= len(value) <= self.most:
+            raise ValueError(f"is {_quoted(value)}; allowed are 1 to {self.most} bytes")
+
+
+@dataclass(frozen=True)
 class Arrays:
     """Parameters by model and replicate: arrays with these axes, none of them empty."""
 
@@ -99,7 +112,7 @@ class Arrays:
     single: bool = False  # exactly one
 
 
-Field = Whole | Real | Text
+Field = Whole | Real | Text | Binary
 Fields = Mapping[str, Field]
 # The fields of every record of a message, by the record's name.
 Schema = Mapping[str, Fields | Arrays]
@@ -107,6 +120,9 @@ Schema = Mapping[str, Fields | Arrays]
 # --- the table -----------------------------------------------------------------------------------
 
 HASH = Text("64 hexadecimal digits", 64, re.compile("[0-9a-f]{64}"))
+NONCE = Text("32 hexadecimal digits", 32, re.compile("[0-9a-f]{32}"))
+TYPE = Text("a message type", 64, re.compile(r"[a-z_.]+"))
+A_COMPANY = Text("a company's name", MOST_LETTERS, re.compile(NAME))
 # A model, a learning rate where one is tried, and a replicate; -1 is that of the trials.
 KEY = re.compile(r"[\w.-]{1,400}(?:@[0-9.e+-]{1,30})?/(?:-1|0|[1-9][0-9]{0,3})")
 EXAMPLES, SECONDS = Whole(1, MOST_EXAMPLES), Real(0, MOST_SECONDS)
@@ -134,7 +150,7 @@ INSTRUCTIONS: Mapping[str, Schema] = {
 REPLIES: Mapping[str, Schema] = {
     wire.REGISTER: {
         wire.CONFIG: {
-            wire.COMPANY: Text("a company's name", MOST_LETTERS, re.compile(NAME)),
+            wire.COMPANY: A_COMPANY,
             wire.FINGERPRINT: HASH,
             wire.LIBRARY: HASH,
             wire.BASES: HASH,
@@ -147,8 +163,37 @@ REPLIES: Mapping[str, Schema] = {
     wire.TEACHER_LOGITS: {wire.METRICS: TRAINED},
     wire.EVALUATE: {wire.METRICS: {wire.NUM_EXAMPLES: EXAMPLES, wire.LOSS: LOSS}},
 }
+# In place of any reply of a federation, from a company that could not answer.
+FAILURE: Schema = {wire.FAILURE: {wire.REASON: Text("a sentence", MOST_REASON)}}
+# Of every message of a federation, besides the above; see signing.py. Ed25519 and ECDSA over any
+# curve that Flower takes have signatures of at most 139 bytes.
+SIGNATURE = Binary(139)
+INSTRUCTION_ENVELOPE: Fields = {
+    "run": Whole(0, (1 << 64) - 1),
+    "contract": HASH,
+    "recipient": A_COMPANY,
+    "type": TYPE,
+    "round": Whole(0, MOST_ROUNDS),
+    "nonce": NONCE,
+    "expires": Whole(0, 1 << 40),
+    "digest": HASH,
+    "signature": SIGNATURE,
+}
+REPLY_ENVELOPE: Fields = {
+    "nonce": NONCE,
+    "sender": A_COMPANY,
+    "type": TYPE,
+    "digest": HASH,
+    "signature": SIGNATURE,
+}
 # The class of Flower's that a record must have.
-CLASSES = {wire.ARRAYS: "ArrayRecord", wire.CONFIG: "ConfigRecord", wire.METRICS: "MetricRecord"}
+CLASSES = {
+    wire.ARRAYS: "ArrayRecord",
+    wire.CONFIG: "ConfigRecord",
+    wire.METRICS: "MetricRecord",
+    wire.ENVELOPE: "ConfigRecord",
+    wire.FAILURE: "ConfigRecord",
+}
 
 # --- the checks ----------------------------------------------------------------------------------
 
@@ -185,6 +230,23 @@ def check_reply(
         check_shapes(content[wire.ARRAYS], shapes or {}, dtype)
 
 
+def check_failure(content: Records) -> None:
+    """Raises ValueError unless a company says by this reply that it could not answer."""
+    _check(FAILURE, content)
+
+
+def check_record(name: str, record: Mapping[str, Any], fields: Fields) -> None:
+    """Raises ValueError unless a record has its class, and the fields that its rows allow."""
+    _check_class(name, record)
+    needed = [key for key, field in fields.items() if not _may_be_missing(field)]
+    _check_names(f"fields of {name!r}", record, fields, needed)
+    for key in record:
+        try:
+            fields[key].check(record[key])
+        except ValueError as error:
+            raise ValueError(f"{key!r} {error}") from None
+
+
 def check_shapes(record: Mapping[str, Any], shapes: Shapes, dtype: str) -> None:
     """Raises ValueError unless a record that was checked holds exactly these arrays."""
     if set(record) != set(shapes):
@@ -213,19 +275,15 @@ def unbounded(record: Mapping[str, Any]) -> list[str]:
 def _check(schema: Schema, content: Records, *, may_diverge: bool = False) -> None:
     _check_names("records", content, schema, schema)
     for name, fields in schema.items():
-        record = content[name]
-        if type(record).__name__ != CLASSES[name]:
-            raise ValueError(f"the record {name!r} is no {CLASSES[name]}")
         if isinstance(fields, Arrays):
-            _check_arrays(record, fields, may_diverge=may_diverge)
-            continue
-        needed = [key for key, field in fields.items() if not _may_be_missing(field)]
-        _check_names(f"fields of {name!r}", record, fields, needed)
-        for key in record:
-            try:
-                fields[key].check(record[key])
-            except ValueError as error:
-                raise ValueError(f"{key!r} {error}") from None
+            _check_arrays(name, content[name], fields, may_diverge=may_diverge)
+        else:
+            check_record(name, content[name], fields)
+
+
+def _check_class(name: str, record: object) -> None:
+    if type(record).__name__ != CLASSES[name]:
+        raise ValueError(f"the record {name!r} is no {CLASSES[name]}")
 
 
 def _check_names(
@@ -237,7 +295,8 @@ def _check_names(
         raise ValueError(f"the {what} are {_names(names)}; there have to be {_names(needed)}")
 
 
-def _check_arrays(record: Mapping[str, Any], rule: Arrays, *, may_diverge: bool) -> None:
+def _check_arrays(name: str, record: Mapping[str, Any], rule: Arrays, *, may_diverge: bool) -> None:
+    _check_class(name, record)
     if not record or (rule.single and len(record) > 1):
         most = "one model" if rule.single else "at least one model"
         raise ValueError(f"it holds {len(record):,} models; it has to be {most}")

@@ -33,6 +33,8 @@ EVALUATE = "evaluate"
 ARRAYS = "arrays"  # ArrayRecord: parameters, by model and replicate
 CONFIG = "config"  # ConfigRecord: the briefing
 METRICS = "metrics"  # MetricRecord: counts and seconds
+ENVELOPE = "envelope"  # ConfigRecord: who wrote the message, and his signature; see signing.py
+FAILURE = "failure"  # ConfigRecord: in a reply in place of all others, why there are none
 
 # --- keys of a record -----------------------------------------------------------------------------
 
@@ -48,12 +50,15 @@ RATES = "learning-rates"  # those that the run chooses or tries, by model, as JS
 FINGERPRINT = "fingerprint"
 LIBRARY = "library"
 BASES = "bases"
+REASON = "reason"
 
 # --- a node's own state and config ----------------------------------------------------------------
 
 LOGITS = "teacher-logits"  # record and array in the state; they never travel
 PARTITION = "partition-id"  # Flower's name: the number of the company that a simulated node plays
 DATA_PATH = "data-path"  # the node's own data file
+KIT = "kit"  # the folder in which the company joined; only a node without one is simulated
+STATE = "state"  # the folder in which the node keeps what it has answered; in the kit by default
 
 
 def candidate(model: str, learning_rate: float) -> str:

@@ -25,13 +25,13 @@ from fl_sv.files import read_bytes
 HOME_VARIABLE = "FL_SV_HOME"
 
 
-def owner_key() -> Ed25519PrivateKey:
-    """The owner's private key: `owner.pem` in $FL_SV_HOME (default ~/.fl-sv).
+def owner_key(folder: Path | None = None) -> Ed25519PrivateKey:
+    """The owner's private key: `owner.pem` in a folder, by default $FL_SV_HOME or else ~/.fl-sv.
 
     It is made on first use, together with `owner.pub`. Raises InputError when the file is there but
     is no Ed25519 key, or cannot be read or written.
     """
-    folder = Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".fl-sv")
+    folder = folder or Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".fl-sv")
     path = folder / "owner.pem"
     try:
         if not path.exists():
