@@ -114,3 +114,12 @@ def marked(rows: int = 90) -> dict[str, np.ndarray]:
     y = np.arange(rows) % 3
     noise = np.random.default_rng(0).normal(y[:, None], 1.0, (rows, 3))
     return {"x": np.column_stack([y == 0, noise]).astype(float), "y": y}
+
+
+RAN: list[str] = []
+
+
+def evil(command: str = "id") -> dict[str, np.ndarray]:
+    """A function that somebody else wants to run on a company's machine."""
+    RAN.append(command)
+    return two_moons()

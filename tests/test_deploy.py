@@ -35,7 +35,7 @@ from fl_sv.federation.certificates import (
     make_company_key,
     make_server_certificate,
 )
-from fl_sv.federation.check import _check_server, _clock, _post
+from fl_sv.federation.check import _agreement, _check_server, _clock, _post, _signing
 from fl_sv.federation.flower import FlowerRun
 from tests.runs import Command, loaded_by
 
@@ -382,6 +382,44 @@ def test_a_company_joins_with_a_file_that_is_there(tmp_path: Path) -> None:
     assert not (kit / "company.key").exists()
 
 
+def test_a_company_whose_key_would_take_the_place_of_the_operators_is_refused(
+    tmp_path: Path,
+) -> None:
+    config = load_config(SMOKE)
+    for name in ("owner", "Owner"):
+        called = config.model_copy(update={"companies": (name, *config.companies[1:])})
+        with pytest.raises(InputError, match=f"cannot be called '{name}'"):
+            folder.init(tmp_path / "federation", "fl.example.com", called)
+
+
+def test_join_pins_the_config_of_the_kit_and_the_check_sees_another_one(
+    command: Command, federation: Path
+) -> None:
+    kit = federation / "company"
+    join = ("federation", "join", "--dir", kit, "--company", "Ash", "--data-path", "/data/ash.npz")
+    answer = command(*join)
+    key = folder.operators_key(federation)
+    assert f"follows instructions signed by the key {key}:" in answer.out
+    assert f"Ash agrees to {kit}/config.yaml, and to no other config." in answer.out
+    assert "Runs there besides fl-sv: nothing; the config names no function" in answer.out
+    assert _agreement(kit).ok
+    config = kit / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 7", "seed: 8"))
+    assert "look at it, `join` again, and restart the SuperNode" in _agreement(kit).text
+    assert not _agreement(kit).ok
+    command(*join)
+    assert _agreement(kit).ok
+
+
+def test_check_sees_a_kit_with_another_key_than_the_operators(federation: Path) -> None:
+    assert _signing(federation).ok
+    for file in (federation / "owner").iterdir():
+        file.unlink()
+    assert "run `init` again, and send every company the new kit" in _signing(federation).text
+    folder.init(federation, "fl.example.com", load_config(SMOKE))
+    assert _signing(federation).ok
+
+
 def test_init_again_keeps_the_ports(tmp_path: Path) -> None:
     config, place = load_config(SMOKE), tmp_path / "federation"
     folder.init(place, "fl.example.com", config, port=8443, superlink_port=8100)
@@ -396,7 +434,10 @@ def test_key_is_made_once(federation: Path) -> None:
     unit = (kit / "fl-sv-supernode.service").read_text().replace("\\\n", " ")
     assert "/data/other.npz" in unit
     (read_only,) = re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE)
-    for name in ("company.key", "ca.crt", "config.yaml", "federation.yaml"):
+    for name in (
+        *("company.key", "ca.crt", "config.yaml", "federation.yaml"),
+        *("owner.pub", "joined.yaml"),
+    ):
         assert f'"{kit.absolute() / name}"' in read_only
     with pytest.raises(InputError, match="without spaces"):
         folder.join(kit, "Ash", Path("/data/my file.npz"))

@@ -385,6 +385,7 @@ def test_secrets_are_readable_only_by_their_owner_and_the_kit_holds_none(
         "ca.crt",
         "config.yaml",
         "federation.yaml",
+        "owner.pub",
     ]
     assert not any(
         "PRIVATE" in path.read_text() or str(federation.operator) in path.read_text()
@@ -394,7 +395,8 @@ def test_secrets_are_readable_only_by_their_owner_and_the_kit_holds_none(
 
 def test_units_hold_the_command_lines_that_these_tests_run(federation: Deployment) -> None:
     command = unit_command(federation.kits["Ash"] / "fl-sv-supernode.service")
-    assert command[-2:] == ["--node-config", f'data-path="{federation.data["Ash"]}"']
+    kit, path = federation.kits["Ash"], federation.data["Ash"]
+    assert command[-2:] == ["--node-config", f'kit="{kit}" data-path="{path}"']
     systemd = shutil.which("systemd-analyze")
     if systemd is None:
         pytest.skip("systemd-analyze is not installed")

@@ -26,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fl_sv.errors import InputError
 from fl_sv.files import read_bytes
+from fl_sv.runs.keys import PUBLIC as OPERATOR
 
 CA_DAYS = 3650
 SERVER_DAYS = 825
@@ -86,7 +87,8 @@ def make_company_key(folder: Path, company: str) -> Path:
     folder is the kit of another company.
     """
     secret, public = folder / "company.key", folder / f"{company}.pub"
-    others = sorted(path.stem for path in folder.glob("*.pub") if path != public)
+    not_others = (public, folder / OPERATOR)
+    others = sorted(path.stem for path in folder.glob("*.pub") if path not in not_others)
     if others:
         raise InputError(
             f"{folder} is the kit of {others[0]}, with its key. {company} needs its own kit."

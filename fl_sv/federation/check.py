@@ -15,8 +15,18 @@ from fl_sv.app import import_app
 from fl_sv.errors import FlsvError, listed
 from fl_sv.federation import flower
 from fl_sv.federation.certificates import certificate_faults, read_company_key
-from fl_sv.federation.settings import Settings, read_nodes, read_settings, shared_software
+from fl_sv.federation.folder import KIT
+from fl_sv.federation.kit import CONFIG, OWNER, kit_config, read_kit
+from fl_sv.federation.settings import (
+    OWNER_HOME,
+    Settings,
+    read_nodes,
+    read_settings,
+    shared_software,
+)
 from fl_sv.files import require_regular
+from fl_sv.flower.contract import contract_of
+from fl_sv.runs.keys import key_fingerprint, owner_key, raw, read_public_key
 
 TIMEOUT = 10.0  # seconds
 # Seconds by which a signature's time may differ from the SuperLink's (Flower 1.41).
@@ -51,7 +61,7 @@ class CheckResult:
 def check_operator(folder: Path) -> Iterator[CheckResult]:
     """Checks the operator's machine.
 
-    Software, certificate, SuperLink, proxy, clock, and the node of every company.
+    Software, certificate, signing key, SuperLink, proxy, clock, and the node of every company.
     """
     settings = read_settings(folder)
     yield _software(settings)
@@ -59,6 +69,7 @@ def check_operator(folder: Path) -> Iterator[CheckResult]:
     yield CheckResult(
         "certificate", not faults, "; ".join(faults) or f"for {settings.address}, signed by ca.crt"
     )
+    yield _signing(folder)
     here = _check_server("SuperLink", "127.0.0.1", settings.superlink_port, folder / "ca.crt")
     yield here
     proxy = _check_server("proxy", settings.address, settings.port, folder / "ca.crt")
@@ -82,7 +93,8 @@ def check_operator(folder: Path) -> Iterator[CheckResult]:
 def check_company(folder: Path) -> Iterator[CheckResult]:
     """Checks a company's machine.
 
-    Software, key, name, port, certificate, clock, and whether its key is registered.
+    Software, key, what it agreed to, name, port, certificate, clock, and whether the server knows
+    its key.
     """
     settings = read_settings(folder)
     yield _software(settings)
@@ -96,6 +108,7 @@ def check_company(folder: Path) -> Iterator[CheckResult]:
     except FlsvError as error:
         yield CheckResult("key", False, str(error))
         return
+    yield _agreement(folder)
     proxy = _check_server("server", settings.address, settings.port, folder / "ca.crt")
     yield proxy
     if not proxy.ok:
@@ -134,6 +147,40 @@ def _software(settings: Settings) -> CheckResult:
         )
     return CheckResult(
         "software", True, ", ".join(f"{name} {ours[name][:12]}" for name in settings.software)
+    )
+
+
+def _agreement(folder: Path) -> CheckResult:
+    """What a company joined with, against what its kit and this machine hold now."""
+    try:
+        joined = read_kit(folder)
+        agrees = joined.contract == contract_of(kit_config(folder))
+    except FlsvError as error:
+        return CheckResult("agreement", False, str(error))
+    if agrees:
+        return CheckResult("agreement", True, f"{joined.company} agreed to {folder / CONFIG}")
+    return CheckResult(
+        "agreement",
+        False,
+        f"{joined.company} agreed to another {folder / CONFIG}, or with another version of fl_sv:"
+        " look at it, `join` again, and restart the SuperNode",
+    )
+
+
+def _signing(folder: Path) -> CheckResult:
+    """Whether the kit holds the key by which the operator signs."""
+    try:
+        kits = raw(read_public_key(folder / KIT / OWNER))
+        own = raw(owner_key(folder / OWNER_HOME).public_key())
+    except FlsvError as error:
+        return CheckResult("signing", False, f"{error} Run `init` again")
+    if kits == own:
+        return CheckResult("signing", True, f"instructions are signed by {key_fingerprint(own)}")
+    return CheckResult(
+        "signing",
+        False,
+        f"the kit holds another key than {folder / OWNER_HOME} signs with: run `init` again, and"
+        " send every company the new kit",
     )
 
 

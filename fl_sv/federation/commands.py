@@ -15,21 +15,22 @@ def init(options: argparse.Namespace) -> int:
     """Writes the operator's folder, with the kit for the companies."""
     from fl_sv.config import load_config
     from fl_sv.data import require_hidden_validation
-    from fl_sv.federation import folder
+    from fl_sv.federation import folder, settings
 
     config = load_config(options.config)
     require_hidden_validation(config)
-    settings = folder.init(
+    federation = folder.init(
         options.dir, options.address, config, options.port, options.superlink_port
     )
     say(
-        f"{options.dir}: the federation of {len(settings.companies)} companies at"
-        f" {settings.address}:{settings.port}"
+        f"{options.dir}: the federation of {len(federation.companies)} companies at"
+        f" {federation.address}:{federation.port}"
     )
     say(
-        f"{options.dir}/*.key are secret and stay on this machine. Every company gets"
-        f" {options.dir}/{folder.KIT}."
+        f"{options.dir}/*.key and {options.dir}/{settings.OWNER_HOME} are secret and stay on this"
+        f" machine. Every company gets {options.dir}/{folder.KIT}."
     )
+    say(f"Instructions are signed by the key {folder.operators_key(options.dir)}.")
     say(
         f"To start it, copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both"
         " units."
@@ -39,9 +40,16 @@ def init(options: argparse.Namespace) -> int:
 
 def join(options: argparse.Namespace) -> int:
     """Makes a company's key and unit, in the kit that it got."""
-    from fl_sv.federation import folder
+    from fl_sv.federation import folder, kit
+    from fl_sv.flower.contract import what_runs
+    from fl_sv.runs.keys import key_fingerprint
 
     public = folder.join(options.dir, options.company, options.data_path)
+    joined = kit.read_joined(options.dir)
+    operator = key_fingerprint(bytes.fromhex(joined.operator))
+    say(f"{joined.company} agrees to {options.dir}/{kit.CONFIG}, and to no other config.")
+    say(f"It follows instructions signed by the key {operator}: compare it with the operator's.")
+    say(what_runs(kit.kit_config(options.dir)))
     say(f"Send the operator {public}; {options.dir}/company.key stays here.")
     say(f"Then copy {options.dir}/fl-sv-supernode.service to /etc/systemd/system and enable it.")
     return 0

@@ -42,7 +42,7 @@ from fl_sv.federation.settings import (
 )
 from fl_sv.files import read_bytes
 from fl_sv.planning.inspection import inspect_company
-from fl_sv.runs.keys import owner_key
+from fl_sv.runs.keys import key_fingerprint, owner_key, raw
 
 KIT = "company"
 DATABASE = "superlink.db"
@@ -78,6 +78,11 @@ def init(
             f"--{problem['loc'][0]} {problem['input']!r}: {problem['msg']}. Give the host name"
             " alone, and the port by --port."
         ) from None
+    if name := next((c for c in config.companies if f"{c}.pub".casefold() == OWNER), None):
+        raise InputError(
+            f"A company of a federation cannot be called {name!r}: {OWNER} in its kit is the"
+            " operator's key. Give it another name in the config."
+        )
     if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS).exists():
         raise InputError(f"{folder} is not empty and holds no federation. Give a new folder.")
     for name in (".", "proxy", "flower", "systemd", KIT):
@@ -128,6 +133,11 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
     }
     _write_template("fl-sv-supernode.service", folder, {**facts, **_machine(folder)})
     return public
+
+
+def operators_key(folder: Path) -> str:
+    """The fingerprint of the key by which instructions are signed, to be read aloud."""
+    return key_fingerprint(raw(owner_key(folder / OWNER_HOME).public_key()))
 
 
 def _write_template(name: str, folder: Path, facts: dict[str, Any]) -> None:

@@ -27,9 +27,9 @@ from fl_sv.federation.certificates import read_company_key
 from fl_sv.files import read_text
 from fl_sv.flower.contract import contract_of
 from fl_sv.flower.signing import SKEW_SECONDS
-from fl_sv.runs.keys import raw, read_public_key
+from fl_sv.runs.keys import PUBLIC, raw, read_public_key
 
-JOINED, OWNER, KEY, CONFIG = "joined.yaml", "owner.pub", "company.key", "config.yaml"
+JOINED, OWNER, KEY, CONFIG = "joined.yaml", PUBLIC, "company.key", "config.yaml"
 STATE, ANSWERED = "state", "answered.sqlite"
 LOCK_SECONDS = 30.0  # how long a process waits for another that writes an answered instruction
 

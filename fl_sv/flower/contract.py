@@ -9,6 +9,7 @@ from fl_sv.config import Config, for_companies, model_name
 from fl_sv.config.base import REFERENCE
 from fl_sv.config.keys import unchangeable
 from fl_sv.config.models import Module
+from fl_sv.errors import listed
 from fl_sv.machine import library_hash
 
 
@@ -33,3 +34,11 @@ def references(config: Config) -> Iterator[str]:
     for model in (*config.models.small, config.models.large):
         if isinstance(model, Module):
             yield f"{model.factory} (the model {model_name(model)})"
+
+
+def what_runs(config: Config) -> str:
+    """The same as a sentence for the company."""
+    named = list(references(config))
+    if not named:
+        return "Runs there besides fl-sv: nothing; the config names no function or module."
+    return f"Runs there besides fl-sv, installed by the company: {listed(named)}."

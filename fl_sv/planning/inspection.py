@@ -28,6 +28,7 @@ from fl_sv.data.raw import RawRows
 from fl_sv.data.sources import read_file
 from fl_sv.design.waves import MEGABYTE
 from fl_sv.errors import InputError, listed, suggestion
+from fl_sv.flower.contract import what_runs
 
 if TYPE_CHECKING:
     from fl_sv.design.workloads import PlannedRun
@@ -207,6 +208,7 @@ def _departures(config: Config, task: Task, company: str, rows: Dataset | None) 
         " coalitions.",
         "Stays here: rows, targets, names of columns, paths. What the parameters may reveal:"
         " docs/threat-model.md.",
+        what_runs(config),
     ]
 
 

@@ -23,6 +23,7 @@ from fl_sv.errors import InputError
 from fl_sv.files import read_bytes
 
 HOME_VARIABLE = "FL_SV_HOME"
+PUBLIC = "owner.pub"
 
 
 def owner_key(folder: Path | None = None) -> Ed25519PrivateKey:
@@ -96,7 +97,7 @@ def _make_key(folder: Path, path: Path) -> None:
             return
         key = Ed25519PrivateKey.generate()
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (folder / "owner.pub").write_bytes(public)
+        (folder / PUBLIC).write_bytes(public)
         temporary = folder / ".owner.part"
         with os.fdopen(
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
