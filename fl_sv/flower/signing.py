@@ -216,7 +216,7 @@ def _value(value: Any) -> Iterator[bytes]:
         yield b"l" + _count(len(value))
         for entry in value:
             yield from _value(entry)
-    elif type(value).__name__ == "Array":  # of Flower's
+    elif hasattr(value, "stype"):  # an Array of Flower's
         yield b"a"
         yield from _value([value.stype, value.dtype, value.shape, value.data])
     else:
