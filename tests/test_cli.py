@@ -67,7 +67,7 @@ def test_commands_and_their_options_are_the_contracts() -> None:
         "report": [],
         "verify": ["--key"],
         "data check": ["--company", "--data-path", "--target"],
-        "data infer": ["--owner", "--target"],
+        "data infer": ["--target", "--owner"],
         "federation init": ["--address", "--config", "--port", "--superlink-port"],
         "federation join": ["--company", "--data-path", "--dir"],
         "federation register": ["--name", "--dir"],

@@ -302,6 +302,7 @@ def test_unknown_words_are_counted_at_the_company_and_stop_nothing(
     answer = command("data", "check", path, "--company", "Ash")
     assert (answer.code, answer.err) == (0, "")
     assert f"unknown   {sentence} They count as no word:" in answer.out
+    assert "examples  3 in 2 of 2 classes: bad: 1, good: 2" in answer.out
     assert "column 'colour': 'green' (1)" in answer.out
     assert "column 'size': 'XL' (1)" in answer.out
     assert (

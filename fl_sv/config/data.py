@@ -161,7 +161,7 @@ class Data(Frozen):
     target: str = Field(
         "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
     )
-    columns: dict[Annotated[str, Field(min_length=1)], Described] = Field(
+    columns: dict[str, Described] = Field(
         {},
         description=(
             "what columns of .csv and .parquet files mean, by their names: a kind alone, or a"

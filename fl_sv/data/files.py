@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 PLAIN = Csv()
-ONLY_THE_OWNER = "Only the owner's column may hold text, and what `data.columns` describes."
+TEXTS = f"{NAMES} Or list the texts in `data.columns`, as a label."
+ONLY_THE_OWNER = (
+    "Only the owner's column may hold text, and what `data.columns` describes (`fl-sv data infer`"
+    " proposes it)."
+)
 
 
 def read_rows(
@@ -232,7 +236,7 @@ def _numbers(
     ]
     last = cells.columns[-1]
     demand = "every cell must be a finite number. Correct the cells or remove the rows."
-    hint = NAMES if [column.column for column in bad] == [last] else ONLY_THE_OWNER
+    hint = TEXTS if [column.column for column in bad] == [last] else ONLY_THE_OWNER
     bad += ambiguous(cells, found, csv)
     if not bad:
         return found

@@ -157,7 +157,7 @@ def _lines(
     n_questions = sum(len(unanswered(remark.value)) for remark in everything) + (owner is None)
     yield f"# Proposed by `fl-sv data infer` for {one_line(path)}: {len(frame):,} rows."
     yield (
-        f"# {n_questions} questions: write your answer in place of {ANSWER}. No run takes a config"
+        f"# Questions: {n_questions}. Write your answer in place of {ANSWER}; no run takes a config"
         " that still holds one."
         if n_questions
         else "# Nothing had to be asked. Read what was guessed."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fl_sv.config.columns import Column
+from fl_sv.config.columns import Column, Label
 from fl_sv.config.data import ColumnPartition
 from fl_sv.config.load import load_config
 from fl_sv.config.schema import Config
@@ -79,7 +79,7 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
         if shared is not None and source is not None:
             raw = source.for_companies.take(shared.owned[company])
         lines += [
-            _counts(task, rows),
+            _counts(task, rows, _class_names(config)),
             *_encoded(scaling.encoding, raw, company, rows),
             "Prepared as for training: the features are those of the validation set.",
         ]
@@ -89,7 +89,7 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
         raw = raw.take(owned_rows(data.partition, config.companies, raw.columns)[company])
         lines.append(f"examples  {len(raw):,} of {company}")
     lines += [
-        _targets(raw),
+        _targets(raw, _class_names(config)),
         "Not checked: that the features are the operator's. The validation file is not here.",
     ]
     return lines + _departures(config, task, company, None)
@@ -148,23 +148,35 @@ def _shape(raw: RawRows) -> list[str]:
     return [f"source    {raw.origin}", f"rows      {len(raw):,} {shape}"]
 
 
-def _targets(raw: RawRows) -> str:
+def _class_names(config: Config) -> tuple[str, ...]:
+    """The texts of the classes; none where the labels are numbers."""
+    label = config.data.columns.get(config.data.target)
+    return label.classes if isinstance(label, Label) else ()
+
+
+def _named(label: float, names: tuple[str, ...]) -> str:
+    return names[int(label)][:40] if names else f"{label:g}"
+
+
+def _targets(raw: RawRows, names: tuple[str, ...] = ()) -> str:
     values, counts = np.unique(raw.y, return_counts=True)
     if len(values) > MAX_CLASSES_SHOWN or (values != np.floor(values)).any():
         return (
             f"targets   {len(values):,} different ones from {values[0]:g} to {values[-1]:g}"
             f" ({raw.target})"
         )
-    each = ", ".join(f"{value:g}: {count}" for value, count in zip(values, counts, strict=True))
+    each = ", ".join(
+        f"{_named(value, names)}: {count}" for value, count in zip(values, counts, strict=True)
+    )
     return f"targets   rows of each in {raw.target}: {each}"
 
 
-def _counts(task: Task, rows: Dataset) -> str:
+def _counts(task: Task, rows: Dataset, names: tuple[str, ...] = ()) -> str:
     if task.kind == "regression":
         return f"examples  {len(rows):,}"
     held = np.bincount(rows.y, minlength=task.n_outputs)
     each = (
-        f": {', '.join(f'{k}: {count}' for k, count in enumerate(held))}"
+        f": {', '.join(f'{_named(k, names)}: {count}' for k, count in enumerate(held))}"
         if len(held) <= MAX_CLASSES_SHOWN
         else ""
     )
