@@ -21,6 +21,7 @@ from fl_sv.training.base import NO_BASE
 from fl_sv.training.models import ModelSpec, bases_sha256, law_sizes, tensors
 from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.trial import tried_models
+from fl_sv.valuation.groups import Groups, groups_of
 from server.exchange import Federation, join
 from server.interleave import Work
 from server.meter import Meter
@@ -68,6 +69,12 @@ class Job:
     def sizes(self) -> dict[str, int]:
         """The size of every model as the law reads it, ascending."""
         return law_sizes((*self.small, self.large))
+
+    @property
+    def groups(self) -> Groups:
+        """The validation examples by class, or by quarter of the target."""
+        classes = self.large.task.kind == "classification"
+        return groups_of(self.validation.y.cpu().numpy(), classes=classes)
 
     def table(self, coalitions: Iterable[int], large_runs: Iterable[int]) -> UtilityTable:
         """The utilities so far: small models on `coalitions`, the large one on `large_runs`."""

@@ -99,4 +99,5 @@ def _gather(
         student=student,
         rows_left_out=job.rows_left_out,
         rates=job.rates,
+        groups=job.groups,
     )

@@ -65,7 +65,7 @@ def make_evidence(config: Config) -> Evidence:
     coalitions = {"mlp-4": everything, "mlp-8": everything, "mlp-64": anchors}
     planned = planned_rows(list(SIZES), {"mlp-4": 2, "mlp-8": 2, "mlp-64": 1}, coalitions)
     scores = Scores.of(
-        Score(c, model, seed, loss(model, seed, c), 0.5)
+        Score(c, model, seed, loss(model, seed, c), math.exp(-loss(model, seed, c)))
         for (model, seed), of_model in planned.items()
         for c in of_model
     )
@@ -175,7 +175,7 @@ class PageText(HTMLParser):
         elif tag in ("th", "td"):
             self.tables[-1][-1].append("")
         self._cell = tag in ("th", "td")
-        self._hidden = tag in ("style", "title")
+        self._hidden = tag in ("style", "title", "script")
 
     def handle_endtag(self, tag: str) -> None:
         self._cell = self._hidden = False

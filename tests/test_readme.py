@@ -269,7 +269,7 @@ def test_tree_is_the_tree() -> None:
         if heading := re.match(r"([\w/]+/) ", line):
             folder = heading[1]
         elif line.startswith("  ") and folder.startswith(ROOMS):
-            files = re.findall(r"(?:^|  )([\w.]+\.(?:py|yaml|css|j2)) +(?=\S)", line)
+            files = re.findall(r"(?:^|  )([\w.]+\.(?:py|yaml|css|js|j2)) +(?=\S)", line)
             assert files, f"no file with a comment: {line}"
             shown |= {folder + name for name in files}
     there = {

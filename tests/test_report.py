@@ -6,13 +6,14 @@ pytest tests/test_report.py
 import json
 import re
 import shutil
-import subprocess
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 from fl_sv.config.valuation import FixedPot
 from fl_sv.errors import InputError, VerificationError
@@ -33,11 +34,10 @@ from fl_sv.runs.ledger import append_section, read_ledger, tables_head
 from fl_sv.runs.publish import sealed
 from fl_sv.runs.records import PaymentRecord
 from fl_sv.values import shapley
+from tests.report_games import game_of_kind
 from tests.report_runs import ALARMS, COMPANIES, CONFIG, PageText, cents, make_run
 from tests.test_law import ends as both_ends
 from tests.test_law import fitted, smooth_game
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,22 @@ def test_the_page_loads_nothing(page: str) -> None:
     links = re.findall(r"""(?:href|src|srcset|action|data)\s*=\s*["']?([^"'\s>]*)""", page)
     assert all(link.startswith("#") or link == "data:," for link in links)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
-    assert not re.search(r"https?:|@import|<script|<iframe|<img|<object", page)
+    assert not re.search(r"https?:|@import|<iframe|<img|<object|fetch\(|import\(|WebSocket", page)
+
+
+def test_the_pages_own_policy_allows_its_one_script_and_its_one_style_and_nothing_else(
+    page: str,
+) -> None:
+    policy = unescape(re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0])
+    (style,), (script,) = (
+        re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("style", "script")
+    )
+    hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}';"
+        " img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    assert not re.search(r" style=| on\w+=", page.replace(style, "").replace(script, ""))
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
@@ -83,7 +98,8 @@ def test_money_columns_add_up_to_the_cent(page: str, column: int) -> None:
 
 def test_a_payable_run_is_called_payable_and_claims_nothing_untested(page: str) -> None:
     text = PageText(page).text
-    assert "These amounts may be paid. No alarm fired." in text
+    assert "10,000.01\N{NO-BREAK SPACE}EUR may be paid: Ash gets most" in text
+    assert "No alarm fired." in text
     assert "NOT" not in text.replace("NOTE", "")
     assert "D3 needs a second small size, or large runs." in text
     assert "D4 needs four more large runs." in text
@@ -95,10 +111,10 @@ def test_an_unpayable_run_is_called_unpayable_with_every_alarm(tmp_path: Path) -
     run = make_run(tmp_path / "run", ALARMS)
     write_report(run)
     text = PageText(run.read_text(files.REPORT)).text
-    assert "NOT payable" in text and "Two alarms fired" in text and "provisional" in text
+    assert "NOT payable yet: two alarms fired (D1 and D5)" in text and "provisional" in text
     assert all(alarm in text for alarm in ALARMS)
     assert "D1 checks whether each large run agrees with the law" in text
-    alarms = text[: text.index("What was not tested")]
+    alarms = text[: text.index("Provisional payouts")]
     assert alarms.count("What it means:") == alarms.count("What to do:") == len(ALARMS)
     assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in text
     assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in summary(run)
@@ -109,7 +125,7 @@ def test_accepted_alarms_are_named_and_the_run_is_payable(tmp_path: Path) -> Non
     run = make_run(tmp_path / "run", ALARMS, accepted=("D1", "D5", "D9"))
     write_report(run)
     text = PageText(run.read_text(files.REPORT)).text
-    assert "may be paid. D1 and D5 fired and were accepted by name." in text
+    assert "may be paid: " in text and "D1 and D5 fired and were accepted by name." in text
     assert "Alarms accepted by name" in text and all(alarm in text for alarm in ALARMS)
     assert "NOT payable" not in text
 
@@ -166,7 +182,7 @@ def test_users_input_is_escaped(run: RunDirectory, page: str) -> None:
     assert "<h1>Who &lt;b&gt;taught&lt;/b&gt; the model &amp; how much</h1>" in page
     hostile = "<script>alert('Ash')</script>&\"$x$"
     escaped = render(build_page(renamed(read_finished_run(run), "Ash", hostile)))
-    assert "<script" not in escaped and "&lt;script&gt;alert(" in escaped
+    assert escaped.count("<script") == 1 and "&lt;script&gt;alert(" in escaped
     assert [row[0] for row in PageText(escaped).tables[0]][1] == hostile
 
 
@@ -217,8 +233,9 @@ def test_remarks_name_twins_and_what_was_put_in_on_purpose(page: str) -> None:
 
 def test_uncertain_order_and_harm_are_stated(page: str) -> None:
     text = PageText(page).text
-    assert "Ash, Beech and Chestnut: it is not certain which of them was worth more." in text
-    assert "Damson: the whole interval lies below zero." in text
+    assert "Ash, Beech, Chestnut and Damson: it is not certain which of two neighbours" in text
+    assert "Damson: its value certainly is below zero." in text
+    assert "overlap." not in text
 
 
 def test_the_ledger_is_quoted(run: RunDirectory, page: str) -> None:
@@ -235,8 +252,10 @@ def test_cost_and_law_are_listed(page: str) -> None:
 
 
 def test_pictures_have_descriptions_and_follow_the_style_sheet(page: str) -> None:
-    assert len(re.findall(r'role="img" aria-label="[^"]{40,}"', page)) == 3
-    assert not re.search(r"#0000a\d", page)
+    pictures = re.findall(r"<svg [^>]*class=\"picture\"[^>]*>", page)
+    assert len(pictures) > 20
+    assert all(re.search(r'role="img"[^>]* aria-label="[^"]{8,}"', drawn) for drawn in pictures)
+    assert not re.search(r'(fill|stroke)="', page)  # colours are the style sheet's
 
 
 def test_a_table_changed_after_signing_is_refused(tmp_path: Path) -> None:
@@ -261,15 +280,12 @@ def test_a_law_without_its_name_is_named_as_damaged(tmp_path: Path) -> None:
 def test_nothing_to_pay_draws_no_payouts(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", config_text=CONFIG.replace("1000001", "0"))
     write_report(run)
-    assert "Nothing is paid, so there is nothing to draw." in run.read_text(files.REPORT)
+    assert "Nothing is paid, so there is nothing to divide." in run.read_text(files.REPORT)
 
 
-def test_a_regression_has_no_accuracy(run: RunDirectory) -> None:
-    finished = read_finished_run(run)
-    curve = tuple(replace(point, accuracy=None) for point in finished.evidence.curve)
-    text = PageText(
-        render(build_page(replace(finished, evidence=replace(finished.evidence, curve=curve))))
-    ).text
+def test_a_regression_has_no_accuracy(tmp_path: Path) -> None:
+    run = game_of_kind("regression", tmp_path / "run")
+    text = PageText(run.read_text(files.REPORT)).text
     assert "Value, squared units" in text and "classif" not in text and "nats" not in text
 
 
@@ -298,30 +314,3 @@ def test_a_union_is_shown_as_it_is_paid_and_as_one(tmp_path: Path) -> None:
 
 def test_without_unions_the_page_has_none(page: str) -> None:
     assert "As a union" not in page
-
-
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
-@pytest.mark.parametrize("width", [1000, 500], ids=["desktop", "phone"])
-def test_a_browser_renders_the_page_without_errors(
-    run: RunDirectory, page: str, tmp_path: Path, width: int
-) -> None:
-    picture = tmp_path / "page.png"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    flags += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--enable-logging=stderr",
-        f"--window-size={width},1600",
-    ]
-    address = run.file(files.REPORT).resolve().as_uri()
-    done = subprocess.run(
-        [CHROMIUM, *flags, f"--screenshot={picture}", address],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    pixels = imread(picture)[..., :3]
-    assert pixels.shape[:2] == (1600, width)
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20

@@ -10,14 +10,18 @@ from fl_sv.config.valuation import Payouts, PerformancePot
 from fl_sv.game.coalitions import coalition_name
 from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.payouts import allocate
+from fl_sv.report.certainty import undecided
 from fl_sv.report.checks import check_table
-from fl_sv.report.pictures import MOST_POINTS, drawn_coalitions, spread
+from fl_sv.report.curves import MOST_POINTS, drawn_coalitions
+from fl_sv.report.growth import added_by_size
+from fl_sv.report.marks import Scale, picture, tag
 from fl_sv.report.pot_comparison import compare_pots
-from fl_sv.report.ranking import overlapping
 from fl_sv.report.splits import splits
 from fl_sv.report.wording import decimal, percent_above, places_for, scaled, short
 from fl_sv.runs.records import LawRecord, PaymentRecord
-from fl_sv.valuation.records import CompanyValue, Valuation
+from fl_sv.valuation.groups import QUARTERS, groups_of
+from fl_sv.valuation.records import CompanyValue, Order, Valuation
+from fl_sv.values import shapley
 from tests.report_runs import COMPANIES
 
 
@@ -109,9 +113,12 @@ def test_splits_add_up() -> None:
 # --- sentences and places -------------------------------------------------------------------------
 
 
-def test_overlapping_sets_are_the_largest_ones() -> None:
-    valuation = appraised([5.0, 4.0, 3.0, 0.0], [0.6, 0.6, 0.6, 0.1])
-    assert overlapping(valuation.companies) == [("c0", "c1"), ("c1", "c2")]
+def test_neighbours_are_undecided_below_the_probability_at_which_an_interval_leaves_out_zero() -> (
+    None
+):
+    order = [Order("a", "b", 0.96), Order("b", "c", 0.94), Order("c", "d", 0.5), Order("d", "e", 1)]
+    assert undecided(order, level=0.9) == [("b", "c", "d")]
+    assert undecided(order, level=0.8) == [("c", "d")]
 
 
 @pytest.mark.parametrize(
@@ -129,10 +136,21 @@ def test_numbers_are_written_for_people() -> None:
     assert short({"a": [0.123456, None, True]}) == "a: 0.1235, none, yes"
 
 
-def test_labels_move_apart_and_stay_inside() -> None:
-    assert spread([0.0, 0.01, 0.5], 0.1) == [0.0, 0.1, 0.5]
-    assert spread([0.9, 0.95, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1.0])
-    assert spread([], 0.1) == []
+def test_what_is_added_by_size_averages_to_the_shapley_value() -> None:
+    utility_C = np.random.default_rng(4).normal(size=16)
+    np.testing.assert_allclose(added_by_size(utility_C).mean(axis=1), shapley(utility_C))
+
+
+def test_a_scale_puts_its_ends_at_its_margins_and_equal_numbers_in_the_middle() -> None:
+    scale = Scale.over(-1.0, 3.0, margin=10)
+    assert [scale.at(x) for x in (-1.0, 1.0, 3.0)] == [10, 50, 90]
+    assert Scale.over(2.0).at(2.0) == 50
+
+
+def test_texts_in_pictures_are_escaped() -> None:
+    hostile = """<b onload='x'>"&"""
+    drawn = picture(10, [tag("text", hostile, class_=hostile)], hostile)
+    assert "<b" not in drawn and "'x'" not in drawn and drawn.count("&lt;b") == 3
 
 
 def test_a_large_game_is_drawn_in_part_with_both_ends() -> None:
@@ -161,3 +179,11 @@ def test_the_checks_stand_in_the_order_of_their_numbers() -> None:
     )
     codes = [row[0] for row in check_table(law, payment).rows]
     assert codes == ["D1", "D2", "D3", "D9", "D10"]
+
+
+def test_examples_are_grouped_by_class_or_by_quarter_of_the_target() -> None:
+    labels = groups_of(np.array([7, 2, 7]), classes=True)
+    assert labels.names == ("2", "7") and labels.of_V.tolist() == [1, 0, 1]
+    targets = groups_of(np.array([0.1, 0.2, 0.3, 0.4]), classes=False)
+    assert targets.names == QUARTERS and targets.of_V.tolist() == [0, 1, 2, 3]
+    assert set(groups_of(np.zeros(5), classes=False).of_V.tolist()) == {0}

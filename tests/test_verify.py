@@ -24,7 +24,8 @@ from fl_sv.runs.keys import HOME_VARIABLE, key_fingerprint, owner_key, raw
 from fl_sv.runs.ledger import append_section, newest, read_ledger
 from fl_sv.runs.publish import publish, sealed
 from fl_sv.runs.records import CloseRecord, LedgerRecord, PaymentRecord
-from fl_sv.runs.tables import read_evidence, read_law, save_validation
+from fl_sv.runs.tables import read_evidence, read_law
+from fl_sv.runs.validation import save_validation
 from fl_sv.valuation.records import Valuation
 from fl_sv.values.exact import semivalue
 from tests.runs import NAMES, Command, averages_with, published, with_sections

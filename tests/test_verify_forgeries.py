@@ -249,6 +249,10 @@ def test_validation_file_holds_these_companies_of_this_model_and_nothing_else(
         {"companies": content["companies"][::-1]},
         {"model": np.array("another")},
         {"further": np.zeros(3)},
+        {"groups": content["groups"] + 100},  # there are no such groups
+        {"groups": content["groups"][1:]},
+        {"groups": content["groups"].astype(float)},
+        {"group_names": np.arange(10)},
     ):
         np.savez(run.file(files.VALIDATION), **(content | change))
         signed_anew(run)

@@ -32,7 +32,8 @@ from fl_sv.runs.held import hold
 from fl_sv.runs.keys import key_fingerprint, owner_key, raw
 from fl_sv.runs.ledger import read_ledger, tables_head
 from fl_sv.runs.records import CloseRecord
-from fl_sv.runs.tables import load_validation, read_evidence, save_validation
+from fl_sv.runs.tables import read_evidence
+from fl_sv.runs.validation import load_validation, save_validation
 from tests.runs import NAMES, Command, published, with_sections
 
 SECONDS = 20.0  # one on a machine that has nothing else to do

@@ -28,6 +28,7 @@ from fl_sv.payment.payouts import allocate, pot_cents
 from fl_sv.valuation.appraise import appraise, paid_values, shapley_weighting
 from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
 from fl_sv.valuation.fit import fit_to_table
+from fl_sv.valuation.groups import Groups
 from fl_sv.valuation.records import Valuation
 from fl_sv.values.weighting import Weighting
 
@@ -76,6 +77,7 @@ class Evidence:
     student: StudentLoss | None = None  # deployed in the teacher's place
     rows_left_out: int = 0  # of a shared source: those that belong to no company
     rates: TriedRates | None = None  # None where the config states all learning rates
+    groups: Groups | None = None  # of the validation examples; None in runs of older versions
 
     @property
     def deployed_utility(self) -> float:

@@ -23,7 +23,7 @@ def write_report(directory: RunDirectory, law: Law | None = None) -> None:
     Raises InputError when a table is missing or damaged, VerificationError when a table is not what
     the ledger signed.
     """
-    # The page loads matplotlib, a second that no command pays before it has a finished run.
+    # Loaded here, so that no command pays for the page before it has a finished run.
     from fl_sv.report.finished_run import read_finished_run
     from fl_sv.report.html import render
     from fl_sv.report.page import build_page

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fl_sv.law.diagnostics import CHECKS, large_runs_needed
 from fl_sv.payment.coverage import NOT_COVERED
 from fl_sv.payment.settlement import NOT_DIVIDED
-from fl_sv.report.page_table import PageTable
+from fl_sv.report.blocks import Finding, PageTable
 from fl_sv.report.wording import counted
 from fl_sv.runs.records import FiredAlarm, LawRecord, PaymentRecord
 from fl_sv.valuation.axioms import AXIOM_QUESTIONS
@@ -86,16 +86,6 @@ ADVICE = {
         "Use Shapley values (values.semivalue: shapley), which add up to the total improvement.",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An alarm, or a check that was not made: what is wrong, what it means and what to do."""
-
-    sentence: str
-    question: str  # what the check examines, as a sentence
-    meaning: str = ""
-    action: str = ""
 
 
 def objection_finding(alarm: FiredAlarm) -> Finding:

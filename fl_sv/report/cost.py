@@ -1,7 +1,7 @@
 """What the run cost to compute, stage by stage."""
 
+from fl_sv.report.blocks import PageTable
 from fl_sv.report.finished_run import FinishedRun
-from fl_sv.report.page_table import PageTable
 from fl_sv.report.wording import decimal, scaled
 from fl_sv.runs.cost import StageCost
 

@@ -12,7 +12,9 @@ from fl_sv.law.checks import (
     PATTERN_SHARE,
 )
 from fl_sv.law.families import FORMULAS
-from fl_sv.report.wording import percent
+from fl_sv.report.blocks import PageTable
+from fl_sv.report.finished_run import FinishedRun
+from fl_sv.report.wording import percent, sentence_case, short
 
 GAIN = "the large model's total improvement"
 
@@ -91,3 +93,17 @@ PATTERNS = {
 }
 
 FIGURES = WEIGHTS | CHECKS_AND_SCALE | PATTERNS
+
+
+def law_table(run: FinishedRun) -> PageTable:
+    """The law's parameters and the figures of its checks, each with its meaning."""
+    named = [*run.law.parameters.items(), *run.law.diagnostics.items()]
+    return PageTable(
+        caption="The numbers of the law",
+        head=("Name", "Value", "Meaning"),
+        rows=tuple(
+            (name, short(value), sentence_case(FIGURES.get(name, ""))) for name, value in named
+        ),
+        source="law.json",
+        text_columns=True,
+    )

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.errors import InputError, VerificationError
+from fl_sv.game.coalitions import place_of
 from fl_sv.law import Law
-from fl_sv.payment.settlement import Evidence
+from fl_sv.payment.settlement import NOT_DIVIDED, Evidence
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import key_fingerprint
@@ -27,13 +28,14 @@ from fl_sv.runs.ledger import (
 from fl_sv.runs.records import CloseRecord, ConfigRecord, LawRecord, OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 from fl_sv.valuation.fit import fit_to_table
-from fl_sv.valuation.records import Valuation
+from fl_sv.valuation.records import CompanyValue, Valuation
 
 
 @dataclass(frozen=True)
 class Predictions:
     """The losses that the law predicts for the coalitions of the design, ascending."""
 
+    coalitions: Sequence[int]
     small_C: NDArray[np.float64]  # mean loss of the largest small model
     predicted_C: NDArray[np.float64]  # loss of the large model
     low_C: NDArray[np.float64]
@@ -72,6 +74,35 @@ class FinishedRun:
     payment: PaymentRecord  # the newest
     ledger: LedgerHead
     cost: CostRecord
+
+    @property
+    def by_amount(self) -> list[CompanyValue]:
+        """The companies from the largest amount down, equal amounts by value, then by name."""
+        amounts = self.payment.amounts
+        return sorted(self.valuation.companies, key=lambda c: (-amounts[c.name], -c.value, c.name))
+
+    def loss(self, coalition: int) -> float:
+        """The large model's loss on a coalition of the design: measured, else predicted."""
+        if coalition in self.law.anchors:
+            return self.law.anchors[coalition]
+        place = place_of(coalition, self.predictions.coalitions)
+        assert place is not None, coalition
+        return float(self.predictions.predicted_C[place])
+
+    @property
+    def gain(self) -> float:
+        """The large model's total improvement."""
+        return self.valuation.utility_grand - self.valuation.utility_empty
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the pot was divided; where it could not be, every amount is zero."""
+        return all(alarm.code != NOT_DIVIDED for alarm in self.payment.alarms)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every coalition has a loss."""
+        return len(self.predictions.coalitions) == 1 << self.evidence.config.n_companies
 
 
 def read_finished_run(directory: RunDirectory, law: Law | None = None) -> FinishedRun:
@@ -142,7 +173,8 @@ def _equal(parameters: Mapping[str, float], others: Mapping[str, float]) -> bool
 def _predictions(law: Law, evidence: Evidence, valuation: Valuation) -> Predictions:
     low_C, high_C = law.interval()
     small_C = evidence.table.mean_loss(valuation.small_model)
-    return Predictions(small_C, law.predict(), low_C, high_C)
+    coalitions = evidence.table.coalitions(valuation.small_model)
+    return Predictions(coalitions, small_C, law.predict(), low_C, high_C)
 
 
 def _head(ledger: Sequence[LedgerLine]) -> LedgerHead:

@@ -46,6 +46,18 @@ class Notation:
         """A utility, loss or value with the decimals of this run."""
         return decimal(utility, self.places)
 
+    def part(self, number: float, total: float) -> str:
+        """A part of a total: a percentage, or in the unit where the total is not above zero."""
+        return f"{self.part_number(number, total)}{NBSP}%" if total > 0 else self.value(number)
+
+    def part_number(self, number: float, total: float) -> str:
+        """`part` without its unit, for columns that name it."""
+        return decimal(100 * number / total, 1) if total > 0 else self.value(number)
+
+    def part_unit(self, total: float) -> str:
+        """What `part` writes, for headings."""
+        return "in % of the total improvement" if total > 0 else f"in {self.unit}"
+
     def money(self, cents: int) -> str:
         """An amount with the currency."""
         return money(cents, self.currency, self.decimals).replace(" ", NBSP)

@@ -1,115 +1,124 @@
-"""The page as data: every table, sentence and picture, in order. The template only lays it out."""
+"""The page as data: the first screen, and the sections below it, in the order of reading.
+
+The template only lays it out.
+"""
 
 from dataclasses import dataclass
 
 from fl_sv.payment.intervals import money_intervals
-from fl_sv.report.checks import check_table
-from fl_sv.report.cost import cost_sentences, cost_table
-from fl_sv.report.finished_run import FinishedRun, LedgerHead
-from fl_sv.report.intervals import interval_table, interval_text
-from fl_sv.report.law_section import law_points, law_sentences, law_table
+from fl_sv.report.blocks import Block, Folded, Section, Text
+from fl_sv.report.certainty import certainty_section
+from fl_sv.report.curves import curve_blocks, law_blocks
+from fl_sv.report.finished_run import FinishedRun
+from fl_sv.report.growth import growth_section
+from fl_sv.report.model import alone_sentences, model_section
 from fl_sv.report.notation import Notation
-from fl_sv.report.page_table import PageTable
-from fl_sv.report.payouts import payout_table, payout_terms
-from fl_sv.report.pictures import curve_picture, law_picture, payout_picture
+from fl_sv.report.overlaps import overlaps_section
+from fl_sv.report.payouts import Payout, payout_list, payouts_in_numbers, waterfall_section
 from fl_sv.report.pot_comparison import pot_comparison_sentences, pot_table
-from fl_sv.report.ranking import ranking_sentences, ranking_table
-from fl_sv.report.rates import rates_table
+from fl_sv.report.process import process_section
+from fl_sv.report.reached import Reached, reached
 from fl_sv.report.remarks import remarks
 from fl_sv.report.splits import splits
-from fl_sv.report.steps import StoryStep, story_steps, student_text
-from fl_sv.report.svg import Picture
-from fl_sv.report.trust import limits, section_table
+from fl_sv.report.steps import student_text
+from fl_sv.report.strengths import strengths, strengths_section
+from fl_sv.report.trust import trust_section
 from fl_sv.report.unions import UNION_TEXT, union_table
-from fl_sv.report.verdict import Verdict, verdict
-from fl_sv.report.wording import enumerated
+from fl_sv.report.verdict import Verdict, checks_folded, verdict
+from fl_sv.report.why import RULE, why_sentences
 from fl_sv.text import one_line
 
 
 @dataclass(frozen=True)
 class Page:
-    """The content of the page, section by section."""
+    """The content of the page."""
 
     title: str
-    companies: str
-    notation: Notation
     verdict: Verdict
-    payouts: PageTable
-    payout_terms: tuple[tuple[str, str], ...]  # (term, explanation)
-    ranking_sentences: tuple[str, ...]
-    ranking: PageTable
-    remarks: tuple[str, ...]
-    payout_picture: Picture | None  # None when nothing is paid
-    intervals: PageTable
-    interval_text: str
-    law_picture: Picture
-    law_sentences: tuple[str, ...]
-    checks: PageTable
-    curve_picture: Picture
-    student_text: str  # empty when the teacher itself is deployed
-    unions: PageTable | None
-    union_text: str
-    pots: PageTable | None
-    pot_sentences: tuple[str, ...]
-    steps: tuple[StoryStep, ...]
-    rates: PageTable | None
-    law_numbers: PageTable
-    cost: PageTable
-    cost_sentences: tuple[str, ...]
-    ledger: LedgerHead
-    sections: PageTable
-    software: str
-    seed: int
-    limits: tuple[str, ...]
+    payouts: tuple[Payout, ...]
+    payouts_title: str
+    ranked_by: str
+    payouts_note: str  # what the bars and the percentages are
+    alone: tuple[str, ...]  # where a company alone does as well as everybody
+    numbers: tuple[Block, ...]  # of the payouts
+    sections: tuple[Section, ...]
 
 
 def build_page(run: FinishedRun) -> Page:
     """The page about a run."""
     notation = Notation.of(run)
-    evidence, rules = run.evidence, run.payment.rules
-    split = splits(run.payment.amounts, evidence.examples)
-    ends = money_intervals(run.valuation, split.paid, rules)
-    labels = {name: notation.amount(cents) for name, cents in split.paid.items()}
-    bars = (
-        payout_picture(split, ends, labels, rules.decimals, rules.currency)
-        if any(split.paid.values())
-        else None
+    split = splits(run.payment.amounts, run.evidence.examples)
+    ends = money_intervals(run.valuation, split.paid, run.payment.rules)
+    found = reached(run)
+    why = why_sentences(run, found, strengths(run))
+    sections = (
+        waterfall_section(run, ends, notation),
+        certainty_section(run, notation),
+        model_section(run, found, notation),
+        overlaps_section(run, notation),
+        strengths_section(run, notation),
+        growth_section(run, notation),
+        _learning_section(run, notation),
+        process_section(run, notation),
+        _audit_section(run, notation),
+        trust_section(run, notation),
     )
     return Page(
-        title=one_line(evidence.config.title) or "What each company's data was worth",
-        companies=enumerated(evidence.config.companies),
-        notation=notation,
+        title=one_line(run.evidence.config.title) or "What each company's data was worth",
         verdict=verdict(run, notation),
-        payouts=payout_table(run, split, notation),
-        payout_terms=payout_terms(run, notation),
-        ranking_sentences=ranking_sentences(run, notation),
-        ranking=ranking_table(run),
-        remarks=remarks(run),
-        payout_picture=bars,
-        intervals=interval_table(split, ends, notation),
-        interval_text=interval_text(run),
-        law_picture=law_picture(law_points(run), notation.unit),
-        law_sentences=law_sentences(run, notation),
-        checks=check_table(run.law, run.payment),
-        curve_picture=curve_picture(evidence.curve, notation.unit),
-        student_text=student_text(run, notation),
-        unions=union_table(run, notation),
-        union_text=UNION_TEXT,
-        pots=pot_table(run, notation),
-        pot_sentences=pot_comparison_sentences(run, notation),
-        steps=story_steps(run, notation),
-        rates=rates_table(run, notation),
-        law_numbers=law_table(run),
-        cost=cost_table(run),
-        cost_sentences=cost_sentences(run),
-        ledger=run.ledger,
-        sections=section_table(run),
-        software=_software(run),
-        seed=evidence.config.seed,
-        limits=limits(run, notation),
+        payouts=payout_list(run, ends, why, notation),
+        payouts_title=_payouts_title(run),
+        ranked_by="amount" if run.is_divided else "value",
+        payouts_note=_payouts_note(run, found, notation),
+        alone=alone_sentences(run, found, notation),
+        numbers=(
+            payouts_in_numbers(run, split, notation),
+            Folded("Why these sentences", (Text((RULE,)),)),
+        ),
+        sections=tuple(section for section in sections if section is not None),
     )
 
 
-def _software(run: FinishedRun) -> str:
-    versions = run.ledger.sections[0].software
-    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+def _payouts_title(run: FinishedRun) -> str:
+    if not run.is_divided:
+        return "Values, because nothing is divided"
+    return "Payouts, and why" if run.payment.payable else "Provisional payouts, and why"
+
+
+def _payouts_note(run: FinishedRun, found: Reached, notation: Notation) -> str:
+    what = "payout" if run.is_divided else f"value in {notation.unit}"
+    return (
+        f"Bar: {what}. Line: its {notation.level} interval. Percentages, where nothing else is"
+        f" said: {found.measure}, by {found.model_text}."
+    )
+
+
+def _learning_section(run: FinishedRun, notation: Notation) -> Section:
+    """The teacher's curve, the student, and the law."""
+    student = student_text(run, notation)
+    return Section(
+        "learning",
+        "How the model learned",
+        (
+            *curve_blocks(run, notation),
+            *([Text((student,))] if student else []),
+            Folded("The law from small models to the large one", law_blocks(run, notation)),
+        ),
+    )
+
+
+def _audit_section(run: FinishedRun, notation: Notation) -> Section:
+    """Checks, remarks, the two kinds of pot, and companies that belong together."""
+    pots, unions = pot_table(run, notation), union_table(run, notation)
+    sentences = pot_comparison_sentences(run, notation)
+    blocks: list[Block] = [
+        checks_folded(run),
+        Folded("Remarks, which block no payment", (Text(remarks(run), listed=True),)),
+        Folded(
+            "A fixed pot and a performance pot",
+            (Text(sentences), *([pots] if pots is not None else [])),
+        ),
+    ]
+    if unions is not None:
+        blocks.append(Folded("Companies that belong together", (Text((UNION_TEXT,)), unions)))
+    return Section("audit", "Checks and remarks", tuple(blocks))

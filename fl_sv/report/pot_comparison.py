@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from fl_sv.config.valuation import FixedPot, Payouts, PerformancePot
 from fl_sv.payment.payouts import pot_cents
+from fl_sv.report.blocks import PageTable
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.page_table import PageTable
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.wording import percent
 

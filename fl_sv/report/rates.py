@@ -3,9 +3,9 @@
 from fl_sv.config.models import RATE_FACTORS, model_name
 from fl_sv.data.federation import few_tuning_sentence
 from fl_sv.design.rates import TriedRate, TriedRates
+from fl_sv.report.blocks import PageTable
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.page_table import PageTable
 from fl_sv.report.wording import counted, enumerated
 
 

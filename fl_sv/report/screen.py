@@ -29,14 +29,8 @@ from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
 from fl_sv.runs.records import LawRecord, ModelsRecord, PaymentRecord
-from fl_sv.runs.tables import (
-    load_validation,
-    read_companies,
-    read_cost,
-    read_law,
-    read_rates,
-    read_valuation,
-)
+from fl_sv.runs.tables import read_companies, read_cost, read_law, read_rates, read_valuation
+from fl_sv.runs.validation import load_validation
 from fl_sv.runs.verify import Verification
 from fl_sv.terminal import console
 from fl_sv.text import one_line
@@ -114,6 +108,7 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
     def amount(cents: int) -> str:
         return money(cents, "", rules.decimals).strip()
 
+    has_shares = valuation.utility_grand > valuation.utility_empty
     table = Table(title=one_line(config.title) or None, title_justify="left")
     table.add_column("company", overflow="fold")
     values = ("examples", "value", f"{percent(valuation.level, 0)} interval", "share")
@@ -125,7 +120,7 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
             f"{examples[company.name]:,}",
             f"{company.value:.4f}",
             f"{company.low:.4f} .. {company.high:.4f}",
-            percent(company.share),
+            percent(company.share) if has_shares else "",
             amount(split.paid[company.name]),
             amount(split.equal[company.name]),
             amount(split.by_size[company.name]),

@@ -31,6 +31,11 @@ _SEMIVALUES = {
 OPTIMIZERS = {"sgd": "", "adam": "Adam, ", "adamw": "AdamW, "}
 
 
+def semivalue_name(name: str) -> str:
+    """A semivalue in a sentence."""
+    return _SEMIVALUES.get(name, f"the semivalue {name}")
+
+
 @dataclass(frozen=True)
 class StoryStep:
     """One step from the data to the money."""
@@ -211,7 +216,7 @@ def _law(run: FinishedRun, notation: Notation) -> StoryStep:
 
 def _values(run: FinishedRun, notation: Notation) -> StoryStep:
     valuation, evidence = run.valuation, run.evidence
-    semivalue = _SEMIVALUES.get(valuation.semivalue, f"the semivalue {valuation.semivalue}")
+    semivalue = semivalue_name(valuation.semivalue)
     total = notation.value(valuation.utility_grand - valuation.utility_empty)
     sentences = ["The utility of a coalition is minus its loss."]
     if evidence.config.coalitions.design == "all":

@@ -1,11 +1,56 @@
-"""The limits of the page: who signed the run, and what the report does not promise."""
+"""The ledger that the page quotes, how to check it, and what the report does not promise."""
 
 from datetime import UTC, datetime
 
+from fl_sv.report.blocks import Command, Folded, PageTable, Section, Terms, Text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.page_table import PageTable
 from fl_sv.report.wording import percent
+
+
+def trust_section(run: FinishedRun, notation: Notation) -> Section:
+    """The head of the ledger, how to check the page, and its limits."""
+    ledger = run.ledger
+    head = (
+        f"{ledger.lines} lines of the ledger lead to this page. Each holds the hash of the line"
+        " before it and a signature. The last of them holds the hashes of all tables; the hash of"
+        " this page follows in a line of its own. Keep the number of the ledger's head: it shows"
+        " later whether anything was changed.",
+    )
+    hashes = (
+        (f"Ledger's head (sha256 of line {ledger.lines})", ledger.digest),
+        ("Signer's fingerprint", ledger.sections[-1].signer),
+        ("Config (sha256)", ledger.config_digest),
+    )
+    before = (
+        "To check the run, copy the run directory to your own computer. Get the signer's public key"
+        " from the signer, not from the directory. Then run",
+    )
+    after = (
+        "The command checks every hash and signature. It computes the law, the values and the"
+        " payouts again from the recorded losses. It names every file and every digit that"
+        " differs.",
+    )
+    return Section(
+        "trust",
+        "The ledger, and what this report does not promise",
+        (
+            Terms(hashes, long=True),
+            Folded(
+                "How to check this page",
+                (
+                    Text(head),
+                    Text(before),
+                    Command("fl-sv verify DIR --key PUB"),
+                    Text(after),
+                    section_table(run),
+                ),
+            ),
+            Folded(
+                "What this report does not promise", (Text(limits(run, notation), listed=True),)
+            ),
+        ),
+    )
 
 
 def section_table(run: FinishedRun) -> PageTable:

@@ -12,9 +12,9 @@ import numpy as np
 
 from fl_sv.errors import InputError
 from fl_sv.payment.payouts import allocate
+from fl_sv.report.blocks import PageTable
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.page_table import PageTable
 from fl_sv.values import owen
 
 UNION_TEXT = (

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 
 from fl_sv.config.valuation import PerformancePot
-from fl_sv.payment.payouts import pot_cents
 from fl_sv.payment.settlement import NOT_DIVIDED
-from fl_sv.report.checks import Finding, accepted_finding, objection_finding, untested_finding
+from fl_sv.report.blocks import Block, Finding, Findings, Folded, Text
+from fl_sv.report.checks import (
+    accepted_finding,
+    check_table,
+    objection_finding,
+    untested_finding,
+)
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
 from fl_sv.report.pot import is_different_pot
@@ -18,28 +23,47 @@ class Verdict:
     """The answer to the first question of every reader: may these amounts be paid?"""
 
     payable: bool
-    headline: str
-    summary: str
-    decision: str
+    sentence: str
+    context: tuple[str, ...]
+    decision: str  # what to do where they may not; empty where they may
     command: str  # that accepts the alarms which block payment; empty where nothing can be accepted
     objections: tuple[Finding, ...]  # alarms that block payment
-    accepted: tuple[Finding, ...]  # alarms that were accepted by name
-    untested: tuple[Finding, ...]
 
 
 def verdict(run: FinishedRun, notation: Notation) -> Verdict:
-    """The verdict of a run, with every alarm and every check that was not made."""
-    payment, n_companies = run.payment, run.evidence.config.n_companies
+    """The verdict of a run: one sentence, and what must be known with it."""
+    payment = run.payment
+    accepted = [] if not payment.payable else [accepted_sentence(payment)]
     return Verdict(
         payable=payment.payable,
-        headline="Payable" if payment.payable else "NOT payable",
-        summary=_summary(run, notation),
-        decision=_decision(run),
+        sentence=_sentence(run, notation),
+        context=(*_model(run, notation), *_student(run, notation), *_pot(run), *accepted),
+        decision=decision_sentence(payment),
         command=accept_command(payment),
         objections=tuple(map(objection_finding, payment.objections)),
-        accepted=tuple(map(accepted_finding, payment.accepted_alarms)),
-        untested=tuple(untested_finding(code, run.law, n_companies) for code in run.law.untested),
     )
+
+
+def checks_folded(run: FinishedRun) -> Folded:
+    """Every check with its result; those that fired or were not made with what to do."""
+    law, payment = run.law, run.payment
+    n_alarms, n_untested = len(payment.alarms), len(law.untested)
+    fired = counted(n_alarms, "alarm") if n_alarms else "no alarm"
+    summary = f"The checks: {counted(len(law.tested), 'check')} of the law made, {fired}"
+    if n_untested:
+        summary += f", {counted(n_untested, 'check')} not made"
+    untested = tuple(
+        untested_finding(code, law, run.evidence.config.n_companies) for code in law.untested
+    )
+    blocks: list[Block] = [check_table(law, payment)]
+    for heading, findings in (
+        ("Alarms that block payment:", tuple(map(objection_finding, payment.objections))),
+        ("Alarms accepted by name:", tuple(map(accepted_finding, payment.accepted_alarms))),
+        ("Not made, because this run lacks the data; each might have raised an alarm:", untested),
+    ):
+        if findings:
+            blocks += [Text((heading,)), Findings(findings)]
+    return Folded(summary, tuple(blocks))
 
 
 def accepted_sentence(payment: PaymentRecord) -> str:
@@ -88,25 +112,49 @@ def accept_command(payment: PaymentRecord) -> str:
     return f"fl-sv pay DIR --pot CENTS {' '.join(f'--accept {code}' for code in codes)}"
 
 
-def _summary(run: FinishedRun, notation: Notation) -> str:
-    """What was trained, how good it is, and what is divided."""
+def _sentence(run: FinishedRun, notation: Notation) -> str:
+    """May the amounts be paid, and who gets most and least."""
+    payment, amounts = run.payment, run.payment.amounts
+    if not payment.payable:
+        codes = _codes(payment.objections)
+        fired = f"{counted(len(payment.objections), 'alarm')} fired ({enumerated(codes)})"
+        if not run.is_divided:
+            return f"Nothing can be paid: the pot cannot be divided by these values, and {fired}."
+        return f"NOT payable yet: {fired}, so the amounts below are provisional."
+    pot = notation.money(sum(amounts.values()))
+    if not any(amounts.values()):
+        return f"Payable, but the pot is {pot}: nobody is paid anything."
+    first, last = run.by_amount[0].name, run.by_amount[-1].name
+    if len(amounts) == 1:
+        return f"{pot} may be paid to {first}."
+    most, least = notation.money(amounts[first]), amounts[last]
+    end = f"{last} least, {notation.money(least)}"
+    if least <= 0:
+        end = f"{last} {'is charged ' + notation.money(-least) if least else 'gets nothing'}"
+    return f"{pot} may be paid: {first} gets most, {most}, and {end}."
+
+
+def _model(run: FinishedRun, notation: Notation) -> list[str]:
+    """What was trained and how good it is."""
     evidence = run.evidence
     first, last = evidence.curve[0], evidence.curve[-1]
-    companies = counted(evidence.config.n_companies, "company", "companies")
-    learned = (
-        f"On the operator's {notation.validation_examples:,} validation examples its loss went from"
-        f" {notation.value(first.loss)} {notation.unit} (untrained) to"
-        f" {notation.value(last.loss)} {notation.unit}"
-    )
+    companies = sentence_case(counted(evidence.config.n_companies, "company", "companies"))
+    rows = f"of {notation.validation_examples:,} validation examples"
+    text = f"{companies} trained one large model together."
     if first.accuracy is not None and last.accuracy is not None:
-        learned += f", and its accuracy from {percent(first.accuracy)} to {percent(last.accuracy)}"
-    sentences = [
-        f"{sentence_case(companies)} trained one large model together.",
-        f"{learned}.",
-        *_student(run, notation),
-        *_pot(run, notation),
-    ]
-    return " ".join(sentences)
+        text += (
+            f" It classifies {percent(last.accuracy)} {rows} correctly (untrained:"
+            f" {percent(first.accuracy)})."
+        )
+    else:
+        text += (
+            f" Its loss on {notation.validation_examples:,} validation examples is"
+            f" {notation.value(last.loss)} {notation.unit} (untrained:"
+            f" {notation.value(first.loss)})."
+        )
+    if run.gain <= 0:
+        text += " Taken by its loss, that is no better than the untrained model."
+    return [text]
 
 
 def _student(run: FinishedRun, notation: Notation) -> list[str]:
@@ -119,43 +167,13 @@ def _student(run: FinishedRun, notation: Notation) -> list[str]:
     ]
 
 
-def _pot(run: FinishedRun, notation: Notation) -> list[str]:
+def _pot(run: FinishedRun) -> list[str]:
     evidence, rules = run.evidence, run.payment.rules
-    pot = notation.money(pot_cents(rules.pot, evidence.deployed_utility))
-    sentences = [
-        f"A pot of {pot} is divided according to what each company's data contributed to the large"
-        " model."
-    ]
     if is_different_pot(evidence.config, rules):
-        sentences.append("This is a different pot from the run's own.")
-    elif evidence.student is not None and isinstance(rules.pot, PerformancePot):
-        sentences.append("This pot follows the student's loss.")
-    return sentences
-
-
-def _decision(run: FinishedRun) -> str:
-    """May the amounts be paid, which checks were made, and what to do."""
-    payment, law = run.payment, run.law
-    if not payment.payable:
-        n_alarms = len(payment.objections)
-        return (
-            f"These amounts may NOT be paid yet. {sentence_case(counted(n_alarms, 'alarm'))} fired"
-            f" and {'was' if n_alarms == 1 else 'were'} not accepted. Until this is"
-            f" decided every amount on this page is provisional. {decision_sentence(payment)}"
-        )
-    sentences = [f"These amounts may be paid. {accepted_sentence(payment)}"]
-    if law.tested:
-        sentences.append(f"Checks made: {enumerated(law.tested)}.")
-    if law.untested:
-        checks = sentence_case(counted(len(law.untested), "check"))
-        were, them, they = (
-            ("was", "it", "It") if len(law.untested) == 1 else ("were", "them", "They")
-        )
-        sentences.append(
-            f"{checks} {were} not made, because this run lacks the data for {them}. {they} might"
-            " have raised an alarm."
-        )
-    return " ".join(sentences)
+        return ["This is a different pot from the run's own."]
+    if evidence.student is not None and isinstance(rules.pot, PerformancePot):
+        return ["The pot follows the student's loss."]
+    return []
 
 
 def _codes(alarms: tuple[FiredAlarm, ...]) -> list[str]:

@@ -55,6 +55,13 @@ def enumerated(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+def some(items: Sequence[str], most: int = 3) -> str:
+    """A list in a sentence, of which no more than some are named: `A, B, C and 4 more`."""
+    if len(items) <= most + 1:
+        return enumerated(items)
+    return enumerated([*items[:most], f"{len(items) - most} more"])
+
+
 def sentence_case(text: str) -> str:
     """The text with a capital letter at its start; the rest stays as it is."""
     return text[:1].upper() + text[1:]

@@ -32,8 +32,8 @@ from fl_sv.runs.tables import (
     read_valuation,
     student_csv,
     teacher_csv,
-    validation_labels,
 )
+from fl_sv.runs.validation import validation_labels
 
 Difference = tuple[str, str]  # the file that differs, and the sentence
 

@@ -9,7 +9,8 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section, file_hash, read_ledger, records_of, tables_head
 from fl_sv.runs.records import REPORT_COMMAND, LawRecord, ReportRecord, run_records
-from fl_sv.runs.tables import companies_csv, rates_csv, save_validation, student_csv, teacher_csv
+from fl_sv.runs.tables import companies_csv, rates_csv, student_csv, teacher_csv
+from fl_sv.runs.validation import save_validation
 
 
 def sealed(run: RunDirectory) -> tuple[str, ...]:
@@ -31,7 +32,9 @@ def publish(
     run.write_text(files.TEACHER, teacher_csv(evidence))
     if evidence.student is not None:
         run.write_text(files.STUDENT, student_csv(evidence.student))
-    validation = save_validation(evidence.validation_NV, config.companies, valuation.small_model)
+    validation = save_validation(
+        evidence.validation_NV, config.companies, valuation.small_model, evidence.groups
+    )
     run.write_bytes(files.VALIDATION, validation)
     run.write_text(files.LAW, LawRecord.of(evidence, settlement).to_json())
     run.write_text(files.VALUATION, valuation.to_json())

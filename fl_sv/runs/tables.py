@@ -1,4 +1,4 @@
-"""The tables of a run, written and read: CSV, and validation.npz.
+"""The tables of a run, written and read.
 
 On one machine, equal config and seed give `utilities.csv`, `valuation.json` and `payouts.csv` the
 same bytes.
@@ -9,13 +9,10 @@ Shapes: N companies, V validation examples.
 import csv
 import io
 import math
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from fl_sv.config.base import CompanyName
@@ -31,6 +28,7 @@ from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunFiles
 from fl_sv.runs.records import LawRecord
+from fl_sv.runs.validation import load_groups, load_validation
 from fl_sv.valuation.appraise import shapley_weighting
 from fl_sv.valuation.records import Valuation
 
@@ -49,8 +47,6 @@ RATE_COLUMNS = (
     "chosen",
 )
 STUDENT_COLUMNS = tuple(field.name for field in fields(StudentLoss))
-_ARRAYS = ("values", "companies", "model")  # of validation.npz
-_ZIP_BYTES = 1000  # of a zip file with three short names, beside what it holds
 _COMPANY = TypeAdapter(CompanyName)
 Number = TypeVar("Number", int, float)
 
@@ -73,6 +69,8 @@ def read_evidence(run: RunFiles) -> Evidence:
             f"{run.file(files.UTILITIES)}: the models are {listed(table.models)}; by"
             f" {files.CONFIG} they are {listed(models)}."
         )
+    validation = run.read_bytes(files.VALIDATION)
+    validation_NV = load_validation(validation, config.n_companies)
     return Evidence(
         config=config,
         table=table,
@@ -80,7 +78,7 @@ def read_evidence(run: RunFiles) -> Evidence:
         examples=examples,
         fingerprints=fingerprints,
         weighting=shapley_weighting(config, table),
-        validation_NV=load_validation(run.read_bytes(files.VALIDATION), config.n_companies),
+        validation_NV=validation_NV,
         curve=_read_teacher(run),
         averaged=read_averaged(run.file(files.AVERAGED), table)
         if run.has(files.AVERAGED)
@@ -88,6 +86,7 @@ def read_evidence(run: RunFiles) -> Evidence:
         student=None if config.deployed is None else _read_student(run),
         rows_left_out=rows_left_out,
         rates=read_rates(run) if config.tries_rates else None,
+        groups=load_groups(validation, validation_NV.shape[1]),
     )
 
 
@@ -260,82 +259,6 @@ def _read_student(run: RunFiles) -> StudentLoss:
     if len(found) != 1:
         raise InputError(f"{path} holds {len(found)} students; one is deployed.")
     return found[0]
-
-
-def save_validation(
-    validation_NV: NDArray[np.float64], companies: tuple[str, ...], model: str
-) -> bytes:
-    """The bytes of validation.npz."""
-    buffer = io.BytesIO()
-    np.savez(buffer, values=validation_NV, companies=np.array(companies), model=np.array(model))
-    return buffer.getvalue()
-
-
-def load_validation(data: bytes, n_companies: int) -> NDArray[np.float64]:
-    """(N, V) from validation.npz. Raises InputError when it is damaged."""
-    value_NV = _validation_arrays(data)["values"]
-    if (
-        value_NV.dtype != np.float64
-        or value_NV.ndim != 2
-        or len(value_NV) != n_companies
-        or not value_NV.shape[1]
-        or not np.isfinite(value_NV).all()
-    ):
-        raise InputError(
-            f"{files.VALIDATION} is damaged: it holds {value_NV.dtype} numbers of shape"
-            f" {value_NV.shape}; needed are finite float64 numbers, a row for each of {n_companies}"
-            " companies."
-        )
-    return value_NV
-
-
-def validation_labels(data: bytes) -> tuple[tuple[str, ...], str]:
-    """Companies and small model that validation.npz is of. Raises InputError when it is damaged."""
-    arrays = _validation_arrays(data)
-    companies, model = arrays["companies"], arrays["model"]
-    if companies.ndim != 1 or model.ndim or {companies.dtype.kind, model.dtype.kind} != {"U"}:
-        raise InputError(f"{files.VALIDATION} is damaged: its names are no texts.")
-    return tuple(map(str, companies.tolist())), str(model)
-
-
-def _validation_arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of validation.npz, which take no more memory than the file has bytes.
-
-    Raises InputError when it is damaged, or is not written as `save_validation` writes it: it holds
-    these three arrays as they are, none of them compressed, and nothing beside them.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
-            parts = file.infolist()
-            problem = _zip_problem(parts, len(data))
-            found = {} if problem else {name: _array(file.read(f"{name}.npy")) for name in _ARRAYS}
-    except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
-        problem = str(error)
-    if problem:
-        raise InputError(f"{files.VALIDATION} is damaged: {problem}.")
-    return found
-
-
-def _zip_problem(parts: Sequence[zipfile.ZipInfo], n_bytes: int) -> str:
-    names, stored = [part.filename for part in parts], sum(part.file_size for part in parts)
-    if names != [f"{name}.npy" for name in _ARRAYS]:
-        return f"it holds {listed(names)}"
-    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
-        return "it is compressed"
-    return "" if 0 <= n_bytes - stored <= _ZIP_BYTES else "it holds more than its arrays"
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    """The array in the bytes of a .npy file."""
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("its arrays are not of version 1.0 of NumPy's format")
-    shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
-    found, needed = len(data) - stream.tell(), math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or found != needed:
-        raise ValueError(f"an array of shape {shape} has {found} bytes, not {needed}")
-    numbers = np.frombuffer(data, dtype, offset=stream.tell()) if needed else np.empty(0, dtype)
-    return numbers.reshape(shape, order="F" if by_column else "C")
 
 
 def _number(read: Callable[[str], Number], text: str, where: str) -> Number:

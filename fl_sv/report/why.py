@@ -1,0 +1,150 @@
+"""One sentence of why for each company: what its value comes from, by the tables.
+
+The rule, in this order:
+
+1. Where it is not certain that the value is above zero, the sentence says so.
+2. A company whose rows another one holds, too, is said to share what they are worth.
+3. Else three figures are compared: by how much the others are worse without it, what it reaches
+   alone, and which part of its gain lies on a few groups of examples. The sentence is about the one
+   in which it stands out most: farthest from the median of all companies, in mean distances from
+   that median. Of equal ones the first counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from fl_sv.report.certainty import sign_of
+from fl_sv.report.finished_run import FinishedRun
+from fl_sv.report.reached import Reached
+from fl_sv.report.strengths import Strengths
+from fl_sv.report.wording import enumerated, percent
+
+RULE = (
+    "How a sentence is chosen: a value that is not certainly above zero, and rows that another"
+    " company holds, too, come first. Else the sentence is about the figure in which the company"
+    " stands out most from the median company: what the others reach without it, what it reaches"
+    " alone, or how much of its gain lies on a few groups of examples."
+)
+
+MISSED = 1.0  # mean distances above the median from which the others are said to miss a company
+
+
+@dataclass(frozen=True)
+class Focus:
+    """The groups on which a company gains most, and which part of the gain lies there."""
+
+    groups: str
+    part: float
+    of_all: float  # the part of all companies' gain that lies on the same groups
+
+
+def why_sentences(run: FinishedRun, found: Reached, by_group: Strengths | None) -> dict[str, str]:
+    """The sentence of each company, by name."""
+    companies = run.evidence.config.companies
+    loses = {name: found.everybody - found.without[name] for name in companies}
+    focus = {} if by_group is None else focus_of(companies, by_group)
+    over = {name: each.part - each.of_all for name, each in focus.items()}
+    figures = {"without": _standing(loses), "alone": _standing(found.alone)}
+    if len(over) == len(companies):
+        figures["focus"] = _standing(over)
+    twins = _twins(run.evidence.fingerprints)
+    sentences = {}
+    for company in run.valuation.companies:
+        name = company.name
+        without = _without(found, name)
+        sign = sign_of(company)
+        if sign < 0:
+            sentences[name] = f"Its data made the model worse: without it {without}."
+        elif sign == 0:
+            sentences[name] = f"Not certain that it helped at all: without it {without}."
+        elif name in twins:
+            sentences[name] = (
+                f"Same rows as {enumerated(twins[name])}, so that one can replace the other:"
+                f" without it {without}."
+            )
+        else:
+            most = max(figures, key=lambda figure: abs(figures[figure][name]))
+            missed = figures["without"][name] >= MISSED
+            match most:
+                case "without":
+                    sentences[name] = _by_the_others(found, name, missed=missed)
+                case "alone":
+                    strong = figures["alone"][name] > 0
+                    sentences[name] = _by_itself(found, name, strong=strong, missed=missed)
+                case _:
+                    sentences[name] = _by_focus(focus[name])
+    return sentences
+
+
+def focus_of(companies: tuple[str, ...], by_group: Strengths) -> dict[str, Focus]:
+    """Where each company's gain lies: the fifth of the groups, at most three, on which it gains
+    most. A company that gains nothing in all, or that loses as much as it gains, is left out.
+    """
+    part_NK = by_group.part_NK
+    n_groups = max(1, min(3, part_NK.shape[1] // 5))
+    gain_K = part_NK.sum(axis=0)
+    found = {}
+    for name, part_K in zip(companies, part_NK, strict=True):
+        top = sorted(range(len(part_K)), key=lambda k: (-part_K[k], k))[:n_groups]
+        total, of_all = float(part_K.sum()), float(gain_K.sum())
+        if total <= 0 or of_all <= 0 or part_K[top].sum() > total:
+            continue
+        found[name] = Focus(
+            by_group.called(sorted(top)),
+            float(part_K[top].sum()) / total,
+            float(gain_K[top].sum()) / of_all,
+        )
+    return found
+
+
+def _standing(figure: Mapping[str, float]) -> dict[str, float]:
+    """How far each company stands from the median, in mean distances from it."""
+    middle = median(figure.values())
+    spread = fmean(abs(number - middle) for number in figure.values())
+    return {name: (number - middle) / spread if spread else 0.0 for name, number in figure.items()}
+
+
+def _without(found: Reached, name: str) -> str:
+    """`the others reach 93.1 % instead of 95.0 %`."""
+    rest, everybody = found.text(found.without[name]), found.text(found.everybody)
+    if rest == everybody:
+        return f"the others reach {rest} as well"
+    return f"the others reach {rest} instead of {everybody}"
+
+
+def _by_the_others(found: Reached, name: str, *, missed: bool) -> str:
+    if found.without[name] > found.everybody:
+        opening = "Helps small groups, but the others do better without it"
+        rest, everybody = found.text(found.without[name]), found.text(found.everybody)
+        return f"{opening}: {rest} instead of {everybody}."
+    opening = "Hard to replace" if missed else "Easy to replace"
+    return f"{opening}: without it {_without(found, name)}."
+
+
+def _by_itself(found: Reached, name: str, *, strong: bool, missed: bool) -> str:
+    alone = found.text(found.alone[name])
+    opening = "Strong alone" if strong else "Weak alone"
+    joint = "and" if strong == missed else "but"
+    what = "much" if missed else "little"
+    return (
+        f"{opening} ({alone}), {joint} {what} that others lack: without it {_without(found, name)}."
+    )
+
+
+def _by_focus(focus: Focus) -> str:
+    text = f"{percent(focus.part)} of its gain is on {focus.groups}"
+    return f"{text}; of all companies' gain it is {percent(focus.of_all)}."
+
+
+def _twins(fingerprints: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each company with equal rows elsewhere, who else holds them."""
+    same: dict[str, list[str]] = {}
+    for name, fingerprint in fingerprints.items():
+        same.setdefault(fingerprint, []).append(name)
+    return {
+        name: [other for other in names if other != name]
+        for names in same.values()
+        if len(names) > 1
+        for name in names
+    }
