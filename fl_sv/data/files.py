@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
 PLAIN = Csv()
 TEXTS = f"{NAMES} Or list the texts in `data.columns`, as a label."
-ONLY_THE_OWNER = (
-    "Only the owner's column may hold text, and what `data.columns` describes (`fl-sv data infer`"
-    " proposes it)."
-)
+ONLY_THE_OWNER = "Only the owner's column may hold text, and what `data.columns` describes."
 
 
 def read_rows(
