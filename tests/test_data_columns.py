@@ -380,6 +380,17 @@ def test_columns_that_a_file_lacks_are_all_named(files: Path) -> None:
     assert "ash.csv has no column 'price', 'size', 'gift', 'sold'," in line
 
 
+def test_a_column_without_a_name_is_one_by_the_empty_name(files: Path) -> None:
+    """As pandas writes its index."""
+    for name in ("validation", "ash", "beech"):
+        (files / f"{name}.csv").write_text(",a,target\n0,x,0\n1,y,1\n")
+    plain: dict[str, Any] = {"csv": {}, "target": "target", "classes": 2}
+    found = config(files, {"": "ignore", "a": "category"}, **plain)
+    assert operator_data(found).scaling.features == ("a=x", "a=y")
+    found = config(files, {"": "category", "a": "ignore"}, **plain)
+    assert operator_data(found).scaling.features == ("=0", "=1")
+
+
 def test_columns_that_nobody_described_hold_numbers(files: Path) -> None:
     without = {name: kind for name, kind in COLUMNS.items() if name not in ("colour", "code")}
     lines = refusal(config(files, without))

@@ -83,6 +83,10 @@ def test_a_quote_inside_a_letter_of_two_bytes_is_no_quote(tmp_path: Path) -> Non
     assert found.features == ("∀",)
 
 
+def test_a_quote_in_the_name_of_a_column_is_one_quote(tmp_path: Path) -> None:
+    assert rows(tmp_path, '"the ""big"" one",target\n1,0\n2,1\n').features == ('the "big" one',)
+
+
 def test_a_table_without_a_header_counts_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("1,2,0\n\n3,4,1\n")

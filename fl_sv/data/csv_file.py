@@ -77,7 +77,9 @@ def read_csv(path: str, csv: Csv) -> tuple["pl.DataFrame", Lines]:
             " or Windows."
         )
     if not csv.header:  # releases of polars count from 0 or from 1
-        frame.columns = [f"column_{number + 1}" for number in range(frame.width)]
+        header = [f"column_{number + 1}" for number in range(frame.width)]
+    if len(header) == frame.width:  # polars leaves the doubled quotes in a name
+        frame.columns = header
     frame = frame.with_row_index(ROW)
     if frame.select(pl.all_horizontal(pl.exclude(ROW).is_null()).any()).item():
         frame = frame.filter(~pl.col(ROW).is_in(_blank_rows(path, csv)))

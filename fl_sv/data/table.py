@@ -92,7 +92,7 @@ def read_table(
     bad += ambiguous(frame.select(numeric), found, csv)
     if bad:
         raise InputError(message(bad, places, DEMAND))
-    return pl.DataFrame(columns)
+    return pl.DataFrame({column.name: column for column in columns})  # names may be empty
 
 
 def parts(name: str, kind: Column) -> list[str]:
