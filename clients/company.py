@@ -93,7 +93,7 @@ class Company:
 
         logits: the teacher's (n, K) on the company's rows, if the small models are its students.
         """
-        teacher = None if logits is None else torch.tensor(logits).to(self.x)
+        teacher = None if logits is None else torch.tensor(logits).to(self.x.device)
         return {
             key: self._train(key, as_tensor(stack), server_round, teacher)
             for key, stack in stacks.items()
@@ -120,7 +120,7 @@ class Company:
     def teacher_logits(self, key: str, params: Floats) -> Floats:
         """The logits (n, K) of the teacher on the company's rows."""
         model, _ = self._model(key)
-        stack = as_tensor(params)[None].to(self.x)
+        stack = as_tensor(params)[None].to(self.x.device)
         with torch.no_grad():
             logits = stack_outputs(model, stack, self.x)[0]
         array: Floats = logits.cpu().numpy()

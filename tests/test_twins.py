@@ -20,7 +20,8 @@ from fl_sv.game.coalitions import members_of
 from fl_sv.progress import Progress
 from fl_sv.runs.journal import Journal
 from fl_sv.training import averages
-from fl_sv.training.models import ModelSpec, model_specs, row_loss, tensors
+from fl_sv.training.losses import row_loss
+from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.sgd import Recipe, make_recipe, train
 from fl_sv.training.stack import score_stack, train_stack
 from fl_sv.valuation.appraise import shapley_weighting

@@ -118,6 +118,16 @@ Corruption = Annotated[
 ]
 
 
+# What a module is given for a row.
+Inputs = (
+    Literal["numbers", "ids"]
+    | Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+        Field(strict=False, min_length=1, max_length=20),
+    ]
+)
+
+
 class ValidationSource(Frozen):
     """The operator's validation set: it scores utilities and nothing else."""
 
@@ -176,6 +186,14 @@ class Data(Frozen):
         description=(
             "number of classes; without it the labels of a shared source are counted, which must be"
             " 0, 1, ... without a gap"
+        ),
+    )
+    inputs: Inputs = Field(
+        "numbers",
+        description=(
+            "what a model is given for a row: `numbers` (x as real numbers), `ids` (x as whole"
+            " numbers, never scaled), or the names of arrays that a module gets as a mapping, each"
+            " with the kind of numbers that it has"
         ),
     )
     standardise: bool | None = Field(

@@ -20,7 +20,7 @@ from fl_sv.config.models import Models, Teacher, stated_rate
 from fl_sv.config.runtime import Compute, Faults, RayCluster
 from fl_sv.config.students import Deployed, Distillation
 from fl_sv.config.training import Training
-from fl_sv.config.training_checks import check_training
+from fl_sv.config.training_checks import check_inputs, check_training
 from fl_sv.config.valuation import Coalitions, LawRules, Payouts, Values
 
 
@@ -102,6 +102,7 @@ class Config(Frozen):
         checks.check_companies(self.companies, self.data, self.values)
         check_data(self.data)
         checks.check_models(self.models)
+        check_inputs(self.data, self.models, self.distillation)
         check_training(self.training, self.models, self.teacher, self.distillation)
         checks.check_strategy(self.teacher, self.n_companies)
         checks.check_design(self.coalitions, self.values, self.n_companies)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fl_sv.config.base import Frozen
+from fl_sv.config.base import Frozen, Reference
 
 # Learning rates where the config states none.
 USUAL_RATES = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}
@@ -71,6 +71,13 @@ class Training(Frozen):
         description=(
             "largest norm of a model's gradient in a step, over all its parameters; longer ones"
             " are scaled down to it. Without it none is"
+        ),
+    )
+    loss: Reference | None = Field(
+        None,
+        description=(
+            "`package.module:function` (docs/plugins.md): what is minimised, and what scores on the"
+            " validation set; without it cross-entropy, in a regression the squared error"
         ),
     )
     schedule: Literal["constant", "cosine"] = Field(

@@ -1,10 +1,11 @@
-"""What the section `training` must agree on with the models that it trains.
+"""What the sections `training` and `data.inputs` must agree on with the models.
 
 Every check raises ValueError with one message: where, what is wrong, what is allowed.
 """
 
 from collections.abc import Iterator
 
+from fl_sv.config.data import BUILT_IN_SOURCES, Data
 from fl_sv.config.models import Model, Models, Teacher, optimizer_of, rates_of
 from fl_sv.config.students import Distillation
 from fl_sv.config.training import OPTIONS, OptimizerOptions, Training
@@ -72,4 +73,38 @@ def _check_step(model: Model, training: Training, pull: float) -> None:
             f"training: the learning rate {rate:g} times the pull of weight_decay and proximal_mu"
             f" ({factor:g}) is beyond {most:g}, so every step overshoots and"
             " the training diverges; lower one of them"
+        )
+
+
+def check_inputs(data: Data, models: Models, distillation: Distillation | None) -> None:
+    """Only real numbers are scaled, are noisy, and go into the built-in models."""
+    if data.inputs == "numbers":
+        return
+    if data.source in BUILT_IN_SOURCES:
+        raise ValueError(
+            f"data.inputs: {data.source} has real numbers in one array; leave the key out"
+        )
+    if data.columns:
+        raise ValueError(
+            "data.columns: it describes what is made into real numbers; leave the key out, or"
+            " data.inputs"
+        )
+    if data.standardise:
+        raise ValueError(
+            "data.standardise: only `data.inputs: numbers` are scaled; leave one of the keys out"
+        )
+    if any(corruption.kind == "feature_noise" for corruption in data.corruptions):
+        raise ValueError(
+            "data.corruptions: feature_noise is for `data.inputs: numbers`; leave it out"
+        )
+    for place, model in _models(models, distillation):
+        if model.kind != "module":
+            raise ValueError(
+                f"{place}: a model of the kind {model.kind} takes `data.inputs: numbers`; give a"
+                " module of yours (kind: module), or leave data.inputs out"
+            )
+    if distillation is not None and distillation.deployed is not None:
+        raise ValueError(
+            "distillation.deployed: a student learns on rows of real numbers (data.inputs:"
+            " numbers); deploy the teacher"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_sv.config.data import Corruption, Duplicate, FeatureNoise, FreeRider, WrongLabels
-from fl_sv.data.dataset import Dataset, Task
+from fl_sv.data.dataset import IGNORED, Dataset, Task
 from fl_sv.streams import stream
 
 
@@ -68,7 +68,8 @@ def _wrong(y: NDArray[Any], count: int, task: Task, rng: np.random.Generator) ->
     if task.kind == "regression":
         y[rows] = y[np.roll(rows, 1)]  # one cycle through all of them: no row keeps its own target
     else:
-        y[rows] = (y[rows] + rng.integers(1, task.n_outputs, count)) % task.n_outputs
+        wrong = (y[rows] + rng.integers(1, task.n_outputs, y[rows].shape)) % task.n_outputs
+        y[rows] = np.where(y[rows] == IGNORED, IGNORED, wrong)
     return y
 
 

@@ -16,7 +16,7 @@ from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
 from fl_sv.data.corruption import corrupted, lineage
-from fl_sv.data.dataset import Dataset, Kind, Task, fingerprint
+from fl_sv.data.dataset import Dataset, Kind, Task, fingerprint, labels_in
 from fl_sv.data.encoding import Encoding
 from fl_sv.data.owners import check_owners, left_out
 from fl_sv.data.partition import RowNumbers, divide_rows
@@ -156,13 +156,14 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
     if data.columns:
         encoding = Encoding.fitted(validation, data.columns)
         validation = encoding.apply(validation)
-    task = task_of(data, validation if source is None else source.raw, validation.x.shape[1:])
+    labelled = validation if source is None else source.raw
+    task = task_of(data, labelled, validation.x.shape[1:], config.training.loss)
     standardise = standardised(data, validation)
     scaling = Scaling.measured(validation, task, standardise=standardise, encoding=encoding)
     scaled, tuning = scaling.apply(validation), None
     if config.tries_rates:
         scaled, tuning = _divided(scaled, validation)
-    if task.kind == "classification" and len(present := np.unique(scaled.y)) < 2:
+    if task.kind == "classification" and len(present := labels_in(scaled.y)) < 2:
         raise InputError(
             f"{validation.origin}, {validation.target}: every label of the validation set is"
             f" {present[0]}. A model that always answers that would be perfect; give rows of at"
@@ -294,17 +295,36 @@ def at_path(config: Config, path: str | None) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
 
 
-def task_of(data: Data, raw: RawRows, input_shape: tuple[int, ...] | None = None) -> Task:
+def task_of(
+    data: Data,
+    raw: RawRows,
+    input_shape: tuple[int, ...] | None = None,
+    loss: str | None = None,
+) -> Task:
     """What is predicted from what. Raises InputError when the labels are no class labels.
 
     input_shape: of a row of features; as it is in `raw` without it.
+    loss: the user's own, of the config.
     """
     kind = kind_of(data)
     n_outputs = class_labels(raw, data.n_classes)[1] if kind == "classification" else 1
-    return Task(kind=kind, input_shape=input_shape or raw.x.shape[1:], n_outputs=n_outputs)
+    places = raw.y.shape[1:]
+    if places and kind == "regression":
+        raise InputError(
+            f"{raw.origin}: y has shape {raw.y.shape}; a regression has one target a row. Only the"
+            " targets of a classification have places."
+        )
+    return Task(
+        kind=kind,
+        input_shape=input_shape or raw.x.shape[1:],
+        n_outputs=n_outputs,
+        places=places,
+        inputs=raw.inputs,
+        loss=loss,
+    )
 
 
-def public_rows(config: Config, scaling: Scaling) -> NDArray[np.float32]:
+def public_rows(config: Config, scaling: Scaling) -> NDArray[Any]:
     """The features in `distillation.deployed.transfer_set.file`, scaled like all others.
 
     Returns (rows, *input_shape). Raises InputError when they cannot be read or do not fit the task.
@@ -322,7 +342,8 @@ def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
 
     count = math.ceil(fraction * len(raw))
     for_validation, for_companies = LEAST_VALIDATION, 1
-    if kind == "classification":
+    stratified = kind == "classification" and raw.y.ndim == 1
+    if stratified:
         labels, sizes = np.unique(raw.y, return_counts=True)
         for_validation = for_companies = max(len(labels), LEAST_VALIDATION)
         if sizes.min() < 2:
@@ -341,7 +362,7 @@ def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
         np.arange(len(raw)),
         train_size=count,
         random_state=HOLD_OUT_SEED,
-        stratify=raw.y if kind == "classification" else None,
+        stratify=raw.y if stratified else None,
     )
     mask = np.zeros(len(raw), dtype=bool)
     mask[held] = True

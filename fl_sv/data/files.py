@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from fl_sv.config.base import DATA_FILES
 from fl_sv.config.columns import Column, Csv
+from fl_sv.config.data import Inputs
 from fl_sv.data.archive import read_arrays, require_growth
 from fl_sv.data.cells import advice, ambiguous, numbers, stripped
 from fl_sv.data.csv_file import read_csv
 from fl_sv.data.faults import BadCells, Numbered, Places, message
-from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays
+from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays, with_inputs
 from fl_sv.data.table import NUMBER, read_table
 from fl_sv.errors import InputError, suggestion
 from fl_sv.files import require_regular
@@ -39,6 +40,7 @@ def read_rows(
     owner: str | None = None,
     csv: Csv = PLAIN,
     columns: Mapping[str, Column] | None = None,
+    inputs: Inputs = "numbers",
 ) -> RawRows:
     """The rows of the file at `path`.
 
@@ -46,6 +48,7 @@ def read_rows(
     csv: how the texts of a .csv or .parquet file are written.
     columns: what they mean. With such a description the rows have a table, which an `Encoding`
         turns into features.
+    inputs: what a model is given for a row, as `data.inputs`.
 
     Blank lines of a .csv are skipped. Raises InputError when the file cannot be read or has a cell
     that is no finite number.
@@ -55,13 +58,13 @@ def read_rows(
             frame, places = read_frame(path, csv)
             if columns:
                 return _described_rows(frame, places, path, target, owner, csv, columns)
-            return _checked_rows(frame, places, path, target, owner, csv)
+            return with_inputs(_checked_rows(frame, places, path, target, owner, csv), inputs)
         if columns:
             raise InputError(
                 f"{path}: `data.columns` describes columns, and an .npz archive has none. Give a"
                 " .csv or .parquet file."
             )
-        return _read_npz(path)
+        return _read_npz(path, inputs)
 
 
 @contextmanager
@@ -91,7 +94,7 @@ def read_frame(path: str, csv: Csv) -> tuple["pl.DataFrame", Places]:
     return read_csv(path, csv) if path.endswith(".csv") else _read_parquet(path)
 
 
-def _read_npz(path: str) -> RawRows:
+def _read_npz(path: str, inputs: Inputs) -> RawRows:
     if not zipfile.is_zipfile(path):
         raise InputError(
             f"{path} is not an .npz archive. Write it with numpy.savez(path, x=..., y=...)."
@@ -106,7 +109,7 @@ def _read_npz(path: str) -> RawRows:
             f"{path} cannot be read: {one_line(reason).rstrip('.')}. Only plain arrays of numbers"
             " and text are allowed, no pickled objects."
         ) from None
-    return rows_of_arrays(arrays, path)
+    return rows_of_arrays(arrays, path, inputs)
 
 
 def _read_parquet(path: str) -> tuple["pl.DataFrame", Numbered]:

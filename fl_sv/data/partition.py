@@ -49,6 +49,11 @@ def divide_rows(
     match partition:
         case IidPartition() | SizesPartition():
             shares = iid(sizes_of(len(labels), _relative(partition, companies)), seed)
+        case DirichletPartition() if labels.ndim > 1:
+            raise InputError(
+                "data.partition: dirichlet skews class labels, one a row; these rows have targets"
+                f" of shape {labels.shape[1:]}. Take iid, sizes or column."
+            )
         case DirichletPartition():
             shares = dirichlet(
                 labels,

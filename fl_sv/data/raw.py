@@ -4,12 +4,15 @@ Shapes: K classes; `(rows, ...)` has one entry for each row.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.config.data import Inputs
+from fl_sv.data.dataset import IGNORED
+from fl_sv.data.inputs import Input, as_ids, packed
 from fl_sv.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ class RawRows:
     """Rows before scaling.
 
     x: (rows, *input_shape), finite real numbers.
-    y: (rows,), finite real numbers.
+    y: (rows, *places), finite real numbers.
     origin: the file or source, for messages.
     place: where row i stands, as its owner counts: "sales.csv, line 5", for messages.
     target: what holds y: "column 'price'", for messages.
@@ -37,6 +40,7 @@ class RawRows:
         None where x is complete.
     unknown: (rows,) how many cells of a row hold a word that the encoding does not know; None where
         nothing was encoded.
+    inputs: what a module is given for a row (`data.inputs`); empty for x itself, real numbers.
     """
 
     x: NDArray[Any]
@@ -48,6 +52,7 @@ class RawRows:
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     table: "pl.DataFrame | None" = None
     unknown: NDArray[np.int64] | None = None
+    inputs: tuple[Input, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -64,15 +69,22 @@ class RawRows:
             columns={name: column[rows] for name, column in self.columns.items()},
             table=None if self.table is None else self.table[rows],
             unknown=None if self.unknown is None else self.unknown[rows],
+            inputs=self.inputs,
         )
 
 
-def rows_of_arrays(arrays: Mapping[str, Any], origin: str) -> RawRows:
+def rows_of_arrays(arrays: Mapping[str, Any], origin: str, inputs: Inputs = "numbers") -> RawRows:
     """The rows in named arrays: `x`, `y`, and as a column any other array of one entry a row.
+
+    inputs: as `data.inputs`; with names, these arrays stand in the place of x.
 
     Raises InputError when x or y is missing, is not numeric, is not finite, or has a shape that
     does not fit.
     """
+    made: tuple[Input, ...] = ()
+    if not isinstance(inputs, str):
+        rows, made = packed(arrays, inputs, origin)
+        arrays = {"x": rows, **{name: arrays[name] for name in arrays if name != "x"}}
     for name in ("x", "y"):
         if name not in arrays:
             raise InputError(
@@ -85,10 +97,10 @@ def rows_of_arrays(arrays: Mapping[str, Any], origin: str) -> RawRows:
             f"{origin}: x has shape {x.shape}; it must be (rows, features) or (rows, ...), with no"
             " dimension of 0."
         )
-    if y.shape != (len(x),):
+    if y.shape[:1] != (len(x),) or y.size == 0:
         raise InputError(
             f"{origin}: y has shape {y.shape} and x has {len(x)} rows; y must be ({len(x)},), one"
-            " label or target a row."
+            " label or target a row, or have further dimensions for the places of a row."
         )
     for name, array in (("x", x), ("y", y)):
         bad = np.argwhere(~np.isfinite(array))
@@ -102,29 +114,48 @@ def rows_of_arrays(arrays: Mapping[str, Any], origin: str) -> RawRows:
     columns = {
         name: array
         for name, array in others.items()
-        if array.shape == y.shape and array.dtype.kind in OWNERS
+        if array.shape == y.shape[:1] and array.dtype.kind in OWNERS
     }
-    return RawRows(
-        x, y, origin, lambda i: f"{origin}, row {i + 1} (index {i})", "array y", columns=columns
+    place = "{}, row {} (index {})".format
+    raw = RawRows(
+        x, y, origin, lambda i: place(origin, i + 1, i), "array y", columns=columns, inputs=made
     )
+    return raw if made else with_inputs(raw, inputs)
+
+
+def with_inputs(raw: RawRows, inputs: Inputs) -> RawRows:
+    """The rows of one array x, as `data.inputs` has them. Raises InputError where they are not."""
+    if inputs == "numbers":
+        return raw
+    if inputs != "ids":
+        packed({}, inputs, raw.origin)  # raises: there are no named arrays
+    x, made = as_ids(raw.x, raw.origin)
+    return replace(raw, x=x, inputs=made)
 
 
 def class_labels(raw: RawRows, n_classes: int | None) -> tuple[NDArray[np.int64], int]:
-    """The targets as labels (rows,) int64, and the number of classes K.
+    """The targets as labels (rows, *places) int64, and the number of classes K.
 
-    n_classes: K; None counts the classes that occur.
+    n_classes: K; None counts the classes that occur. At a place the label may be IGNORED.
 
     Raises InputError when a label is no integer or lies outside 0..K-1, or when counting finds a
-    gap or a single class.
+    gap or a single class, or when nothing of a row counts.
     """
+    ignored = raw.y == IGNORED if raw.y.ndim > 1 else np.zeros(len(raw), dtype=bool)
     allowed = LABELS if n_classes is None else f"labels are the integers 0 to {n_classes - 1}"
     _require_labels(raw, raw.y == np.floor(raw.y), allowed, QUANTITY)
-    _require_labels(raw, raw.y >= 0, allowed, "Number the classes from 0.")
+    _require_labels(raw, (raw.y >= 0) | ignored, allowed, "Number the classes from 0.")
+    counted = ~ignored.reshape(len(raw), -1)
+    if len(empty := np.flatnonzero(~counted.any(axis=1))):
+        raise InputError(
+            f"{raw.place(int(empty[0]))}, {raw.target}: every place has the label {IGNORED}, so"
+            f" nothing of the row counts ({len(empty):,} such rows). Remove them."
+        )
     if n_classes is not None:
         advice = f"Correct it, or `data.classes`, which is {n_classes}."
         _require_labels(raw, raw.y < n_classes, allowed, advice)
         return raw.y.astype(np.int64), n_classes
-    present = np.unique(raw.y)
+    present = np.unique(raw.y[~ignored])
     if len(present) < 2:
         raise InputError(
             f"{raw.origin}, {raw.target}: every label is {present[0]:g}. Give rows of at least two"
@@ -141,13 +172,13 @@ def class_labels(raw: RawRows, n_classes: int | None) -> tuple[NDArray[np.int64]
 
 
 def _require_labels(raw: RawRows, good: NDArray[np.bool_], allowed: str, advice: str) -> None:
-    """Raises InputError for the first row whose label is not `good` (rows,)."""
-    bad = np.flatnonzero(~good)
+    """Raises InputError for the first row with a label that is not `good` (rows, *places)."""
+    bad = np.argwhere(~good)
     if len(bad):
-        label = repr(float(raw.y[bad[0]])).removesuffix(".0")
+        label = repr(float(raw.y[tuple(bad[0])])).removesuffix(".0")
         raise InputError(
-            f"{raw.place(int(bad[0]))}, {raw.target}: the label {label} is no class"
-            f" ({len(bad):,} such rows); {allowed}. {advice}"
+            f"{raw.place(int(bad[0][0]))}, {raw.target}: the label {label} is no class"
+            f" ({len(np.unique(bad[:, 0])):,} such rows); {allowed}. {advice}"
         )
 
 

@@ -99,6 +99,13 @@ class Scaling:
         if self.encoding is not None and raw.unknown is None:
             raw = self.encoding.apply(raw)
         x = self._ordered(raw)
+        if raw.y.shape[1:] != self.task.places:
+            raise InputError(
+                f"{raw.origin}: the targets of a row have shape {raw.y.shape[1:]}; in the"
+                f" validation set they have {self.task.places}. Give every company the same places."
+            )
+        if self.task.inputs:  # as they are: `data.inputs`
+            return self._unscaled(x, raw)
         with np.errstate(over="ignore"):
             flat = (_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)
             targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
@@ -113,12 +120,31 @@ class Scaling:
             return Dataset(scaled, targets, raw.unknown)
         return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0], raw.unknown)
 
+    def _unscaled(self, x: NDArray[Any], raw: RawRows) -> Dataset:
+        """The rows of a module that is given other inputs than real numbers of one array."""
+        if raw.inputs != self.task.inputs:
+            raise InputError(
+                f"{raw.origin}: the inputs are {listed([str(each) for each in raw.inputs])}; in the"
+                f" validation set they are {listed([str(each) for each in self.task.inputs])}. Give"
+                " every company the same arrays."
+            )
+        kept = x if self.task.is_whole else x.astype(np.float32)
+        if self.task.kind == "classification":
+            return Dataset(kept, class_labels(raw, self.task.n_outputs)[0])
+        targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
+        self._require_bound(
+            targets[:, None], raw.y[:, None], raw, lambda _: raw.target, "give another unit"
+        )
+        return Dataset(kept, targets)
+
     def far_from(self, validation: Dataset, rows: Dataset) -> str:
         """The column in which a company's scaled numbers lie far beyond the validation set's.
 
         It is a part of a sentence, and empty where there is none. A column that hardly varies in
         the validation set is scaled by an accident of it, or not at all.
         """
+        if self.task.inputs:
+            return ""
         largest, known = self._largest(rows), self._largest(validation)
         far = np.flatnonzero((largest > FAR) & (largest > TIMES_AS_FAR * known))
         if not len(far):

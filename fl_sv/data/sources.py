@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl_sv.config.base import DATA_FILES
-from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
+from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Inputs
 from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_rows
 from fl_sv.data.raw import RawRows, rows_of_arrays
@@ -21,12 +21,13 @@ def load_pool(data: Data) -> RawRows:
         return _built_in(data.source)
     if data.source.endswith(DATA_FILES):
         return read_file(data.source, data)
-    return _users(data.source, data.options)
+    return _users(data.source, data.options, data.inputs)
 
 
 def read_file(path: str, data: Data) -> RawRows:
     """The rows of one of the run's files, as the config describes them. Raises InputError."""
-    return read_rows(path, data.target, owner_column(data), data.csv, data.columns)
+    owner = owner_column(data)
+    return read_rows(path, data.target, owner, data.csv, data.columns, data.inputs)
 
 
 def kind_of(data: Data) -> Kind:
@@ -42,6 +43,8 @@ def standardised(data: Data, raw: RawRows) -> bool:
 
     Images and the rows of a user's function stay as they are.
     """
+    if data.inputs != "numbers":
+        return False
     if data.standardise is not None:
         return data.standardise
     return data.source != "digits" and ":" not in data.source and raw.x.ndim == 2
@@ -61,7 +64,7 @@ def _built_in(name: str) -> RawRows:
     return rows_of_arrays({"x": x, "y": bunch.target}, name)
 
 
-def _users(reference: str, options: Mapping[str, Any]) -> RawRows:
+def _users(reference: str, options: Mapping[str, Any], inputs: Inputs) -> RawRows:
     function = resolve(reference, "data.source")
     try:
         arrays = function(**options)
@@ -74,4 +77,4 @@ def _users(reference: str, options: Mapping[str, Any]) -> RawRows:
             f"data.source: {reference} returned a {type(arrays).__name__}; it must return a mapping"
             " with x and y."
         )
-    return rows_of_arrays(arrays, reference)
+    return rows_of_arrays(arrays, reference, inputs)

@@ -11,8 +11,6 @@ are tried where their memory is known to suffice, in `fl_sv.planning.forecast`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from fl_sv.app import import_app
 from fl_sv.config import Config
 from fl_sv.config.data import ColumnPartition
@@ -27,6 +25,7 @@ from fl_sv.data import (
     read_source,
     rows_left_out,
 )
+from fl_sv.data.dataset import labels_in
 from fl_sv.data.encoding import unknown_sentence
 from fl_sv.data.federation import few_rows_sentence, few_tuning_sentence
 from fl_sv.data.owners import left_out_sentence
@@ -64,6 +63,11 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
     source = read_source(config)
     operator = operator_data(config, source)
     scaling, validation = operator.scaling, operator.validation
+    if config.students is not None and operator.task.places:
+        raise InputError(
+            "distillation: a student learns from one answer of the teacher a row; these rows have"
+            f" targets of shape {operator.task.places}. Leave the section out."
+        )
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
         public_rows(config, scaling)
     rows: Mapping[str, Dataset] = {}
@@ -120,8 +124,8 @@ def _remarks(
     if operator.tuning is not None and (few := few_tuning_sentence(len(operator.tuning))):
         found.append(few)
     if operator.task.kind == "classification":
-        scored = {*np.unique(validation.y).tolist()}
-        held = {int(label) for data in rows.values() for label in np.unique(data.y)}
+        scored = {*labels_in(validation.y).tolist()}
+        held = {int(label) for data in rows.values() for label in labels_in(data.y)}
         unscored = sorted({*range(operator.task.n_outputs)} - scored)
         if unscored:
             found.append(

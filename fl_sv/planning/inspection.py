@@ -11,7 +11,7 @@ from fl_sv.config.columns import Column, Label
 from fl_sv.config.data import ColumnPartition
 from fl_sv.config.load import load_config
 from fl_sv.config.schema import Config
-from fl_sv.data.dataset import Dataset, Task, fingerprint
+from fl_sv.data.dataset import IGNORED, Dataset, Task, fingerprint
 from fl_sv.data.encoding import Encoding, unknown_sentence
 from fl_sv.data.federation import (
     at_path,
@@ -174,12 +174,15 @@ def _targets(raw: RawRows, names: tuple[str, ...] = ()) -> str:
 def _counts(task: Task, rows: Dataset, names: tuple[str, ...] = ()) -> str:
     if task.kind == "regression":
         return f"examples  {len(rows):,}"
-    held = np.bincount(rows.y, minlength=task.n_outputs)
+    held = np.bincount(rows.y[rows.y != IGNORED], minlength=task.n_outputs)
     each = (
         f": {', '.join(f'{_named(k, names)}: {count}' for k, count in enumerate(held))}"
         if len(held) <= MAX_CLASSES_SHOWN
         else ""
     )
+    if task.places:
+        counted = held.sum()
+        return f"examples  {len(rows):,}, {counted:,} places that count of {rows.y.size:,}"
     return f"examples  {len(rows):,} in {np.count_nonzero(held)} of {len(held)} classes{each}"
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from fl_sv.config import Config
 from fl_sv.config.models import Module
-from fl_sv.training.models import ModelSpec, row_loss
+from fl_sv.training.losses import row_loss
+from fl_sv.training.models import ModelSpec
 from fl_sv.training.scoring import ValidationSet
 from fl_sv.valuation.untrained import untrained_remarks
 

@@ -52,6 +52,23 @@ def _key(model: Module) -> tuple[Any, str, str, str]:
     return factory, json.dumps(model.options), model_name(model), model.factory
 
 
+def module_inputs(task: Task, x: Tensor) -> Any:
+    """What a module is given for the rows x (B, *input_shape): them, or what they hold."""
+    if not task.inputs:
+        return x
+    parts = torch.split(x.flatten(1), [each.size for each in task.inputs], dim=1)
+    made = {
+        each.name: (part.long() if each.whole else part).reshape(len(x), *each.shape)
+        for each, part in zip(task.inputs, parts, strict=True)
+    }
+    return made.get("", made)
+
+
+def blank_rows(task: Task, n_rows: int, dtype: torch.dtype) -> Tensor:
+    """Rows of zeros (n_rows, *input_shape)."""
+    return torch.zeros(n_rows, *task.input_shape, dtype=torch.int64 if task.is_whole else dtype)
+
+
 def refusal(model: Module, what: str) -> InputError:
     """The error that names the factory and the size. what: continues the sentence."""
     return InputError(f"models.factory: {model.factory} (size {model_name(model)}) {what}")
@@ -95,10 +112,10 @@ def _made(
 
 def _called(factory: Any, model: Module, task: Task) -> nn.Module:
     """What the factory returns, checked."""
-    arguments = f"(input_shape={task.input_shape}, n_outputs={task.n_outputs}"
+    arguments = f"(input_shape={task.shape_for_factory}, n_outputs={task.n_outputs}"
     try:
         with _torchs_settings_kept():
-            module = factory(task.input_shape, task.n_outputs, **model.options)
+            module = factory(task.shape_for_factory, task.n_outputs, **model.options)
     except ANY_ERROR as error:
         raise refusal(
             model,
@@ -111,7 +128,7 @@ def _called(factory: Any, model: Module, task: Task) -> nn.Module:
         )
     if any(map(is_lazy, (*module.parameters(), *module.buffers()))):  # they get their shapes here
         with quoting(model, f"on rows of shape {(2, *task.input_shape)}"), torch.no_grad():
-            module.eval()(torch.zeros(2, *task.input_shape))
+            module.eval()(module_inputs(task, blank_rows(task, 2, torch.get_default_dtype())))
     _check_parts(model, module)
     _drop_graphs(module)
     return module

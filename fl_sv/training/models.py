@@ -12,13 +12,13 @@ Shapes: C models of a stack, B rows of a batch, K outputs. `params` is the vecto
 """
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fl_sv.config.models import Cnn, Mlp, Model, Module, model_name, optimizer_of, usual_rate
+from fl_sv.config.models import Mlp, Model, Module, model_name, optimizer_of, usual_rate
 from fl_sv.config.schema import Config
 from fl_sv.config.training import Optimizer
 from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
+from fl_sv.training.architectures import build_module
 from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, trainable
-from fl_sv.training.factories import quoting, users_module, users_start
+from fl_sv.training.factories import blank_rows, module_inputs, quoting, users_start
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
 
@@ -131,7 +132,7 @@ class ModelSpec:
 
     def _counted_flops(self, model: Module, *, with_gradient: bool = False) -> int:
         """The operations that torch counts for one row, forwards or forwards and backwards."""
-        row = torch.zeros(1, *self.task.input_shape, dtype=self.dtype)
+        row = blank_rows(self.task, 1, self.dtype)
         module = self.fresh(row.device).eval()
         with (
             quoting(model, f"on rows of shape {tuple(row.shape)}"),
@@ -139,7 +140,7 @@ class ModelSpec:
             torch.set_grad_enabled(with_gradient),
             FlopCounterMode(display=False) as counter,
         ):
-            outputs = module(row)
+            outputs = module(self.inputs(row))
             if with_gradient:
                 outputs.sum().backward()
         return int(counter.get_total_flops())
@@ -163,6 +164,10 @@ class ModelSpec:
     def starts_at_zero(self) -> bool:
         """Whether the untrained model's outputs are exactly zero."""
         return not isinstance(self.config, Module)
+
+    def inputs(self, x: Tensor) -> Any:
+        """What the module is given for the rows x (B, *input_shape): them, or what they hold."""
+        return module_inputs(self.task, x)
 
     def views(self, stack: Tensor) -> dict[str, Tensor]:
         """Each trainable parameter of a stack of models as (C, *shape), by name."""
@@ -262,10 +267,13 @@ def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
     """Rows and targets as tensors, on the device and in the precision of the run."""
-    dtype = getattr(torch, config.compute.dtype)
-    y = torch.from_numpy(data.y)
-    x = torch.from_numpy(data.x).to(config.compute.device, dtype)
-    return x, y.to(config.compute.device, dtype if y.is_floating_point() else y.dtype)
+    return _as_run(torch.from_numpy(data.x), config), _as_run(torch.from_numpy(data.y), config)
+
+
+def _as_run(numbers: Tensor, config: Config) -> Tensor:
+    """The numbers on the device of the run; whole ones stay whole, others get its precision."""
+    dtype = getattr(torch, config.compute.dtype) if numbers.is_floating_point() else numbers.dtype
+    return numbers.to(config.compute.device, dtype)
 
 
 def as_tensor(array: NDArray[np.floating]) -> Tensor:
@@ -274,67 +282,3 @@ def as_tensor(array: NDArray[np.floating]) -> Tensor:
     A model in a message or in a file is large and read-only, which torch does not know.
     """
     return torch.from_numpy(array)
-
-
-def row_loss(task: Task) -> RowLoss:
-    """The loss of each row (B,) from outputs (B, K) and targets (B,).
-
-    It is the cross-entropy in nats, in a regression the squared error.
-    """
-    if task.kind == "classification":
-        return lambda outputs, targets: nn.functional.cross_entropy(
-            outputs, targets, reduction="none"
-        )
-    return lambda outputs, targets: (outputs[:, 0] - targets) ** 2
-
-
-def build_module(model: Model, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
-    """A freshly initialised module; a user's is shared (`fl_sv.training.factories`).
-
-    Raises InputError when the architecture does not fit the task.
-    """
-    if isinstance(model, Module):
-        return users_module(model, task, seed, dtype)
-    with global_draws(seed):
-        module = _mlp(model, task) if isinstance(model, Mlp) else _cnn(model, task)
-        return _zero_output(module).to(dtype)
-
-
-def _mlp(model: Mlp, task: Task) -> nn.Sequential:
-    widths = [math.prod(task.input_shape), *model.hidden]
-    layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], task.n_outputs))
-
-
-def _cnn(model: Cnn, task: Task) -> nn.Sequential:
-    if len(task.input_shape) != 3:
-        raise InputError(
-            "models: a cnn needs rows of shape (channels, height, width); these have shape"
-            f" {task.input_shape}. Use an mlp, or give the data source three-dimensional rows."
-        )
-    channels, height, width = task.input_shape
-    layers: list[nn.Module] = []
-    for outputs in model.channels:
-        if min(height, width) < 2:
-            raise InputError(
-                f"models: a cnn with {len(model.channels)} layers halves {task.input_shape[1:]}"
-                " pixels too often; use fewer channels."
-            )
-        layers += [
-            nn.Conv2d(channels, outputs, 3, padding=1),
-            nn.GroupNorm(math.gcd(4, outputs), outputs),
-            nn.ReLU(),
-            nn.AvgPool2d(2),
-        ]
-        channels, height, width = outputs, height // 2, width // 2
-    return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(channels * height * width, task.n_outputs)
-    )
-
-
-def _zero_output(module: nn.Sequential) -> nn.Sequential:
-    for parameter in module[-1].parameters():
-        nn.init.zeros_(parameter)
-    return module

@@ -52,6 +52,11 @@ class ValidationSet:
                 f"{what}: {model.name} has a NaN or infinite validation loss. Lower its learning"
                 " rate."
             )
+        if (losses < 0).any():
+            raise RunError(
+                f"{what}: {model.name} has a validation loss below 0. {model.task.loss}"
+                " (training.loss) may return none."
+            )
         # A class that a model rules out has the output -inf. As the lowest number it stays ruled
         # out, and averages with other models stay numbers.
         outputs = {row: torch.nan_to_num(own).cpu().numpy() for row, own in kept.items()}
@@ -74,7 +79,8 @@ class ValidationSet:
         losses, hits, _ = self.losses(model, initial, "the untrained model")
         ((loss, accuracy),) = mean_scores(losses, hits)
         losses_V = losses[0].numpy()
-        if model.starts_at_zero and model.task.kind == "classification":
+        is_cross_entropy = model.task.kind == "classification" and model.task.loss is None
+        if model.starts_at_zero and is_cross_entropy:
             loss = math.log(model.task.n_outputs)
             losses_V = np.full_like(losses_V, loss)
         elif not model.starts_at_zero and self.config.law.untrained_loss is not None:

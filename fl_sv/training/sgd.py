@@ -24,7 +24,8 @@ from fl_sv.config import Config
 from fl_sv.config.training import Optimizer, Training
 from fl_sv.streams import stream, stream_seed
 from fl_sv.training.base import flat, trainable
-from fl_sv.training.models import ModelSpec, row_loss
+from fl_sv.training.losses import row_loss
+from fl_sv.training.models import ModelSpec
 from fl_sv.training.optimisers import clip_one, torch_optimizer
 
 
@@ -152,7 +153,7 @@ def train_module(
         for rate, (rows, *targets) in zip(recipe.rates, batches, strict=True):
             optimizer.param_groups[0]["lr"] = rate
             optimizer.zero_grad()
-            loss = loss_of(module(rows), *targets).mean()
+            loss = loss_of(module(model.inputs(rows)), *targets).mean()
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.proximal_mu:
                 for w, w0 in zip(trained, received, strict=True):

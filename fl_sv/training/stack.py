@@ -27,6 +27,7 @@ from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.models import Mlp
 from fl_sv.data import Task
+from fl_sv.training.losses import right, row_loss
 from fl_sv.training.mlp import (
     OutputGradient,
     autograd_gradient,
@@ -36,7 +37,7 @@ from fl_sv.training.mlp import (
     mlp_outputs,
     mlp_targets,
 )
-from fl_sv.training.models import ModelSpec, row_loss
+from fl_sv.training.models import ModelSpec
 from fl_sv.training.optimisers import Views, clipped, stack_update
 from fl_sv.training.sgd import Recipe, SoftTargets, batches_of, train
 
@@ -74,7 +75,7 @@ def train_stack(
     if isinstance(model.config, Mlp):
         train_chunk = _train_mlps
         x = x.flatten(1)
-        if soft_targets is None:
+        if soft_targets is None and model.task.loss is None:
             y = mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
     elif (
         model.unstackable is None and model.training_flops(len(recipe.batches[0])) <= VMAP_MAX_FLOPS
@@ -129,12 +130,12 @@ def score_outputs(task: Task, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tenso
     """
     # All models' rows one after the other, as one batch.
     exact = outputs.flatten(0, 1).double()
-    targets = y.repeat(len(outputs))
+    targets = y.repeat(len(outputs), *[1] * (y.ndim - 1))
     losses = row_loss(task)(exact, targets.double() if targets.is_floating_point() else targets)
     losses_CV = losses.reshape(outputs.shape[:2])
-    if task.kind != "classification":
+    if task.kind != "classification" or exact.shape[1:] != (*task.places, task.n_outputs):
         return losses_CV, None
-    return losses_CV, (exact.argmax(1) == targets).reshape(outputs.shape[:2])
+    return losses_CV, right(exact, targets).reshape(outputs.shape[:2])
 
 
 def stack_outputs(model: ModelSpec, stack: Tensor, x: Tensor) -> Tensor:
@@ -143,11 +144,11 @@ def stack_outputs(model: ModelSpec, stack: Tensor, x: Tensor) -> Tensor:
     if isinstance(model.config, Mlp):
         return mlp_outputs(views, x.flatten(1))
     if model.unstackable is not None:
-        return torch.stack([model.loaded(params)(x) for params in stack])
+        return torch.stack([model.loaded(params)(model.inputs(x)) for params in stack])
     module = model.fresh(stack.device).eval()
 
     def outputs_of(views: Views, x: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(module, views, (x,))
+        outputs: Tensor = functional_call(module, views, (model.inputs(x),))
         return outputs
 
     outputs: Tensor = vmap(outputs_of, in_dims=(0, None), randomness="same")(views, x)
@@ -175,6 +176,8 @@ def _train_mlps(
 
 def _output_gradient(model: ModelSpec, soft_targets: SoftTargets | None) -> OutputGradient:
     """The gradient of the mean loss with respect to the outputs of a stack of MLPs."""
+    if soft_targets is None and model.task.loss is not None:
+        return partial(autograd_gradient, loss_of=row_loss(model.task))
     if soft_targets is None:
         return partial(loss_gradient, kind=model.task.kind)
     return soft_targets.gradient_of or partial(autograd_gradient, loss_of=soft_targets.loss_of)
@@ -194,7 +197,8 @@ def _train_modules(
     loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
 
     def mean_loss(trained: Views, still: Views, rows: Tensor, *targets: Tensor) -> Tensor:
-        return loss_of(functional_call(module, {**trained, **still}, (rows,)), *targets).mean()
+        outputs = functional_call(module, {**trained, **still}, (model.inputs(rows),))
+        return loss_of(outputs, *targets).mean()
 
     # One set of parameters for each model, the same batch for all.
     in_dims = (0, 0 if still else None, *[None] * len(batches[0]))

@@ -18,7 +18,7 @@ from fl_sv.config import Config
 from fl_sv.config.students import LOSS_OPTIONS, SOFT_LOSSES, TEMPERATURE, Distillation
 from fl_sv.data import Task
 from fl_sv.streams import stream_seed
-from fl_sv.training.models import row_loss
+from fl_sv.training.losses import row_loss
 from fl_sv.training.sgd import Recipe, SoftTargets
 
 
@@ -67,7 +67,7 @@ def student_gradient(
     None for losses without a formula here: then torch differentiates, which takes twice as long as
     the rest of a step of narrow MLPs.
     """
-    if task.kind == "regression" or students.loss in ("dkd", "smooth_l1"):
+    if task.kind == "regression" or task.loss is not None or students.loss in ("dkd", "smooth_l1"):
         return None
     weight = students.weight
     temperature = float(_options(students).get("temperature", TEMPERATURE))

@@ -25,7 +25,8 @@ from fl_sv.errors import InputError, listed
 from fl_sv.flower.schema import MOST_PARAMETER
 from fl_sv.training.base import base_digests, trainable
 from fl_sv.training.factories import quoted, quoting, refusal
-from fl_sv.training.models import ModelSpec, model_specs, row_loss
+from fl_sv.training.losses import row_loss, try_loss
+from fl_sv.training.models import ModelSpec, model_specs
 from fl_sv.training.sgd import Recipe, proximal_mu, train, train_module
 from fl_sv.training.stack import stack_outputs, train_stack
 
@@ -58,8 +59,21 @@ def tried(model: ModelSpec, config: Config, x: Tensor, y: Tensor) -> ModelSpec:
     Raises InputError that names factory and size when the module cannot be trained.
     """
     if not isinstance(model.config, Module):
-        return model
+        return _with_loss_tried(model, x, y)
     return _Trial.of(model, model.config, config, x, y).outcome()
+
+
+def _with_loss_tried(model: ModelSpec, x: Tensor, y: Tensor) -> ModelSpec:
+    """The model, once a loss of the user's own has passed its trial with it."""
+    if model.task.loss is None:
+        return model
+    rows = torch.arange(STEPS[0]) % len(x)
+    untrained = model.initial_params(model.seed, 0)[None].to(x.device)
+    with torch.no_grad():
+        outputs = stack_outputs(model, untrained, x[rows])[0]
+    noise = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
+    why = try_loss(model.task, outputs + noise.to(outputs), y[rows])
+    return model if why is None else replace(model, unstackable=why)
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,8 @@ class _Trial:
             for rows in (self.x[: STEPS[0]], self.x[:1]):
                 self._check_outputs(rows, training=training)
         self._check_outputs(self.x, training=False)  # as every scoring does
+        # A module that cannot be stacked shows it in `_why_unstackable`, its loss included.
+        _with_loss_tried(replace(self.model, unstackable="not yet known"), self.x, self.y)
         used = self._used_parameters()
         trained = self._check_training(base)
         self._check_state(trained)
@@ -105,14 +121,15 @@ class _Trial:
         """Raises InputError unless the untrained module turns rows into finite outputs (B, K)."""
         given = rows.clone()
         outputs: Any = self._outputs(self.model.loaded(self.initial), given, training=training)
-        wanted = (len(rows), self.model.task.n_outputs)
+        task = self.model.task
+        wanted: tuple[int, ...] = (len(rows), *task.places, task.n_outputs)
         on_rows = f"for rows of shape {tuple(rows.shape)}"
         if not isinstance(outputs, Tensor):
             raise self._refusal(
                 f"returns a {type(outputs).__name__} {on_rows}; it must return a tensor of shape"
                 f" {wanted}."
             )
-        if outputs.shape != wanted:
+        if outputs.shape[:1] != wanted[:1] or (task.loss is None and outputs.shape != wanted):
             raise self._refusal(
                 f"returns a tensor of shape {tuple(outputs.shape)} {on_rows}; it must return"
                 f" {wanted}."
@@ -133,7 +150,9 @@ class _Trial:
         for draw in range(DRAWS):
             module = self.model.loaded(self.initial).train()
             with quoting(self.module, "in a training step"), self.model.drawing(draw):
-                losses = row_loss(self.model.task)(module(self.x[:3]), self.y[:3])
+                losses = row_loss(self.model.task)(
+                    module(self.model.inputs(self.x[:3])), self.y[:3]
+                )
                 if losses.requires_grad:
                     losses.mean().backward()  # type: ignore[no-untyped-call]
             gradients = {
@@ -245,7 +264,7 @@ class _Trial:
             self.model.drawing(draw),
             torch.no_grad(),
         ):
-            outputs: Tensor = module.train(training)(rows)
+            outputs: Tensor = module.train(training)(self.model.inputs(rows))
         return outputs
 
     def _refusal(self, what: str) -> InputError:
