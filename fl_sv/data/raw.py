@@ -97,7 +97,7 @@ def rows_of_arrays(arrays: Mapping[str, Any], origin: str, inputs: Inputs = "num
             f"{origin}: x has shape {x.shape}; it must be (rows, features) or (rows, ...), with no"
             " dimension of 0."
         )
-    if y.shape[:1] != (len(x),) or y.size == 0:
+    if y.shape[:1] != (len(x),) or y.size == 0 or (y.ndim > 1 and y.size == len(y)):
         raise InputError(
             f"{origin}: y has shape {y.shape} and x has {len(x)} rows; y must be ({len(x)},), one"
             " label or target a row, or have further dimensions for the places of a row."

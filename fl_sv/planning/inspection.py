@@ -84,7 +84,7 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
             "Prepared as for training: the features are those of the validation set.",
         ]
         return lines + _departures(config, task, company, rows)
-    task = task_of(data, _with_features(raw, data.columns))
+    task = task_of(data, _with_features(raw, data.columns), loss=config.training.loss)
     if isinstance(data.partition, ColumnPartition):
         raw = raw.take(owned_rows(data.partition, config.companies, raw.columns)[company])
         lines.append(f"examples  {len(raw):,} of {company}")
