@@ -229,6 +229,12 @@ ATTACKS = [
         for k in RUN_KINDS
     ),
     Attack(7, "no line report", sections(without_kind("report")), "report.html is not signed"),
+    Attack(
+        6,
+        "false hash of the amounts of an earlier payment",
+        sections(lambda s: (paid_again()(s), s[0].hashes.update({files.PAYOUTS: "0" * 64}))),
+        "line 8: its hash of payouts.csv is not that of the payment",
+    ),
     Attack(7, "a note", sections(lambda s: s[1].lines.append(("note", {}))), "section 2 holds the"),
     Attack(7, "pay first", sections(opened(0, command="pay")), "section 1 is of the command 'pay'"),
     Attack(7, "run twice", sections(lambda s: s.append(s[0])), "section 3 is of the command 'run'"),
@@ -249,6 +255,9 @@ ATTACKS = [
     Attack(
         10, "no new page", sections(lambda s: paid_again()(s) or s.append(s.pop(1))), "is older"
     ),
+    Attack(
+        10, "one page twice", sections(lambda s: s.append(s[1])), "line 13: it is no new report"
+    ),
     Attack(11, "ends of lines", text(files.TEACHER, "\n", "\r\n"), "teacher.csv, line 1 is"),
     Attack(11, "a comment", text(files.CONFIG, "seed", "# mine\nseed"), "config.yaml, line "),
     Attack(11, "a key twice", text(files.COST, "{", '{"stages": {},'), "cost.json"),
@@ -256,7 +265,13 @@ ATTACKS = [
         12, "compressed", npz(lambda a: None, np.savez_compressed), "npz is damaged: it is comp"
     ),
     Attack(12, "one more array", npz(lambda a: a | {"x": np.zeros(2)}), "npz is damaged: it holds"),
-    Attack(12, "hidden bytes", hidden_bytes, "npz is damaged: it holds more than its arrays"),
+    Attack(12, "hidden bytes", hidden_bytes, "npz is damaged: it holds more than arrays"),
+    Attack(
+        12,
+        "bytes at the end",
+        lambda d: d.update({files.VALIDATION: d[files.VALIDATION] + b"x"}),
+        "npz is damaged: ",
+    ),
     Attack(12, "a false header", larger_than_its_bytes, "validation.npz is damaged: "),
     Attack(
         12, "other names", npz(lambda a: a | {"companies": a["companies"][::-1]}), "npz is of ("
@@ -284,6 +299,9 @@ ATTACKS = [
         18, "a value", json_value(files.VALUATION, lambda v: v.update(level=0.8)), "level is 0.8"
     ),
     Attack(18, "the law", json_value(files.LAW, lambda v: v.update(name="mine")), "name is 'mine'"),
+    Attack(
+        17, "a cheap sweep", text(files.COST, '_flops": 6', '_flops": 7'), "json, sweep_share_of"
+    ),
     Attack(19, "a cent", cent, "line 7, amounts, Ash is"),
     Attack(20, "a payment by pay", sections(paid_again(payable=False)), "payable is False"),
     Attack(20, "an alarm that is none", sections(paid_again(accepted=["D1"])), "it accepts other"),
@@ -314,8 +332,7 @@ def test_every_rule_is_broken_by_an_attack() -> None:
     here = {
         int(number) for number in re.findall(r"^def test_(\d+)_", Path(__file__).read_text(), re.M)
     }
-    in_students = {17}  # tests/test_deployed.py
-    assert {attack.rule for attack in ATTACKS} | here | in_students == rules == {*range(1, 21)}
+    assert {attack.rule for attack in ATTACKS} | here == rules == {*range(1, 21)}
 
 
 # --- what lies in the directory -------------------------------------------------------------------

@@ -30,11 +30,13 @@ class Section:
 
     lines: kind and body of each, without the first and the last.
     hashes: of the files, where the close is to hold others than theirs.
+    as_it_is: whether a report is signed with the hashes that it has.
     """
 
     opening: OpenRecord
     lines: list[tuple[str, Body]]
     hashes: dict[str, str] = field(default_factory=dict)
+    as_it_is: bool = False
 
     @property
     def command(self) -> str:
@@ -66,7 +68,10 @@ def signed_again(
     hashes = {name: sha256(data[name]).hexdigest() for name in files.SEALED if name in data}
     for section in sections_of(data) if sections is None else sections:
         opening = section.opening.model_copy(update={"public_key": public})
-        records = [_record(kind, _about(kind, body, data, lines)) for kind, body in section.lines]
+        records = [
+            _record(kind, body if section.as_it_is else _about(kind, body, data, lines))
+            for kind, body in section.lines
+        ]
         text += signed_section(lines, key, opening, records, hashes | section.hashes)
         lines = parse_ledger(text)
     return {**data, files.LEDGER: text.encode()}

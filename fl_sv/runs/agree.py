@@ -20,6 +20,7 @@ from fl_sv.game.utilities import planned_rows
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs import files
 from fl_sv.runs.compare import compare
+from fl_sv.runs.cost import CostRecord
 
 UNTRAINED_TOLERANCE = 1e-5  # the untrained model's loss is ln K there, and float32 here
 
@@ -122,6 +123,14 @@ def _student_problems(evidence: Evidence) -> Iterator[str]:
     found = (student.model, student.transfer_set, student.rows)
     if found != due or student.rows < 1 or student.parameters < 1:
         yield f"{files.STUDENT} is of {listed(found)}; by the config it must be of {listed(due)}"
+
+
+def cost_problems(cost: CostRecord) -> Iterator[str]:
+    """Rule 17: nothing costs less than nothing, and the sweep's share is that of the stages."""
+    stages = {name: stage.model_dump() for name, stage in cost.stages.items()}
+    if min(min(stage.values()) for stage in stages.values()) < 0:
+        yield f"{files.COST}: a stage costs less than nothing"
+    yield from compare(files.COST, cost.body(), CostRecord.of(stages).body())
 
 
 def _named(row: tuple[str, int]) -> str:

@@ -8,6 +8,7 @@ The numbers are those of the rules in `fl_sv.runs.verify`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
 from io import BytesIO
 from itertools import groupby, pairwise, zip_longest
 
@@ -23,7 +24,13 @@ from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunFiles
 from fl_sv.runs.held import HeldRun
 from fl_sv.runs.ledger import LedgerLine, tables_head
-from fl_sv.runs.records import SECTIONS, CloseRecord, OpenRecord, ReportRecord
+from fl_sv.runs.records import (
+    SECTIONS,
+    CloseRecord,
+    OpenRecord,
+    PaymentRecord,
+    ReportRecord,
+)
 from fl_sv.runs.tables import (
     companies_csv,
     rates_csv,
@@ -110,17 +117,32 @@ def report_problems(ledger: Sequence[LedgerLine]) -> Iterator[Difference]:
 
     A run that was stopped before its report has none.
     """
-    reports = [line for line in ledger if line.kind == ReportRecord.KIND]
-    for line in reports:
-        head = tables_head(ledger[: line.number - 1]) if line.number > 1 else None
-        if head is None or line.read(ReportRecord).head != head.digest:
-            yield files.REPORT, f"{line.where}: the report is not about the tables before it"
-    if reports and tables_head(ledger).number > reports[-1].number:
+    before: ReportRecord | None = None
+    for line in (line for line in ledger if line.kind == ReportRecord.KIND):
+        report = line.read(ReportRecord)
+        head = tables_head(ledger[: line.number - 1]) if line.section > 1 else None
+        if head is None or report.head != head.digest or report == before:
+            yield files.REPORT, f"{line.where}: it is no new report about the tables before it"
+        before = report
+    newest_head = tables_head(ledger)
+    if before is not None and before.head != newest_head.digest:
         yield (
             files.REPORT,
-            f"{files.REPORT} is older than the newest payment, on line"
-            f" {tables_head(ledger).number} of {files.LEDGER}; `fl-sv report DIR` writes it again",
+            f"{files.REPORT} is older than the newest payment, on line {newest_head.number} of"
+            f" {files.LEDGER}; `fl-sv report DIR` writes it again",
         )
+
+
+def payment_problems(ledger: Sequence[LedgerLine], config: Config) -> Iterator[str]:
+    """Rule 6, of payouts.csv: each close has the hash of the amounts that were paid last."""
+    amounts: dict[str, int] = {}
+    for line in ledger:
+        if line.kind == PaymentRecord.KIND:
+            amounts = line.read(PaymentRecord).amounts
+        if line.kind == CloseRecord.KIND:
+            paid = payouts_csv({c: amounts[c] for c in config.companies if c in amounts})
+            if line.read(CloseRecord).files.get(files.PAYOUTS) != sha256(paid.encode()).hexdigest():
+                yield f"{line.where}: its hash of {files.PAYOUTS} is not that of the payment"
 
 
 def _opens(line: LedgerLine) -> bool:

@@ -18,6 +18,7 @@ from fl_sv.valuation.groups import Groups
 
 _ARRAYS = ("values", "companies", "model")
 _WITH_GROUPS = (*_ARRAYS, "group_names", "groups")
+_ZIP_END = b"PK\x05\x06"  # and 18 bytes, where a zip file has no comment
 _ZIP_BYTES = 1500  # of a zip file with five short names, beside what it holds
 
 
@@ -94,7 +95,7 @@ def _validation_arrays(data: bytes) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             parts = file.infolist()
-            problem = _zip_problem(parts, len(data))
+            problem = _zip_problem(parts, data)
             names = [] if problem else [part.filename for part in parts]
             found = {name.removesuffix(".npy"): _array(file.read(name)) for name in names}
     except Exception as error:  # zip and numpy raise a dozen kinds for a damaged file
@@ -104,13 +105,14 @@ def _validation_arrays(data: bytes) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _zip_problem(parts: Sequence[zipfile.ZipInfo], n_bytes: int) -> str:
+def _zip_problem(parts: Sequence[zipfile.ZipInfo], data: bytes) -> str:
     names, stored = [part.filename for part in parts], sum(part.file_size for part in parts)
     if names not in [[f"{name}.npy" for name in arrays] for arrays in (_ARRAYS, _WITH_GROUPS)]:
         return f"it holds {listed(names)}"
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         return "it is compressed"
-    return "" if 0 <= n_bytes - stored <= _ZIP_BYTES else "it holds more than its arrays"
+    is_whole = parts[0].header_offset == 0 and data[-len(_ZIP_END) - 18 :].startswith(_ZIP_END)
+    return "" if is_whole and 0 <= len(data) - stored <= _ZIP_BYTES else "it holds more than arrays"
 
 
 def _array(data: bytes) -> NDArray[Any]:

@@ -10,8 +10,8 @@ What was signed
  3. Every line of the ledger is written in the one way in which fl-sv writes it, base64 too.
  4. Every line is signed by the key that its section names; with --key, that is this key.
  5. Every line follows from the one before it: number, section, hash. The last one is a close.
- 6. Every file has the hash of the newest close, and of all closes unless it is payouts.csv.
-    report.html has the hash of the newest report.
+ 6. Every file has the hash of every close; payouts.csv has that of the newest, and each close that
+    of the payment before it. report.html has the hash of the newest report.
 Where one of 2 to 6 is broken, nothing is parsed or computed.
 
 What the sections hold
@@ -27,7 +27,7 @@ Whether they agree
 14. teacher.csv has the config's rounds.
 15. It ends in the loss and accuracy of utilities.csv, and begins in the untrained model's.
 16. The rows held out are the config's share of all rows; accuracies are whole numbers of them.
-17. The student is the one of the config.
+17. The student is the one of the config, and the share in cost.json that of its stages.
 What follows
 18. Law, alarms, values and intervals follow from the utilities, to 1e-9 (`fl_sv.runs.follow`).
 19. Order, records and cents follow exactly from the values as they were signed.
@@ -48,12 +48,13 @@ from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, Settlement
 from fl_sv.planning.own_law import try_law
 from fl_sv.runs import files
-from fl_sv.runs.agree import table_problems
+from fl_sv.runs.agree import cost_problems, table_problems
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.follow import Signed, recomputed
 from fl_sv.runs.form import (
     Difference,
     hash_differences,
+    payment_problems,
     report_problems,
     section_problems,
     writing_problems,
@@ -62,7 +63,7 @@ from fl_sv.runs.held import HeldRun, hold
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import LedgerLine, ledger_of, newest, records_of, tables_head
 from fl_sv.runs.records import OpenRecord, PaymentRecord
-from fl_sv.runs.tables import read_evidence, read_law, read_valuation
+from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 
 MAX_NAMED = 20
 
@@ -159,9 +160,11 @@ def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verifi
     settlement = evidence = None
     try:
         others += section_problems(ledger, run.config)
+        others += payment_problems(ledger, run.config)
         others += _but(but, report_problems(ledger))
         evidence = read_evidence(run)
         others += table_problems(evidence)
+        others += cost_problems(read_cost(run))
         others += _but(but, writing_problems(run, evidence, newest(ledger, PaymentRecord).amounts))
         require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
         outcome = recomputed(Signed(evidence, read_law(run), read_valuation(run), ledger))
