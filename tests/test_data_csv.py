@@ -103,7 +103,9 @@ def test_texts_of_a_parquet_file_have_the_same_signs(tmp_path: Path) -> None:
     assert found.x.tolist() == [[3750.5, 1.5], [1.25, 2.5]]
 
 
-@pytest.mark.parametrize("cell", ["1.23,5", "12.3456", "1.2.3", "1,2,3", ".5", "1_5", "٣", "0x1"])
+@pytest.mark.parametrize(
+    "cell", ["0.750", "012.345", "1.23,5", "12.3456", "1.2.3", "1,2,3", ".5", "1_5", "٣", "0x1"]
+)
 def test_groups_that_have_not_three_digits_are_no_number(tmp_path: Path, cell: str) -> None:
     found = refusal(tmp_path, f"a;target\n1,5;0\n{cell};1\n", GERMAN)
     assert f"FILE, line 3, column 'a': found {cell!r}" in found

@@ -60,7 +60,7 @@ def _with_point(cells: "pl.Series", csv: Csv) -> "pl.Series":
     plain = cells
     if csv.thousands is not None:
         part = f"[{BLANKS}]" if csv.thousands == " " else re.escape(csv.thousands)
-        whole = rf"(?:[0-9]{{1,3}}(?:{part}[0-9]{{3}})+|[0-9]+)"
+        whole = rf"(?:[1-9][0-9]{{0,2}}(?:{part}[0-9]{{3}})+|[0-9]+)"
         plain = plain.str.replace_all(part, "")
     pattern = rf"^[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
     plain = plain.str.replace(csv.decimal or ".", ".", literal=True)

@@ -45,8 +45,15 @@ def text_column(cells: "pl.Series") -> Remark:
         if row is None:
             where, row = ", the first in {at}", first
         gap = f"{n_empty:,} cells are empty or say so{where}. What is an empty cell: {asked}?"
-        said = f"{said}; {gap}" if said else gap
+        said = joined(said, gap)
     return Remark(name, value if len(value) > 1 else value["kind"], said, row)
+
+
+def joined(said: str, more: str) -> str:
+    """Two remarks as one."""
+    if said.endswith("?"):
+        return f"{said} {more[:1].upper()}{more[1:]}"
+    return f"{said}; {more}" if said else more
 
 
 def held_in(cells: "pl.Series") -> "pl.Series":
@@ -79,7 +86,7 @@ def _kind(
         parts = ["year", "month", "weekday"] + (["hour"] if words.str.contains(":").any() else [])
         value = {"kind": "date", "format": form[0], "parts": parts}
         said = form[1] or f"dates such as {words[0]!r}"
-        return value, f"{said}; choose the parts", None
+        return value, joined(said, "choose the parts"), None
     if is_number.all():
         return _number(name, held, words)
     with_unit = [word for word in words if _has_unit(word)]

@@ -76,7 +76,10 @@ def _thousands(
         return [Remark("thousands", sign, f"as in {sure}", sure.row)]
     if doubt:
         whole = doubt.cell.replace(sign, "")
-        said = f'{doubt} is {whole} if "{sign}" parts thousands; if not, correct the cell. Does it?'
+        said = (
+            f'{doubt} is {whole} if "{sign}" parts thousands: does it? Then write "{sign}"; if not,'
+            " correct the cell and leave this line out"
+        )
         return [Remark("thousands", ANSWER, said, doubt.row)]
     return _others(numbers)
 
