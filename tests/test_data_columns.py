@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fl_sv.config import Config, config_of
-from fl_sv.data import Scaling, all_company_data, operator_data
+from fl_sv.config import Config, config_of, for_companies
+from fl_sv.data import Scaling, all_company_data, company_data, fingerprint, operator_data
 from fl_sv.data.encoding import Encoding
 from fl_sv.data.federation import read_source
 from fl_sv.data.raw import RawRows
@@ -210,6 +210,15 @@ def test_what_is_sent_encodes_as_what_was_fitted(files: Path) -> None:
     assert Encoding.from_json(sent.encoding.to_json()) == scaling.encoding
     here, there = (all_company_data(found, known) for known in (scaling, sent))
     assert all(here[name].x.tobytes() == there[name].x.tobytes() for name in here)
+
+
+def test_a_company_makes_the_same_rows_from_what_is_sent_and_its_own_path(files: Path) -> None:
+    found = config(files)
+    scaling = operator_data(found).scaling
+    sent = Config.model_validate_json(for_companies(found).model_dump_json())
+    assert str(files) not in sent.model_dump_json()
+    there = company_data(sent, "Ash", Scaling.from_json(scaling.to_json()), str(files / "ash.csv"))
+    assert fingerprint(there) == fingerprint(all_company_data(found, scaling)["Ash"])
 
 
 def test_formats_and_sources_of_one_table_give_the_same_bytes(files: Path) -> None:
