@@ -59,6 +59,7 @@ def game(
     seeds: int = 1,
     sample: int | None = None,
     anchors: str = "singletons",
+    strategy: str = "fedavg",
 ) -> dict[str, Any]:
     """The config of a game whose training is short."""
     design = {} if sample is None else {"design": "sampled", "stop": {"max_evaluations": sample}}
@@ -74,6 +75,7 @@ def game(
             "large": {"kind": "mlp", "hidden": [*large]},
         },
         "training": {"rounds": rounds, "seeds": seeds, "batch_size": 256},
+        "teacher": {"strategy": strategy},
         "coalitions": design,
         "law": {"anchors": anchors},
         "compute": {"workers": 1, "threads": 1},
@@ -94,6 +96,10 @@ GAMES: dict[str, dict[str, Any]] = {
     "14 companies, wide models": game(14, (32, 256), (512,), rounds=2),
     "12 companies, 1,000 validation rows": game(12, source="digits", validation=0.55),
     "8 companies, a large model of 4 million": game(8, large=(2048, 2048)),
+    "8 companies, a large model of 17 million": game(8, large=(4096, 4096)),
+    "8 companies, a large model of 17 million, FedAdam": game(
+        8, large=(4096, 4096), strategy="fedadam"
+    ),
     "40 companies, a sample of 4,000": game(40, source="digits", sample=4_000),
 }
 ON_RAY = ("4 companies", "12 companies, wide models")

@@ -20,7 +20,7 @@ from fl_sv.design.workloads import (
     planned_run,
 )
 from fl_sv.errors import InputError
-from fl_sv.machine import free_memory
+from fl_sv.machine import LARGE_BYTES, free_memory
 from fl_sv.planning.checks import CheckedData
 
 # Seconds of one exchange of messages across companies, which start a process for each
@@ -54,6 +54,7 @@ class Plan:
     messages: from the server to companies.
     exchanges: how often the server sends messages to all companies and waits for the replies.
     bytes: of the parameters in messages, both ways.
+    disk_bytes: on the server's disk, of large replies that wait and of the last large models.
     seconds: wall time on this machine with the configured workers; None where the companies' rows
         are on machines of their own.
     rate_trainings: of those, the ones that try learning rates (`auto`), by the grand coalition.
@@ -73,6 +74,7 @@ class Plan:
     exchanges: int
     bytes: int
     peak_memory_bytes: int
+    disk_bytes: int
     seconds: float | None
     available_memory_bytes: int
     large_runs_of_grand_coalition: int
@@ -109,7 +111,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     """
     # Imported here, because these modules load torch.
     from fl_sv.planning.duration import exchange_seconds, training_seconds
-    from fl_sv.planning.memory import peak_memory, workers
+    from fl_sv.planning.memory import disk_space, peak_memory, strategy_remarks, workers
     from fl_sv.planning.modules import module_remarks
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
@@ -149,6 +151,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         exchanges=sent.exchanges,
         bytes=sent.bytes,
         peak_memory_bytes=memory,
+        disk_bytes=disk_space(config, run),
         seconds=None if seconds is None else round(seconds, 1),
         available_memory_bytes=free,
         large_runs_of_grand_coalition=len(run.teacher),
@@ -162,7 +165,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
             for model in (*small, large)
         },
         rows_left_out=checked.rows_left_out,
-        remarks=(*checked.remarks, *remarks),
+        remarks=(*checked.remarks, *remarks, *strategy_remarks(config, run)),
     )
 
 
@@ -236,6 +239,9 @@ def plan_text(plan: Plan) -> str:
             f"{counts['trainable']:,} of {counts['parameters']:,} parameters of {name}"
             for name, counts in plan.models.items()
         )
+    disk = {}
+    if plan.disk_bytes > LARGE_BYTES:
+        disk["disk space"] = f"{plan.disk_bytes / 1e9:.1f} GB, for large replies and models"
     rates = {}
     if plan.rate_trainings:
         rates["learning rates"] = (
@@ -253,6 +259,7 @@ def plan_text(plan: Plan) -> str:
         "messages": f"{plan.messages:,}",
         "bytes": f"{plan.bytes / 1e6:,.1f} MB",
         "peak memory": f"{memory:.1f} GB of {free:.1f} GB free",
+        **disk,
         "expected time": duration,
         "across companies": f"{megabytes:,.1f} MB each, and {least} to {most} more:"
         f" {plan.exchanges} exchanges of messages",

@@ -1,9 +1,10 @@
 """Peak memory of a run on this machine.
 
-A run is at its peak in the sweep, when the messages of two waves are in memory, or afterwards, when
-law and values of all coalitions are computed. `python -m benchmarks.memory` compares the forecast
-with real runs; docs/benchmarks.md has the result. All factors below were fitted to these runs (2
-CPU cores, flwr 1.41, ray 2.55.1, torch 2.13, 2026-11).
+A run is at its peak when a large model is trained, in the sweep, when the messages of two waves are
+in memory, or afterwards, when law and values of all coalitions are computed.
+`python -m benchmarks.memory` compares the forecast with real runs; docs/benchmarks.md has the
+result. All factors below were fitted to these runs (2 CPU cores, flwr 1.41, ray 2.55.1, torch 2.13,
+2026-11).
 """
 
 import math
@@ -12,9 +13,11 @@ import numpy as np
 
 from fl_sv.config import Config
 from fl_sv.config.models import Module
+from fl_sv.config.strategies import is_the_game
 from fl_sv.data import Scaling
 from fl_sv.design.waves import IN_FLIGHT
-from fl_sv.design.workloads import PlannedRun, Workload
+from fl_sv.design.workloads import PlannedRun, TeacherWorkload, Workload
+from fl_sv.machine import LARGE_BYTES
 from fl_sv.training.models import ModelSpec
 
 PROCESS_BYTES = 450_000_000  # a process with torch and Flower loaded
@@ -22,6 +25,7 @@ RAY_BYTES = 350_000_000  # Ray's own processes
 # --- of a wave ------------------------------------------------------------------------------------
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
+COPIES_OF_STRATEGY = 4  # of a model in float64, besides all replies: one of Flower's other ones
 COPIES_OF_LOSSES = 4  # by example, in float64
 SCORE_BYTES = 400  # of a training on its way into the journal
 # --- of law and values ----------------------------------------------------------------------------
@@ -64,15 +68,68 @@ def peak_memory(
     in_waves = [workload for workload in run.large_runs if not workload.by_itself]
     stages: list[list[Workload]] = [*run.sweep, in_waves, [*run.rates]]
     waves = max(_waves_bytes(stage, itemsize, n_validation, n_workers) for stage in stages)
-    models = large.n_params * itemsize * (8 + 4 * config.n_companies)
+    single = [*run.teacher, *(load for load in run.large_runs if load.by_itself)]
+    alone = [_models_bytes(config, load, itemsize, n_workers) for load in single]
     frozen = large.n_params_in_all - large.n_params  # one set in every process, and one to make it
-    models += frozen * itemsize * (2 + n_workers * on_ray)
     return int(
         processes
-        + max(waves, _settlement_bytes(config, run))
-        + models
+        + max(waves, *alone, _settlement_bytes(config, run))
+        + frozen * itemsize * (2 + n_workers * on_ray)
         + _transfer_bytes(config, large, scaling)
     )
+
+
+def disk_space(config: Config, run: PlannedRun) -> int:
+    """Bytes on the server's disk for the large messages and models of a run, at their peak.
+
+    Large replies wait there for the others; the journal keeps the last round of each large run.
+    """
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    replies = [_messages_bytes(load, itemsize) for load in run.all if _on_disk(load, itemsize)]
+    kept = [load.params_of_a_coalition * itemsize for load in run.teacher]
+    # The round before goes when the next one is there.
+    stacks = [2 * _stack_bytes(load, itemsize) for load in run.large_runs if not load.by_itself]
+    return int(max(replies, default=0) + sum(kept) + max(*kept, *stacks, 0))
+
+
+def _models_bytes(config: Config, load: Workload, itemsize: int, n_workers: int) -> float:
+    """Bytes of the large models of a teacher's training or of the singletons, at their peak.
+
+    One model is sent to all. While companies train, replies come; then they are averaged, by
+    Flower's strategies in float64.
+    """
+    model = load.params_of_a_coalition * itemsize
+    replies = _replies_bytes(load, itemsize, n_workers)
+    training = (1 + COPIES_IN_TRAINING * n_workers) * model + replies
+    if isinstance(load, TeacherWorkload) and load.by_strategy:
+        return max(training, _strategy_bytes(config, load))
+    return training
+
+
+def _strategy_bytes(config: Config, teacher: TeacherWorkload) -> float:
+    """Bytes of all replies and of the models that the teacher's strategy makes, in float64.
+
+    None for FedAvg, which is computed in blocks (`strategies/mean.py`).
+    """
+    if is_the_game(config.teacher.strategy):
+        return 0.0
+    return 8 * teacher.params_of_a_coalition * (config.n_companies + COPIES_OF_STRATEGY)
+
+
+def strategy_remarks(config: Config, run: PlannedRun) -> list[str]:
+    """What the teacher's strategy costs, where the model is large and it is not FedAvg."""
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    teacher = run.teacher[0]
+    needed = _strategy_bytes(config, teacher)
+    if not needed or not _on_disk(teacher, itemsize):
+        return []
+    model = teacher.params_of_a_coalition * itemsize
+    return [
+        f"teacher.strategy: {config.teacher.strategy} holds the replies of all companies in memory,"
+        f" in float64: {config.n_companies} + {COPIES_OF_STRATEGY} models,"
+        f" {needed / 1e9:.1f} GB. fedavg holds 3 models as they travel,"
+        f" {3 * model / 1e9:.1f} GB."
+    ]
 
 
 def _waves_bytes(waves: list[Workload], itemsize: int, n_validation: int, n_workers: int) -> float:
@@ -97,6 +154,20 @@ def _messages_bytes(wave: Workload, itemsize: int) -> float:
     return wave.params_of_a_coalition * itemsize * memberships
 
 
+def _on_disk(load: Workload, itemsize: int) -> bool:
+    """Whether the companies' replies are so large that they wait on disk."""
+    of_a_company = _messages_bytes(load, itemsize) / load.companies.bit_count()
+    return of_a_company > LARGE_BYTES
+
+
+def _replies_bytes(load: Workload, itemsize: int, n_workers: int) -> float:
+    """Bytes of the replies in memory: of all companies, or one of each that is at work."""
+    replies = _messages_bytes(load, itemsize)
+    if _on_disk(load, itemsize):
+        replies *= min(1.0, n_workers / load.companies.bit_count())
+    return replies
+
+
 def _sent_bytes(wave: Workload, itemsize: int) -> float:
     """Bytes of messages to the companies; in the first round one model travels for all."""
     if wave.exchanges == 1:
@@ -108,7 +179,7 @@ def _answered_bytes(wave: Workload, itemsize: int, n_workers: int) -> float:
     """Bytes of the replies to a wave, of their average, and of the training for the last ones."""
     # A company belongs to half of the coalitions.
     copies = COPIES_OF_STACKS + COPIES_IN_TRAINING * n_workers / 2
-    return _messages_bytes(wave, itemsize) + copies * _stack_bytes(wave, itemsize)
+    return _replies_bytes(wave, itemsize, n_workers) + copies * _stack_bytes(wave, itemsize)
 
 
 def _scoring_bytes(wave: Workload, itemsize: int, n_validation: int) -> float:
