@@ -15,7 +15,6 @@ import functools
 import json
 import logging
 import os
-import resource
 import tempfile
 import threading
 import time
@@ -98,9 +97,20 @@ def resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def forget_peak() -> int:
+    """Begins to look for the peak anew (on Linux); returns what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return resident()
+
+
 def peak() -> int:
-    """The most bytes of this process that were in memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most bytes of this process that were in memory since then."""
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        if line.startswith("VmHWM:")
+    )
+    return int(line.split()[1]) * 1024
 
 
 # --- messages by pipe -----------------------------------------------------------------------------
@@ -153,14 +163,14 @@ def play_companies(config: Config, pipe: Connection) -> None:
             if not kind:
                 pipe.send(Side(dict(seconds), time.process_time() - cpu, peak() - before))
                 return
-            if kind != wire.REGISTER and not before:
-                before, cpu = resident(), time.process_time()
             messages = [Message(content, node_id, kind)]
             del content
             (reply,) = grid.send_and_receive(messages)
             del messages
             send(pipe, kind, node_id, reply.content)
             del reply
+            if kind == wire.REGISTER:
+                before, cpu = forget_peak(), time.process_time()
 
 
 def measure(config: Config) -> Found:
@@ -175,12 +185,16 @@ def measure(config: Config) -> Found:
         free.put(ours)
         pipes.append(ours)
 
+    one_at_a_time = threading.Lock()  # replies, as a server pulls them from a SuperLink
+
     def forward(message: Message, _: Context) -> Message:
         pipe = free.get()
         try:
             metadata = message.metadata
             send(pipe, metadata.message_type, metadata.dst_node_id, message.content)
-            return Message(received(pipe)[2], reply_to=message)
+            pipe.poll(None)
+            with one_at_a_time:
+                return Message(received(pipe)[2], reply_to=message)
         finally:
             free.put(pipe)
 
@@ -198,7 +212,7 @@ def measure(config: Config) -> Found:
         timed(seconds, "messages", TeacherStrategy, "configure_train")
         timed(seconds, "score", ValidationSet, "means")
         timed(seconds, "journal", Journal, "add_teacher_round")
-        before, started, cpu = resident(), time.perf_counter(), time.process_time()
+        before, started, cpu = forget_peak(), time.perf_counter(), time.process_time()
         train_teacher(job)
         wall = time.perf_counter() - started
         server = Side(dict(seconds), time.process_time() - cpu, peak() - before)
