@@ -136,7 +136,7 @@ def received(pipe: Connection) -> tuple[str, int, RecordDict]:
     kind, node_id, arrays, records = pipe.recv()
     content = RecordDict({name: KINDS[kind](values) for name, kind, values in records})
     for name, key, dtype, shape, stype in arrays:
-        record = content.array_records.get(name, ArrayRecord())
+        record = ArrayRecord()  # the messages of a teacher hold one array
         record[key] = Array(dtype, shape, stype, pipe.recv_bytes())
         content[name] = record
     return kind, node_id, content

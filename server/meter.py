@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
 from fl_sv.runs.cost import REST
 from fl_sv.runs.journal import Journal
+from strategies.spool import records
 
 # At least so long between two entries within a stage: each waits for the disk.
 ENTER_SECONDS = 1.0
@@ -32,15 +33,13 @@ class Traffic:
     def count(self, content: RecordDict) -> None:
         """Adds a message, or a reply that was checked."""
         self.count_bytes(content)
-        for metrics in content.metric_records.values():
+        for metrics in records(content, MetricRecord):
             self.company_seconds += float(metrics.get(wire.SECONDS, 0.0))  # type: ignore[arg-type]
 
     def count_bytes(self, content: RecordDict) -> None:
         """Adds a reply whose metrics may be anything."""
         self.n_bytes += sum(
-            len(array.data)
-            for record in content.array_records.values()
-            for array in record.values()
+            len(array.data) for record in records(content, ArrayRecord) for array in record.values()
         )
 
 

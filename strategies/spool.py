@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Callable
 from mmap import ACCESS_READ, MADV_DONTNEED, mmap
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from flwr.app import Array, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from fl_sv.errors import RunError
@@ -19,6 +20,7 @@ from fl_sv.machine import LARGE_BYTES
 
 # The numbers `start` to `stop` of an array in row order.
 Reader = Callable[[int, int], NDArray[np.floating]]
+Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord)
 
 
 class SpooledArray(Array):
@@ -55,7 +57,7 @@ def spool(content: RecordDict, folder: Path | None) -> None:
 
     Raises RunError when they cannot be written.
     """
-    for record in content.array_records.values():
+    for record in records(content, ArrayRecord):
         if sum(len(array.data) for array in record.values()) <= LARGE_BYTES:
             continue
         try:
@@ -67,6 +69,15 @@ def spool(content: RecordDict, folder: Path | None) -> None:
                 f" {error.strerror}. Make sure that the disk has space for a reply of every company"
                 " and can be written, and continue with --resume."
             ) from error
+
+
+def records(content: RecordDict, kind: type[Record]) -> list[Record]:
+    """The records of a kind in a message.
+
+    Flower's own `content.array_records` refers to itself. It would keep the message and its arrays
+    in memory until the next search for garbage.
+    """
+    return [record for record in content.values() if isinstance(record, kind)]
 
 
 def reader(array: Array) -> Reader:

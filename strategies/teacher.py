@@ -11,6 +11,8 @@ FedAvg, whose teacher may be large, is computed here block by block: its mean is
 bit. Other strategies get all replies in memory.
 """
 
+import gc
+import math
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from flwr.serverapp.strategy import FedAvg, FedProx, Strategy
 
 from fl_sv.errors import InputError, RunError
 from fl_sv.flower import schema, wire
+from fl_sv.machine import LARGE_BYTES
 from fl_sv.plugins import ANY_ERROR
 from strategies.mean import fedavg
 from strategies.roster import Roster, to_array, to_numpy, to_record
@@ -75,6 +78,8 @@ class TeacherStrategy(Strategy):
             else:
                 model, metrics = self.inner.aggregate_train(server_round, self._exact(replies))
                 model = None if model is None else _as_type(model, self.dtype)
+                if sum(map(math.prod, self.shapes.values())) * 8 > LARGE_BYTES:
+                    gc.collect()  # Flower's records refer to themselves, and hold all replies
         if model is None:
             raise RunError(
                 f"{self._name} made no model of {len(replies)} replies in round {server_round}."

@@ -1,6 +1,8 @@
 """Large replies wait on disk for the others, are what was sent, and are averaged in blocks."""
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,27 @@ def test_every_large_reply_of_an_exchange_waits_in_the_folder_of_the_run(tmp_pat
         (numbers,) = to_numpy(record).values()
         assert numbers.shape == (LARGE,) and np.all(numbers == node_id)
     assert not [*tmp_path.iterdir()]
+
+
+def test_messages_and_replies_go_without_a_search_for_garbage_when_nobody_needs_them(
+    tmp_path: Path,
+) -> None:
+    gc.disable()
+    try:
+        with InlineGrid(answer, range(2), workers=2) as grid:  # type: ignore[arg-type]
+            federation = federation_of(grid, tmp_path)
+            start = to_record({"x": np.zeros(2)})
+            messages = [
+                federation.roster.message(company, wire.COALITIONS, 1, start) for company in NODES
+            ]
+            sent = [weakref.ref(message.content) for message in messages]
+            found = run_to_end(federation.exchange(messages, lambda *_: None, "a question"))
+            received = [weakref.ref(reply.content) for reply in found]
+        assert None not in [content() for content in sent + received]
+        del messages, found
+        assert [content() for content in sent + received] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_a_full_disk_is_a_sentence_with_the_folder_and_what_to_do(tmp_path: Path) -> None:
