@@ -14,6 +14,7 @@ from config_of import config_of
 from torch import nn
 
 import fl_sv
+from benchmarks import tamper
 from benchmarks.common.command_line import Answer
 from benchmarks.common.distance import relative_l2
 from benchmarks.federation import bench
@@ -26,6 +27,9 @@ from benchmarks.law.networks import cnn, transformer
 from benchmarks.law.protocol import noise_floor
 from benchmarks.law.updates import reconstruct
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix
+from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.held import hold
 from fl_sv.runs.journal import Journal
 from fl_sv.values import shapley
 
@@ -209,3 +213,15 @@ def test_violations_leave_the_ends_where_they_are() -> None:
         assert broken.small_CM[0] == pytest.approx(game.small_CM[0])
         assert broken.large_C[0] == pytest.approx(game.large_C[0])
         assert (broken.small_CM != game.small_CM).any() or (broken.large_C != game.large_C).any()
+
+
+def test_campaign_finds_all_changes_but_those_that_are_by_design(finished_run: Path) -> None:
+    data = hold(RunDirectory(finished_run)).data
+    result = tamper.campaign(data, every=50)
+    assert result["changes"] > 15 and tamper.unexplained_of(result) == []
+    assert {row["signed_again"] for row in result["rows"]} == {False, True}
+    missed = {"kind": "bit flipped", "place": files.COST, "signed_again": False}
+    assert tamper.unexplained_of({"missed": [missed]}) == [missed]
+    missed = {"kind": "bit flipped", "place": files.PAYOUTS, "signed_again": True}
+    assert tamper.unexplained_of({"missed": [missed]}) == [missed]
+    assert sum(1 for _ in tamper.changes(data)) > 509

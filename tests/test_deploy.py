@@ -81,6 +81,16 @@ def test_the_proxys_limits_are_flowers_needs(federation: Path) -> None:
     assert "127.0.0.1" in " ".join(unit_command(federation / "systemd" / "fl-sv-superlink.service"))
 
 
+def test_everybody_together_holds_little_of_the_proxys_memory(federation: Path) -> None:
+    text = (federation / "nginx.conf").read_text()
+    held = re.search(r"client_body_buffer_size (\d+)k", text)
+    connections = re.search(r"limit_conn everybody (\d+);", text)
+    assert int(held[1]) * int(connections[1]) <= 100_000  # type: ignore[index]
+    zones = dict(re.findall(r"limit_conn_zone (\S+) zone=(\w+):", text))
+    # nginx counts no request whose key is empty, as $server_name is here.
+    assert zones == {"$binary_remote_addr": "companies", "$server_port": "everybody"}
+
+
 def test_database_of_the_superlink_is_its_owners_alone(federation: Path) -> None:
     assert stat.S_IMODE((federation / "superlink.db").stat().st_mode) == 0o600
 
@@ -199,6 +209,40 @@ def test_check_distinguishes_certificates_that_expired_or_have_another_name_or_a
             "its certificate has expired"
             in _check_server("server", "localhost", port, authority).text
         )
+
+
+HALF = b"POST /v1/fleet/push-object HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+
+
+def _answer_to_half(port: int, authority: Path) -> bytes:
+    """The first bytes of the answer to a request whose body does not end."""
+    context = ssl.create_default_context(cafile=str(authority))
+    connection = socket.create_connection(("localhost", port), 600)
+    with context.wrap_socket(connection, server_hostname="localhost") as secure:
+        secure.sendall(HALF)
+        return secure.recv(12)
+
+
+def test_the_tests_own_proxy_bounds_the_time_of_a_whole_body_and_their_number(
+    tmp_path: Path,
+) -> None:
+    federation = tmp_path / "federation"
+    folder.init(federation, "localhost", load_config(SMOKE))
+
+    class Hurrying(Proxy):
+        body_seconds = -1.0
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    class Full(Hurrying):
+        under_way = threading.BoundedSemaphore(1)
+
+    with server(federation, Hurrying) as port:
+        assert _answer_to_half(port, federation / "ca.crt") == b"HTTP/1.1 408"
+    assert Full.under_way.acquire(blocking=False)
+    with server(federation, Full) as port:
+        assert _answer_to_half(port, federation / "ca.crt") == b"HTTP/1.1 503"
 
 
 @pytest.fixture

@@ -6,11 +6,18 @@ python -m benchmarks.federation.proxy FOLDER PORT SUPERLINK_PORT
 import http.client
 import ssl
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from threading import BoundedSemaphore
 
 LARGEST_BODY = 8 << 20
+IN_MEMORY = 128 << 10  # of a body that is under way; the rest is in a file
+AT_ONCE = 512  # requests under way
 HOP_BY_HOP = {"connection", "host", "transfer-encoding", "content-length"}
+
+Body = SpooledTemporaryFile[bytes]
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -20,6 +27,8 @@ class Proxy(BaseHTTPRequestHandler):
     timeout = 60
     authority = ""
     superlink_port = 0
+    body_seconds = 300.0  # for a whole body, however slowly it comes
+    under_way = BoundedSemaphore(AT_ONCE)
 
     def do_GET(self) -> None:
         self.send_error(403)
@@ -33,14 +42,36 @@ class Proxy(BaseHTTPRequestHandler):
             self.send_error(411)
         elif int(length) > LARGEST_BODY:
             self.send_error(413)
+        elif not self.under_way.acquire(blocking=False):
+            self.send_error(503)
         else:
-            self.close_connection = False
-            self._pass_on(self.rfile.read(int(length)))
+            try:
+                with SpooledTemporaryFile(max_size=IN_MEMORY) as body:
+                    self._receive(int(length), body)
+            finally:
+                self.under_way.release()
 
-    def _pass_on(self, body: bytes) -> None:
+    def _receive(self, length: int, body: Body) -> None:
+        """Takes the body in pieces as they come, and passes the whole on."""
+        deadline, missing = time.monotonic() + self.body_seconds, length
+        while missing:
+            if time.monotonic() > deadline:
+                self.send_error(408)
+                return
+            piece = self.rfile.read1(min(missing, IN_MEMORY))  # type: ignore[attr-defined]
+            if not piece:
+                return
+            body.write(piece)
+            missing -= len(piece)
+        body.seek(0)
+        self.close_connection = False
+        self._pass_on(body, length)
+
+    def _pass_on(self, body: Body, length: int) -> None:
         headers = {
             name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP
         }
+        headers["Content-Length"] = str(length)
         context = ssl.create_default_context(cafile=self.authority)
         upstream = http.client.HTTPSConnection(
             "localhost", self.superlink_port, timeout=180, context=context
