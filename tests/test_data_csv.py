@@ -184,6 +184,7 @@ def test_two_equal_signs_are_refused() -> None:
     [
         ('"1,5"', Csv(), 'give `data: {csv: {decimal: ","}}`'),
         ('"1.234,5"', Csv(), 'give `data: {csv: {decimal: ",", thousands: "."}}`'),
+        ('"3,750"', Csv(), "it is 3750 where a comma parts thousands, and 3.750 where it is the"),
         ("1.234.567", Csv(), "if '.' parts thousands in it, give `data.csv.thousands: '.'`"),
         ("1'250", Csv(), 'if "\'" parts thousands in it'),
         ("3.750", Csv(decimal=","), "give `data.csv.thousands: '.'`"),

@@ -138,6 +138,13 @@ def advice(cell: str, csv: Csv) -> str:
         )
     if UNITS.search(cell):
         return ": write the number alone, and its unit into the name of the column"
+    is_plain = csv.decimal is None and csv.thousands is None
+    if is_plain and re.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}", cell):
+        return (
+            f": it is {cell.replace(',', '')} where a comma parts thousands, and"
+            f" {cell.replace(',', '.')} where it is the decimal sign: give `data.csv.thousands: ','`"
+            " or `data.csv.decimal: ','`"
+        )
     if re.fullmatch(COMMA[1:-1], cell) and csv.decimal != ",":
         signs = 'decimal: ","'
         if "." in cell:
