@@ -389,6 +389,14 @@ def test_columns_that_a_file_lacks_are_all_named(files: Path) -> None:
     assert "ash.csv has no column 'price', 'size', 'gift', 'sold'," in line
 
 
+def test_a_number_that_may_be_two_is_asked_about_beside_empty_cells_too(files: Path) -> None:
+    for name in ("validation", "ash", "beech"):
+        (files / f"{name}.csv").write_text("a,target\n850,0\n3.750,1\n,1\n")
+    mean: dict[str, Any] = {"a": {"kind": "numeric", "missing": "mean"}}
+    (line,) = refusal(config(files, mean, csv={}, target="target", classes=2))
+    assert "line 3, column 'a': found '3.750', which is 3750 where a point parts thousands" in line
+
+
 def test_a_column_without_a_name_is_one_by_the_empty_name(files: Path) -> None:
     """As pandas writes its index."""
     for name in ("validation", "ash", "beech"):

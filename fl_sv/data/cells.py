@@ -108,7 +108,7 @@ def _has_short_decimals(column: NDArray[np.float64]) -> bool:
 
 def is_mixed(cells: "pl.Series") -> bool:
     """Whether whole numbers below 1,000 stand beside groups of three digits that end in 0."""
-    cells = cells.drop_nulls()
+    cells = cells.filter(cells != "")
     with_point = cells.filter(cells.str.contains(".", literal=True))
     without = cells.filter(~cells.str.contains(".", literal=True))
     return bool(
@@ -140,10 +140,10 @@ def advice(cell: str, csv: Csv) -> str:
         return ": write the number alone, and its unit into the name of the column"
     is_plain = csv.decimal is None and csv.thousands is None
     if is_plain and re.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}", cell):
+        whole, decimal = cell.replace(",", ""), cell.replace(",", ".")
         return (
-            f": it is {cell.replace(',', '')} where a comma parts thousands, and"
-            f" {cell.replace(',', '.')} where it is the decimal sign: give `data.csv.thousands: ','`"
-            " or `data.csv.decimal: ','`"
+            f": it is {whole} where a comma parts thousands, and {decimal} where it is the decimal"
+            ' sign: give `data.csv.thousands: ","` or `data.csv.decimal: ","`'
         )
     if re.fullmatch(COMMA[1:-1], cell) and csv.decimal != ",":
         signs = 'decimal: ","'
