@@ -60,7 +60,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 install-extras: install-dev  # with it no test is skipped for want of a Python package
-	$(PIP_INSTALL) --editable '.[simulation,dev,shapiq]'
+	$(PIP_INSTALL) --editable '.[simulation,dev,shapiq,export]'
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

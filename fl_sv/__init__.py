@@ -13,6 +13,7 @@ from fl_sv.version import __version__
 if _typing.TYPE_CHECKING:
     from fl_sv import distillation as distillation
     from fl_sv.api import Run, plan, read_run, run, verify
+    from fl_sv.deployment.load import load_model
     from fl_sv.law import Alarm, Law, fit_law
     from fl_sv.payment.payouts import allocate
     from fl_sv.values import (
@@ -40,6 +41,7 @@ __all__ = [
     "fit_law",
     "interactions",
     "least_core",
+    "load_model",
     "owen",
     "plan",
     "prenucleolus",
@@ -61,6 +63,7 @@ _ROOM_OF = {
     "fit_law": "fl_sv.law",
     "interactions": "fl_sv.values",
     "least_core": "fl_sv.values",
+    "load_model": "fl_sv.deployment.load",
     "owen": "fl_sv.values",
     "plan": "fl_sv.api",
     "prenucleolus": "fl_sv.values",

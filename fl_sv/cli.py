@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fl_sv.deployment.commands import add_commands as add_deployment
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
 from fl_sv.numbers import MAX_CENTS, whole_number
@@ -245,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     recompute = "recompute everything and check every hash and signature"
     made = _verb(verbs, "verify", verify, "dir", recompute)
     made.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key")
+    add_deployment(verbs)
     _add_data(verbs)
     add_federation(verbs)
     return parser

@@ -1,4 +1,4 @@
-"""Reads files that others wrote: regular ones, of a size that fits.
+"""Reads files that others wrote: regular ones, of a size that fits. Writes files, whole or not.
 
 A pipe may never end and a device has no end, so they are refused before they are opened. Every
 fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...".
@@ -8,6 +8,8 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -46,15 +48,25 @@ def opened(file: AnyFile) -> BinaryIO:
     return file.open("rb")
 
 
-def read_own(path: Path, at_most: int) -> bytes:
-    """The bytes of a regular file that lies there itself, and is no link. Raises OSError.
+def open_own(path: Path, at_most: int) -> BinaryIO:
+    """A regular file that lies there itself, and is no link, to be read. Raises OSError.
 
     What was looked at is what is read, even where somebody exchanges the file in between.
     """
     _require_kind(path.lstat(), at_most)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    file = os.fdopen(descriptor, "rb")
+    try:
         _require_kind(os.fstat(descriptor), at_most)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_own(path: Path, at_most: int) -> bytes:
+    """The bytes of such a file. Raises OSError."""
+    with open_own(path, at_most) as file:
         return file.read(at_most)
 
 
@@ -107,3 +119,23 @@ def sha256(path: Path) -> str:
     require_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_whole(path: Path, write: Callable[[Path], None], temporary: Path | None = None) -> None:
+    """Replaces a file in one step: after a crash the old or the new one is there, and whole.
+
+    write: writes a new file at the path that it is given.
+    temporary: that path, in the same folder.
+
+    Raises OSError when it cannot be written; no part of it stays.
+    """
+    temporary = temporary or path.with_name(f".{path.name}.part")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

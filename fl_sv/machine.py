@@ -83,7 +83,7 @@ def library_hash() -> str:
 
 def software() -> dict[str, str]:
     """The versions on which a result may depend, for the ledger."""
-    packages = ("fl-sv", "flwr", "ray", "torch", "numpy", "scipy", "scikit-learn")
+    packages = ("fl-sv", "flwr", "ray", "torch", "safetensors", "numpy", "scipy", "scikit-learn")
     versions = {"python": platform.python_version(), "fl_sv source": library_hash()}
     for package in packages:
         try:

@@ -1,5 +1,7 @@
 """The teacher: the large model, trained by the grand coalition."""
 
+from collections.abc import Callable
+
 import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
@@ -19,9 +21,13 @@ from strategies.flower import every_node, make_strategy
 from strategies.roster import to_numpy, to_record
 from strategies.teacher import TeacherStrategy
 
+Keep = Callable[[TeacherRound], None]
 
-def train_teacher(job: Job) -> list[TeacherLoss]:
+
+def train_teacher(job: Job, keep: Keep = lambda finished: None) -> list[TeacherLoss]:
     """Trains the large model by the grand coalition, at every seed that the run needs.
+
+    keep: called with each round of the deployed teacher, before the journal has it.
 
     Returns the deployed teacher's losses, round by round. The grand coalition's scores of the large
     model go into the journal.
@@ -29,7 +35,7 @@ def train_teacher(job: Job) -> list[TeacherLoss]:
     runs = teacher_workloads(job.config, job.large)
     with job.progress.stage(TEACHER, sum(run.rounds for run in runs), "rounds") as bar:
         for run in runs:
-            _train(job, run, bar)
+            _train(job, run, bar, keep)
             if run.in_the_game:
                 last, coalition = _last_round(job, run), grand(job.config.n_companies)
                 score = Score(coalition, job.large.name, run.replicate, last.loss, last.accuracy)
@@ -37,7 +43,7 @@ def train_teacher(job: Job) -> list[TeacherLoss]:
     return [TeacherLoss(r.number, r.loss, r.accuracy) for r in job.journal.teacher_rounds(DEPLOYED)]
 
 
-def _train(job: Job, run: TeacherWorkload, bar: Bar) -> None:
+def _train(job: Job, run: TeacherWorkload, bar: Bar, keep: Keep) -> None:
     """Trains from the last round in the journal to the end.
 
     No name holds parameters: a large model is in memory while it travels, and then in the journal.
@@ -48,7 +54,12 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar) -> None:
         strategy.restore(_last_round(job, run).strategy)
     else:
         _keep_round(
-            job, run, strategy, 0, job.large.initial_params(job.config.seed, run.replicate).numpy()
+            job,
+            run,
+            strategy,
+            0,
+            job.large.initial_params(job.config.seed, run.replicate).numpy(),
+            keep,
         )
     done = _last_round(job, run).number
     bar.advance(done)
@@ -57,7 +68,7 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar) -> None:
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
         (params,) = to_numpy(arrays).values()
-        _keep_round(job, run, strategy, server_round, params)
+        _keep_round(job, run, strategy, server_round, params, keep)
         bar.advance(1)
 
     flops = job.flops_of_a_round(run)
@@ -92,9 +103,12 @@ def _keep_round(
     strategy: TeacherStrategy,
     number: int,
     params: NDArray[np.floating],
+    keep: Keep,
 ) -> None:
     """Scores the model of a round and enters the round into the journal."""
     stack = as_tensor(params)[None]
     ((loss, accuracy),) = job.validation.means(job.large, stack, f"round {number} of {run.name}")
     finished = TeacherRound(number, params, strategy.state(), loss, accuracy)
+    if run.name == DEPLOYED:
+        keep(finished)
     job.journal.add_teacher_round(run.name, finished)

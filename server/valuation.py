@@ -10,6 +10,7 @@ run can resume where it stopped. A result that is missing raises an exception; i
 
 import threading
 from contextlib import closing
+from functools import partial
 
 from flwr.serverapp import Grid
 
@@ -32,6 +33,7 @@ from server.averages import average_singletons
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
 from server.meter import Meter
+from server.models import keep_round, save_models
 from server.rates import choose_rates
 from server.students import deploy_student
 from server.sweep import sweep_coalitions, validation_values
@@ -56,7 +58,7 @@ def value_companies(
     with closing(Journal(run.file(JOURNAL))) as journal, Meter(journal) as meter:
         job = open_job(config, journal, grid, progress, stop, meter)  # the companies join
         job = choose_rates(job)  #                                 learning rates that are auto
-        curve = train_teacher(job)  #                              large model, grand coalition
+        curve = train_teacher(job, partial(keep_round, job, run))  # large model, grand coalition
         student = deploy_student(job)  #                           where one is deployed
         for step in design_steps(config):  #                       all coalitions, or a sample
             sweep_coalitions(job, step)  #                         small models, these coalitions
@@ -67,6 +69,7 @@ def value_companies(
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
         settlement = settle(evidence)  #                           law, values, payouts
+        save_models(job, run)  #                                   what the companies joined for
         meter.enter()
         costs = journal.costs()
     run.write_text(COST, CostRecord.of(costs).to_json())

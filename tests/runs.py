@@ -24,6 +24,7 @@ from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, settle
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.models import TEACHER, ModelRecord, deployed_facts
 from fl_sv.runs.publish import publish
 
 # Two companies, two sizes, two waves: a run of a second with every stage.
@@ -120,7 +121,11 @@ def published(folder: Path, source: RunDirectory, evidence: Evidence) -> RunDire
     folder.mkdir()
     other = RunDirectory(folder)
     other.write_text(files.CONFIG, dump_config(evidence.config))
-    shutil.copy(source.file(files.COST), other.file(files.COST))
+    for name in (files.COST, files.MODEL):
+        shutil.copy(source.file(name), other.file(name))
+    said = ModelRecord.from_json(source.read_text(files.MODEL_RECORD))
+    said = said.model_copy(update=deployed_facts(evidence, TEACHER) | {"software": software()})
+    other.write_text(files.MODEL_RECORD, said.to_json())
     publish(other, evidence, settle(evidence), software())
     return other
 

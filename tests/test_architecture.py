@@ -25,7 +25,7 @@ FLOORS = (
     ("design",),
     ("payment", "planning"),
     ("runs",),
-    ("report",),
+    ("report", "deployment"),
     ("federation",),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -185,7 +185,7 @@ def test_rounding_of_another_machine_is_no_difference(
     )
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    for name in (files.CONFIG, files.COST):
+    for name in (files.CONFIG, files.COST, files.MODEL, files.MODEL_RECORD):
         shutil.copy(run.file(name), folder / name)
     publish(RunDirectory(folder), evidence, elsewhere, software())
     assert run.file(files.VALUATION).read_bytes() != (folder / files.VALUATION).read_bytes()

@@ -416,7 +416,9 @@ def test_2_a_file_that_is_larger_than_the_config_allows_is_not_read(
 
 def test_2_the_signed_config_says_how_large_a_table_may_be() -> None:
     def most(name: str, **training: object) -> int:
-        return files.BY_NAME[name].at_most(with_sections(load_config(SMOKE), training=training))
+        return {file.name: file for file in files.FILES}[name].at_most(
+            with_sections(load_config(SMOKE), training=training)
+        )
 
     assert most(files.UTILITIES) < 200_000
     assert most(files.UTILITIES, seeds=40) > 10 * most(files.UTILITIES)

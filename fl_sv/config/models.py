@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from fl_sv.config.base import Frozen, Reference, Scalar, many
+from fl_sv.config.keys import Key
 from fl_sv.config.strategies import STRATEGIES
 from fl_sv.config.training import USUAL_RATES, Optimizer, OptimizerOptions, Rate, Training
 
@@ -99,6 +100,15 @@ class Teacher(Frozen):
     )
     options: dict[str, Scalar] = Field(
         {}, description="arguments of the strategy's constructor, by Flower's names"
+    )
+    keep: Annotated[Literal["last", "best", "rounds"], Key(may_change="on extension")] = Field(
+        "last",
+        description=(
+            "models in the run directory: `last`, the one that is deployed and pays; `best`, beside"
+            " it the round with the lowest validation loss, which is never deployed and pays"
+            " nothing, since the validation set must not choose; `rounds`, every round, so its size"
+            " times `training.rounds` on the disk"
+        ),
     )
 
 

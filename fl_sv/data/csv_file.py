@@ -52,14 +52,16 @@ class Lines:
         return self.places([row])[0]
 
 
-def read_csv(path: str, csv: Csv) -> tuple["pl.DataFrame", Lines]:
+def read_csv(path: str, csv: Csv, fewest: int = 2) -> tuple["pl.DataFrame", Lines]:
     """The cells as text, one column for each of the header, and where the rows stand.
+
+    fewest: columns that the header must have, 1 or 2.
 
     Blank lines are no rows. Raises InputError or OSError when the file is no such table.
     """
     import polars as pl
 
-    header = _header(path, csv)
+    header = _header(path, csv, fewest)
     try:
         source = _in_utf8(path, csv)
         if not quotes_are_paired(source):
@@ -86,13 +88,13 @@ def read_csv(path: str, csv: Csv) -> tuple["pl.DataFrame", Lines]:
     return frame.drop(ROW), Lines(path, csv, frame[ROW].to_numpy())
 
 
-def _header(path: str, csv: Csv) -> list[str]:
+def _header(path: str, csv: Csv, fewest: int) -> list[str]:
     header = next((record for _, record in records(path, csv) if record), None)
     if header is None:
         raise InputError(
             f"{path} is empty. Give a header line with the columns' names and at least one row."
         )
-    if len(header) == 1:
+    if len(header) < fewest:
         raise InputError(
             f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at"
             f" least one feature, separated by {_sign(csv)}. {_other_separator(header[0], csv)}"

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ def read_rows(
                 f"{path}: `data.columns` describes columns, and an .npz archive has none. Give a"
                 " .csv or .parquet file."
             )
-        return _read_npz(path, inputs)
+        return rows_of_arrays(npz_arrays(path), path, inputs)
 
 
 @contextmanager
@@ -86,21 +86,24 @@ def readable(path: str) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def read_frame(path: str, csv: Csv) -> tuple["pl.DataFrame", Places]:
+def read_frame(path: str, csv: Csv, fewest: int = 2) -> tuple["pl.DataFrame", Places]:
     """The columns of a .csv or .parquet file as they are in it, and where its rows stand.
+
+    fewest: columns that the header of a .csv must have, 1 or 2.
 
     Raises InputError or OSError when it cannot be read.
     """
-    return read_csv(path, csv) if path.endswith(".csv") else _read_parquet(path)
+    return read_csv(path, csv, fewest) if path.endswith(".csv") else _read_parquet(path)
 
 
-def _read_npz(path: str, inputs: Inputs) -> RawRows:
+def npz_arrays(path: str) -> Mapping[str, NDArray[Any]]:
+    """The arrays of an .npz archive by name. Raises InputError or OSError when it is damaged."""
     if not zipfile.is_zipfile(path):
         raise InputError(
             f"{path} is not an .npz archive. Write it with numpy.savez(path, x=..., y=...)."
         )
     try:
-        arrays = read_arrays(path)
+        return read_arrays(path)
     except (OSError, InputError):
         raise
     except Exception as error:  # zip and numpy raise a dozen kinds for a damaged archive
@@ -109,7 +112,6 @@ def _read_npz(path: str, inputs: Inputs) -> RawRows:
             f"{path} cannot be read: {one_line(reason).rstrip('.')}. Only plain arrays of numbers"
             " and text are allowed, no pickled objects."
         ) from None
-    return rows_of_arrays(arrays, path, inputs)
 
 
 def _read_parquet(path: str) -> tuple["pl.DataFrame", Numbered]:

@@ -29,6 +29,7 @@ BOUND = 1e4
 # A remark says so where a company's numbers, once they are scaled, are larger than this and so many
 # times as large as the validation set's in the same column.
 FAR, TIMES_AS_FAR = 100.0, 10.0
+AS_THERE = "give the column in the unit that it has there"
 
 # A standard deviation below this part of the largest number is rounding. For float64 it leaves room
 # for hundreds of operations; narrower types have less to give away.
@@ -98,44 +99,56 @@ class Scaling:
         """
         if self.encoding is not None and raw.unknown is None:
             raw = self.encoding.apply(raw)
-        x = self._ordered(raw)
+        scaled = self.features_of(raw)
         if raw.y.shape[1:] != self.task.places:
             raise InputError(
                 f"{raw.origin}: the targets of a row have shape {raw.y.shape[1:]}; in the"
                 f" validation set they have {self.task.places}. Give every company the same places."
             )
-        if self.task.inputs:  # as they are: `data.inputs`
-            return self._unscaled(x, raw)
+        if self.task.kind != "regression":
+            return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0], raw.unknown)
+        with np.errstate(over="ignore"):
+            targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
+        unit = "give another unit" if self.task.inputs else AS_THERE
+        self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target, unit)
+        return Dataset(scaled, targets, raw.unknown)
+
+    def features_of(
+        self, raw: RawRows, advice: str = ""
+    ) -> NDArray[np.float32] | NDArray[np.int64]:
+        """The features of rows that have no table left, scaled and in the model's order.
+
+        Other inputs than real numbers of one array stay as they are (`data.inputs`).
+
+        advice: what to do about a number beyond BOUND; without it what to do before a run.
+
+        Returns (rows, *input_shape). Raises InputError as `apply` does; the target may be unknown.
+        """
+        x = self._ordered(raw)
+        if self.task.inputs:
+            self._require_same_inputs(raw)
+            kept: NDArray[np.float32] | NDArray[np.int64] = (
+                x if self.task.is_whole else x.astype(np.float32)
+            )
+            return kept
         with np.errstate(over="ignore"):
             flat = (_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)
-            targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
-        unit = "give the column in the unit that it has there"
-        advice = f"{unit}, leave it out, or set `data.standardise: false`"
-        if self.scale == (1.0,):  # nothing is standardised, or a single column is constant
-            advice = "give the column another unit, or set `data.standardise: true`"
+        if not advice:
+            advice = f"{AS_THERE}, leave it out, or set `data.standardise: false`"
+            if self.scale == (1.0,):  # nothing is standardised, or a single column is constant
+                advice = "give the column another unit, or set `data.standardise: true`"
         self._require_bound(flat, _flat(x), raw, lambda i: self._feature_name(raw, i), advice)
-        scaled = flat.astype(np.float32).reshape(x.shape)
-        if self.task.kind == "regression":
-            self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target, unit)
-            return Dataset(scaled, targets, raw.unknown)
-        return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0], raw.unknown)
+        scaled: NDArray[np.float32] = flat.astype(np.float32).reshape(x.shape)
+        return scaled
 
-    def _unscaled(self, x: NDArray[Any], raw: RawRows) -> Dataset:
-        """The rows of a module that is given other inputs than real numbers of one array."""
+    def _require_same_inputs(self, raw: RawRows) -> None:
+        """Raises InputError unless a module is given for these rows what it is given elsewhere."""
         if raw.inputs != self.task.inputs:
             raise InputError(
                 f"{raw.origin}: the inputs are {listed([str(each) for each in raw.inputs])}; in the"
                 f" validation set they are {listed([str(each) for each in self.task.inputs])}. Give"
                 " every company the same arrays."
             )
-        kept = x if self.task.is_whole else x.astype(np.float32)
-        if self.task.kind == "classification":
-            return Dataset(kept, class_labels(raw, self.task.n_outputs)[0])
-        targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
-        self._require_bound(
-            targets[:, None], raw.y[:, None], raw, lambda _: raw.target, "give another unit"
-        )
-        return Dataset(kept, targets)
 
     def far_from(self, validation: Dataset, rows: Dataset) -> str:
         """The column in which a company's scaled numbers lie far beyond the validation set's.

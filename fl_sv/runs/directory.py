@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.config.keys import unchangeable
 from fl_sv.errors import InputError, RunError
-from fl_sv.files import AnyFile, read_bytes, read_text
+from fl_sv.files import AnyFile, read_bytes, read_text, replace_whole
 from fl_sv.runs.files import CONFIG, LEDGER, LOCK, part
 from fl_sv.runs.keys import owner_key
 
@@ -93,18 +93,19 @@ class RunDirectory(RunFiles):
         self._write(name, (line.encode("utf-8") for line in lines))
 
     def _write(self, name: str, parts: Iterable[bytes]) -> None:
-        temporary = self.file(part(name))
-        try:
+        def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
                 file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.file(name))
+
+        self.write_by(name, write)
+
+    def write_by(self, name: str, write: Callable[[Path], None]) -> None:
+        """As `write_bytes`, by a function that writes a file at the path that it is given."""
+        try:
+            replace_whole(self.file(name), write, self.file(part(name)))
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             raise RunError(
-                f"{self.file(name)} cannot be written: {error.strerror}. Correct that and"
+                f"{self.file(name)} cannot be written: {error.strerror or error}. Correct that and"
                 " repeat the command (`run` with --resume); what is finished is kept."
             ) from error
 

@@ -52,8 +52,8 @@ def hash_differences(run: HeldRun, ledger: Sequence[LedgerLine]) -> Iterator[Dif
     """Rule 6: each file that differs from a hash in the ledger."""
     closes = [(line, line.read(CloseRecord)) for line in ledger if line.kind == CloseRecord.KIND]
     last, signed = closes[-1][0], closes[-1][1].files
-    for name in files.SEALED:
-        if name in signed and name not in run.data:
+    for name in [file.name for file in run.known if file.hashed]:
+        if name in signed and not run.was_read(name):
             yield name, f"{name} cannot be read: {run.faults.get(name, 'it is missing')}"
         elif name in signed and run.digest(name) != signed[name]:
             yield name, f"{name} was changed after it was signed"

@@ -6,7 +6,7 @@ up to the size that the signed config allows.
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,11 +14,13 @@ from pathlib import Path
 from fl_sv.config import Config, parse_config
 from fl_sv.config.load import MAX_BYTES as MAX_CONFIG
 from fl_sv.errors import FlsvError, InputError
-from fl_sv.files import HeldFile, read_own
+from fl_sv.files import HeldFile, open_own, read_own
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, RunFiles
+from fl_sv.runs.files import RunFile
 from fl_sv.runs.ledger import ledger_of, newest
 from fl_sv.runs.records import CloseRecord
+from fl_sv.runs.tensors import TensorFile, read_tensors
 
 MAX_STRANGERS = 100  # that are named
 
@@ -31,12 +33,16 @@ class HeldRun(RunFiles):
     data: the bytes of each file, by name.
     faults: why a file was not read, by name.
     strangers: a sentence about each thing that does not belong into a run directory.
+    known: what belongs into it.
+    tensors: what each file with the numbers of a model is, by name. The numbers are not held.
     """
 
     path: Path
     data: Mapping[str, bytes]
     faults: Mapping[str, str]
     strangers: tuple[str, ...]
+    known: tuple[RunFile, ...]
+    tensors: Mapping[str, TensorFile]
 
     def file(self, name: str) -> HeldFile:
         """One of the files. Raises InputError when it is missing."""
@@ -46,10 +52,16 @@ class HeldRun(RunFiles):
 
     def has(self, name: str) -> bool:
         """Whether the file was there, readable or not."""
-        return name in self.data or name in self.faults
+        return self.was_read(name) or name in self.faults
+
+    def was_read(self, name: str) -> bool:
+        """Whether the file was there and could be read."""
+        return name in self.data or name in self.tensors
 
     def digest(self, name: str) -> str:
         """sha256 of a file as hex digits."""
+        if name in self.tensors:
+            return self.tensors[name].sha256
         return sha256(self.data[name]).hexdigest()
 
 
@@ -57,10 +69,15 @@ def hold(run: RunDirectory) -> HeldRun:
     """Reads a run directory. Nothing in it makes this wait, or takes more than its own size."""
     data: dict[str, bytes] = {}
     faults: dict[str, str] = {}
+    tensors: dict[str, TensorFile] = {}
 
-    def take(name: str, at_most: int) -> None:
+    def take(name: str, at_most: int, *, of_model: bool = False) -> None:
         try:
-            data[name] = read_own(run.file(name), at_most)
+            if of_model:
+                with open_own(run.file(name), at_most) as file:
+                    tensors[name] = read_tensors(file)
+            else:
+                data[name] = read_own(run.file(name), at_most)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -69,10 +86,12 @@ def hold(run: RunDirectory) -> HeldRun:
     take(files.LEDGER, files.UNKNOWN)
     take(files.CONFIG, MAX_CONFIG)
     config = _signed_config(data)
-    for file in files.FILES:
+    known = files.files_of(config)
+    for file in known:
         if file.read and file.name not in (files.LEDGER, files.CONFIG):
-            take(file.name, file.at_most(config) if config else files.UNKNOWN)
-    return HeldRun(run.path, data, faults, tuple(_strangers(run.path)))
+            at_most = file.at_most(config) if config else files.UNKNOWN
+            take(file.name, at_most, of_model=file.tensors)
+    return HeldRun(run.path, data, faults, tuple(_strangers(run.path, known)), known, tensors)
 
 
 def _signed_config(data: Mapping[str, bytes]) -> Config | None:
@@ -86,16 +105,17 @@ def _signed_config(data: Mapping[str, bytes]) -> Config | None:
     return None
 
 
-def _strangers(folder: Path) -> Iterator[str]:
-    found = 0
+def _strangers(folder: Path, known: Sequence[RunFile]) -> Iterator[str]:
+    found, by_name = 0, {file.name: file for file in known}
+    left_over = {files.part(name) for name in by_name}
     with os.scandir(folder) as entries:
         for entry in entries:
-            file = files.BY_NAME.get(entry.name)
+            file = by_name.get(entry.name)
             if file is not None and file.read:
                 continue  # whoever reads it looks at its kind
             kind = _kind(entry)
             due = "folder" if file is not None and file.folder else "file"
-            if kind == due and (file is not None or entry.name in files.LEFT_OVER):
+            if kind == due and (file is not None or entry.name in left_over):
                 continue
             found += 1
             if found <= MAX_STRANGERS:

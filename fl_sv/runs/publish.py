@@ -15,7 +15,8 @@ from fl_sv.runs.validation import save_validation
 
 def sealed(run: RunDirectory) -> tuple[str, ...]:
     """The files whose hashes a section of the ledger closes with."""
-    return tuple(name for name in files.SEALED if run.has(name))
+    known = files.files_of(run.config)
+    return tuple(file.name for file in known if file.hashed and run.has(file.name))
 
 
 def publish(

@@ -32,13 +32,16 @@ What follows
 18. Law, alarms, values and intervals follow from the utilities, to 1e-9 (`fl_sv.runs.follow`).
 19. Order, records and cents follow exactly from the values as they were signed.
 20. A later payment divides a fixed pot, is by the config's other rules, and accepts what fired.
+The models (`fl_sv.runs.model_form`)
+21. Each holds finite numbers in the format safetensors, as many as it has parameters.
+22. What stands beside them is what config, tables and ledger say.
 
 What was signed is the same for every version of fl-sv. What follows may not be, so a difference
 there is called one of versions where another one made the run.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fl_sv.config import Config
@@ -62,6 +65,7 @@ from fl_sv.runs.form import (
 from fl_sv.runs.held import HeldRun, hold
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import LedgerLine, ledger_of, newest, records_of, tables_head
+from fl_sv.runs.model_form import model_problems
 from fl_sv.runs.records import OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 
@@ -141,9 +145,7 @@ def verified(run: RunDirectory, *, but: Sequence[str] = ()) -> Verification:
     cannot be imported here.
     """
     held = hold(run)
-    return verified_files(
-        HeldRun(held.path, held.data, held.faults, strangers=()), but=frozenset(but)
-    )
+    return verified_files(replace(held, strangers=()), but=frozenset(but))
 
 
 def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verification:
@@ -166,6 +168,8 @@ def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verifi
         others += table_problems(evidence)
         others += cost_problems(read_cost(run))
         others += _but(but, writing_problems(run, evidence, newest(ledger, PaymentRecord).amounts))
+        first = records_of(ledger, OpenRecord)[0]
+        others += _but(but, model_problems(run, evidence, first.software))
         require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
         outcome = recomputed(Signed(evidence, read_law(run), read_valuation(run), ledger))
         settlement = outcome.settlement

@@ -16,6 +16,7 @@ from fl_sv.errors import InputError
 from fl_sv.plugins import ANY_ERROR, resolve
 from fl_sv.streams import global_draws
 from fl_sv.training.base import copied, flat
+from fl_sv.training.state import unsaved
 
 KEPT = 256  # starts in memory: those of all sizes and seeds of a usual run
 MODULES_KEPT = 32  # those of all sizes; a base may be large
@@ -168,6 +169,10 @@ def _check_parts(model: Module, module: nn.Module) -> None:
                 f"has the parameter {name} of {kind} numbers; parameters are real numbers. What is"
                 " never trained may be a buffer.",
             )
+    if (what := unsaved(module)) is not None:
+        raise refusal(
+            model, f"has {what}; the file of a trained model (safetensors) holds no such thing."
+        )
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise refusal(
             model,

@@ -1,0 +1,1 @@
+"""The model that came out of a run: saved, loaded, exported, and used on raw rows."""
