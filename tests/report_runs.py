@@ -174,11 +174,12 @@ class PageText(HTMLParser):
             self.tables[-1].append([])
         elif tag in ("th", "td"):
             self.tables[-1][-1].append("")
-        self._cell = tag in ("th", "td")
-        self._hidden = tag in ("style", "title", "script")
+        self._cell = self._cell or tag in ("th", "td")
+        self._hidden = self._hidden or tag in ("style", "title", "script")
 
     def handle_endtag(self, tag: str) -> None:
-        self._cell = self._hidden = False
+        self._cell = self._cell and tag not in ("th", "td")
+        self._hidden = self._hidden and tag not in ("style", "title", "script")
 
     def handle_data(self, data: str) -> None:
         if self._cell:
