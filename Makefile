@@ -19,7 +19,7 @@ STOP_AT_A_CRASH = --max-worker-restart 0
 PYTEST = $(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder \
          $(STOP_AT_A_CRASH)
 
-.PHONY: demo test test-fast check audit bench docs install install-dev install-extras clean
+.PHONY: demo test test-fast check audit bench docs pictures install install-dev install-extras clean
 
 demo: install
 	rm -rf runs/demo
@@ -46,6 +46,9 @@ bench: install-dev
 
 docs: install-dev
 	$(BIN)/python -m fl_sv.config.reference > docs/config.md
+
+pictures: install-dev  # of the report in docs/; needs runs/demo and a Chromium
+	$(BIN)/python docs/screenshots.py runs/demo/report.html docs
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

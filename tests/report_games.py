@@ -40,7 +40,9 @@ def names_of(n_companies: int) -> tuple[str, ...]:
     return tuple(name for name, _ in zip((*TREES, *long), range(n_companies), strict=False))
 
 
-def game_config(n_companies: int, extra: str = "", negative: str = "clip") -> Config:
+def game_config(
+    n_companies: int, extra: str = "", negative: str = "clip", cents: int = 123_456_789
+) -> Config:
     """The config of a game. More than ten companies: a sample of the coalitions."""
     design = ""
     if n_companies > 10:
@@ -55,7 +57,7 @@ models:
   large: {{kind: mlp, hidden: [64]}}
 training: {{rounds: 3, seeds: 2}}
 {design}
-payouts: {{pot: {{kind: fixed, cents: 123456789}}, negative: {negative}}}
+payouts: {{pot: {{kind: fixed, cents: {cents}}}, negative: {negative}}}
 {extra}
 """,
         "test",
@@ -143,6 +145,7 @@ def game_of_kind(kind: str, path: Path) -> RunDirectory:
     n = {"two": 2, "twenty": 20}.get(kind, 8 if kind == "eight" else 5)
     extra = STUDENT if kind == "students" else ""
     negative = "charge" if kind in ("charge", "worthless") else "clip"
-    config = game_config(n, extra, negative)
+    cents = 10**15 if kind == "charge" else 123_456_789
+    config = game_config(n, extra, negative, cents)
     harm = {"harm": 1.5, "charge": 0.9, "worthless": 4.0}.get(kind, 0.0)
     return game_run(path, config, game_evidence(config, harm=harm, accuracy=kind != "regression"))

@@ -21,7 +21,10 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
 
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
 WIDTHS = {"desktop": (1440, 900), "tablet": (820, 1100), "phone": (390, 844)}

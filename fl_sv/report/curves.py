@@ -122,9 +122,12 @@ def _curve(rounds: Sequence[int], heights: Sequence[tuple[float, str]], heading:
     ]
     (_, first), (_, last) = heights[0], heights[-1]
     texts = [
-        label(4, points[0][1], first, shift=-9),
+        # Beside the first point where the curve rises from it, else above.
+        label(4, points[0][1], first, lower=4, right=12)
+        if heights[-1][0] > heights[0][0]
+        else label(4, points[0][1], first, lower=-9),
         label(96, points[-1][1], last, "end", -9),
-        label(4, 99, f"round {rounds[0]}", shift=-1),
+        label(4, 99, f"round {rounds[0]}", lower=-1),
         label(96, 99, f"round {rounds[-1]}", "end", -1),
     ]
     floor = line(2, upward.at(0.0), 98, upward.at(0.0), "axis")
@@ -159,7 +162,7 @@ def _law(run: FinishedRun, runs: Sequence[tuple[str, float, float]], notation: N
     ]  # fmt: skip
     low, high = notation.value(across.low), notation.value(across.high)
     texts = [
-        label(2, 99, f"small model's loss {low}", shift=-1),
+        label(2, 99, f"small model's loss {low}", lower=-1),
         label(98, 99, high, "end", -1),
         label(2, 4, notation.value(upward.high)),
         label(2, 90, notation.value(upward.low)),

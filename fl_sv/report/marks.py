@@ -103,9 +103,11 @@ def symbol(x: float, y: float, kind: str, tip: str = "") -> Markup:
     return tag("svg", path, x=_percent(x), y=_percent(y), overflow="visible")
 
 
-def label(x: float, y: float, text: str, anchor: str = "start", shift: int = 4) -> Markup:
-    """A text at a place in percent, `shift` pixels lower."""
-    return tag("text", text, x=_percent(x), y=_percent(y), dy=shift, text_anchor=anchor)
+def label(
+    x: float, y: float, text: str, anchor: str = "start", lower: int = 4, right: int = 0
+) -> Markup:
+    """A text at a place in percent, some pixels lower and further to the right."""
+    return tag("text", text, x=_percent(x), y=_percent(y), dx=right, dy=lower, text_anchor=anchor)
 
 
 def polyline(points: Sequence[tuple[float, float]], kind: str) -> Markup:

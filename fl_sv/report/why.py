@@ -3,7 +3,7 @@
 The rule, in this order:
 
 1. Where it is not certain that the value is above zero, the sentence says so.
-2. A company whose rows another one holds, too, is said to share what they are worth.
+2. Of a company whose rows another one holds, too, the sentence says that.
 3. Else three figures are compared: by how much the others are worse without it, what it reaches
    alone, and which part of its gain lies on a few groups of examples. The sentence is about the one
    in which it stands out most: farthest from the median of all companies, in mean distances from
@@ -24,10 +24,13 @@ RULE = (
     "How a sentence is chosen: a value that is not certainly above zero, and rows that another"
     " company holds, too, come first. Else the sentence is about the figure in which the company"
     " stands out most from the median company: what the others reach without it, what it reaches"
-    " alone, or how much of its gain lies on a few groups of examples."
+    " alone, or how much of its gain lies on a few groups of examples. Others lack little of what a"
+    " company has where they lose less than a tenth of what it gains alone, much from a half on."
 )
 
-MISSED = 1.0  # mean distances above the median from which the others are said to miss a company
+# What a company adds last, as a part of what it reaches alone: below LITTLE the others lack little
+# of what it has, from MUCH on they lack much.
+LITTLE, MUCH = 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -42,38 +45,32 @@ class Focus:
 def why_sentences(run: FinishedRun, found: Reached, by_group: Strengths | None) -> dict[str, str]:
     """The sentence of each company, by name."""
     companies = run.evidence.config.companies
-    loses = {name: found.everybody - found.without[name] for name in companies}
     focus = {} if by_group is None else focus_of(companies, by_group)
-    over = {name: each.part - each.of_all for name, each in focus.items()}
-    figures = {"without": _standing(loses), "alone": _standing(found.alone)}
-    if len(over) == len(companies):
-        figures["focus"] = _standing(over)
-    twins = _twins(run.evidence.fingerprints)
+    figures = {
+        "without": {name: found.everybody - found.without[name] for name in companies},
+        "alone": found.alone,
+        "focus": {name: each.part - each.of_all for name, each in focus.items()},
+    }
+    standing = {figure: _standing(numbers) for figure, numbers in figures.items()}
+    same_rows = _same_rows(run.evidence.fingerprints)
     sentences = {}
     for company in run.valuation.companies:
-        name = company.name
-        without = _without(found, name)
-        sign = sign_of(company)
+        name, sign = company.name, sign_of(company)
+        most = max(standing, key=lambda figure: abs(standing[figure].get(name, 0.0)))
+        missed = standing["without"][name] > 0
         if sign < 0:
-            sentences[name] = f"Its data made the model worse: without it {without}."
+            text = f"Its data made the model's loss worse: {_without(found, name)}"
         elif sign == 0:
-            sentences[name] = f"Not certain that it helped at all: without it {without}."
-        elif name in twins:
-            sentences[name] = (
-                f"Same rows as {enumerated(twins[name])}, so that one can replace the other:"
-                f" without it {without}."
-            )
+            text = f"Not certain that it helped at all: {_without(found, name)}"
+        elif name in same_rows:
+            text = f"Same rows as {enumerated(same_rows[name])}: {_without(found, name)}"
+        elif most == "focus":
+            text = _by_focus(focus[name])
+        elif most == "alone":
+            text = _by_itself(found, name, strong=standing["alone"][name] > 0)
         else:
-            most = max(figures, key=lambda figure: abs(figures[figure][name]))
-            missed = figures["without"][name] >= MISSED
-            match most:
-                case "without":
-                    sentences[name] = _by_the_others(found, name, missed=missed)
-                case "alone":
-                    strong = figures["alone"][name] > 0
-                    sentences[name] = _by_itself(found, name, strong=strong, missed=missed)
-                case _:
-                    sentences[name] = _by_focus(focus[name])
+            text = _by_the_others(found, name, missed=missed)
+        sentences[name] = f"{text}."
     return sentences
 
 
@@ -100,44 +97,44 @@ def focus_of(companies: tuple[str, ...], by_group: Strengths) -> dict[str, Focus
 
 def _standing(figure: Mapping[str, float]) -> dict[str, float]:
     """How far each company stands from the median, in mean distances from it."""
+    if not figure:
+        return {}
     middle = median(figure.values())
     spread = fmean(abs(number - middle) for number in figure.values())
     return {name: (number - middle) / spread if spread else 0.0 for name, number in figure.items()}
 
 
 def _without(found: Reached, name: str) -> str:
-    """`the others reach 93.1 % instead of 95.0 %`."""
+    """`without it the others reach 93.1 % instead of 95.0 %`."""
     rest, everybody = found.text(found.without[name]), found.text(found.everybody)
     if rest == everybody:
-        return f"the others reach {rest} as well"
-    return f"the others reach {rest} instead of {everybody}"
+        return f"without it the others reach {rest} as well"
+    return f"without it the others reach {rest} instead of {everybody}"
 
 
 def _by_the_others(found: Reached, name: str, *, missed: bool) -> str:
     if found.without[name] > found.everybody:
-        opening = "Helps small groups, but the others do better without it"
-        rest, everybody = found.text(found.without[name]), found.text(found.everybody)
-        return f"{opening}: {rest} instead of {everybody}."
-    opening = "Hard to replace" if missed else "Easy to replace"
-    return f"{opening}: without it {_without(found, name)}."
+        return f"Helps small groups only: {_without(found, name)}"
+    most = "most" if len(found.alone) > 2 else "the other"
+    return f"{'Harder' if missed else 'Easier'} to replace than {most}: {_without(found, name)}"
 
 
-def _by_itself(found: Reached, name: str, *, strong: bool, missed: bool) -> str:
-    alone = found.text(found.alone[name])
-    opening = "Strong alone" if strong else "Weak alone"
-    joint = "and" if strong == missed else "but"
-    what = "much" if missed else "little"
-    return (
-        f"{opening} ({alone}), {joint} {what} that others lack: without it {_without(found, name)}."
-    )
+def _by_itself(found: Reached, name: str, *, strong: bool) -> str:
+    first, last = found.alone[name] - found.nobody, found.everybody - found.without[name]
+    text = f"{'Strong' if strong else 'Weak'} alone ({found.text(found.alone[name])})"
+    if last < LITTLE * first:
+        text += f", {'but' if strong else 'and'} little that others lack"
+    elif last >= MUCH * first:
+        text += f", {'and' if strong else 'but'} much that others lack"
+    return f"{text}: {_without(found, name)}"
 
 
 def _by_focus(focus: Focus) -> str:
     text = f"{percent(focus.part)} of its gain is on {focus.groups}"
-    return f"{text}; of all companies' gain it is {percent(focus.of_all)}."
+    return f"{text}; of all companies' gain it is {percent(focus.of_all)}"
 
 
-def _twins(fingerprints: Mapping[str, str]) -> dict[str, list[str]]:
+def _same_rows(fingerprints: Mapping[str, str]) -> dict[str, list[str]]:
     """For each company with equal rows elsewhere, who else holds them."""
     same: dict[str, list[str]] = {}
     for name, fingerprint in fingerprints.items():

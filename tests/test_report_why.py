@@ -1,0 +1,133 @@
+"""The sentence of why for each company, and where one alone does as well as all.
+
+pytest tests/test_report_why.py
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl_sv.report.finished_run import FinishedRun, read_finished_run
+from fl_sv.report.model import alone_sentences
+from fl_sv.report.notation import Notation
+from fl_sv.report.reached import Reached, reached
+from fl_sv.report.strengths import Strengths
+from fl_sv.report.why import why_sentences
+from tests.report_games import TREES, game_of_kind
+from tests.report_runs import make_run
+
+NBSP = "\N{NO-BREAK SPACE}"
+FIVE = TREES[:5]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """Five companies of which each certainly has a positive value."""
+    return read_finished_run(game_of_kind("students", tmp_path_factory.mktemp("five") / "run"))
+
+
+def found(without: list[float], alone: list[float]) -> Reached:
+    by_name = [dict(zip(FIVE, shares, strict=True)) for shares in (without, alone)]
+    return Reached("mlp-8", False, "of the examples classified correctly", 0.1, 0.95, *by_name)
+
+
+EVEN = Strengths(tuple("0123456789"), "class", np.full((5, 10), 0.01))
+
+
+def text(sentence: str) -> str:
+    return sentence.replace(NBSP, " ")
+
+
+def test_the_sentence_is_about_the_figure_in_which_a_company_stands_out(
+    finished: FinishedRun,
+) -> None:
+    part = EVEN.part_NK.copy()
+    part[2, [3, 8]] += 0.08
+    strengths = replace(EVEN, part_NK=part)
+    shares = found([0.931, 0.949, 0.948, 0.949, 0.948], [0.6, 0.9, 0.61, 0.6, 0.3])
+    why = {name: text(each) for name, each in why_sentences(finished, shares, strengths).items()}
+    assert why["Ash"] == (
+        "Harder to replace than most: without it the others reach 93.1 % instead of 95.0 %."
+    )
+    assert why["Beech"] == (
+        "Strong alone (90.0 %), but little that others lack: without it the others reach 94.9 %"
+        " instead of 95.0 %."
+    )
+    assert why["Chestnut"] == (
+        "69.2 % of its gain is on classes 3 and 8; of all companies' gain it is 39.4 %."
+    )
+    assert why["Elder"] == (
+        "Weak alone (30.0 %), and little that others lack: without it the others reach 94.8 %"
+        " instead of 95.0 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("alone", "said"),
+    [
+        (0.15, "Weak alone (15.0 %), but much that others lack"),  # they lose 3 of its 5 points
+        (0.3, "Weak alone (30.0 %)"),  # 3 of 20
+        (0.45, "Weak alone (45.0 %), and little that others lack"),  # 3 of 35
+    ],
+)
+def test_much_and_little_are_what_others_lose_beside_what_it_gains_alone(
+    finished: FinishedRun, alone: float, said: str
+) -> None:
+    shares = found([0.93, 0.92, 0.94, 0.93, 0.92], [0.5, 0.5, 0.5, 0.5, alone])
+    why = text(why_sentences(finished, shares, EVEN)["Elder"])
+    assert why == f"{said}: without it the others reach 92.0 % instead of 95.0 %."
+
+
+def test_all_alike_get_the_first_figure(finished: FinishedRun) -> None:
+    why = why_sentences(finished, found([0.95] * 5, [0.5] * 5), EVEN)
+    assert {text(sentence) for sentence in why.values()} == {
+        "Easier to replace than most: without it the others reach 95.0 % as well."
+    }
+
+
+def test_a_run_without_groups_has_its_sentences_too(finished: FinishedRun) -> None:
+    without = replace(finished, evidence=replace(finished.evidence, groups=None))
+    assert all(why_sentences(without, reached(without), None).values())
+
+
+def test_what_is_not_certain_and_equal_rows_come_first(tmp_path: Path) -> None:
+    run = read_finished_run(make_run(tmp_path / "run"))
+    why = why_sentences(run, reached(run), None)
+    assert why["Damson"].startswith("Its data made the model's loss worse: without it ")
+    assert why["Beech"].startswith("Same rows as Chestnut: without it ")
+    companies = tuple(replace(c, low=-0.1) for c in run.valuation.companies)
+    unsure = replace(run, valuation=replace(run.valuation, companies=companies))
+    assert why_sentences(unsure, reached(run), None)["Beech"].startswith(
+        "Not certain that it helped at all: without it "
+    )
+
+
+# --- one alone, and all together ------------------------------------------------------------------
+
+
+def test_a_company_that_alone_does_better_than_all_is_named_with_what_it_means(
+    finished: FinishedRun,
+) -> None:
+    notation = Notation.of(finished)
+    nobody_better = found([0.9] * 5, [0.5] * 5)
+    assert alone_sentences(finished, nobody_better, notation) == ()
+    law = finished.law.model_copy(update={"anchors": {**finished.law.anchors, 0b10: 0.25}})
+    everybody = notation.value(finished.law.anchors[31])
+    said = text(" ".join(alone_sentences(replace(finished, law=law), nobody_better, notation)))
+    assert (
+        f"Beech alone (0.2500) does as well as or better than all companies together ({everybody}"
+        in said
+    )
+    assert "all together do better: Beech 50.0 %, all companies 95.0 %" in said
+    assert "What this means: Beech gained nothing from the others in this measure." in said
+    equal = found([0.9] * 5, [0.5, 0.5, 0.5, 0.95, 0.5])
+    said = text(" ".join(alone_sentences(finished, equal, notation)))
+    assert "Damson alone (95.0 %) reaches as much as all companies together (95.0 %)" in said
+
+
+def test_of_many_companies_three_are_named(tmp_path: Path) -> None:
+    run = read_finished_run(game_of_kind("worthless", tmp_path / "run"))
+    said = " ".join(alone_sentences(run, reached(run), Notation.of(run)))
+    assert "The loss would fall most without Elder" in said
