@@ -4,6 +4,7 @@ Flower averages the replies that it gets. Here every message needs a usable repl
 sent again, `faults.retries` times. Then the run stops with an error that names the company.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,6 +26,8 @@ from server.signatures import Signatures
 from server.tries import Tries, company_failed
 from strategies.roster import Roster
 from strategies.spool import spool
+
+LOG = logging.getLogger("flwr")  # the log of the run, as `flwr log` shows it
 
 # --- seconds --------------------------------------------------------------------------------------
 
@@ -142,7 +145,10 @@ class Federation:
         if problem is None:
             self.traffic.count(reply.content)
             spool(reply.content, self.folder)
-        elif reply.has_content():
+            return None
+        if problem.kind == "thrown away":
+            LOG.warning("A reply in the name of %s was thrown away: %s.", company, problem.text)
+        if reply.has_content():
             self.traffic.count_bytes(reply.content)
         return problem
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from flwr.app import ConfigRecord, RecordDict
 
 from benchmarks.common.command_line import SMOKE, Answer, shell
 from benchmarks.federation.deployment import (
@@ -28,7 +29,10 @@ from benchmarks.federation.deployment import (
     unit_command,
 )
 from clients.probe import ask_about_key
+from fl_sv.config import Config
 from fl_sv.federation.certificates import make_authority, make_company_key, read_company_key
+from fl_sv.flower import wire
+from tests.attacker import Attacker
 
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 pytestmark = pytest.mark.federation
@@ -108,7 +112,9 @@ def test_everything_is_in_order_as_seen_by_the_operator_and_by_every_company(
 def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays(
     federation: Deployment, config: Path, tmp_path: Path
 ) -> None:
-    """A company with a broken file stops the run; once it is corrected, the run continues."""
+    """A company with a broken file stops the run; once it is corrected, the run continues, and
+    another company that attacks it changes nothing.
+    """
     culprit = federation.data["Damson"]
     rows = culprit.read_bytes()
     with np.load(culprit) as arrays:
@@ -128,8 +134,16 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     assert f"{culprit.name}, row 1" in federation.log("Damson")  # its own log has the details
 
     culprit.write_bytes(rows)
-    answer = done(federation.fl_sv(*command, "--dir", federation.operator, "--resume"))
-    assert "completed in" in answer.out
+    running = federation.start_fl_sv(*command, "--dir", federation.operator, "--resume")
+    marker = tmp_path / "this ran at Beech"
+    attack(federation, marker)
+    out, err = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 0, (out, err)
+    assert "completed in" in out
+    # Nobody ran anything at Beech, nor spoke in its name.
+    assert out.count("A reply in the name of Beech was thrown away: it is not signed.") == 2
+    assert "an instruction was refused: it is not signed" in federation.log("Beech")
+    assert not marker.exists()
     for (
         company,
         path,
@@ -143,6 +157,31 @@ def test_federated_run_pays_to_the_cent_what_a_simulation_of_the_same_files_pays
     done(federation.fl_sv("verify", tmp_path / "run"))
     assert "finished:failed" in federation.status() and "finished:completed" in federation.status()
     assert_nothing_secret_is_written(federation, tmp_path / "run")
+
+
+def attack(federation: Deployment, marker: Path) -> None:
+    """Ash makes Beech's node an instruction that names a function and its argument, in the server's
+    name, and answers two of the server's in Beech's. Flower lets it.
+    """
+    command = {"source": "os:system", "options": {"command": f"touch '{marker}'"}, "classes": 2}
+    content = yaml.safe_load((federation.operator / "company" / "config.yaml").read_text())
+    content["data"] = {**command, "partition": {"kind": "iid"}}
+    evil = Config.model_validate(content)
+    task = {
+        wire.COMPANY: "Beech",
+        wire.ROUND: 0,
+        wire.RUN_CONFIG: evil.model_dump_json(),
+        wire.SCALING: "{}",
+    }
+    slander = {wire.REASON: "Beech is bankrupt"}
+    ash, answered = Attacker(federation, "Ash", "Beech"), ""
+    for _ in range(2):
+        instruction = ash.instruction_to_victim(after=answered)
+        answered, _, run, _ = instruction
+        forged = RecordDict({wire.FAILURE: ConfigRecord(slander)})
+        ash.reply_for_victim(forged, instruction)
+    ash.instruct_victim(RecordDict({wire.CONFIG: ConfigRecord(task)}), wire.REGISTER, run)
+    ash.close()
 
 
 def assert_nothing_secret_is_written(federation: Deployment, run: Path) -> None:
