@@ -4,10 +4,12 @@ They are data of this package. They are never installed under their own names, w
 general: another package may be called `server`.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +22,22 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it every start warns
 }
+
+
+# What the Flower App consists of.
+BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
+
+
+@cache
+def app_hash() -> str:
+    """sha256 of the files of the installed Flower App, as hex digits."""
+    folder = app_folder()
+    digest = hashlib.sha256()
+    for name in BUNDLED:
+        files = [folder / name] if (folder / name).is_file() else [*(folder / name).glob("*.*")]
+        for path in sorted(files):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def app_folder() -> Path:

@@ -4,6 +4,7 @@ commands exist.
 
 import re
 import shlex
+import shutil
 import socket
 import ssl
 import stat
@@ -22,7 +23,13 @@ import pytest
 import yaml
 
 from benchmarks.common.command_line import REPOSITORY, SMOKE
-from benchmarks.federation.deployment import NGINX, free_port, listens, unit_command
+from benchmarks.federation.deployment import (
+    NGINX,
+    free_port,
+    listens,
+    read_only,
+    unit_command,
+)
 from benchmarks.federation.proxy import Proxy, Server
 from fl_sv.cli import _parser
 from fl_sv.config import load_config
@@ -453,6 +460,36 @@ def test_join_pins_the_config_of_the_kit_and_the_check_sees_another_one(
     assert not _agreement(kit).ok
     command(*join)
     assert _agreement(kit).ok
+
+
+def test_node_that_may_install_no_app_runs_the_one_of_its_own_fl_sv(
+    federation: Path, tmp_path: Path
+) -> None:
+    """The operator's app is taken where it is the same one, and cannot be installed where not."""
+    kit = federation / "company"
+    folder.join(kit, "Ash", Path("/data/ash.npz"))
+    home, apps = kit / "flower", kit / "flower" / "apps"
+    (own,) = apps.iterdir()
+    if not (begin := read_only(apps)):
+        pytest.skip("mounts are not permitted here")
+
+    code = """
+import sys
+from pathlib import Path
+from flwr.cli.build import build_fab_from_disk
+from flwr.cli.install import install_from_fab
+for app in map(Path, sys.argv[2:]):
+    print(install_from_fab(build_fab_from_disk(app), Path(sys.argv[1]), skip_prompt=True))
+"""
+    with flower._bundle() as app:
+        other = Path(shutil.copytree(app, tmp_path / "fl-sv"))
+        client = other / "clients" / "app.py"
+        client.write_text(client.read_text() + "print(open('company.key').read())\n")
+        command = [*begin, sys.executable, "-W", "ignore", "-c", code, home, app, other]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(own)  # of the first alone
+    assert done.returncode != 0 and "Read-only file system" in done.stderr
+    assert [*apps.iterdir()] == [own]
 
 
 def test_check_sees_a_kit_with_another_key_than_the_operators(federation: Path) -> None:

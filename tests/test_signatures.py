@@ -365,7 +365,7 @@ def test_references_are_all_that_a_node_imports_and_calls() -> None:
     model = "{kind: module, factory: 'tests.plugins:tiny_transformer', options: {width: 8}}"
     text = GAME.replace("{kind: mlp, hidden: [8]}", model)
     assert list(references(parse_config(text, "game"))) == [
-        "tests.plugins:tiny_transformer (the model tiny_transformer)"
+        "tests.plugins:tiny_transformer (models.large.factory)"
     ]
     assert list(references(EVIL)) == ["tests.plugins:evil (data.source)"]
 

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_sv.app import app_folder
+from fl_sv.app import BUNDLED, app_folder, import_app
 from fl_sv.errors import InputError, RunError
 from fl_sv.federation.settings import environment
 from fl_sv.terminal import say
 
 CONNECTION = "federation"  # Flower's name of the federation, in flower/config.toml
-BUNDLED = ("clients", "server", "strategies", "configs", "pyproject.toml", "README.md", "LICENSE")
 FINISHED, COMPLETED = "finished", "finished:completed"
 POLL_SECONDS = 5.0
 TIMEOUT_SECONDS = 60.0  # a busy SuperLink may leave some requests without an answer
@@ -139,6 +138,15 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
         reason = sentence or run.details or f"`{log}` may show the reason"
         raise RunError(f"Run {run_id} is {run.status}: {reason}")
     return run
+
+
+def install_app(folder: Path) -> None:
+    """Installs the app of the installed fl_sv in a kit, as the only one.
+
+    Its SuperNode runs no other where it may not install one. Raises InputError without Flower.
+    """
+    with _bundle() as app:
+        import_app("clients.bundle").install(app, Path(environment(folder)["FLWR_HOME"]))
 
 
 def _finished(folder: Path, run_id: str) -> FlowerRun:

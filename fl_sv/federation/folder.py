@@ -27,6 +27,7 @@ from fl_sv.app import app_folder
 from fl_sv.config import Config, dump_config, for_companies
 from fl_sv.errors import InputError
 from fl_sv.federation.certificates import make_authority, make_company_key, make_server_certificate
+from fl_sv.federation.flower import install_app
 from fl_sv.federation.kit import CONFIG, OWNER, pin
 from fl_sv.federation.settings import (
     OWNER_HOME,
@@ -110,6 +111,7 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
     """Makes a company's key and the unit of its SuperNode, in the kit that the company got.
 
     It pins what the company agrees to: the kit's config, the installed fl_sv, the operator's key.
+    It installs the app that its SuperNode runs: the one of the installed fl_sv.
 
     Returns the file of the public key. Raises InputError when the folder is not a kit, or when the
     company's rows do not fit the run.
@@ -125,6 +127,7 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
     inspect_company(folder / CONFIG, company, str(data_path))
     public = make_company_key(folder, company)
     pin(folder, company)
+    install_app(folder)
     facts = {
         "address": settings.address,
         "port": settings.port,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
-from fl_sv.app import QUIET
+from fl_sv.app import QUIET, app_hash
 from fl_sv.config.base import CompanyName, Frozen, check_names, first_problem
 from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.errors import InputError
@@ -61,7 +61,12 @@ def write_settings(folder: Path, settings: Settings) -> None:
 def shared_software() -> dict[str, str]:
     """Versions that must be the same on every machine."""
     ours = software()
-    return {"fl-sv": __version__, "flwr": ours["flwr"], "fl_sv source": ours["fl_sv source"]}
+    return {
+        "fl-sv": __version__,
+        "flwr": ours["flwr"],
+        "fl_sv source": ours["fl_sv source"],
+        "Flower App": app_hash(),
+    }
 
 
 def require_company(settings: Settings, company: str) -> None:

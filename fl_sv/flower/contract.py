@@ -4,13 +4,18 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from fl_sv.config import Config, for_companies, model_name
+from fl_sv.app import app_hash
+from fl_sv.config import Config, for_companies
 from fl_sv.config.base import REFERENCE
 from fl_sv.config.keys import unchangeable
-from fl_sv.config.models import Module
 from fl_sv.errors import listed
 from fl_sv.machine import library_hash
+
+
+# The sections of the config whose objects a company's node makes.
+AT_COMPANIES = ("data", "models", "training")
 
 
 def contract_of(config: Config) -> str:
@@ -20,20 +25,17 @@ def contract_of(config: Config) -> str:
     path of the operator.
     """
     terms = unchangeable(for_companies(config), "resume")
-    text = json.dumps({"config": terms, "library": library_hash()}, sort_keys=True)
+    code = {"library": library_hash(), "app": app_hash()}
+    text = json.dumps({"config": terms, **code}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def references(config: Config) -> Iterator[str]:
-    """Every `module:attribute` that a company's node imports and calls, with the key that names it.
+    """Every `module:attribute` that a company's node may import and call, with its key.
 
-    The teacher's strategy and the law are the server's.
+    The teacher's strategy, the law and the deployed student are the server's.
     """
-    if re.fullmatch(REFERENCE, config.data.source):
-        yield f"{config.data.source} (data.source)"
-    for model in (*config.models.small, config.models.large):
-        if isinstance(model, Module):
-            yield f"{model.factory} (the model {model_name(model)})"
+    yield from _named(config.model_dump(include=set(AT_COMPANIES)), "")
 
 
 def what_runs(config: Config) -> str:
@@ -42,3 +44,14 @@ def what_runs(config: Config) -> str:
     if not named:
         return "Runs there besides fl-sv: nothing; the config names no function or module."
     return f"Runs there besides fl-sv, installed by the company: {listed(named)}."
+
+
+def _named(value: Any, place: str) -> Iterator[str]:
+    """The references in a value at a place of the config, as in `models.large.factory`."""
+    if isinstance(value, str) and re.fullmatch(REFERENCE, value):
+        yield f"{value} ({place})"
+    entries = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list | tuple):
+        entries = enumerate(value)
+    for key, entry in entries:
+        yield from _named(entry, f"{place}.{key}" if place else str(key))
