@@ -514,12 +514,12 @@ def test_key_is_made_once(federation: Path) -> None:
     assert folder.join(kit, "Ash", Path("/data/other.npz")).read_bytes() == first
     unit = (kit / "fl-sv-supernode.service").read_text().replace("\\\n", " ")
     assert "/data/other.npz" in unit
-    (read_only,) = re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE)
+    paths = " ".join(re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE))
     for name in (
         *("company.key", "ca.crt", "config.yaml", "federation.yaml"),
-        *("owner.pub", "joined.yaml"),
+        *("owner.pub", "joined.yaml", "flower/apps"),
     ):
-        assert f'"{kit.absolute() / name}"' in read_only
+        assert f'"{kit.absolute() / name}"' in paths
     with pytest.raises(InputError, match="without spaces"):
         folder.join(kit, "Ash", Path("/data/my file.npz"))
 

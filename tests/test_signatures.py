@@ -73,7 +73,8 @@ HOUR = 3600
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "flwr")  # a quiet run before may have silenced it
     TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = RUN, 1, 1
     monkeypatch.setattr(exchange, "REMOTE_POLL_SECONDS", 0.01)
     plugins.RAN.clear()
@@ -237,10 +238,7 @@ def test_instruction_that_the_operator_did_not_write_for_this_node_runs_nothing(
     name: str, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     craft, sentence = FORGED[name]
-    with (
-        pytest.raises(Withheld, match="an instruction was refused; the log of this node says why"),
-        caplog.at_level(logging.ERROR, "flwr"),
-    ):
+    with pytest.raises(Withheld, match="an instruction was refused; the log of this node says why"):
         node(craft())
     assert plugins.RAN == []
     (line,) = [record.getMessage() for record in caplog.records]

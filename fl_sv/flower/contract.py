@@ -13,7 +13,6 @@ from fl_sv.config.keys import unchangeable
 from fl_sv.errors import listed
 from fl_sv.machine import library_hash
 
-
 # The sections of the config whose objects a company's node makes.
 AT_COMPANIES = ("data", "models", "training")
 
@@ -50,8 +49,7 @@ def _named(value: Any, place: str) -> Iterator[str]:
     """The references in a value at a place of the config, as in `models.large.factory`."""
     if isinstance(value, str) and re.fullmatch(REFERENCE, value):
         yield f"{value} ({place})"
-    entries = value.items() if isinstance(value, dict) else ()
     if isinstance(value, list | tuple):
-        entries = enumerate(value)
-    for key, entry in entries:
+        value = dict(enumerate(value))
+    for key, entry in value.items() if isinstance(value, dict) else ():
         yield from _named(entry, f"{place}.{key}" if place else str(key))
