@@ -71,8 +71,10 @@ class Job:
         return law_sizes((*self.small, self.large))
 
     @property
-    def groups(self) -> Groups:
-        """The validation examples by class, or by quarter of the target."""
+    def groups(self) -> Groups | None:
+        """The validation examples by class, or by quarter; None where one has several targets."""
+        if self.large.task.places:
+            return None
         classes = self.large.task.kind == "classification"
         return groups_of(self.validation.y.cpu().numpy(), classes=classes)
 

@@ -17,6 +17,7 @@ from fl_sv.errors import InputError
 from fl_sv.training.models import ModelSpec, model_specs, tensors
 from fl_sv.training.sgd import make_recipe, rate_factors, train
 from fl_sv.training.stack import train_stack
+from fl_sv.training.trial import tried
 from tests.runs import Command
 
 GAME = """
@@ -108,6 +109,23 @@ def test_options_of_one_size_are_its_own() -> None:
     assert small.optimizer == Optimizer("adamw")
     assert large.optimizer == Optimizer("adamw", weight_decay=0.5, clip_norm=2.0)
     assert small.learning_rate == large.learning_rate == 0.001
+
+
+def test_a_module_stacks_under_adam_as_under_sgd() -> None:
+    """The bias of a key has no gradient but rounding, which Adam makes a step of full length."""
+    config = config_with({"optimizer": "adamw"})
+    content = config.model_dump(mode="json")
+    content["compute"]["dtype"] = "float32"
+    content["data"] = {"source": "digits", "partition": {"kind": "iid"}}
+    content["models"]["large"] = {
+        "kind": "module",
+        "factory": "tests.plugins:tiny_transformer",
+        "options": {"width": 16},
+    }
+    config = Config.model_validate(content)
+    operator = operator_data(config)
+    x, y = tensors(operator.validation, config)
+    assert tried(model_specs(config, operator.task)[1], config, x, y).unstackable is None
 
 
 # --- the schedule ---------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ class Task:
     loss: str | None = None
 
     @property
+    def outputs_of_a_row(self) -> int:
+        """Numbers that a model gives for a row: K at every place."""
+        return math.prod(self.places) * self.n_outputs
+
+    @property
     def is_whole(self) -> bool:
         """Whether all numbers of a row are whole and stay so."""
         return bool(self.inputs) and all(each.whole for each in self.inputs)

@@ -25,6 +25,7 @@ RAY_BYTES = 350_000_000  # Ray's own processes
 # --- of a wave ------------------------------------------------------------------------------------
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
+MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}  # beside these copies
 COPIES_OF_STRATEGY = 4  # of a model in float64, besides all replies: one of Flower's other ones
 COPIES_OF_LOSSES = 4  # by example, in float64
 SCORE_BYTES = 400  # of a training on its way into the journal
@@ -75,6 +76,7 @@ def peak_memory(
         processes
         + max(waves, *alone, _settlement_bytes(config, run))
         + frozen * itemsize * (2 + n_workers * on_ray)
+        + _outputs_bytes(config, scaling, n_validation)
         + _transfer_bytes(config, large, scaling)
     )
 
@@ -100,7 +102,8 @@ def _models_bytes(config: Config, load: Workload, itemsize: int, n_workers: int)
     """
     model = load.params_of_a_coalition * itemsize
     replies = _replies_bytes(load, itemsize, n_workers)
-    training = (1 + COPIES_IN_TRAINING * n_workers) * model + replies
+    copies = COPIES_IN_TRAINING + MOMENTS[config.training.optimizer]
+    training = (1 + copies * n_workers) * model + replies
     if isinstance(load, TeacherWorkload) and load.by_strategy:
         return max(training, _strategy_bytes(config, load))
     return training
@@ -199,6 +202,11 @@ def _settlement_bytes(config: Config, run: PlannedRun) -> float:
         + TRAINING_BYTES * sum(wave.trainings for wave in waves)
         + COVARIANCE_BYTES * coalitions * covariances
     )
+
+
+def _outputs_bytes(config: Config, scaling: Scaling, n_validation: int) -> float:
+    """Bytes of the outputs of the companies' own models, and of their sums, while averaged."""
+    return 2 * 8 * config.n_companies * n_validation * scaling.task.outputs_of_a_row
 
 
 def _transfer_bytes(config: Config, large: ModelSpec, scaling: Scaling) -> float:

@@ -34,7 +34,7 @@ def average_losses(
     coalitions: bitmasks of one company or more. They come back in another order.
     """
     outputs = {i: torch.tensor(own_VK).to(y.device).double() for i, own_VK in own.items()}
-    at_once = max(1, BLOCK // (len(y) * task.n_outputs))
+    at_once = max(1, BLOCK // (len(y) * task.outputs_of_a_row))
     averages = _averages(outputs, examples, coalitions)
     while block := list(islice(averages, at_once)):
         losses_CV, _ = score_outputs(task, torch.stack([average for _, average in block]), y)

@@ -13,8 +13,8 @@ Shapes: C models of a stack, B rows of a batch, K outputs. `params` is the vecto
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -137,6 +137,7 @@ class ModelSpec:
         with (
             quoting(model, f"on rows of shape {tuple(row.shape)}"),
             self.drawing(0),
+            _layers_apart(),
             torch.set_grad_enabled(with_gradient),
             FlopCounterMode(display=False) as counter,
         ):
@@ -219,6 +220,20 @@ class ModelSpec:
     def initial_seed(self, seed: int, replicate: int = 0) -> int:
         """The seed of the global generators when the untrained model is made."""
         return stream_seed(seed, replicate, self.name, "initialisation")
+
+
+@contextmanager
+def _layers_apart() -> Iterator[None]:
+    """A context in which torch's transformers run operation by operation, so that it counts them.
+
+    In evaluation mode it otherwise joins those of a layer, and counts none.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def model_specs(config: Config, task: Task) -> tuple[tuple[ModelSpec, ...], ModelSpec]:

@@ -51,6 +51,9 @@ Descent = Callable[..., None]
 # times with 16 and 32 channels (195 MFLOP and more). 2 CPU cores, torch 2.13, 2026-11.
 VMAP_MAX_FLOPS = 50e6
 
+# Outputs that are scored at once where rows have places: 8 bytes each, and as many for losses.
+MOST_SCORED = 1 << 25
+
 # Where `vmap` has no rule for an operation, it warns that it loops, which is no slower than ours.
 with suppress(AttributeError):  # torch has no public name for this
     torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
@@ -105,6 +108,8 @@ def score_stack(
     The second result is None for a regression, the third has the outputs that were kept. Outputs
     are computed in the model's precision, losses in float64.
     """
+    if model.task.places:  # each place has K outputs, in float64
+        chunk = max(1, min(chunk, MOST_SCORED // (len(x) * model.task.outputs_of_a_row)))
     losses, hits = [], []
     kept: dict[int, Tensor] = {}
     with torch.no_grad():

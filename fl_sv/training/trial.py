@@ -20,6 +20,7 @@ from torch.nn.utils import vector_to_parameters
 
 from fl_sv.config import Config
 from fl_sv.config.models import Module
+from fl_sv.config.training import Optimizer
 from fl_sv.data import Task
 from fl_sv.errors import InputError, listed
 from fl_sv.flower.schema import MOST_PARAMETER
@@ -238,13 +239,20 @@ class _Trial:
         )
 
     def _why_unstackable(self, model: ModelSpec, trained: Tensor) -> str | None:
-        """Why two models cannot train together as each alone; None where they can."""
+        """Why two models cannot train together as each alone; None where they can.
+
+        Both take the steps of plain SGD. Adam divides by the size of a gradient: one that is zero
+        but for rounding, as of a bias in a balanced batch, would tell the two apart.
+        """
+        recipe = self.recipe
+        if recipe.optimizer.kind != "sgd":
+            recipe = replace(recipe, optimizer=Optimizer())
         stack = torch.stack([self.initial, trained])
         rows = self.x[: STEPS[0]]
-        alone = [train(model, params, self.x, self.y, self.recipe) for params in stack]
+        alone = [train(model, params, self.x, self.y, recipe) for params in stack]
         outputs = [self._outputs(model.loaded(params), rows) for params in stack]
         try:
-            together = train_stack(model, stack, self.x, self.y, self.recipe, chunk=2)
+            together = train_stack(model, stack, self.x, self.y, recipe, chunk=2)
             with torch.no_grad():
                 outputs_CBK = stack_outputs(model, stack, rows)
         except Exception as error:  # vmap refuses what it cannot follow by errors of many kinds
