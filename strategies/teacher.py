@@ -113,11 +113,18 @@ class TeacherStrategy(Strategy):
     @property
     def _is_fedavg(self) -> bool:
         """Whether Flower's own FedAvg aggregates: FedProx does so, and tells companies its mu."""
-        return type(self.inner) in (FedAvg, FedProx)
+        return (
+            type(self.inner) in (FedAvg, FedProx)
+            and vars(self.inner)["weighted_by_key"] == wire.NUM_EXAMPLES
+        )
 
-    def _fedavg(self, contents: Mapping[str, RecordDict]) -> tuple[ArrayRecord, MetricRecord]:
+    def _fedavg(
+        self, contents: Mapping[str, RecordDict]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """What FedAvg makes of the replies in float64, to every bit, without copies of them."""
         assert isinstance(self.inner, FedAvg)
+        if not contents:
+            return None, None
         weights = [self.roster.examples[company] for company in contents]
         record = ArrayRecord()
         for key, shape in self.shapes.items():

@@ -213,6 +213,19 @@ def test_fedavg_of_a_round_is_flowers_own_of_the_same_replies_in_float64(
     assert metrics == flowers_metrics
 
 
+def test_fedavg_that_weighs_companies_by_another_metric_does_so() -> None:
+    by_loss = "{weighted_by_key: train_loss}"
+    teacher = teacher_of(game("'flwr.serverapp.strategy:FedAvg'", by_loss))
+    replies = replies_of(teacher)
+    for reply, loss in zip(replies, (1.0, 0.5, 0.5), strict=True):
+        reply.content[wire.METRICS][wire.TRAIN_LOSS] = loss
+    found, _ = teacher.aggregate_train(1, replies)
+    first, *others = [to_numpy(reply.content[wire.ARRAYS])["mlp-32/0"] for reply in replies]
+    assert found is not None
+    mean = 0.5 * first + 0.25 * sum(others)
+    assert to_numpy(found)["mlp-32/0"] == pytest.approx(mean, abs=1e-6)
+
+
 def test_error_among_the_replies_is_never_averaged_over(teacher: TeacherStrategy) -> None:
     first, *rest = replies_of(teacher)
     broken = Message(Error(code=2, reason="disk gone"), reply_to=first)
