@@ -4,6 +4,7 @@ import datetime
 import json
 import logging
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -433,6 +434,19 @@ def test_an_archive_has_no_columns(files: Path) -> None:
     np.savez(files / "v.npz", x=np.ones((2, 2)), y=[0, 1])
     (line,) = refusal(config(files, validation={"file": "v.npz"}))
     assert "describes columns, and an .npz archive has none" in line
+
+
+def test_twenty_thousand_columns_of_which_one_is_described_are_read_at_once(files: Path) -> None:
+    width = 20_000
+    frame = pl.DataFrame(np.ones((3, width)), schema=[f"c{i}" for i in range(width)])
+    frame = frame.with_columns(c0=pl.Series(["a", "b", "a"]), verdict=pl.Series([0, 1, 0]))
+    frame.write_parquet(files / "v.parquet")
+    found = config(files, {"c0": "category"}, classes=2)
+    began = time.perf_counter()
+    rows = read_file(str(files / "v.parquet"), found.data)
+    encoding = Encoding.fitted(rows, found.data.columns)
+    assert encoding.apply(rows).x.shape == (3, width + 1)
+    assert time.perf_counter() - began < 20  # three on a machine that has nothing else to do
 
 
 def test_a_column_of_very_many_words_is_refused_before_it_fills_the_memory(files: Path) -> None:

@@ -273,6 +273,15 @@ def test_a_file_that_is_no_table_is_refused(
     assert len(answer.err.splitlines()) == 1
 
 
+def test_a_proposal_that_nobody_would_read_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame(np.zeros((2, 1001)), schema=[f"c{i}" for i in range(1001)]).write_parquet(path)
+    with pytest.raises(
+        InputError, match=r"has 1,001 columns; a proposal is made for at most 1,000"
+    ):
+        proposal(str(path))
+
+
 def test_the_command_prints_the_proposal(tmp_path: Path, command: Command) -> None:
     path = file(tmp_path, "shop;n", ["North", "South", "North"] * 2, ["4", "3", "9", "1", "8", "2"])
     answer = command("data", "infer", path, "--target", "target", "--owner", "shop")

@@ -66,6 +66,8 @@ class Step:
 
     def apply(self, cells: "pl.Series") -> NDArray[np.float64]:
         """The features (rows, features of this column) of its cells."""
+        if self.kind == "number" and self.fill is None:
+            return cells.to_numpy()[:, None]
         empty = cells.is_null().to_numpy()
         if self.kind == "category":
             found = _indicators(cells, self.words)
@@ -135,30 +137,33 @@ class Encoding:
                 f"{raw.origin}: `data.columns` describes columns by name, and this source has none."
                 " Give a .csv or .parquet file."
             )
-        columns = [step.column for step in self.steps]
-        lacking = [name for name in columns if name not in table.columns]
-        foreign = [name for name in table.columns if name not in columns]
+        known, given = dict.fromkeys(step.column for step in self.steps), table.columns
+        there = {*given}
+        lacking = [name for name in known if name not in there]
+        foreign = [name for name in given if name not in known]
         if lacking or foreign:
             raise InputError(
                 f"{raw.origin}: the columns are not those of the validation set; missing: "
                 f"{listed(lacking) or 'none'}; unknown: {listed(foreign) or 'none'}. "
                 "Give every file the same columns."
             )
+        features = self.features
         require_growth(
             raw.origin,
-            len(raw) * len(self.features) * np.dtype(np.float64).itemsize,
+            len(raw) * len(features) * np.dtype(np.float64).itemsize,
             "Give columns of many words fewer (`rare`), or ignore them.",
         )
-        x = np.empty((len(raw), len(self.features)))
+        x = np.empty((len(raw), len(features)))
         unknown = np.zeros(len(raw), dtype=np.int64)
         first = 0
         for step in self.steps:
             cells = table[step.column]
-            n_features = len(step.features)
-            x[:, first : first + n_features] = step.apply(cells)
-            unknown += step.unknown(cells)
-            first += n_features
-        return replace(raw, x=x, features=self.features, table=None, unknown=unknown)
+            found = step.apply(cells)
+            x[:, first : first + found.shape[1]] = found
+            if step.words:
+                unknown += step.unknown(cells)
+            first += found.shape[1]
+        return replace(raw, x=x, features=features, table=None, unknown=unknown)
 
     def unknown_words(self, raw: RawRows) -> dict[str, dict[str, int]]:
         """How many cells of each column hold which word that is not known, the most first."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+MOST_COLUMNS = 1000  # a person is to read every one of them
 OWNERS = (
     "who owns which rows? {kind: column, column: NAME} where a column says it (and no line of it"
     " below `columns`), {kind: iid} for a trial, no `partition` with `source: own`"
@@ -46,6 +47,11 @@ def proposal(path: str, target: str | None = None, owner: str | None = None) -> 
         frame, places = read_frame(path, csv)
         if frame.is_empty():
             raise InputError(f"{path} has no rows below its header. Give at least one.")
+        if frame.width > MOST_COLUMNS:
+            raise InputError(
+                f"{path} has {frame.width:,} columns; a proposal is made for at most"
+                f" {MOST_COLUMNS:,}. Columns of plain numbers need none: describe the others."
+            )
         for name in filter(None, (target, owner)):
             if name not in frame.columns:
                 raise InputError(
