@@ -16,12 +16,11 @@ from fl_sv.law import Law
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.held import HeldRun, hold
 from fl_sv.runs.keys import key_fingerprint
 from fl_sv.runs.ledger import (
     LedgerLine,
-    file_hash,
     newest,
-    read_ledger,
     records_of,
     tables_head,
 )
@@ -113,10 +112,11 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
     Raises InputError for a table that is missing or damaged, VerificationError for one that was
     changed after it was signed.
     """
-    ledger = read_ledger(directory)
-    _require_as_signed(directory, ledger)
-    evidence, valuation = read_evidence(directory), read_valuation(directory)
-    recorded = read_law(directory)
+    run = hold(directory)
+    ledger = run.ledger()
+    _require_as_signed(run, ledger)
+    evidence, valuation = read_evidence(run), read_valuation(run)
+    recorded = read_law(run)
     if law is None:
         law = _fitted(evidence, recorded)
     return FinishedRun(
@@ -126,21 +126,26 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
         predictions=_predictions(law, evidence, valuation),
         payment=newest(ledger, PaymentRecord),
         ledger=_head(ledger),
-        cost=read_cost(directory),
+        cost=read_cost(run),
     )
 
 
-def _require_as_signed(directory: RunDirectory, ledger: Sequence[LedgerLine]) -> None:
+def _require_as_signed(run: HeldRun, ledger: Sequence[LedgerLine]) -> None:
     """Raises VerificationError for a table that differs from its hash in the ledger.
 
     The page quotes the head of the ledger, so every table on it must be covered by that head.
     """
     for name, expected in newest(ledger, CloseRecord).files.items():
-        if file_hash(directory, name) != expected:
-            raise VerificationError(
-                f"{name} was changed after it was signed, so no report is made from it. "
-                "`fl-sv verify` names every difference."
-            )
+        if not run.was_read(name):
+            problem = f"cannot be read: {run.faults.get(name, 'it is missing')}"
+        elif run.digest(name) != expected:
+            problem = "was changed after it was signed"
+        else:
+            continue
+        raise VerificationError(
+            f"{name} {problem}, so no report is made from it. `fl-sv verify` names every"
+            " difference."
+        )
 
 
 def _fitted(evidence: Evidence, recorded: LawRecord) -> Law:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from fl_sv.config import Config, parse_config
 from fl_sv.config.load import MAX_BYTES as MAX_CONFIG
-from fl_sv.errors import FlsvError, InputError
+from fl_sv.errors import FlsvError, InputError, VerificationError
 from fl_sv.files import HeldFile, open_own, read_own
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, RunFiles
 from fl_sv.runs.files import RunFile
-from fl_sv.runs.ledger import ledger_of, newest
+from fl_sv.runs.ledger import LedgerLine, ledger_of, newest
 from fl_sv.runs.records import CloseRecord
 from fl_sv.runs.tensors import TensorFile, read_tensors
 
@@ -57,6 +57,13 @@ class HeldRun(RunFiles):
     def was_read(self, name: str) -> bool:
         """Whether the file was there and could be read."""
         return name in self.data or name in self.tensors
+
+    def ledger(self) -> list[LedgerLine]:
+        """The lines of the ledger. Raises VerificationError when they are not whole."""
+        if files.LEDGER not in self.data:
+            reason = self.faults.get(files.LEDGER, "it is missing")
+            raise VerificationError(f"{files.LEDGER} cannot be read: {reason}.")
+        return ledger_of(self.data[files.LEDGER])
 
     def digest(self, name: str) -> str:
         """sha256 of a file as hex digits."""

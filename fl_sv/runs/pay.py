@@ -66,7 +66,7 @@ def pay_run(
 def payouts_were_changed(run: RunDirectory) -> bool:
     """Whether payouts.csv is not what the last payment in the ledger says: `pay` replaces it."""
     last = newest(read_ledger(run), PaymentRecord)
-    return (
-        run.has(files.PAYOUTS)
-        and run.read_bytes(files.PAYOUTS) != payouts_csv(last.amounts).encode()
-    )
+    try:
+        return run.read_bytes(files.PAYOUTS) != payouts_csv(last.amounts).encode()
+    except InputError:
+        return run.has(files.PAYOUTS)

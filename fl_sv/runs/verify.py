@@ -64,7 +64,7 @@ from fl_sv.runs.form import (
 )
 from fl_sv.runs.held import HeldRun, hold
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
-from fl_sv.runs.ledger import LedgerLine, ledger_of, newest, records_of, tables_head
+from fl_sv.runs.ledger import LedgerLine, newest, records_of, tables_head
 from fl_sv.runs.model_form import model_problems
 from fl_sv.runs.records import OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
@@ -129,7 +129,7 @@ def verify_run(run: RunDirectory, public_key: Path | None) -> Verification:
         )
     held = hold(run)
     if pinned is not None:
-        for section, opened in enumerate(records_of(_ledger(held), OpenRecord), start=1):
+        for section, opened in enumerate(records_of(held.ledger(), OpenRecord), start=1):
             if opened.signer != raw(pinned):
                 raise VerificationError(
                     f"{files.LEDGER}: section {section} is not signed by the owner of {public_key},"
@@ -153,7 +153,7 @@ def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verifi
 
     The one exception is a law of the user's own, which is imported by name.
     """
-    ledger = _ledger(run)
+    ledger = run.ledger()  # rules 3 to 5
     changed = [*_but(but, hash_differences(run, ledger))]
     if changed:
         raise VerificationError(_report(run, ledger, [*run.strangers, *changed], []))
@@ -182,14 +182,6 @@ def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verifi
     assert settlement is not None and evidence is not None  # else there are differences
     signers = tuple(key_fingerprint(opened.signer) for opened in records_of(ledger, OpenRecord))
     return Verification(evidence, settlement, tuple(ledger), signers)
-
-
-def _ledger(run: HeldRun) -> list[LedgerLine]:
-    """Rules 3 to 5."""
-    if files.LEDGER not in run.data:
-        reason = run.faults.get(files.LEDGER, "it is missing")
-        raise VerificationError(f"{files.LEDGER} cannot be read: {reason}.")
-    return ledger_of(run.data[files.LEDGER])
 
 
 def _config(run: HeldRun, ledger: Sequence[LedgerLine]) -> Config:
