@@ -27,12 +27,18 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.common.command_line import SMOKE, shell
-from benchmarks.common.forging import Data, Section, sections_of, signed_again, verified_bytes
+from benchmarks.common.forging import (
+    Data,
+    Section,
+    bytes_of,
+    sections_of,
+    signed_again,
+    verified_bytes,
+)
 from benchmarks.common.markdown import table as markdown
 from fl_sv.errors import VerificationError
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.held import hold
 
 SEED = 0
 BITS = 12  # of each file
@@ -45,6 +51,7 @@ REASONS = {
     "ledger.jsonl, open, time": "the time is what its owner says, while sections stay in order",
     "averaged.csv, loss": "averages of a coalition that the law does not ask for",
     "averaged.csv, bits": "a digit of such an average",
+    "model.json, probe": "verify runs no model; `fl_sv.load_model` compares its answers",
     "teacher.csv, accuracy": "accuracies between the ends are measured once, in whole rows",
     "teacher.csv, loss": "losses between the ends are measured once",
     "teacher.csv, bits": "a digit of such a loss",
@@ -302,7 +309,7 @@ def main() -> int:
             run = Path(folder) / "run"
             done = shell("run", SMOKE, "--out", run, "--backend", "inline", "--quiet")
             assert done.code == 0, done.err
-        result = campaign(hold(RunDirectory(run)).data)
+        result = campaign(bytes_of(RunDirectory(run)))
     unexplained = unexplained_of(result)
     print(json.dumps(result) if options.json else _text(result))
     for each in unexplained:

@@ -17,6 +17,7 @@ import fl_sv
 from benchmarks import tamper
 from benchmarks.common.command_line import Answer
 from benchmarks.common.distance import relative_l2
+from benchmarks.common.forging import bytes_of
 from benchmarks.federation import bench
 from benchmarks.federation.bench import disturbed
 from benchmarks.law import alarms, baselines
@@ -29,7 +30,6 @@ from benchmarks.law.updates import reconstruct
 from fl_sv.game.coalitions import EMPTY, grand, members_matrix
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.held import hold
 from fl_sv.runs.journal import Journal
 from fl_sv.values import shapley
 
@@ -216,7 +216,7 @@ def test_violations_leave_the_ends_where_they_are() -> None:
 
 
 def test_campaign_finds_all_changes_but_those_that_are_by_design(finished_run: Path) -> None:
-    data = hold(RunDirectory(finished_run)).data
+    data = bytes_of(RunDirectory(finished_run))
     result = tamper.campaign(data, every=50)
     assert result["changes"] > 15 and tamper.unexplained_of(result) == []
     assert {row["signed_again"] for row in result["rows"]} == {False, True}

@@ -17,7 +17,7 @@ import yaml
 from sklearn.datasets import load_digits
 
 from benchmarks.common.command_line import SMOKE
-from benchmarks.common.forging import signed_again, verified_bytes
+from benchmarks.common.forging import bytes_of, signed_again, verified_bytes
 from fl_sv.config import Config, load_config, parse_config
 from fl_sv.data import operator_data
 from fl_sv.design.workloads import DEPLOYED
@@ -27,7 +27,6 @@ from fl_sv.progress import Progress
 from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, start_or_resume
-from fl_sv.runs.held import hold
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import read_ledger
@@ -268,7 +267,7 @@ def test_another_pot_of_a_run_with_a_student_verifies(
 def test_student_that_its_owner_changed_and_signed_is_not_the_configs(
     column: str, other: str, sentence: str, deployed_run: RunDirectory
 ) -> None:
-    data = dict(hold(deployed_run).data)
+    data = bytes_of(deployed_run)
     head, row = (line.split(",") for line in data[files.STUDENT].decode().splitlines())
     row[head.index(column)] = other
     data[files.STUDENT] = f"{','.join(head)}\n{','.join(row)}\n".encode()

@@ -15,7 +15,7 @@ import torch
 from config_of import config_of
 from numpy.typing import NDArray
 
-from benchmarks.common.forging import signed_again, verified_bytes
+from benchmarks.common.forging import bytes_of, signed_again, verified_bytes
 from clients.app import app as client_app
 from clients.company import load_company
 from fl_sv.config import Config, load_config, parse_config
@@ -28,7 +28,6 @@ from fl_sv.progress import Progress
 from fl_sv.report.rates import rates_remarks
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.held import hold
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import read_ledger, records_of
@@ -475,7 +474,7 @@ def test_rates_that_do_not_follow_are_refused(
     with pytest.raises(VerificationError, match=r"rates\.csv was changed after it was signed"):
         verified(run)
     with pytest.raises(VerificationError, match=sentence):
-        verified_bytes(signed_again(hold(run).data, owner_key()))
+        verified_bytes(signed_again(bytes_of(run), owner_key()))
 
 
 def flipped(line: str) -> str:

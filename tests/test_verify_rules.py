@@ -21,14 +21,20 @@ import numpy as np
 import pytest
 
 from benchmarks.common.command_line import SMOKE
-from benchmarks.common.forging import Data, Section, sections_of, signed_again, verified_bytes
+from benchmarks.common.forging import (
+    Data,
+    Section,
+    bytes_of,
+    sections_of,
+    signed_again,
+    verified_bytes,
+)
 from fl_sv.api import verify as verify_of_python
 from fl_sv.config import load_config
 from fl_sv.errors import VerificationError
 from fl_sv.payment.settlement import settle
 from fl_sv.runs import files, verify
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.held import hold
 from fl_sv.runs.keys import key_fingerprint, owner_key, raw
 from fl_sv.runs.ledger import read_ledger, tables_head
 from fl_sv.runs.records import CloseRecord
@@ -52,7 +58,7 @@ class Attack(NamedTuple):
 
 @pytest.fixture(scope="module")
 def data(finished_run: Path) -> Data:
-    return hold(RunDirectory(finished_run)).data
+    return bytes_of(RunDirectory(finished_run))
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -304,6 +310,15 @@ ATTACKS = [
     ),
     Attack(19, "a cent", cent, "line 7, amounts, Ash is"),
     Attack(20, "a payment by pay", sections(paid_again(payable=False)), "payable is False"),
+    Attack(
+        21,
+        "a number that is none",
+        lambda d: d.update({files.MODEL: d[files.MODEL][:-4] + b"\0\0\xc0\x7f"}),
+        "model.safetensors",
+    ),
+    Attack(
+        22, "another task", text(files.MODEL_RECORD, "classification", "regression"), "model.json"
+    ),
     Attack(20, "an alarm that is none", sections(paid_again(accepted=["D1"])), "it accepts other"),
 ]
 
@@ -332,7 +347,7 @@ def test_every_rule_is_broken_by_an_attack() -> None:
     here = {
         int(number) for number in re.findall(r"^def test_(\d+)_", Path(__file__).read_text(), re.M)
     }
-    assert {attack.rule for attack in ATTACKS} | here == rules == {*range(1, 21)}
+    assert {attack.rule for attack in ATTACKS} | here == rules == {*range(1, 23)}
 
 
 # --- what lies in the directory -------------------------------------------------------------------

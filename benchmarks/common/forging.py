@@ -3,6 +3,7 @@
 All of it happens in memory; `verified_files` reads what comes out.
 """
 
+import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fl_sv.config import Config, parse_config
+from fl_sv.errors import InputError
 from fl_sv.runs import files
+from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.held import HeldRun
 from fl_sv.runs.keys import raw
 from fl_sv.runs.ledger import LedgerLine, ledger_of, parse_ledger, signed_section, tables_head
 from fl_sv.runs.records import LedgerRecord, OpenRecord, ReportRecord
+from fl_sv.runs.tensors import read_tensors
 from fl_sv.runs.verify import Verification, verified_files
 
 Body = dict[str, Any]
@@ -77,9 +82,26 @@ def signed_again(
     return {**data, files.LEDGER: text.encode()}
 
 
+def bytes_of(run: RunDirectory) -> dict[str, bytes]:
+    """The bytes of a finished run's files."""
+    known = files.files_of(run.config)
+    return {f.name: run.file(f.name).read_bytes() for f in known if f.read and run.has(f.name)}
+
+
 def verified_bytes(data: Data) -> Verification:
     """The run of these files. Raises VerificationError as `fl-sv verify` does."""
-    return verified_files(HeldRun(Path("run"), dict(data), faults={}, strangers=()))
+    known = files.files_of(_signed_config(data))
+    of_model = {file.name for file in known if file.tensors} & {*data}
+    tensors = {name: read_tensors(io.BytesIO(data[name])) for name in of_model}
+    others = {name: content for name, content in data.items() if name not in of_model}
+    return verified_files(HeldRun(Path("run"), others, {}, (), known, tensors))
+
+
+def _signed_config(data: Data) -> Config | None:
+    try:
+        return parse_config(data[files.CONFIG].decode(), files.CONFIG)
+    except (KeyError, UnicodeDecodeError, InputError):
+        return None
 
 
 def _about(kind: str, body: Body, data: Data, lines: Sequence[LedgerLine]) -> Body:
