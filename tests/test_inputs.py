@@ -16,6 +16,8 @@ from fl_sv.data import Scaling, Task, all_company_data, operator_data
 from fl_sv.errors import InputError
 from fl_sv.planning.checks import check
 from fl_sv.planning.forecast import forecast
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.tables import read_evidence
 from fl_sv.training.losses import right, row_loss
 from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.sgd import make_recipe, train
@@ -123,6 +125,8 @@ def test_plan_and_run_take_it_from_end_to_end(name: str, tmp_path: Path) -> None
     assert all(0 <= score.accuracy <= 1 for score in run.utilities if score.accuracy is not None)
     losses = {score.loss for score in run.utilities}
     assert len(losses) > 3
+    recorded = read_evidence(RunDirectory(run.path)).groups  # of an example with one target
+    assert (recorded is None) == (name == "a target at every place")
 
 
 def test_all_rows_reach_the_companies_and_the_operator_as_they_are(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fl_sv.config.columns import Label
+from fl_sv.report.blocks import HeatMap, Text
 from fl_sv.report.finished_run import FinishedRun, read_finished_run
 from fl_sv.report.model import alone_sentences
 from fl_sv.report.notation import Notation
 from fl_sv.report.reached import Reached, reached
-from fl_sv.report.strengths import Strengths
+from fl_sv.report.strengths import Strengths, strengths, strengths_section
 from fl_sv.report.why import why_sentences
+from fl_sv.valuation.groups import groups_of
 from tests.report_games import TREES, game_of_kind
 from tests.report_runs import make_run
 
@@ -131,3 +134,41 @@ def test_of_many_companies_three_are_named(tmp_path: Path) -> None:
     run = read_finished_run(game_of_kind("worthless", tmp_path / "run"))
     said = " ".join(alone_sentences(run, reached(run), Notation.of(run)))
     assert "The loss would fall most without Elder" in said
+
+
+# --- what a company is good for -------------------------------------------------------------------
+
+
+def test_classes_are_called_by_their_texts_and_long_ones_have_numbers_in_the_heat_map(
+    finished: FinishedRun,
+) -> None:
+    texts = [f"a text of class {k}" for k in range(10)]
+    data = finished.evidence.config.data.model_copy(
+        update={
+            "target": "what",
+            "columns": {"what": Label.model_validate({"kind": "label", "classes": texts})},
+        }
+    )
+    config = finished.evidence.config.model_copy(update={"data": data})
+    named = replace(finished, evidence=replace(finished.evidence, config=config))
+    found = strengths(named)
+    assert found is not None and found.names == tuple(texts)
+    section = strengths_section(named, Notation.of(named))
+    assert section is not None
+    text, heat = section.blocks
+    assert isinstance(text, Text) and isinstance(heat, HeatMap)
+    assert "The columns: 1 a text of class 0; 2 a text of class 1;" in text.sentences[-1]
+    assert heat.table.head == ("Company", *(str(number) for number in range(1, 11)))
+
+
+def test_of_many_classes_those_with_the_largest_gain_have_columns(finished: FinishedRun) -> None:
+    groups = groups_of(np.arange(60) % 30, classes=True)
+    evidence = replace(finished.evidence, groups=groups)
+    section = strengths_section(replace(finished, evidence=evidence), Notation.of(finished))
+    assert section is not None
+    heat = section.blocks[1]
+    assert isinstance(heat, HeatMap)
+    assert len(heat.table.head) == 13 and heat.table.head[-1] == "rest"
+    foot = [float(cell) for cell in heat.table.foot[1:]]
+    assert sum(foot) == pytest.approx(100, abs=0.7)
+    assert min(foot[:-1]) >= foot[-1] / 19 - 0.1  # of the other 19 classes

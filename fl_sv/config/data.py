@@ -244,7 +244,12 @@ class Data(Frozen):
         return (self.task or BUILT_IN_SOURCES.get(self.source)) == "regression"
 
     @property
+    def class_texts(self) -> tuple[str, ...] | None:
+        """The texts of the classes 0, 1, ...; None where the config states none."""
+        label = self.columns.get(self.target)
+        return label.classes if isinstance(label, Label) else None
+
+    @property
     def n_classes(self) -> int | None:
         """The number of classes that the config states, by a number or by their texts."""
-        label = self.columns.get(self.target)
-        return len(label.classes) if isinstance(label, Label) else self.classes
+        return len(self.class_texts) if self.class_texts is not None else self.classes

@@ -77,7 +77,8 @@ class Evidence:
     student: StudentLoss | None = None  # deployed in the teacher's place
     rows_left_out: int = 0  # of a shared source: those that belong to no company
     rates: TriedRates | None = None  # None where the config states all learning rates
-    groups: Groups | None = None  # of the validation examples; None in runs of older versions
+    # Of the validation examples; None where one has several targets, and in runs of older versions.
+    groups: Groups | None = None
 
     @property
     def deployed_utility(self) -> float:

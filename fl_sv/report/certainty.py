@@ -10,8 +10,10 @@ from itertools import groupby
 from fl_sv.report.blocks import PageTable, Section, Text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.wording import enumerated, percent
+from fl_sv.report.wording import percent, some
 from fl_sv.valuation.records import CompanyValue, Order
+
+MOST_NAMED = 6  # in a sentence; the table has all
 
 
 def certain_probability(level: float) -> float:
@@ -67,7 +69,7 @@ def certainty_section(run: FinishedRun, notation: Notation) -> Section:
 def certainty_sentences(run: FinishedRun) -> tuple[str, ...]:
     """Which neighbours, and which signs, are not certain; and which companies certainly do harm."""
     sentences = [
-        f"{enumerated(group)}: it is not certain which of"
+        f"{some(group, MOST_NAMED)}: it is not certain which of"
         f" {'the two' if len(group) == 2 else 'two neighbours'} was worth more."
         for group in undecided(run.valuation.order, run.valuation.level)
     ]

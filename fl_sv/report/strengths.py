@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.report.blocks import Block, HeatMap, PageTable, Section, Text
+from fl_sv.report.blocks import HeatMap, PageTable, Section, Text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
 from fl_sv.report.wording import enumerated
+from fl_sv.valuation.groups import Groups
 
+FITS = 70  # letters of all headings together, the longest one counted for each
 MOST_GROUPS = 12  # with more, those on which most is gained have a column, and the rest one
 
 
@@ -36,14 +38,16 @@ class Strengths:
 
 
 def strengths(run: FinishedRun) -> Strengths | None:
-    """The values by group; None in a run of an older version, which did not record the groups."""
+    """The values by group; None where the run did not record the groups."""
     groups, value_NV = run.evidence.groups, run.evidence.validation_NV
     if groups is None:
         return None
-    members_VK = groups.of_V[:, None] == np.arange(len(groups.names))
-    part_NK = (value_NV[:, :, None] * members_VK).mean(axis=1)
+    n_groups, n_examples = len(groups.names), value_NV.shape[1]
+    part_NK = np.array(
+        [np.bincount(groups.of_V, value_V, n_groups) / n_examples for value_V in value_NV]
+    )
     is_class = run.evidence.curve[-1].accuracy is not None
-    return Strengths(groups.names, "class" if is_class else "", part_NK)
+    return Strengths(_names(run, groups), "class" if is_class else "", part_NK)
 
 
 def strengths_section(run: FinishedRun, notation: Notation) -> Section | None:
@@ -56,10 +60,12 @@ def strengths_section(run: FinishedRun, notation: Notation) -> Section | None:
     rows = [(c.name, part_NK[index[c.name]]) for c in run.by_amount]
     total = float(found.part_NK.sum())
     largest = float(np.abs(part_NK).max()) or 1.0
+    short = len(names) * max(map(len, names)) <= FITS
+    heads = names if short else tuple(str(number) for number in range(1, len(names) + 1))
     heat = HeatMap(
         table=PageTable(
             caption=f"Gain by {found.noun or 'group'}, {notation.part_unit(total)}",
-            head=("Company", *names),
+            head=("Company", *heads),
             rows=tuple(
                 (name, *(notation.part_number(x, total) for x in row.tolist()))
                 for name, row in rows
@@ -70,8 +76,11 @@ def strengths_section(run: FinishedRun, notation: Notation) -> Section | None:
         tones=tuple(tuple(tone(x, largest) for x in row.tolist()) for _, row in rows),
         key=(("plus", "gains"), ("minus", "loses")),
     )
-    blocks: tuple[Block, ...] = (Text((_reading(run, found, notation),)), heat)
-    return Section("strengths", "What each company is good for", blocks)
+    sentences = [_reading(run, found)]
+    if not short:
+        named = (f"{head} {name}" for head, name in zip(heads, names, strict=True))
+        sentences.append(f"The columns: {'; '.join(named)}.")
+    return Section("strengths", "What each company is good for", (Text(tuple(sentences)), heat))
 
 
 def tone(number: float, largest: float) -> int:
@@ -80,13 +89,18 @@ def tone(number: float, largest: float) -> int:
     return 0 if steps < 0.1 else int(np.sign(number)) * min(5, int(np.ceil(steps - 1e-9)))
 
 
-def _reading(run: FinishedRun, found: Strengths, notation: Notation) -> str:
+def _reading(run: FinishedRun, found: Strengths) -> str:
     by = "class of the validation examples" if found.noun else "quarter of the targets"
     return (
-        f"Each company's value, divided by {by}. Rows and columns add up: a row to the company's"
-        f" value, a column to what all companies gain there. Measured on the small model"
-        f" {run.valuation.small_model}, which trained on every coalition of the design."
+        f"Each company's value to the small model {run.valuation.small_model}, divided by {by}. A"
+        " row adds up to the value, a column to what all companies gain there."
     )
+
+
+def _names(run: FinishedRun, groups: Groups) -> tuple[str, ...]:
+    """The groups as the config calls them: classes by their texts, where it has some."""
+    texts = dict(enumerate(run.evidence.config.data.class_texts or ()))
+    return tuple(texts.get(int(name), name) if name.isdecimal() else name for name in groups.names)
 
 
 def _columns(found: Strengths) -> tuple[tuple[str, ...], NDArray[np.float64]]:
@@ -96,5 +110,5 @@ def _columns(found: Strengths) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     gain = found.part_NK.sum(axis=0)
     kept = np.sort(np.argsort(-gain, kind="stable")[: MOST_GROUPS - 1])
     rest = np.delete(found.part_NK, kept, axis=1).sum(axis=1)
-    names = (*(found.names[k] for k in kept.tolist()), "others")
+    names = (*(found.names[k] for k in kept.tolist()), "rest")
     return names, np.column_stack([found.part_NK[:, kept], rest])
