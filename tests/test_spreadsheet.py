@@ -7,6 +7,7 @@ import fl_sv
 from fl_sv.config import load_config
 from fl_sv.data import all_company_data, operator_data
 from fl_sv.data.infer import proposal
+from tests.runs import Command
 
 SHOPS = {
     "Nord": "Nord",
@@ -65,7 +66,9 @@ def spreadsheet(path: Path) -> dict[str, int]:
     return count
 
 
-def test_a_spreadsheet_of_six_shops_is_paid_out_with_no_step_in_between(tmp_path: Path) -> None:
+def test_a_spreadsheet_of_six_shops_is_paid_out_with_no_step_in_between(
+    tmp_path: Path, command: Command
+) -> None:
     orders = spreadsheet(tmp_path / "orders.csv")
     path = tmp_path / "run.yaml"
     owners = ", ".join(f"{name}: {value}" for name, value in SHOPS.items())
@@ -88,6 +91,21 @@ def test_a_spreadsheet_of_six_shops_is_paid_out_with_no_step_in_between(tmp_path
     )
     rows = all_company_data(config, operator.scaling)
     assert len(operator.validation) + sum(map(len, rows.values())) == sum(orders.values()) == 240
+    # The model takes raw rows: no target, the columns in another order, and a colour of its own.
+    new = tmp_path / "new.csv"
+    lines = (tmp_path / "orders.csv").read_bytes().decode("cp1252").splitlines()[:5]
+    cells = [line.split(";")[6:0:-1] for line in lines]
+    new.write_text("\n".join(map(";".join, cells)), encoding="cp1252")
+    answer = command("predict", tmp_path / "out", new)
+    assert (answer.code, answer.err) == (0, "")
+    found = [line.split(",") for line in answer.out.splitlines()]
+    assert found[0] == ["prediction", "p_0", "p_1"]
+    assert all(text == ("gut" if float(p_1) > 0.5 else "schlecht") for text, _, p_1 in found[1:])
+    cells[1][2] = "lila"
+    new.write_text("\n".join(map(";".join, cells)), encoding="cp1252")
+    answer = command("predict", tmp_path / "out", new)
+    assert answer.code == 0
+    assert f"{new}: 1 cell holds a word that the operator's rows and the config" in answer.err
 
 
 def test_the_same_spreadsheet_is_asked_about_what_a_person_must_say(tmp_path: Path) -> None:

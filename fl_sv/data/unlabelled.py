@@ -65,6 +65,7 @@ def read_unlabelled(
         target=raw.target,
         features=scaling.features,
         inputs=raw.inputs,
+        unknown=raw.unknown,
     )
     scaling.features_of(shaped, UNIT)
     return shaped

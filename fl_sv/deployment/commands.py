@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from fl_sv.terminal import say
+from fl_sv.terminal import complain, say
 
 FORMATS = ("safetensors", "onnx", "peft")
 
@@ -53,6 +53,7 @@ def export(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Writes what the model answers to the rows of a file."""
+    from fl_sv.data.encoding import unknown_sentence
     from fl_sv.deployment.export import require_new
     from fl_sv.deployment.load import built, find_code, stored_model
     from fl_sv.deployment.predict import (
@@ -69,6 +70,8 @@ def predict(options: argparse.Namespace) -> int:
     output = sys.stdout
     with redirect_stdout(sys.stderr):
         rows = read_raw_rows(options.rows, stored)
+        if remark := unknown_sentence(options.rows, rows.unknown):
+            complain(f"fl-sv: {remark} They count as no word.")
         lines = prediction_lines(built(stored), rows, labels_of(stored))
         if options.out is None:
             for block in lines:
