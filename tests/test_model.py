@@ -530,3 +530,12 @@ def test_file_that_is_no_safetensors_is_refused(
     path.with_suffix(".json").unlink()
     answer = command("predict", path, DIGITS)
     assert (answer.code, "has no model.json beside it" in answer.err) == (2, True)
+
+
+# --- what the report says -------------------------------------------------------------------------
+
+
+def test_report_says_where_the_model_is_with_its_hash(finished_run: Path) -> None:
+    page = (finished_run / files.REPORT).read_text()
+    assert "lies beside this page as model.safetensors" in page
+    assert sha256(finished_run / files.MODEL) in page

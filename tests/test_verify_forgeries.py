@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from fl_sv.files import sha256
 from fl_sv.machine import software
 from fl_sv.payment.payouts import payouts_csv, read_payouts
 from fl_sv.payment.settlement import settle
@@ -491,3 +493,82 @@ def test_run_of_another_version_that_comes_to_the_same_verifies(
     append_section(run, owner_key(), "run", theirs, [record(*line) for line in lines], NAMES)
     sign_report(run)
     assert command("verify", run.path).code == 0
+
+
+# --- the models -----------------------------------------------------------------------------------
+
+
+def with_numbers(run: RunDirectory, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    """Other numbers in the model's file, and their hash in its JSON file."""
+    numbers = load_file(run.file(files.MODEL))
+    change(numbers)
+    save_file(numbers, run.file(files.MODEL))
+    rewritten(
+        run, files.MODEL_RECORD, lambda said: said.update(sha256=sha256(run.file(files.MODEL)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda n: n["1.bias"].fill(np.inf), "1.bias holds NaN or infinite numbers"),
+        (lambda n: n.pop("1.bias"), "holds 4,746 numbers; the model has 4,810 parameters"),
+        (lambda n: n.update(more=np.zeros(3, np.float32)), "holds 4,813 numbers"),
+        (lambda n: n.update({"1.bias": n["1.bias"].astype(np.int32)}), "I32; the model is float32"),
+    ],
+)
+def test_21_model_without_its_numbers_is_found(
+    change: Callable[[dict[str, np.ndarray]], object],
+    message: str,
+    command: Command,
+    run: RunDirectory,
+) -> None:
+    with_numbers(run, change)
+    signed_anew(run)
+    assert message in found(command, run)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it ends too early"),
+        ((2**60).to_bytes(8, "little") + b"{}", "it ends too early"),
+        ((2).to_bytes(8, "little") + b"[]", "its header is none"),
+        ((2).to_bytes(8, "little") + b"{}more", "it goes on behind its last tensor"),
+    ],
+)
+def test_21_file_that_is_no_model_is_found(
+    data: bytes, message: str, command: Command, run: RunDirectory
+) -> None:
+    run.write_bytes(files.MODEL, data)
+    digest = sha256(run.file(files.MODEL))
+    rewritten(run, files.MODEL_RECORD, lambda said: said.update(sha256=digest))
+    signed_anew(run)
+    said = f"model.safetensors is no file of the format safetensors: {message}"
+    assert said in found(command, run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": 0.1},
+        {"round": 4},
+        {"accuracy": 1.0},
+        {"options": {"hidden": [65]}},
+        {"name": "mlp-65"},
+        {"classes": 11},
+        {"trainable": 4811, "parameters": 4811},
+        {"sha256": "0" * 64},
+        {"seed": 8},
+        {"software": {}},
+        {"config_sha256": "0" * 64},
+        {"which": "student"},
+        {"dtype": "float64"},
+    ],
+)
+def test_22_model_that_is_said_to_be_another_is_found(
+    change: Body, command: Command, run: RunDirectory
+) -> None:
+    rewritten(run, files.MODEL_RECORD, lambda said: said.update(change))
+    signed_anew(run)
+    assert "model.json" in found(command, run)

@@ -60,6 +60,7 @@ class LedgerHead:
     digest: str  # sha256 of this line
     sections: tuple[Section, ...]
     config_digest: str
+    files: dict[str, str]  # sha256 of every file, by name
 
 
 @dataclass(frozen=True)
@@ -192,4 +193,6 @@ def _head(ledger: Sequence[LedgerLine]) -> LedgerHead:
         for number, opened in enumerate(records_of(lines, OpenRecord), start=1)
     )
     config = newest(lines, ConfigRecord)
-    return LedgerHead(len(lines), head.digest, sections, config.sha256)
+    return LedgerHead(
+        len(lines), head.digest, sections, config.sha256, head.read(CloseRecord).files
+    )

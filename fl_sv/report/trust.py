@@ -6,6 +6,7 @@ from fl_sv.report.blocks import Command, Folded, PageTable, Section, Terms, Text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
 from fl_sv.report.wording import percent
+from fl_sv.runs import files
 
 
 def trust_section(run: FinishedRun, notation: Notation) -> Section:
@@ -17,7 +18,14 @@ def trust_section(run: FinishedRun, notation: Notation) -> Section:
         " this page follows in a line of its own. Keep the number of the ledger's head: it shows"
         " later whether anything was changed.",
     )
+    deployed = files.MODEL if run.evidence.student is None else files.STUDENT_MODEL
+    model = (
+        f"The model that the companies trained lies beside this page as {deployed}."
+        " `fl_sv.load_model(DIR)` makes a torch module of it, and `fl-sv predict DIR ROWS` lets it"
+        " answer the rows of a file.",
+    )
     hashes = (
+        (f"The model (sha256 of {deployed})", ledger.files.get(deployed, "not kept")),
         (f"Ledger's head (sha256 of line {ledger.lines})", ledger.digest),
         ("Signer's fingerprint", ledger.sections[-1].signer),
         ("Config (sha256)", ledger.config_digest),
@@ -35,6 +43,7 @@ def trust_section(run: FinishedRun, notation: Notation) -> Section:
         "trust",
         "The ledger, and what this report does not promise",
         (
+            Text(model),
             Terms(hashes, long=True),
             Folded(
                 "How to check this page",
