@@ -38,7 +38,7 @@ LOCK = ".lock"
 # While the config is not what was signed, nothing says how large a file may be.
 UNKNOWN = 100_000_000  # bytes
 _LINE, _NAME = 1000, 80  # bytes: of the numbers and texts of a line, and of a company's name in it
-MOST_NUMBERS = 1 << 42  # bytes of a model: the config does not say how large a user's module is
+MOST_NUMBERS = 1 << 38  # bytes of a model: the config does not say how large a user's module is
 _TEXT = 2_000_000  # of a JSON file, beside what grows with companies and large runs
 
 
