@@ -42,7 +42,7 @@ from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.federation.certificates import read_company_key
 from fl_sv.federation.kit import KEY, OWNER, is_first_answer, pin, read_kit
 from fl_sv.flower import signing, wire
-from fl_sv.flower.contract import contract_of, references
+from fl_sv.flower.contract import contract_of, references, what_runs
 from fl_sv.progress import Progress
 from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.files import PAYOUTS, UTILITIES, VALUATION
@@ -366,6 +366,8 @@ def test_references_are_all_that_a_node_imports_and_calls() -> None:
         "tests.plugins:tiny_transformer (models.large.factory)"
     ]
     assert list(references(EVIL)) == ["tests.plugins:evil (data.source)"]
+    assert what_runs(EVIL).endswith("installed by the company: tests.plugins:evil (data.source).")
+    assert "nothing; the config names no function or module" in what_runs(CONFIG)
 
 
 # --- answered instructions -----------------------------------------------------------------------
