@@ -66,6 +66,8 @@ def test_commands_and_their_options_are_the_contracts() -> None:
         "pay": ["--pot", "--negative", "--accept"],
         "report": [],
         "verify": ["--key"],
+        "export": ["--model", "--config", "--format", "--out"],
+        "predict": ["--model", "--config", "--out"],
         "data check": ["--company", "--data-path", "--target"],
         "data infer": ["--target", "--owner"],
         "federation init": ["--address", "--config", "--port", "--superlink-port"],
