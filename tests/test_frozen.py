@@ -27,6 +27,7 @@ from fl_sv.training.models import ModelSpec, law_sizes, model_specs
 from server.inline import InlineGrid
 from server.job import open_job
 from server.simulation import simulate
+from server.teacher import train_teacher
 from tests.test_modules import GAME, config_with
 
 
@@ -68,6 +69,23 @@ def test_a_run_trains_and_keeps_only_what_is_trained(tmp_path: Path) -> None:
     before, after = large.state(untrained), large.state(trained)
     same = [torch.equal(before[name], after[name]) for name in before]
     assert same == [True, True, False, False]
+
+
+def test_every_message_holds_only_what_is_trained(tmp_path: Path) -> None:
+    shapes = set()
+
+    def noted(message: Message, context: Context) -> Message:
+        reply = client_app(message, context)
+        for content in (message.content, reply.content):
+            if wire.ARRAYS in content:
+                shapes.update(tuple(array.shape) for array in content[wire.ARRAYS].values())
+        return reply
+
+    journal = Journal(tmp_path / "journal")
+    with InlineGrid(noted, range(3)) as grid:  # type: ignore[arg-type]
+        job = open_job(config_with("frozen"), journal, grid, Progress("quiet"), threading.Event())
+        train_teacher(job)
+    assert shapes == {(job.large.n_params,)}
 
 
 def test_plan_counts_what_is_trained_in_messages_and_everything_in_operations() -> None:

@@ -163,9 +163,8 @@ def _wrong_labels(game: Federation, company: str, stack: Tensor, server_round: i
 
 def _half(game: Federation, company: str, stack: Tensor, server_round: int) -> Tensor:
     recipe = game.recipe(game.large, company, 0, server_round)
-    half = replace(
-        recipe, batches=recipe.batches[: len(recipe.batches) // game.config.training.local_epochs]
-    )
+    steps = len(recipe.batches) // game.config.training.local_epochs
+    half = replace(recipe, rates=recipe.rates[:steps], batches=recipe.batches[:steps])
     return train_stack(game.large, stack, *game.rows[company], half, len(stack))
 
 
