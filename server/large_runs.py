@@ -93,8 +93,9 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
             job.meter.add(job.flops(workload.of([coalition_of[company]])))
 
         exchange = job.federation.exchange(requests, check, what, on_reply=count)
-        replies = run_to_end(exchange)
-        for company, content in roster.replies_by_name(replies, 0).items():
+        contents = roster.replies_by_name(run_to_end(exchange), 0)
+        for company in companies:
+            content = contents.pop(company)  # a large one goes once it is scored
             _keep_singleton(job, coalition_of[company], to_numpy(content[wire.ARRAYS]))
 
 
