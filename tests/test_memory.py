@@ -8,11 +8,11 @@ import pytest
 from fl_sv.config import Config
 from fl_sv.data.dataset import Task
 from fl_sv.data.scaling import Scaling
-from fl_sv.design.workloads import planned_run
+from fl_sv.design.workloads import PlannedRun, planned_run
 from fl_sv.errors import InputError
 from fl_sv.machine import free_memory
 from fl_sv.planning.forecast import _require_memory
-from fl_sv.planning.memory import peak_memory
+from fl_sv.planning.memory import disk_space, peak_memory, strategy_remarks
 from fl_sv.training.models import model_specs
 from tests.config_of import config_of
 
@@ -65,6 +65,46 @@ def test_messages_of_two_waves_and_the_losses_of_one_are_in_memory() -> None:
     copies = 3 * 12 / 2 + 2 + 2 + 3.5
     assert with_waves(8) - with_waves(4) == pytest.approx(4e6 * copies, rel=0.2)
     assert with_waves(8, n_validation=100_000) > 8e6 / (3073 * 4) * 100_000 * 8
+
+
+LARGE = {
+    "small": [{"kind": "mlp", "hidden": [2]}],
+    "large": {"kind": "mlp", "hidden": [8192, 8192]},
+}
+MESSAGE = 4 * (11 * 8192 + 8193 * 8192 + 8193)  # bytes of the large model
+
+
+def planned(config: Config) -> PlannedRun:
+    return planned_run(config, *model_specs(config, TASK))
+
+
+def test_a_large_teacher_is_held_by_those_who_work_at_it_and_not_by_every_company() -> None:
+    few, many = (game(n, models=LARGE) for n in (4, 12))
+    assert memory(few) == pytest.approx(5 * MESSAGE, rel=0.01)
+    assert memory(many) == pytest.approx(memory(few), rel=0.01)
+    assert memory(few, workers=3) == pytest.approx(13 * MESSAGE, rel=0.01)
+    assert strategy_remarks(few, planned(few)) == []
+
+
+def test_replies_and_the_journals_last_two_rounds_of_a_large_model_need_disk() -> None:
+    for n in (4, 12):
+        config = game(n, models=LARGE)
+        assert disk_space(config, planned(config)) == (n + 2) * MESSAGE
+    small = game(4)
+    assert disk_space(small, planned(small)) < 32e6
+
+
+def test_another_strategy_than_fedavg_holds_all_replies_and_plan_says_so() -> None:
+    def by(strategy: str, n: int) -> Config:
+        return game(n, models=LARGE, teacher={"strategy": strategy})
+
+    assert memory(by("fedprox", 8)) == memory(by("fedavg", 8))
+    assert memory(by("fedadam", 8)) == pytest.approx(2 * MESSAGE * (8 + 4), rel=0.01)
+    (remark,) = strategy_remarks(by("fedadam", 8), planned(by("fedadam", 8)))
+    assert remark == (
+        "teacher.strategy: fedadam holds the replies of all companies in memory, in float64: 8 + 4"
+        " models, 6.5 GB. fedavg holds 3 models as they travel, 0.8 GB."
+    )
 
 
 def test_a_run_that_needs_more_than_is_free_is_refused_with_both_figures() -> None:
