@@ -14,6 +14,7 @@ from fl_sv.report.blocks import HeatMap, Text
 from fl_sv.report.finished_run import FinishedRun, read_finished_run
 from fl_sv.report.model import alone_sentences
 from fl_sv.report.notation import Notation
+from fl_sv.report.page import build_page
 from fl_sv.report.reached import Reached, reached
 from fl_sv.report.strengths import Strengths, strengths, strengths_section
 from fl_sv.report.why import why_sentences
@@ -90,9 +91,12 @@ def test_all_alike_get_the_first_figure(finished: FinishedRun) -> None:
     }
 
 
-def test_a_run_without_groups_has_its_sentences_too(finished: FinishedRun) -> None:
+def test_a_run_without_groups_has_its_page_too(finished: FinishedRun) -> None:
     without = replace(finished, evidence=replace(finished.evidence, groups=None))
-    assert all(why_sentences(without, reached(without), None).values())
+    page, whole = build_page(without), build_page(finished)
+    assert all(payout.why for payout in page.payouts)
+    left_out = {each.key for each in whole.sections} - {each.key for each in page.sections}
+    assert left_out == {"strengths"}
 
 
 def test_what_is_not_certain_and_equal_rows_come_first(tmp_path: Path) -> None:

@@ -87,13 +87,14 @@ class Drawing:
 class HeatMap:
     """A table whose cells are coloured by their number.
 
-    tones: for each cell from -5 to 5; 0 has no colour.
+    tones: for each cell from -5 to 5; 0 has no colour. names: of the columns, in full.
     """
 
     kind: ClassVar[str] = "heat"
 
     table: PageTable
     tones: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
     key: tuple[tuple[str, str], ...] = ()
 
     @property

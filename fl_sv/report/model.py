@@ -59,7 +59,7 @@ def alone_sentences(run: FinishedRun, found: Reached, notation: Notation) -> tup
     by_share = [name for name in names if found.alone[name] >= found.everybody]
     if not by_loss and not by_share:
         return ()
-    sentences = []
+    share, sentences = f"By the share {found.measure} ({found.model})", []
     if by_loss:
         each = some([f"{name} alone ({notation.value(alone[name])})" for name in by_loss])
         sentences.append(
@@ -70,13 +70,13 @@ def alone_sentences(run: FinishedRun, found: Reached, notation: Notation) -> tup
     if by_share:
         each = some([f"{name} alone ({found.text(found.alone[name])})" for name in by_share])
         sentences.append(
-            f"By the share {found.measure}, {each} {'reaches' if len(by_share) == 1 else 'reach'}"
-            f" as much as all companies together ({found.text(found.everybody)})."
+            f"{share}, {each} {'reaches' if len(by_share) == 1 else 'reach'} as much as all"
+            f" companies together ({found.text(found.everybody)})."
         )
     else:
         each = some([f"{name} {found.text(found.alone[name])}" for name in by_loss])
         sentences.append(
-            f"By the share {found.measure}, all together do better: {each}, all companies"
+            f"{share}, all together do better: {each}, all companies"
             f" {found.text(found.everybody)}. The loss also counts how sure the model is of its"
             " answers, and the payouts follow the loss."
         )

@@ -57,6 +57,7 @@ def _blocks(run: FinishedRun, notation: Notation) -> tuple[Block, ...]:
             source="the law fitted to utilities.csv",
         ),
         tones=tuple(tuple(tone(x, largest) for x in row) for row in pair_NN.tolist()),
+        names=tuple(names),
         key=(("minus", "replace each other"), ("plus", "need each other")),
     )
     return Text((_reading(),)), heat, Text(_sentences(names, pair_NN, run, notation), listed=True)

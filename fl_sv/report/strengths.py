@@ -74,6 +74,7 @@ def strengths_section(run: FinishedRun, notation: Notation) -> Section | None:
             source="validation.npz",
         ),
         tones=tuple(tuple(tone(x, largest) for x in row.tolist()) for _, row in rows),
+        names=tuple(f"{found.noun} {name}".strip() for name in names),
         key=(("plus", "gains"), ("minus", "loses")),
     )
     sentences = [_reading(run, found)]

@@ -56,10 +56,13 @@ def union_table(run: FinishedRun, notation: Notation) -> PageTable | None:
             ("+" if paid >= as_one else "-") + notation.amount(abs(paid - as_one)),
         )
 
+    def by_amount(members: list[int]) -> tuple[int, str]:
+        return -int(paid_N[members].sum()), companies[members[0]]
+
     rows = []
-    for name in config.values.unions:
+    for name in sorted(config.values.unions, key=lambda name: by_amount(groups[name])):
         rows.append(row(f"{name}, together", groups[name]))
-        rows += [row(companies[i], [i]) for i in groups[name]]
+        rows += [row(companies[i], [i]) for i in sorted(groups[name], key=lambda i: by_amount([i]))]
     return PageTable(
         caption="Companies that belong together, counted separately and as one",
         head=(

@@ -33,11 +33,13 @@ class Verdict:
 def verdict(run: FinishedRun, notation: Notation) -> Verdict:
     """The verdict of a run: one sentence, and what must be known with it."""
     payment = run.payment
-    accepted = [] if not payment.payable else [accepted_sentence(payment)]
+    checks = [accepted_sentence(payment)] if payment.payable else []
+    if run.law.untested:
+        checks.append(f"Not tested: {enumerated(run.law.untested)}.")
     return Verdict(
         payable=payment.payable,
         sentence=_sentence(run, notation),
-        context=(*_model(run, notation), *_student(run, notation), *_pot(run), *accepted),
+        context=(*_model(run, notation), *_student(run, notation), *_pot(run), *checks),
         decision=decision_sentence(payment),
         command=accept_command(payment),
         objections=tuple(map(objection_finding, payment.objections)),
