@@ -45,7 +45,7 @@ def signed(message: Message, context: Context, answer: ClientAppCallable) -> Mes
         return answer(message, context)
     try:
         kit, letter = _opened(message, context)
-    except (signing.Unsigned, InputError) as error:
+    except (LookupError, TypeError, ValueError) as error:  # Unsigned and InputError among them
         LOG.error("fl-sv: an instruction was refused: %s", error)  # noqa: TRY400 its trace is noise
         raise Withheld("an instruction was refused; the log of this node says why") from None
     try:

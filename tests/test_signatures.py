@@ -169,6 +169,10 @@ FORGED: dict[str, tuple[Callable[[], Message], str]] = {
         "its signature is not the operator's",
     ),
     "signed by a company": (signed_as_a_reply, "its envelope is none"),
+    "an envelope of arrays": (
+        lambda: with_other_records(lambda c: c.update({wire.ENVELOPE: ArrayRecord()})),
+        "its envelope is none: the record 'envelope' is no ConfigRecord",
+    ),
     "for Ash": (lambda: instruction(recipient="Ash"), "it is for Ash, and this is the node of Be"),
     "said to be for Beech": (
         lambda: changed(recipient="Beech", nonce="0" * 32),
