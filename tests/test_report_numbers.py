@@ -184,7 +184,7 @@ def test_an_order_is_called_certain_by_the_probability_in_the_table(
         [
             pair["first"],
             pair["second"],
-            percent(pair["probability"]),
+            percent(math.floor(1000 * pair["probability"]) / 1000),
             "yes" if pair["probability"] >= 0.95 else "no",
         ]
         for pair in valuation["order"]

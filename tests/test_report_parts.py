@@ -17,7 +17,7 @@ from fl_sv.report.growth import added_by_size
 from fl_sv.report.marks import Scale, picture, tag
 from fl_sv.report.pot_comparison import compare_pots
 from fl_sv.report.splits import splits
-from fl_sv.report.wording import decimal, percent_above, places_for, scaled, short
+from fl_sv.report.wording import decimal, percent_above, percent_below, places_for, scaled, short
 from fl_sv.runs.records import LawRecord, PaymentRecord
 from fl_sv.valuation.groups import QUARTERS, groups_of
 from fl_sv.valuation.records import CompanyValue, Order, Valuation
@@ -75,6 +75,14 @@ def test_other_semivalues_leave_the_others_where_they_are() -> None:
 )
 def test_what_is_at_most_a_percentage_is_never_more(share: float, text: str) -> None:
     assert percent_above(share) == f"{text}\N{NO-BREAK SPACE}%"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.9499, "94.9"), (0.95, "95.0"), (0.99999, "99.9"), (1.0, "100.0")]
+)
+def test_what_is_at_least_a_percentage_is_never_less(share: float, text: str) -> None:
+    """A probability below 95 % is not called certain, so it is not written as 95.0 % either."""
+    assert percent_below(share) == f"{text}\N{NO-BREAK SPACE}%"
 
 
 def test_every_line_contains_its_payout() -> None:

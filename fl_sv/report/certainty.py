@@ -10,7 +10,7 @@ from itertools import groupby
 from fl_sv.report.blocks import PageTable, Section, Text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
-from fl_sv.report.wording import percent, some
+from fl_sv.report.wording import percent, percent_below, some
 from fl_sv.valuation.records import CompanyValue, Order
 
 MOST_NAMED = 6  # in a sentence; the table has all
@@ -45,13 +45,13 @@ def certainty_section(run: FinishedRun, notation: Notation) -> Section:
     """What is certain about the order and the signs."""
     level = run.valuation.level
     table = PageTable(
-        caption="Neighbours in rank",
+        caption="Neighbours in rank; probabilities are rounded down",
         head=("Worth more", "Than", "With probability", "Certain"),
         rows=tuple(
             (
                 pair.first,
                 pair.second,
-                percent(pair.probability),
+                percent_below(pair.probability),
                 "yes" if is_certain(pair, level) else "no",
             )
             for pair in run.valuation.order

@@ -44,6 +44,11 @@ def percent_above(share: float) -> str:
     return percent(math.ceil(100 * share) / 100, 0)
 
 
+def percent_below(share: float) -> str:
+    """A share rounded down to a tenth of a percentage, for sentences with "at least"."""
+    return percent(math.floor(1000 * share + 1e-9) / 1000)
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: `one company`, `eight companies`, `256 coalitions`."""
     word = _NUMBERS[number] if 0 <= number < len(_NUMBERS) else f"{number:,}"
