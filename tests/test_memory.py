@@ -99,11 +99,13 @@ def test_another_strategy_than_fedavg_holds_all_replies_and_plan_says_so() -> No
         return game(n, models=LARGE, teacher={"strategy": strategy})
 
     assert memory(by("fedprox", 8)) == memory(by("fedavg", 8))
-    assert memory(by("fedadam", 8)) == pytest.approx(2 * MESSAGE * (8 + 4), rel=0.01)
+    assert memory(by("fedadam", 8)) == pytest.approx(2 * MESSAGE * (8 + 12), rel=0.01)
+    assert memory(by("fedmedian", 8)) == pytest.approx(2 * MESSAGE * (3 * 8 + 12), rel=0.01)
     (remark,) = strategy_remarks(by("fedadam", 8), planned(by("fedadam", 8)))
     assert remark == (
-        "teacher.strategy: fedadam holds the replies of all companies in memory, in float64: 8 + 4"
-        " models, 6.5 GB. fedavg holds 3 models as they travel, 0.8 GB."
+        "teacher.strategy: fedadam holds the replies of all companies in memory, in float64 and"
+        " with what it makes of them about 20 models, 10.8 GB. fedavg holds 3 models as they"
+        " travel, 0.8 GB."
     )
 
 

@@ -8,24 +8,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.federation.disk import small_disk
+from clients.app import app as client_app
+from fl_sv.config import parse_config
 from fl_sv.data.dataset import Task
 from fl_sv.data.scaling import Scaling
-from fl_sv.errors import RunError
+from fl_sv.errors import CompanyFailed, RunError
 from fl_sv.flower import wire
 from fl_sv.machine import LARGE_BYTES
+from fl_sv.progress import Progress
+from fl_sv.runs import arrays, journal
+from fl_sv.runs.directory import start_or_resume
+from fl_sv.runs.files import PAYOUTS, TEACHER, UTILITIES, VALUATION
 from server.exchange import Federation
 from server.inline import InlineGrid
 from server.interleave import run_to_end
+from server.simulation import simulate
+from strategies import spool as spools
 from strategies.mean import CACHE_NUMBERS, fedavg
 from strategies.roster import Roster, to_array, to_numpy, to_record
 from strategies.spool import SpooledArray, reader, spool
 from tests.config_of import config_of
+from tests.runs import SMALL_GAME
 
 NODES = {"Ash": 2, "Beech": 3}
 LARGE = LARGE_BYTES // 4 + 1  # numbers in float32
@@ -163,3 +173,35 @@ def test_a_full_disk_is_a_sentence_with_the_folder_and_what_to_do(tmp_path: Path
         " the disk has space for a reply of every company and can be written, and continue with"
         " --resume."
     )
+
+
+def company_that_fails_in_round_2(message: Message, context: Context) -> Message:
+    """The companies, of which one is gone when the others' replies are on disk."""
+    if message.metadata.message_type == wire.TEACHER:
+        task = message.content[wire.CONFIG]
+        if (task[wire.ROUND], task[wire.COMPANY]) == (2, "Beech"):
+            raise RuntimeError("gone")
+    return client_app(message, context)
+
+
+def run(out: Path, companies: ClientApp, *, resume: bool = False) -> dict[str, bytes]:
+    """The files of a run whose content does not depend on the machine."""
+    config = parse_config(f"{SMALL_GAME}faults: {{retries: 0}}", "game")
+    with start_or_resume(out, config, resume=resume) as directory:
+        simulate(config, directory, "inline", Progress("quiet"), threading.Event(), companies)
+    return {name: (out / name).read_bytes() for name in (TEACHER, UTILITIES, VALUATION, PAYOUTS)}
+
+
+def test_run_that_stops_with_replies_on_disk_resumes_to_the_bytes_of_one_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = run(tmp_path / "undisturbed", client_app)
+    for module in (spools, arrays, journal):
+        monkeypatch.setattr(module, "LARGE_BYTES", 0)  # every reply and every model is large
+    out = tmp_path / "run"
+    with pytest.raises(CompanyFailed, match="Beech failed in round 2"):
+        run(out, company_that_fails_in_round_2)  # type: ignore[arg-type]
+    assert run(out, client_app, resume=True) == undisturbed
+    names = {path.name for path in (tmp_path / "undisturbed").iterdir()}
+    assert {path.name for path in out.iterdir()} == names | {"journal.arrays"}
+    assert len([*(out / "journal.arrays").iterdir()]) == 2  # of the teacher and its strategy

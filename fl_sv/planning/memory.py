@@ -26,7 +26,10 @@ RAY_BYTES = 350_000_000  # Ray's own processes
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
 MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}  # beside these copies
-COPIES_OF_STRATEGY = 4  # of a model in float64, besides all replies: one of Flower's other ones
+# Of a model in float64, for a strategy other than FedAvg: its state, its sums, what it makes of the
+# replies. Those that add up hold the replies once; others sort or compare copies of them.
+COPIES_OF_STRATEGY, COPIES_OF_REPLIES = 12, 3
+ADDING = ("fedadagrad", "fedadam", "fedavgm", "fedyogi")
 COPIES_OF_LOSSES = 4  # by example, in float64
 SCORE_BYTES = 400  # of a training on its way into the journal
 # --- of law and values ----------------------------------------------------------------------------
@@ -116,7 +119,12 @@ def _strategy_bytes(config: Config, teacher: TeacherWorkload) -> float:
     """
     if is_the_game(config.teacher.strategy):
         return 0.0
-    return 8 * teacher.params_of_a_coalition * (config.n_companies + COPIES_OF_STRATEGY)
+    return 8 * teacher.params_of_a_coalition * _strategy_copies(config)
+
+
+def _strategy_copies(config: Config) -> int:
+    held = 1 if config.teacher.strategy in ADDING else COPIES_OF_REPLIES
+    return held * config.n_companies + COPIES_OF_STRATEGY
 
 
 def strategy_remarks(config: Config, run: PlannedRun) -> list[str]:
@@ -129,9 +137,8 @@ def strategy_remarks(config: Config, run: PlannedRun) -> list[str]:
     model = teacher.params_of_a_coalition * itemsize
     return [
         f"teacher.strategy: {config.teacher.strategy} holds the replies of all companies in memory,"
-        f" in float64: {config.n_companies} + {COPIES_OF_STRATEGY} models,"
-        f" {needed / 1e9:.1f} GB. fedavg holds 3 models as they travel,"
-        f" {3 * model / 1e9:.1f} GB."
+        f" in float64 and with what it makes of them about {_strategy_copies(config)} models,"
+        f" {needed / 1e9:.1f} GB. fedavg holds 3 models as they travel, {3 * model / 1e9:.1f} GB."
     ]
 
 
