@@ -245,7 +245,7 @@ def test_another_pot_of_a_run_with_a_student_verifies(
     assert sentence in " ".join(paid.out.split())
     page = " ".join(re.sub("<[^>]*>", "", html.unescape((copy / files.REPORT).read_text())).split())
     assert sentence in page
-    assert "A pot of 10.00 EUR is divided" in page
+    assert "10.00 EUR may be paid" in page
     assert "This is a different pot from the run's own." in page
     (copy / files.STUDENT).write_text(
         deployed_run.read_text(files.STUDENT).replace("uniform", "gaussian")

@@ -174,7 +174,7 @@ def _pot(run: FinishedRun) -> list[str]:
     if is_different_pot(evidence.config, rules):
         return ["This is a different pot from the run's own."]
     if evidence.student is not None and isinstance(rules.pot, PerformancePot):
-        return ["The pot follows the student's loss."]
+        return ["This pot follows the student's loss."]
     return []
 
 
