@@ -80,7 +80,7 @@ def planned(config: Config) -> PlannedRun:
 
 def test_a_large_teacher_is_held_by_those_who_work_at_it_and_not_by_every_company() -> None:
     few, many = (game(n, models=LARGE) for n in (4, 12))
-    assert memory(few) == pytest.approx(5 * MESSAGE, rel=0.01)
+    assert memory(few) == pytest.approx(4 * MESSAGE + 512e6, rel=0.01)  # replies that come at once
     assert memory(many) == pytest.approx(memory(few), rel=0.01)
     assert memory(few, workers=3) == pytest.approx(13 * MESSAGE, rel=0.01)
     assert strategy_remarks(few, planned(few)) == []

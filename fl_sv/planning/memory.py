@@ -26,6 +26,7 @@ RAY_BYTES = 350_000_000  # Ray's own processes
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
 MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}  # beside these copies
+ARRIVING_BYTES = 512_000_000  # of large replies that come between two looks, or more by workers
 # Of a model in float64, for a strategy other than FedAvg: its state, its sums, what it makes of the
 # replies. Those that add up hold the replies once; others sort or compare copies of them.
 COPIES_OF_STRATEGY, COPIES_OF_REPLIES = 12, 3
@@ -171,11 +172,12 @@ def _on_disk(load: Workload, itemsize: int) -> bool:
 
 
 def _replies_bytes(load: Workload, itemsize: int, n_workers: int) -> float:
-    """Bytes of the replies in memory: of all companies, or one of each that is at work."""
+    """Bytes of the replies in memory: of all companies, or before they are on disk."""
     replies = _messages_bytes(load, itemsize)
-    if _on_disk(load, itemsize):
-        replies *= min(1.0, n_workers / load.companies.bit_count())
-    return replies
+    if not _on_disk(load, itemsize):
+        return replies
+    at_work = replies * n_workers / load.companies.bit_count()
+    return min(replies, max(at_work, ARRIVING_BYTES))
 
 
 def _sent_bytes(wave: Workload, itemsize: int) -> float:
