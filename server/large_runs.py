@@ -66,7 +66,7 @@ def _carry_out(job: Job, coalitions: list[int]) -> None:
                 if missing := [c for c in wave.coalitions if c in todo]:
                     _train_wave(job, wave.of(missing), bar)
                 else:
-                    bar.advance(wave.rounds)
+                    bar.skip(wave.rounds)
 
 
 def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
@@ -84,7 +84,7 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
         job.progress.stage(LARGE_RUNS, len(workload.coalitions), "companies") as bar,
         job.meter.stage(workload.stage),
     ):
-        bar.advance(len(workload.coalitions) - len(missing))
+        bar.skip(len(workload.coalitions) - len(missing))
         requests = [roster.message(company, wire.SINGLETON, 0, start) for company in companies]
         what = "training the large model on its own rows"
 
@@ -96,17 +96,22 @@ def _train_singletons(job: Job, workload: Workload, missing: list[int]) -> None:
         contents = roster.replies_by_name(run_to_end(exchange), 0)
         for company in companies:
             content = contents.pop(company)  # a large one goes once it is scored
-            _keep_singleton(job, coalition_of[company], to_numpy(content[wire.ARRAYS]))
+            trained = to_numpy(content[wire.ARRAYS])
+            bar.advance(0, _keep_singleton(job, coalition_of[company], trained), company)
 
 
-def _keep_singleton(job: Job, coalition: int, trained: Mapping[str, NDArray[np.floating]]) -> None:
-    """Enters a singleton's large models of all replicates: their scores and their outputs."""
+def _keep_singleton(job: Job, coalition: int, trained: Mapping[str, NDArray[np.floating]]) -> float:
+    """Enters a singleton's large models of all replicates: their scores and their outputs.
+
+    Returns the loss of the last one.
+    """
     scores, outputs = [], {}
     for key, params in trained.items():
         found, own = _scores(job, [coalition], key, as_tensor(params)[None], keep=[0])
         scores += found
         outputs[found[0].key] = own[0]
     job.journal.add_scores(scores, outputs)
+    return scores[-1].loss
 
 
 def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
@@ -114,7 +119,7 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
     done, stacks = job.journal.stacks(wave.name)
     if not done:
         stacks = {key: params[None].numpy() for key, params in _initial(job).items()}
-    bar.advance(done)
+    bar.skip(done)
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
         job.journal.keep_stacks(wave.name, server_round, to_numpy(arrays))

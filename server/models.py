@@ -2,33 +2,34 @@
 
 from fl_sv.deployment.save import save_record, save_tensors
 from fl_sv.design.workloads import DEPLOYED
+from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.files import TEACHER as TEACHER_LOSSES
 from fl_sv.runs.journal import TeacherRound
 from fl_sv.runs.models import BEST, STUDENT, TEACHER
+from fl_sv.runs.tables import teacher_csv
 from fl_sv.training.deployed import deployed_spec
 from fl_sv.training.models import as_tensor
 from server.job import Job
 
 
 def keep_round(job: Job, run: RunDirectory, finished: TeacherRound) -> None:
-    """Writes the teacher after a round, where `teacher.keep` asks for it.
+    """Writes teacher.csv so far, and the teacher itself where `teacher.keep` asks for it.
 
     The journal does not have the round yet: a run that is killed in between trains it again, and
     writes the same bytes.
     """
+    earlier = job.journal.teacher_curve(DEPLOYED)
+    now = TeacherLoss(finished.number, finished.loss, finished.accuracy)
+    run.write_text(TEACHER_LOSSES, teacher_csv([*earlier, now]))
     match job.config.teacher.keep:
         case "rounds" if finished.number < job.config.training.rounds:
             which = f"round-{finished.number}"
-        case "best" if _is_best(job, finished):
+        case "best" if all(now.loss < each.loss for each in earlier):
             which = BEST
         case _:
             return
     save_tensors(run, which, job.large, as_tensor(finished.params))
-
-
-def _is_best(job: Job, finished: TeacherRound) -> bool:
-    earlier = job.journal.teacher_rounds(DEPLOYED)
-    return all(finished.loss < each.loss for each in earlier)
 
 
 def save_models(job: Job, run: RunDirectory) -> None:

@@ -48,7 +48,7 @@ def _try(job: Job, tuning: ValidationSet, wave: RatesWorkload, bar: Bar) -> None
     ended = {(each.model, each.rate) for each in job.journal.tried_rates()}
     alive = [candidate for candidate in wave.candidates if candidate not in ended]
     if not alive:
-        bar.advance(wave.rounds)
+        bar.skip(wave.rounds)
         return
     key_of = {each: wire.stack_key(wire.candidate(*each), TUNING_SEED) for each in wave.candidates}
     models = {model.name: model for model in (*job.small, job.large)}
@@ -56,7 +56,7 @@ def _try(job: Job, tuning: ValidationSet, wave: RatesWorkload, bar: Bar) -> None
     done, stacks = job.journal.stacks(wave.name)
     if not done:
         stacks = {key_of[each]: _initial(job, models[each[0]]) for each in alive}
-    bar.advance(done)
+    bar.skip(done)
     told = {wire.candidate(*each): each[1] for each in wave.candidates}
     roster = job.federation.telling(told).roster
     strategy = RatesStrategy(roster, [*wave.coalitions], job.config.compute.dtype)

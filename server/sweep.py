@@ -14,7 +14,7 @@ from fl_sv.design.sample import Step
 from fl_sv.design.waves import IN_FLIGHT
 from fl_sv.design.workloads import SWEEP, Workload, sweep_workloads
 from fl_sv.flower import wire
-from fl_sv.game.coalitions import EMPTY, place_of
+from fl_sv.game.coalitions import EMPTY, coalition_name, place_of
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import REUSED, Journal, OutputsOf, Wave
@@ -57,7 +57,7 @@ def sweep_coalitions(job: Job, step: Step) -> None:
     rounds = sum(wave.rounds for wave in waves)
     rounds_left = sum(wave.rounds for _, wave in missing)
     with job.progress.stage(SWEEP, rounds, "rounds") as bar:
-        bar.advance(rounds - rounds_left)
+        bar.skip(rounds - rounds_left)
         # Numbers continue those in the journal. Two waves are in flight, and both must end before
         # the next two begin: that bounds memory, and what a crash loses.
         numbered = list(enumerate(missing, start=1 + max(finished, default=REUSED)))
@@ -133,6 +133,9 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
     stacks = yield from _train(job, wave, what, bar)
     scores, finished, outputs = _score(job, coalitions, stacks, what)
     job.journal.add_wave(number, scores, finished, outputs)
+    largest = max(coalitions, key=int.bit_count)
+    loss = next(score.loss for score in reversed(scores) if score.coalition == largest)
+    bar.advance(0, loss, coalition_name(largest, job.config.companies))
 
 
 def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[Stacks]:

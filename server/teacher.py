@@ -40,7 +40,7 @@ def train_teacher(job: Job, keep: Keep = lambda finished: None) -> list[TeacherL
                 last, coalition = _last_round(job, run), grand(job.config.n_companies)
                 score = Score(coalition, job.large.name, run.replicate, last.loss, last.accuracy)
                 job.keep(score)
-    return [TeacherLoss(r.number, r.loss, r.accuracy) for r in job.journal.teacher_rounds(DEPLOYED)]
+    return job.journal.teacher_curve(DEPLOYED)
 
 
 def _train(job: Job, run: TeacherWorkload, bar: Bar, keep: Keep) -> None:
@@ -62,14 +62,13 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar, keep: Keep) -> None:
             keep,
         )
     done = _last_round(job, run).number
-    bar.advance(done)
+    bar.skip(done)
     if done == run.rounds:
         return
 
     def after_round(server_round: int, arrays: ArrayRecord) -> None:
         (params,) = to_numpy(arrays).values()
-        _keep_round(job, run, strategy, server_round, params, keep)
-        bar.advance(1)
+        bar.advance(1, _keep_round(job, run, strategy, server_round, params, keep))
 
     flops = job.flops_of_a_round(run)
     with job.meter.stage(run.stage):
@@ -104,11 +103,12 @@ def _keep_round(
     number: int,
     params: NDArray[np.floating],
     keep: Keep,
-) -> None:
-    """Scores the model of a round and enters the round into the journal."""
+) -> float:
+    """Scores the model of a round, enters it into the journal, and returns its loss."""
     stack = as_tensor(params)[None]
     ((loss, accuracy),) = job.validation.means(job.large, stack, f"round {number} of {run.name}")
     finished = TeacherRound(number, params, strategy.state(), loss, accuracy)
     if run.name == DEPLOYED:
         keep(finished)
     job.journal.add_teacher_round(run.name, finished)
+    return loss

@@ -25,7 +25,7 @@ from fl_sv.progress import Progress
 from fl_sv.report import write_report
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
-from fl_sv.runs.files import COST, JOURNAL
+from fl_sv.runs.files import COST, JOURNAL, PROGRESS
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.publish import publish
 from fl_sv.valuation.appraise import paid_weighting, shapley_weighting
@@ -56,6 +56,7 @@ def value_companies(
     use_threads(config.compute.threads)
     keep_freed_memory()
     with closing(Journal(run.file(JOURNAL))) as journal, Meter(journal) as meter:
+        progress.record(run.file(PROGRESS), lambda: meter.traffic.n_bytes)
         job = open_job(config, journal, grid, progress, stop, meter)  # the companies join
         job = choose_rates(job)  #                                 learning rates that are auto
         curve = train_teacher(job, partial(keep_round, job, run))  # large model, grand coalition

@@ -380,6 +380,7 @@ STRANGERS: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 def test_1_all_that_belongs_to_no_run_is_named(command: Command, run: RunDirectory) -> None:
+    run.file(files.PROGRESS).unlink(missing_ok=True)
     for name, make, _ in STRANGERS:
         make(run.file(name))
     answer = command("verify", run.path)

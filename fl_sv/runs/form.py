@@ -164,7 +164,7 @@ def writing_problems(
         files.CONFIG: lambda: dump_config(config),
         files.UTILITIES: lambda: utilities_csv(evidence.table),
         files.COMPANIES: lambda: companies_csv(evidence),
-        files.TEACHER: lambda: teacher_csv(evidence),
+        files.TEACHER: lambda: teacher_csv(evidence.curve),
         files.LAW: lambda: read_law(run).to_json(),
         files.VALUATION: lambda: read_valuation(run).to_json(),
         files.PAYOUTS: lambda: payouts_csv({c: amounts[c] for c in config.companies}),

@@ -23,6 +23,7 @@ from fl_sv.errors import InputError, RunError
 from fl_sv.game.coalitions import ascending
 from fl_sv.game.scores import Column, Score, Scores
 from fl_sv.machine import LARGE_BYTES
+from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.runs.arrays import ArrayFiles, Cell, blob
 from fl_sv.runs.database import Database
 from fl_sv.runs.files import ARRAYS
@@ -211,6 +212,13 @@ class Journal:
             )
             for number, params, state, loss, accuracy in rows
         ]
+
+    def teacher_curve(self, run: str) -> list[TeacherLoss]:
+        """The losses of these rounds, without reading parameters."""
+        rows = self._database.read(
+            "SELECT round, loss, accuracy FROM teacher WHERE run=? ORDER BY round", run
+        )
+        return [TeacherLoss(*row) for row in rows]
 
     def add_teacher_round(self, run: str, state: TeacherRound) -> None:
         """Appends a round. Earlier rounds keep their losses and lose their parameters."""

@@ -30,7 +30,7 @@ def publish(
     if evidence.rates is not None:
         run.write_text(files.RATES, rates_csv(evidence.rates))
     run.write_text(files.COMPANIES, companies_csv(evidence))
-    run.write_text(files.TEACHER, teacher_csv(evidence))
+    run.write_text(files.TEACHER, teacher_csv(evidence.curve))
     if evidence.student is not None:
         run.write_text(files.STUDENT, student_csv(evidence.student))
     validation = save_validation(

@@ -9,7 +9,7 @@ Shapes: N companies, V validation examples.
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -116,12 +116,9 @@ def companies_csv(evidence: Evidence) -> str:
     return _csv(COMPANY_COLUMNS, rows)
 
 
-def teacher_csv(evidence: Evidence) -> str:
-    """The text of teacher.csv."""
-    rows = [
-        [p.number, repr(p.loss), "" if p.accuracy is None else repr(p.accuracy)]
-        for p in evidence.curve
-    ]
+def teacher_csv(curve: Iterable[TeacherLoss]) -> str:
+    """The text of teacher.csv. curve: the rounds so far."""
+    rows = [[p.number, repr(p.loss), "" if p.accuracy is None else repr(p.accuracy)] for p in curve]
     return _csv(TEACHER_COLUMNS, rows)
 
 
