@@ -84,7 +84,7 @@ class Run:
         """
         rows = {
             "utilities": [asdict(score) for score in self.utilities],
-            "companies": [asdict(company) for company in self.valuation.companies],
+            "companies": self.valuation.rows(self.evidence.config.names),
             "payouts": [{"company": c, "amount_cents": cents} for c, cents in self.payouts.items()],
         }
         if table not in rows:

@@ -32,6 +32,12 @@ def one_line(text: str) -> str:
     return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 3]}..."
 
 
+def is_unseen(character: str) -> bool:
+    """Whether a name must do without the character: it steers what is shown, or nobody sees it."""
+    chooses_a_form = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    return character in "\n\t" or _steers(character) or chooses_a_form
+
+
 def _steers(character: str) -> bool:
     if character in "\n\t":
         return False

@@ -131,7 +131,8 @@ class Federation:
                 return usable
             for company, problem in problems.items():
                 tries[company].add(problem)
-            if ended := {c: tries[c] for c in problems if tries[c].are_over}:
+            name_of = self.roster.config.legal_name
+            if ended := {name_of(c): tries[c] for c in problems if tries[c].are_over}:
                 raise company_failed(ended, what, is_simulated=self.simulated)
             pending = {company: pending[company] for company in problems}
             self._wait_until_online(pending)

@@ -85,9 +85,8 @@ class Roster:
         for reply in replies:
             company = self.company_of(reply.metadata.src_node_id)
             if reply.has_error():
-                raise CompanyFailed(
-                    f"{company} failed in round {server_round}: {reply.error.reason}"
-                )
+                name, why = self.config.legal_name(company), reply.error.reason
+                raise CompanyFailed(f"{name} failed in round {server_round}: {why}")
             found[company] = reply.content
         return dict(sorted(found.items()))
 

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from benchmarks.common.command_line import SMOKE, Answer
-from fl_sv.config.base import check_names
+from fl_sv.config.names import check_names
 from fl_sv.data.files import read_rows
 from fl_sv.errors import InputError
 from fl_sv.game.csv import read_game

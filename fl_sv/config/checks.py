@@ -5,13 +5,14 @@ Every check raises ValueError with one message: where, what is wrong, what is al
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
-from fl_sv.config.base import REFERENCE, check_names
+from fl_sv.config.base import REFERENCE
 from fl_sv.config.data import Data, Duplicate
 from fl_sv.config.models import Models, Teacher, model_name, stated_rate
+from fl_sv.config.names import check_names
 from fl_sv.config.strategies import STRATEGIES, StrategyFacts
 from fl_sv.config.students import (
     LOSS_OPTIONS,
@@ -37,12 +38,15 @@ from fl_sv.numbers import MAX_CENTS
 MAX_COMPANIES_FOR_ALL = 20  # 2**20 trainings of each small model
 
 
-def check_companies(companies: tuple[str, ...], data: Data, values: Values) -> None:
+def check_companies(
+    companies: tuple[str, ...], names: Mapping[str, str], data: Data, values: Values
+) -> None:
     """No name is taken for another, and every section names companies of the list `companies`."""
     try:
-        check_names(companies)
+        check_names(companies, names)
     except ValueError as error:
         raise ValueError(f"companies: {error}") from None
+    _check_names("names", names, companies, complete=False)
     named = {
         "data.files": data.files or {},
         "data.partition.sizes": getattr(data.partition, "sizes", None) or {},

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fl_sv.config.base import DATA_FILES, CompanyName, Frozen, Scalar, many
+from fl_sv.config.base import DATA_FILES, Frozen, Scalar, many
 from fl_sv.config.columns import ANSWER, Csv, Described, Label, unanswered
 from fl_sv.config.keys import Key
+from fl_sv.config.names import CompanyName
 
 BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
     "digits": "classification",

@@ -8,10 +8,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from fl_sv.config.base import NAME, REFERENCE
+from fl_sv.config.base import REFERENCE
 from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.config.keys import Key, replaced, sections_in
 from fl_sv.config.models import MODEL_NAME
+from fl_sv.config.names import HANDLE
 from fl_sv.config.runtime import DEVICE
 from fl_sv.config.schema import Config
 from fl_sv.config.valuation import ALARM_CODE, CURRENCY
@@ -27,7 +28,7 @@ BEGINNING = "that begins with a letter or digit"
 PATTERNS = {  # as a person reads them
     REFERENCE: "package.module:attribute",
     DEVICE: "cpu, cuda or cuda:INDEX",
-    NAME: f"a name of the letters A to Z, digits, blanks, `.`, `_` and `-` {BEGINNING}",
+    HANDLE: f"a name of the letters A to Z, digits, blanks, `.`, `_` and `-` {BEGINNING}",
     MODEL_NAME: f"a name of the letters A to Z, digits, `.`, `_` and `-` {BEGINNING}",
     ALARM_CODE: "the code of an alarm, such as D4",
     CURRENCY: "three capital letters, such as EUR",

@@ -7,16 +7,18 @@ the data or torch. Every number has an upper bound, so that the calibration allo
 `plan` would refuse.
 """
 
-from typing import Annotated, Self
+import unicodedata
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from fl_sv.config import checks
-from fl_sv.config.base import CompanyName, Frozen, many
+from fl_sv.config.base import Frozen, many
 from fl_sv.config.data import Data
 from fl_sv.config.data_checks import check_data
 from fl_sv.config.keys import Key
 from fl_sv.config.models import Models, Teacher, stated_rate
+from fl_sv.config.names import CompanyName, LegalName, Registered, names_by_handle, renamed
 from fl_sv.config.runtime import Compute, Faults, RayCluster
 from fl_sv.config.students import Deployed, Distillation
 from fl_sv.config.training import Training
@@ -37,14 +39,23 @@ class Config(Frozen):
         description="the only seed; every stream of random numbers derives from it",
     )
     companies: Annotated[
-        tuple[CompanyName, ...],
+        tuple[Registered, ...],
         Key(may_change="on extension"),
         many(
-            "names of the companies; bit i of a coalition is the i-th company",
+            "the companies, each by its name as in the trade register, or by `{name: ..., handle:"
+            " ...}`; without a handle it is made from the name, where that has other characters;"
+            " bit i of a coalition is the i-th company",
             min_length=2,
             max_length=1000,
         ),
     ]
+    names: Annotated[dict[CompanyName, LegalName], Key(may_change="on extension")] = Field(
+        {},
+        description=(
+            "each company's name by its handle, where the two differ; from `companies`, for a run's"
+            " own config.yaml"
+        ),
+    )
     data: Data = Field(description="the rows, their owners, and the validation set")
     models: Models = Field(description="the small models and the large one")
     training: Training = Field(Training(), description="federated training, the same for all")
@@ -97,9 +108,38 @@ class Config(Frozen):
         """The student that is deployed; None when the teacher is."""
         return None if self.distillation is None else self.distillation.deployed
 
+    @property
+    def legal_names(self) -> tuple[str, ...]:
+        """The companies' names as a person reads them, in order."""
+        return tuple(map(self.legal_name, self.companies))
+
+    def legal_name(self, company: str) -> str:
+        """The name of the company with this handle, as a person reads it."""
+        return self.names.get(company, company)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_handle(cls, content: Any) -> Any:
+        """The content with handles for names; what is wrong with an entry, its own field says."""
+        if not isinstance(content, dict):
+            return content
+        entries, names = content.get("companies"), content.get("names", {})
+        if not isinstance(entries, list | tuple) or not isinstance(names, dict):
+            return content
+        called = names_by_handle(entries)
+        names = {**names, **{handle: name for handle, name in called.items() if handle != name}}
+        if not names:
+            return content
+        handle_of = {
+            unicodedata.normalize("NFC", name): handle
+            for handle, name in names.items()
+            if isinstance(name, str)
+        }
+        return {**renamed(content, handle_of, {**called, **names}), "names": names}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        checks.check_companies(self.companies, self.data, self.values)
+        checks.check_companies(self.companies, self.names, self.data, self.values)
         check_data(self.data)
         checks.check_models(self.models)
         check_inputs(self.data, self.models, self.distillation)

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from fl_sv.config.base import CompanyName, Frozen, Reference, many
+from fl_sv.config.base import Frozen, Reference, many
+from fl_sv.config.names import LegalName
 from fl_sv.config.semivalues import SEMIVALUES, semivalue_name
 from fl_sv.numbers import MAX_CENTS
 
@@ -112,7 +113,7 @@ class Values(Frozen):
         0.9, ge=0.5, le=0.999, description="coverage of every interval (probability)"
     )
     unions: dict[
-        CompanyName, Annotated[tuple[str, ...], many("companies of the union", min_length=2)]
+        LegalName, Annotated[tuple[str, ...], many("companies of the union", min_length=2)]
     ] = Field(
         {},
         description=(

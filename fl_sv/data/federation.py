@@ -256,7 +256,7 @@ def company_data(
     holder, defects = lineage(company, config.data.corruptions)
     shared = shared or shared_rows(config, scaling, path)
     if shared is None:
-        rows = _own_rows(config.data, company, scaling, path)
+        rows = _own_rows(config, company, scaling, path)
     else:
         rows = shared.rows.take(shared.owned[holder])
     for defect in defects:
@@ -372,14 +372,15 @@ def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
 # --- companies with a source of their own ---------------------------------------------------------
 
 
-def _own_rows(data: Data, company: str, scaling: Scaling, path: str | None) -> Dataset:
+def _own_rows(config: Config, company: str, scaling: Scaling, path: str | None) -> Dataset:
+    data, name = config.data, config.legal_name(company)
     path = path or (data.files or {}).get(company)
     if path is None:
         raise InputError(
-            f"{company} has no data file. Name one in `data.files`, or as the data path in the"
+            f"{name} has no data file. Name one in `data.files`, or as the data path in the"
             " node's own config."
         )
     try:
         return scaling.apply(read_file(path, data))
     except InputError as error:
-        raise InputError(f"{company}: {error}") from None
+        raise InputError(f"{name}: {error}") from None

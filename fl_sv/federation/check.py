@@ -287,25 +287,26 @@ def _nodes(folder: Path, settings: Settings) -> Iterator[CheckResult]:
     known = read_nodes(folder)
     status = {company: listing.get(node, {}).get("status", "") for company, node in known.items()}
     for company in settings.companies:
+        name = settings.names.get(company, company)
         if status.get(company) == "online":
-            yield CheckResult("company", True, f"{company} is online")
+            yield CheckResult("company", True, f"{name} is online")
         elif company not in known:
             yield CheckResult(
                 "company",
                 False,
-                f"{company} is not registered: `register {company}.pub --name '{company}'`",
+                f"{name} is not registered: `register {company}.pub --name '{company}'`",
             )
         elif not status[company]:
             yield CheckResult(
                 "company",
                 False,
-                f"{company} was unregistered, or the SuperLink has lost its database",
+                f"{name} was unregistered, or the SuperLink has lost its database",
             )
         else:
             yield CheckResult(
                 "company",
                 False,
-                f"{company} is registered and offline: its SuperNode must be (re)started",
+                f"{name} is registered and offline: its SuperNode must be (re)started",
             )
     strangers = sorted(node for node in listing if node not in known.values())
     if strangers:

@@ -47,7 +47,8 @@ def join(options: argparse.Namespace) -> int:
     public = folder.join(options.dir, options.company, options.data_path)
     joined = kit.read_joined(options.dir)
     operator = key_fingerprint(bytes.fromhex(joined.operator))
-    say(f"{joined.company} agrees to {options.dir}/{kit.CONFIG}, and to no other config.")
+    name = kit.kit_config(options.dir).legal_name(joined.company)
+    say(f"{name} agrees to {options.dir}/{kit.CONFIG}, and to no other config.")
     say(f"It follows instructions signed by the key {operator}: compare it with the operator's.")
     say(what_runs(kit.kit_config(options.dir)))
     say(f"Send the operator {public}; {options.dir}/company.key stays here.")
@@ -60,18 +61,20 @@ def register(options: argparse.Namespace) -> int:
     from fl_sv.federation import flower, settings
     from fl_sv.federation.certificates import check_public_key
 
-    settings.require_company(settings.read_settings(options.dir), options.name)
+    federation = settings.read_settings(options.dir)
+    company = settings.require_company(federation, options.name)
+    name = federation.names.get(company, company)
     check_public_key(options.key)
-    before = settings.read_nodes(options.dir).get(options.name)
+    before = settings.read_nodes(options.dir).get(company)
     if before and before in flower.list_nodes(options.dir):
         raise InputError(
-            f"{options.name} is registered already, as node {before}, and a company has one key. To"
+            f"{name} is registered already, as node {before}, and a company has one key. To"
             f" register another one, first remove this: FLWR_HOME={options.dir}/flower flwr"
             f" supernode unregister {before} {flower.CONNECTION}"
         )
-    node_id = flower.register_node(options.dir, options.key, options.name)
-    settings.add_node(options.dir, options.name, node_id)
-    say(f"{options.name} is registered as node {node_id}.")
+    node_id = flower.register_node(options.dir, options.key, company)
+    settings.add_node(options.dir, company, node_id)
+    say(f"{name} is registered as node {node_id}.")
     return 0
 
 
@@ -113,13 +116,14 @@ def status(options: argparse.Namespace) -> int:
     """Prints the node of every company, and every run."""
     from fl_sv.federation import flower, settings
 
-    companies = settings.read_settings(options.dir).companies
+    federation = settings.read_settings(options.dir)
     nodes, known = flower.list_nodes(options.dir), settings.read_nodes(options.dir)
-    for company in companies:
+    for company in federation.companies:
         node = nodes.get(known.get(company, ""), {})
         since = node.get("online-at") if node.get("status") == "online" else node.get("offline-at")
         state = node.get("status", "not registered")
-        say(f"{company:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
+        name = federation.names.get(company, company)
+        say(f"{name:<25}{state:<20}{since if since not in (None, 'N/A') else ''}".rstrip())
     for run in flower.list_runs(options.dir):
         cost = f"{run.seconds:,.0f} s, {run.n_bytes / MEGABYTE:,.1f} MB"
         say(f"run {run.run_id:<21}{run.status:<20}{run.began}, {cost}")
@@ -181,7 +185,7 @@ def _add_init(made: argparse.ArgumentParser) -> None:
 
 
 def _add_join(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--company", required=True, help="its name in the config")
+    made.add_argument("--company", required=True, help="its name in the config, or its handle")
     made.add_argument(
         "--data-path", type=Path, required=True, metavar="FILE", help="its own data file"
     )
@@ -192,7 +196,12 @@ def _add_register(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "key", type=Path, metavar="KEY.pub", help="the public key that the company sent"
     )
-    made.add_argument("--name", required=True, metavar="COMPANY", help="a company of the config")
+    made.add_argument(
+        "--name",
+        required=True,
+        metavar="COMPANY",
+        help="a company of the config, by name or handle",
+    )
     _add_dir(made)
 
 

@@ -71,7 +71,8 @@ def init(
     }
     try:
         settings = Settings.model_validate(
-            {**content, "companies": config.companies, "software": shared_software()}
+            {**content, "companies": config.companies, "names": config.names}
+            | {"software": shared_software()}
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
@@ -118,7 +119,7 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
     """
     folder, data_path = _plain(folder), _plain(data_path)
     settings = read_settings(folder)
-    require_company(settings, company)
+    company = require_company(settings, company)
     if (folder / "server.key").exists():
         raise InputError(
             f"{folder} is the operator's folder. A company joins with the kit in {folder / KIT}."

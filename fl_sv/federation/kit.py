@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import StringConstraints, ValidationError
 
 from fl_sv.config import Config, parse_config
-from fl_sv.config.base import CompanyName, Frozen, first_problem
+from fl_sv.config.base import Frozen, first_problem
 from fl_sv.config.dialect import parse_yaml, yaml_text
+from fl_sv.config.names import CompanyName
 from fl_sv.errors import InputError
 from fl_sv.federation.certificates import read_company_key
 from fl_sv.files import read_text

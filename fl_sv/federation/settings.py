@@ -1,14 +1,16 @@
 """The stored facts of a federation: its settings, and the node of each company."""
 
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from fl_sv.app import QUIET, app_hash
-from fl_sv.config.base import CompanyName, Frozen, check_names, first_problem
+from fl_sv.config.base import Frozen, first_problem
 from fl_sv.config.dialect import parse_yaml, yaml_text
+from fl_sv.config.names import CompanyName, LegalName, check_names
 from fl_sv.errors import InputError
 from fl_sv.files import read_text
 from fl_sv.machine import software
@@ -36,6 +38,7 @@ class Settings(Frozen):
     companies: Annotated[
         tuple[CompanyName, ...], Field(strict=False, min_length=2), AfterValidator(check_names)
     ]
+    names: dict[CompanyName, LegalName] = Field({}, description="where they differ from handles")
     software: dict[str, str]
 
 
@@ -69,13 +72,19 @@ def shared_software() -> dict[str, str]:
     }
 
 
-def require_company(settings: Settings, company: str) -> None:
-    """Raises InputError when the company does not belong to the federation."""
-    if company not in settings.companies:
+def require_company(settings: Settings, company: str) -> str:
+    """The handle of a company that is called by its name or handle.
+
+    Raises InputError when it does not belong to the federation.
+    """
+    called = unicodedata.normalize("NFC", company)
+    found = [each for each in settings.companies if called in (each, settings.names.get(each))]
+    if not found:
         raise InputError(
             f"There is no company {company!r} in this federation; it has"
-            f" {', '.join(settings.companies)}."
+            f" {', '.join(settings.names.get(each, each) for each in settings.companies)}."
         )
+    return found[0]
 
 
 def read_nodes(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.base import MOST_LETTERS, NAME
+from fl_sv.config.names import HANDLE, MOST_LETTERS
 from fl_sv.errors import listed
 from fl_sv.flower import wire
 
@@ -122,7 +122,7 @@ Schema = Mapping[str, Fields | Arrays]
 HASH = Text("64 hexadecimal digits", 64, re.compile("[0-9a-f]{64}"))
 NONCE = Text("32 hexadecimal digits", 32, re.compile("[0-9a-f]{32}"))
 TYPE = Text("a message type", 64, re.compile(r"[a-z_.]+"))
-A_COMPANY = Text("a company's name", MOST_LETTERS, re.compile(NAME))
+A_COMPANY = Text("a company's name", MOST_LETTERS, re.compile(HANDLE))
 # A model, a learning rate where one is tried, and a replicate; -1 is that of the trials.
 KEY = re.compile(r"[\w.-]{1,400}(?:@[0-9.e+-]{1,30})?/(?:-1|0|[1-9][0-9]{0,3})")
 EXAMPLES, SECONDS = Whole(1, MOST_EXAMPLES), Real(0, MOST_SECONDS)
@@ -131,7 +131,7 @@ MODEL, MODELS = Arrays(("parameters",), single=True), Arrays(("parameters",))
 STACKS = Arrays(("models", "parameters"))
 BRIEFING: Fields = {
     # A simulated node has no name before it registers.
-    wire.COMPANY: Text("a company's name", MOST_LETTERS, re.compile(f"(?:{NAME})?")),
+    wire.COMPANY: Text("a company's name", MOST_LETTERS, re.compile(f"(?:{HANDLE})?")),
     wire.ROUND: Whole(0, MOST_ROUNDS),
     wire.RUN_CONFIG: Text("a config in JSON", MOST_CHARACTERS),
     wire.SCALING: Text("a scaling in JSON", MOST_CHARACTERS),

@@ -130,8 +130,8 @@ def settle(evidence: Evidence) -> Settlement:
     law, valuation = law_and_values(evidence)
     alarms = (
         *law.alarms,
-        *axiom_alarms(valuation, -law.predict()),
-        *order_alarms(valuation, _values_in_reverse_order(evidence)),
+        *axiom_alarms(valuation.named(config.names), -law.predict()),
+        *order_alarms(valuation.named(config.names), _values_in_reverse_order(evidence)),
     )
     payment = divide_pot(evidence, valuation, alarms, config.payouts, config.law.accept)
     next_run = next_large_run(
@@ -163,15 +163,15 @@ def divide_pot(
     rules: the pot and the rule for negative values.
     accepted: codes of the alarms that do not block payment.
     """
-    companies = evidence.config.companies
-    values = dict(zip(companies, valuation.values.tolist(), strict=True))
+    companies, names = evidence.config.companies, evidence.config.legal_names
+    values = dict(zip(names, valuation.values.tolist(), strict=True))
     try:
         pot = pot_cents(rules.pot, evidence.deployed_utility)
         amount_N = allocate(
-            valuation.values, pot, rules.negative, max_charge=rules.max_charge, names=companies
+            valuation.values, pot, rules.negative, max_charge=rules.max_charge, names=names
         )
         amounts = dict(zip(companies, amount_N.tolist(), strict=True))
-        problems = rounding_alarms(values, amounts, pot)
+        problems = rounding_alarms(values, dict(zip(names, amounts.values(), strict=True)), pot)
     except InputError as error:
         amounts = dict.fromkeys(companies, 0)
         problems = [Alarm(NOT_DIVIDED, str(error), figures=_figures(valuation))]
@@ -200,11 +200,11 @@ def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:
 
 
 def _values_in_reverse_order(evidence: Evidence) -> dict[str, float]:
-    """The values by company, computed again with the companies in reverse order."""
+    """The values by company's name, computed again with the companies in reverse order."""
     config = evidence.config.model_copy(update={"companies": evidence.config.companies[::-1]})
     table, averaged = evidence.table.in_reverse_order(), evidence.averaged
     if averaged is not None:
         averaged = averaged.in_reverse_order(config.n_companies)
     law = fit_to_table(config, table, evidence.sizes, evidence.examples, averaged)
     value_N = paid_values(config, law, shapley_weighting(config, table))
-    return dict(zip(config.companies, value_N.tolist(), strict=True))
+    return dict(zip(config.legal_names, value_N.tolist(), strict=True))

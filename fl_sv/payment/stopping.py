@@ -25,7 +25,7 @@ class SampleState:
 
     measured: int  # coalitions
     widest_cents: int | None  # width of the widest interval; None: nothing can be divided yet
-    company: str  # the company with that interval
+    company: str  # the name of the company with that interval
     reason: str | None  # why the sample ends; None: it grows
 
 
@@ -44,6 +44,7 @@ def sample_state(evidence: Evidence) -> SampleState:
         return SampleState(measured, None, "", LARGEST if is_largest else None)
     intervals = money_intervals(valuation, payment.amounts, config.payouts)
     width, company = max((high - low, name) for name, (low, high) in intervals.items())
+    company = config.legal_name(company)
     if stop.widest_interval_cents is not None and width <= stop.widest_interval_cents:
         reason = LARGE_ENOUGH
     elif is_largest:

@@ -109,6 +109,7 @@ def _remarks(
     partition = config.data.partition
     if isinstance(partition, ColumnPartition) and left_out:
         found.append(left_out_sentence(partition, left_out))
+    rows = {config.legal_name(company): data for company, data in rows.items()}
     far = {company: operator.scaling.far_from(validation, data) for company, data in rows.items()}
     if far := {company: what for company, what in far.items() if what}:
         found.append(

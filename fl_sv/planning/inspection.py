@@ -1,5 +1,6 @@
 """For a company before it joins: does its file fit the run, and what will leave its machine?"""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,16 +63,13 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     has no such company or names no file for it.
     """
     config = load_config(config_path)
-    if company not in config.companies:
-        raise InputError(
-            f"{config_path} has no company {company!r}. {suggestion(company, config.companies)}"
-        )
+    company = _handle(config, config_path, company)
     config = at_path(config, path)
     data = config.data
     source = read_source(config)
     raw = _own_rows(config, company, path) if source is None else source.raw
     left_out = _left_out(config, rows_left_out(config, source))
-    lines = [f"{company}:", *_shape(raw), *left_out]
+    lines = [f"{config.legal_name(company)}:", *_shape(raw), *left_out]
     if data.validation.file is None or Path(data.validation.file).is_file():
         scaling = operator_data(config, source).scaling
         shared = shared_rows(config, scaling, source=source)
@@ -93,6 +91,16 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
         "Not checked: that the features are the operator's. The validation file is not here.",
     ]
     return lines + _departures(config, task, company, None)
+
+
+def _handle(config: Config, config_path: Path, company: str) -> str:
+    """The handle of a company that is called by its name or handle. Raises InputError."""
+    called = unicodedata.normalize("NFC", company)
+    for handle, name in zip(config.companies, config.legal_names, strict=True):
+        if called in (handle, name):
+            return handle
+    known = suggestion(company, config.legal_names)
+    raise InputError(f"{config_path} has no company {company!r}. {known}")
 
 
 def _own_rows(config: Config, company: str, path: str | None) -> RawRows:

@@ -5,7 +5,8 @@ Shapes: C coalitions of the design, ascending: all 2**N of N companies, or a sam
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import place_of
 from fl_sv.law import Law
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence
+from fl_sv.payment.stopping import SampleState, sample_state
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.held import HeldRun, hold
@@ -65,7 +67,7 @@ class LedgerHead:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run as the report sees it."""
+    """A finished run as the report sees it: every company goes by the name that a person reads."""
 
     evidence: Evidence
     valuation: Valuation
@@ -74,6 +76,7 @@ class FinishedRun:
     payment: PaymentRecord  # the newest
     ledger: LedgerHead
     cost: CostRecord
+    sample: SampleState | None  # None where all coalitions were measured
 
     @property
     def by_amount(self) -> list[CompanyValue]:
@@ -120,7 +123,7 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
     recorded = read_law(run)
     if law is None:
         law = _fitted(evidence, recorded)
-    return FinishedRun(
+    finished = FinishedRun(
         evidence=evidence,
         valuation=valuation,
         law=recorded,
@@ -128,6 +131,51 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
         payment=newest(ledger, PaymentRecord),
         ledger=_head(ledger),
         cost=read_cost(run),
+        sample=None if evidence.config.coalitions.stop is None else sample_state(evidence),
+    )
+    return with_names(finished, evidence.config.names)
+
+
+def with_names(run: FinishedRun, names: Mapping[str, str]) -> FinishedRun:
+    """The same run with names for the companies' handles. Nothing may be computed from it again.
+
+    names: by handle, where the two differ.
+    """
+
+    def name(company: str) -> str:
+        return names.get(company, company)
+
+    def by_name(mapping: dict[str, Any]) -> dict[str, Any]:
+        return {name(company): value for company, value in mapping.items()}
+
+    evidence, config = run.evidence, run.evidence.config
+    companies = tuple(map(name, config.companies))
+    unions = {key: tuple(map(name, some)) for key, some in config.values.unions.items()}
+    defects = tuple(
+        defect.model_copy(
+            update={key: name(getattr(defect, key)) for key in ("company", "of") if key in fields}
+        )
+        for defect in config.data.corruptions
+        for fields in [type(defect).model_fields]
+    )
+    shown = config.model_copy(
+        update={
+            "companies": companies,
+            "data": config.data.model_copy(update={"corruptions": defects}),
+            "values": config.values.model_copy(update={"unions": unions}),
+        }
+    )
+    return replace(
+        run,
+        evidence=replace(
+            evidence,
+            config=shown,
+            table=replace(evidence.table, companies=companies),
+            examples=by_name(evidence.examples),
+            fingerprints=by_name(evidence.fingerprints),
+        ),
+        valuation=run.valuation.named(names),
+        payment=run.payment.model_copy(update={"amounts": by_name(run.payment.amounts)}),
     )
 
 

@@ -56,9 +56,10 @@ def summary(directory: RunDirectory) -> str:
 
 
 def _render(directory: RunDirectory, screen: Console) -> None:
-    ledger, valuation = read_ledger(directory), read_valuation(directory)
+    ledger, config = read_ledger(directory), directory.config
+    valuation = read_valuation(directory)
     payment, models = newest(ledger, PaymentRecord), newest(ledger, ModelsRecord)
-    law, config = read_law(directory), directory.config
+    law = read_law(directory)
     table = _payout_table(directory, valuation, payment)
     # Amounts are never cut off.
     if console(width=10_000).measure(table).maximum > screen.width:
@@ -78,7 +79,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
     if law.untested:
         needed = [missing_sentence(code, law, config.n_companies) for code in law.untested]
         sentences.append(f"Not tested: {' '.join(needed)}")
-    sentences += more_certain_sentences(law, config.companies)
+    sentences += more_certain_sentences(law, config.legal_names)
     for sentence in (*sentences, *_cost(directory)):
         screen.print(_wrapped(sentence, screen.width), soft_wrap=True)
     screen.print(f"Report: {directory.file(files.REPORT)}", soft_wrap=True)
@@ -116,7 +117,7 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
         table.add_column(heading, justify="right", no_wrap=True)
     for company in valuation.companies:
         table.add_row(
-            company.name,
+            config.legal_name(company.name),
             f"{examples[company.name]:,}",
             f"{company.value:.4f}",
             f"{company.low:.4f} .. {company.high:.4f}",

@@ -16,7 +16,7 @@ from fl_sv.config.students import Distillation
 from fl_sv.design.rates import rates_in_force
 from fl_sv.game.coalitions import EMPTY
 from fl_sv.payment.settlement import StudentLoss
-from fl_sv.payment.stopping import sample_state, sample_state_text
+from fl_sv.payment.stopping import sample_state_text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
 from fl_sv.report.rates import rates_text
@@ -222,7 +222,8 @@ def _values(run: FinishedRun, notation: Notation) -> StoryStep:
     if evidence.config.coalitions.design == "all":
         sentences.append(f"Each company's value is {semivalue} of these utilities.")
     else:
-        ended = sample_state_text(sample_state(evidence), evidence.config.payouts)
+        assert run.sample is not None, "only a design of all coalitions has no sample"
+        ended = sample_state_text(run.sample, evidence.config.payouts)
         sentences.append(
             f"Each company's value is {semivalue}, estimated from the utilities of the sample."
         )

@@ -165,9 +165,11 @@ def _alarm_differences(signed: Signed, alarms: Sequence[Alarm], units: Units) ->
 
 
 def _valuation_differences(signed: Signed, again: Valuation, units: Units) -> Iterator[str]:
-    recorded = json.loads(signed.valuation.to_json())
-    yield from compare(files.VALUATION, recorded, json.loads(again.to_json()), units)
     evidence = signed.evidence
+    recorded, computed = (
+        json.loads(each.to_json(evidence.config.names)) for each in (signed.valuation, again)
+    )
+    yield from compare(files.VALUATION, recorded, computed, units)
     means = evidence.validation_NV.mean(axis=1).tolist()
     weighting = paid_weighting(evidence.config, evidence.weighting)
     small = weighting.values(-evidence.table.mean_loss(evidence.table.largest_small)).tolist()

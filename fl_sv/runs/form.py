@@ -166,7 +166,7 @@ def writing_problems(
         files.COMPANIES: lambda: companies_csv(evidence),
         files.TEACHER: lambda: teacher_csv(evidence.curve),
         files.LAW: lambda: read_law(run).to_json(),
-        files.VALUATION: lambda: read_valuation(run).to_json(),
+        files.VALUATION: lambda: read_valuation(run).to_json(config.names),
         files.PAYOUTS: lambda: payouts_csv({c: amounts[c] for c in config.companies}),
         files.COST: lambda: read_cost(run).to_json(),
     }

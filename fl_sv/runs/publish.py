@@ -38,7 +38,7 @@ def publish(
     )
     run.write_bytes(files.VALIDATION, validation)
     run.write_text(files.LAW, LawRecord.of(evidence, settlement).to_json())
-    run.write_text(files.VALUATION, valuation.to_json())
+    run.write_text(files.VALUATION, valuation.to_json(config.names))
     run.write_text(files.PAYOUTS, payouts_csv(settlement.payment.amounts))
     records = run_records(evidence, settlement)
     append_section(run, owner_key(), "run", software, records, sealed(run))

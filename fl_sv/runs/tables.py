@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from fl_sv.config.base import CompanyName
 from fl_sv.config.models import model_name
+from fl_sv.config.names import CompanyName
 from fl_sv.design.rates import TriedRate, TriedRates, rates_to_try
 from fl_sv.errors import InputError, listed
 from fl_sv.game.averaged import read_averaged

@@ -60,7 +60,7 @@ def fit_to_table(
     )
 
     def of_this_run(found: Findings) -> Findings:
-        alarms = tuple(alarm.named(config.companies) for alarm in found.alarms)
+        alarms = tuple(alarm.named(config.legal_names) for alarm in found.alarms)
         return with_student_alarm(config, replace(found, alarms=alarms))
 
     return law.with_findings(of_this_run)
