@@ -8,6 +8,7 @@ Run-config keys: `config` (relative: looked up in the app bundle; absolute: on t
 Flower lists it as failed.
 """
 
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,15 @@ def main(grid: Grid, context: Context) -> None:
         except (FlsvError, OSError) as error:
             # `fl-sv federation run` quotes this line.
             say(f"fl-sv: {' '.join(str(error).split())}")
+            logging.getLogger("flwr").addFilter(_without_trace)
             raise
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    """A filter of Flower's log: an error that is a sentence for the operator has no traceback."""
+    if record.exc_info and isinstance(record.exc_info[1], FlsvError | OSError):
+        record.exc_info = None
+    return True
 
 
 def run_valuation(grid: Grid, settings: Mapping[str, object]) -> None:

@@ -112,4 +112,5 @@ def test_run_that_is_refused_is_listed_as_failed_and_says_why(
     )
     assert status == "finished:failed"
     assert "compute.max_hours is 1e-06" in log
+    assert "Traceback" not in log
     assert not (tmp_path / "run").exists()

@@ -25,6 +25,7 @@ import yaml
 from benchmarks.common.command_line import REPOSITORY, SMOKE
 from benchmarks.federation.deployment import (
     NGINX,
+    OWN,
     free_port,
     listens,
     read_only,
@@ -369,19 +370,21 @@ def test_a_superlink_that_is_busy_is_looked_at_again_for_a_while(
 def test_what_cannot_be_a_federation_is_refused(
     command: Command, tmp_path: Path, federation: Path
 ) -> None:
-    start = ("federation", "init", tmp_path / "new", "--config", SMOKE, "--address")
+    start = ("federation", "init", tmp_path / "new", "--config", SMOKE, *OWN, "--address")
     assert "--address 'no host'" in command(*start, "no host").err
     no_port = command(*start, "a.example", "--port", 70000).err
     assert "--port: '70000' is no port; give a number from 1 to 65535" in no_port
     assert (
         "without spaces"
-        in command("federation", "init", tmp_path / "a b", "--config", SMOKE, "--address", "a").err
+        in command(
+            "federation", "init", tmp_path / "a b", "--config", SMOKE, *OWN, "--address", "a"
+        ).err
     )
     assert (
         "holds no federation"
-        in command("federation", "init", tmp_path, "--config", SMOKE, "--address", "a").err
+        in command("federation", "init", tmp_path, "--config", SMOKE, *OWN, "--address", "a").err
     )
-    join = ("federation", "join", "--data-path", "/data/x.npz", "--dir")
+    join = ("federation", "join", *OWN, "--data-path", "/data/x.npz", "--dir")
     assert "has Ash, Beech" in command(*join, federation / "company", "--company", "Elm").err
     assert "is the operator's folder" in command(*join, federation, "--company", "Ash").err
     assert "There is no" in command("federation", "status", "--dir", tmp_path).err
@@ -447,7 +450,8 @@ def test_join_pins_the_config_of_the_kit_and_the_check_sees_another_one(
     command: Command, federation: Path
 ) -> None:
     kit = federation / "company"
-    join = ("federation", "join", "--dir", kit, "--company", "Ash", "--data-path", "/data/ash.npz")
+    join = ("federation", "join", *OWN, "--dir", kit, "--company", "Ash")
+    join = (*join, "--data-path", "/data/ash.npz")
     answer = command(*join)
     key = folder.operators_key(federation)
     assert f"follows instructions signed by the key {key}:" in answer.out

@@ -23,6 +23,7 @@ from flwr.app import ConfigRecord, RecordDict
 from benchmarks.common.command_line import SMOKE, Answer, shell
 from benchmarks.federation.deployment import (
     NGINX,
+    OWN,
     PATIENCE,
     Deployment,
     own_files_config,
@@ -265,6 +266,7 @@ def test_an_unregistered_key_is_refused_and_the_check_says_so(
     join = (
         "federation",
         "join",
+        *OWN,
         "--dir",
         kit,
         "--company",
@@ -478,6 +480,7 @@ def test_an_unregistered_company_is_out_at_once_and_may_come_back_with_another_k
     join = (
         "federation",
         "join",
+        *OWN,
         "--dir",
         kit,
         "--company",

@@ -5,6 +5,7 @@ As root each company lives in a network namespace of its own, joined to the serv
 veth pair), and can connect only to the server's address. Elsewhere all use loopback."""
 
 import os
+import pwd
 import shlex
 import shutil
 import signal
@@ -28,6 +29,7 @@ from fl_sv.federation.settings import environment
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 PATIENCE = 600.0
+OWN = ("--user", pwd.getpwuid(os.geteuid()).pw_name)  # as root too, who lays the cables
 
 
 def free_port() -> int:
@@ -140,18 +142,16 @@ class Deployment:
         Each company's file is moved into its kit, under a name that no other machine may learn.
         """
         ports = ("--port", self.port, "--superlink-port", self.superlink_port)
-        self._done(
-            "init", self.operator, "--address", self.address, "--config", self.config, *ports
-        )
+        where = ("--address", self.address, "--config", self.config, *ports)
+        self._done("init", self.operator, *where, *OWN)
         self.start_server()
         for company, kit in self.kits.items():
             shutil.copytree(self.operator / "company", kit)
             self.data[company] = Path(
                 shutil.move(self.data[company], kit / f"rows-of-{kit.name}.npz")
             )
-            self._done(
-                "join", "--dir", kit, "--company", company, "--data-path", self.data[company]
-            )
+            what = ("--company", company, "--data-path", self.data[company])
+            self._done("join", "--dir", kit, *what, *OWN)
             self._done(
                 "register", kit / f"{company}.pub", "--name", company, "--dir", self.operator
             )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fl_sv.errors import InputError
+from fl_sv.errors import InputError, RunError
 from fl_sv.numbers import whole_number
 from fl_sv.terminal import say
 
@@ -17,10 +17,11 @@ def init(options: argparse.Namespace) -> int:
     from fl_sv.data import require_hidden_validation
     from fl_sv.federation import folder, settings
 
+    folder.require_user(options.user)
     config = load_config(options.config)
     require_hidden_validation(config)
     federation = folder.init(
-        options.dir, options.address, config, options.port, options.superlink_port
+        options.dir, options.address, config, options.port, options.superlink_port, options.user
     )
     say(
         f"{options.dir}: the federation of {len(federation.companies)} companies at"
@@ -33,7 +34,8 @@ def init(options: argparse.Namespace) -> int:
     say(f"Instructions are signed by the key {folder.operators_key(options.dir)}.")
     say(
         f"To start it, copy {options.dir}/systemd/*.service to /etc/systemd/system and enable both"
-        " units."
+        f" units; without systemd run {options.dir}/{folder.SUPERLINK_SCRIPT} and"
+        f" {options.dir}/{folder.PROXY_SCRIPT}."
     )
     return 0
 
@@ -44,7 +46,10 @@ def join(options: argparse.Namespace) -> int:
     from fl_sv.flower.contract import what_runs
     from fl_sv.runs.keys import key_fingerprint
 
-    public = folder.join(options.dir, options.company, options.data_path)
+    folder.require_user(options.user)
+    public = folder.join(
+        options.dir, options.company, options.data_path, options.port, options.user
+    )
     joined = kit.read_joined(options.dir)
     operator = key_fingerprint(bytes.fromhex(joined.operator))
     name = kit.kit_config(options.dir).legal_name(joined.company)
@@ -52,7 +57,10 @@ def join(options: argparse.Namespace) -> int:
     say(f"It follows instructions signed by the key {operator}: compare it with the operator's.")
     say(what_runs(kit.kit_config(options.dir)))
     say(f"Send the operator {public}; {options.dir}/company.key stays here.")
-    say(f"Then copy {options.dir}/fl-sv-supernode.service to /etc/systemd/system and enable it.")
+    say(
+        f"Then copy {options.dir}/{folder.NODE_UNIT} to /etc/systemd/system and enable it; without"
+        f" systemd run {options.dir}/{folder.NODE_SCRIPT}."
+    )
     return 0
 
 
@@ -130,6 +138,22 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
+def try_(options: argparse.Namespace) -> int:
+    """Runs a federation of three companies on this machine, and ends all that it started."""
+    from fl_sv.federation.try_out import ending_on_signals, try_out
+    from fl_sv.report.screen import seconds_by_stage
+    from fl_sv.runs.directory import RunDirectory
+
+    try:
+        with ending_on_signals():
+            run = RunDirectory(try_out(options.dir, say))
+    except KeyboardInterrupt:
+        raise RunError("Interrupted. All that this trial had started has ended.") from None
+    say(f"Of the run: {seconds_by_stage(run)}.")
+    say(f"All processes have ended. The folders stay for you to look at: {options.dir}")
+    return 0
+
+
 def add_commands(verbs: Any) -> None:
     """Adds the group `federation` to the verbs of the command line."""
     meaning = "run across companies: certificates, keys, checks, runs"
@@ -146,6 +170,9 @@ def add_commands(verbs: Any) -> None:
     _add_register(add("register", register, "operator: register a company's key under its name"))
     _add_dir(add("check", check, "operator or company: what is wrong; exit code 1 if anything is"))
     _add_run(add("run", run, "operator: the whole flow on the companies' machines"))
+    trial = add("try", try_, "all of it on this machine, with three companies; it ends by itself")
+    there = "folder for everything, new or empty (federation-try)"
+    trial.add_argument("--dir", type=Path, default=Path("federation-try"), help=there)
     _add_dir(add("status", status, "operator: companies and runs"))
 
 
@@ -157,6 +184,10 @@ def _port(text: str) -> int:
     if not 1 <= port <= 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
     return port
+
+
+def _add_user(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--user", help="owner of the process and the files, where root does this")
 
 
 def _add_dir(made: argparse.ArgumentParser) -> None:
@@ -182,6 +213,7 @@ def _add_init(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--superlink-port", type=_port, metavar="PORT", help="on loopback (8000, or as before)"
     )
+    _add_user(made)
 
 
 def _add_join(made: argparse.ArgumentParser) -> None:
@@ -189,6 +221,9 @@ def _add_join(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--data-path", type=Path, required=True, metavar="FILE", help="its own data file"
     )
+    port = "the SuperNode's own, on loopback (9094): each one on a machine needs another"
+    made.add_argument("--port", type=_port, help=port)
+    _add_user(made)
     _add_dir(made)
 
 

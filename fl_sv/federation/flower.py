@@ -110,7 +110,7 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
         command = _command("run", str(app), CONNECTION, "--stream", "-c", str(settings))
         with subprocess.Popen(
             command,
-            env=_environment(folder),
+            env=program_environment(folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             **_TEXT,
@@ -130,7 +130,9 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
             except KeyboardInterrupt:
                 if run_id:
                     subprocess.run(
-                        _command("stop", run_id, CONNECTION), env=_environment(folder), check=False
+                        _command("stop", run_id, CONNECTION),
+                        env=program_environment(folder),
+                        check=False,
                     )
                 raise
     if run.status != COMPLETED:
@@ -189,7 +191,7 @@ def _json(folder: Path, *arguments: str) -> dict[str, Any]:
     """
     command = _command(*arguments, "--format", "json")
     done = subprocess.run(
-        command, env=_environment(folder), capture_output=True, check=False, **_TEXT
+        command, env=program_environment(folder), capture_output=True, check=False, **_TEXT
     )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -212,6 +214,7 @@ def _command(*arguments: str) -> list[str]:
     return [str(program), *arguments]
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def program_environment(folder: Path) -> dict[str, str]:
+    """The environment of a program of the federation whose folder or kit this is."""
     # Flower prints emojis, and fails on a terminal that has none.
     return {**os.environ, "PYTHONIOENCODING": "utf-8", **environment(folder.absolute())}

@@ -9,12 +9,15 @@ DIR/                    the operator's, on the server
   nodes.yaml              node id of each registered company
   superlink.db            the SuperLink's database, for its owner alone
   systemd/                units of the SuperLink and the proxy
+  start-superlink.sh  start-proxy.sh   the same without systemd
   owner/                  secret: the operator's signing key, of instructions and of the ledger
   company/                the kit: what every company gets; no secret in it. See kit.py
     federation.yaml  ca.crt  config.yaml  owner.pub
+    fl-sv-supernode.service  start-supernode.sh   once the company has joined
 """
 
-import getpass
+import os
+import pwd
 import re
 import sys
 from pathlib import Path
@@ -47,6 +50,8 @@ from fl_sv.runs.keys import key_fingerprint, owner_key, raw
 
 KIT = "company"
 DATABASE = "superlink.db"
+SUPERLINK_SCRIPT, PROXY_SCRIPT = "start-superlink.sh", "start-proxy.sh"
+NODE_UNIT, NODE_SCRIPT = "fl-sv-supernode.service", "start-supernode.sh"
 PLAIN_PATH = re.compile(r"[^\s\"'%\\$]+")
 
 
@@ -56,8 +61,11 @@ def init(
     config: Config,
     port: int | None = None,
     superlink_port: int | None = None,
+    user: str | None = None,
 ) -> Settings:
     """Writes the operator's folder.
+
+    user: the owner of the processes; this process's own where it is None.
 
     In a folder of an earlier `init` it keeps the authority, the registrations, and the ports that
     are not given. Raises InputError when the address or the path cannot be used.
@@ -94,25 +102,38 @@ def init(
     (folder / DATABASE).chmod(0o600)
     make_authority(folder)
     make_server_certificate(folder, address)
-    facts = {**content, **_machine(folder)}
+    facts = {**content, **_machine(folder, user)}
     _write_template("nginx.conf", folder, facts)
     _write_template("config.toml", folder / "flower", facts)
-    for unit in ("fl-sv-superlink.service", "fl-sv-proxy.service"):
+    for unit, script in (
+        ("fl-sv-superlink.service", SUPERLINK_SCRIPT),
+        ("fl-sv-proxy.service", PROXY_SCRIPT),
+    ):
         _write_template(unit, folder / "systemd", facts)
+        _write_script(folder / "systemd" / unit, folder / script)
     write_settings(folder, settings)
     write_settings(folder / KIT, settings)
     (folder / KIT / "ca.crt").write_bytes(read_bytes(folder / "ca.crt"))
     (folder / KIT / CONFIG).write_text(dump_config(for_companies(config)), encoding="utf-8")
     owner_key(folder / OWNER_HOME)
     (folder / KIT / OWNER).write_bytes(read_bytes(folder / OWNER_HOME / OWNER))
+    _give_to(folder, user)
     return settings
 
 
-def join(folder: Path, company: str, data_path: Path) -> Path:
+def join(
+    folder: Path,
+    company: str,
+    data_path: Path,
+    port: int | None = None,
+    user: str | None = None,
+) -> Path:
     """Makes a company's key and the unit of its SuperNode, in the kit that the company got.
 
     It pins what the company agrees to: the kit's config, the installed fl_sv, the operator's key.
     It installs the app that its SuperNode runs: the one of the installed fl_sv.
+
+    port: the SuperNode's own, on loopback; Flower's where it is None. user: as in `init`.
 
     Returns the file of the public key. Raises InputError when the folder is not a kit, or when the
     company's rows do not fit the run.
@@ -134,9 +155,28 @@ def join(folder: Path, company: str, data_path: Path) -> Path:
         "port": settings.port,
         "company": company,
         "data_path": data_path,
+        "node_port": port,
     }
-    _write_template("fl-sv-supernode.service", folder, {**facts, **_machine(folder)})
+    _write_template(NODE_UNIT, folder, {**facts, **_machine(folder, user)})
+    _write_script(folder / NODE_UNIT, folder / NODE_SCRIPT)
+    _give_to(folder, user)
     return public
+
+
+def require_user(user: str | None) -> None:
+    """Raises InputError when the processes would be root's, or there is no such user."""
+    if user is None and os.geteuid() == 0:
+        raise InputError(
+            "You are root, and the processes of this folder would be, too: whoever finds a hole in"
+            " one has the machine. Run this as the user that will own them, or name it by --user."
+        )
+    if user is not None:
+        try:
+            owner = pwd.getpwnam(user)
+        except KeyError:
+            raise InputError(f"--user {user!r}: this machine has no such user.") from None
+        if os.geteuid() not in (0, owner.pw_uid):
+            raise InputError(f"--user {user!r}: only root can give files to another user.")
 
 
 def operators_key(folder: Path) -> str:
@@ -152,13 +192,51 @@ def _write_template(name: str, folder: Path, facts: dict[str, Any]) -> None:
     (folder / name).write_text(templates.get_template(f"{name}.j2").render(facts), encoding="utf-8")
 
 
-def _machine(folder: Path) -> dict[str, Any]:
+def _write_script(unit: Path, path: Path) -> None:
+    """Writes what a systemd unit starts as a shell script, which passes on its arguments.
+
+    Both read quotes alike, and no path has any (`_plain`).
+    """
+    lines = ["#!/bin/sh", f"# The process of {unit.name}, for a machine without systemd."]
+    for line in unit.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        key, _, value = line.partition("=")
+        match key:
+            case "Environment":
+                lines.append(f"export {value}")
+            case "UMask":
+                lines.append(f"umask {value}")
+            case "WorkingDirectory":
+                lines.append(f'cd "{value}" || exit 1')
+            case "ExecStart":
+                command = f'exec {" ".join(value.split())} "$@"'
+    path.write_text("\n".join([*lines, command, ""]), encoding="utf-8")
+    path.chmod(0o700)
+
+
+def _give_to(folder: Path, user: str | None) -> None:
+    """Makes the user the owner of all in the folder, where root wrote it."""
+    if user is None or os.geteuid() != 0:
+        return
+    owner = pwd.getpwnam(user)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+
+def _machine(folder: Path, user: str | None) -> dict[str, Any]:
     return {
         "folder": folder,
-        "user": getpass.getuser(),
+        "user": user or _own_name(),
         "bin": Path(sys.executable).parent,
         "environment": environment(folder),
     }
+
+
+def _own_name() -> str:
+    """The name of this process's user; the number where it has none, as in a container."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _plain(path: Path) -> Path:

@@ -147,16 +147,21 @@ def _verdict(payment: PaymentRecord, law: LawRecord) -> list[str]:
     return [*lines, f"  {command}"] if command else lines
 
 
+def seconds_by_stage(directory: RunDirectory) -> str:
+    """Where the time of a run went."""
+    return ", ".join(
+        f"{_STAGES.get(name, name)} {stage.seconds:.0f} s"
+        for name, stage in read_cost(directory).stages.items()
+    )
+
+
 def _cost(directory: RunDirectory) -> list[str]:
     """Seconds by stage, and the sweep's arithmetic beside the teacher's."""
-    cost = read_cost(directory)
-    share = cost.sweep_share_of_teacher_flops
+    share = read_cost(directory).sweep_share_of_teacher_flops
     if share is None:
         return []
-    seconds = ", ".join(
-        f"{_STAGES.get(name, name)} {stage.seconds:.0f} s" for name, stage in cost.stages.items()
-    )
-    return [f"Time: {seconds}. The sweep took {share:.2f} times the teacher's arithmetic."]
+    times = f"{share:.2f} times the teacher's arithmetic"
+    return [f"Time: {seconds_by_stage(directory)}. The sweep took {times}."]
 
 
 def verification_lines(found: Verification, *, pinned: bool) -> list[str]:
