@@ -52,7 +52,7 @@ REASONS = {
     "averaged.csv, loss": "averages of a coalition that the law does not ask for",
     "averaged.csv, bits": "a digit of such an average",
     "model.json, scaling": "the scaling is measured on the operator's rows, which no copy holds",
-    "model.json, trainable": "how many parameters a model of a user's own trains is what it says",
+    "model.json, trainable": "how many parameters a model with a base trains is what it says",
     "model.json, bits": "a digit of one of these, or of the probe",
     "model.json, probe": "verify runs no model; `fl_sv.load_model` compares its answers",
     "teacher.csv, accuracy": "accuracies between the ends are measured once, in whole rows",

@@ -33,6 +33,7 @@ from fl_sv.report import write_missing_report
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, check_destination, existing, start_or_resume
 from fl_sv.runs.extend import read_origin, reuse_trainings
+from fl_sv.runs.held import require_fitting
 from fl_sv.runs.tables import read_evidence
 from fl_sv.runs.verify import Verification, verify_run
 from fl_sv.valuation.fit import fit_to_table
@@ -170,6 +171,7 @@ def read_run(path: str | Path) -> Run:
     unfinished or a table is damaged.
     """
     directory = existing(Path(path))
+    require_fitting(directory)
     evidence = read_evidence(directory)
     return Run(
         path=directory.path,

@@ -155,6 +155,7 @@ def verify(options: argparse.Namespace) -> int:
 def data_check(options: argparse.Namespace) -> int:
     """Prints what a company's file holds, whether it fits, and what will leave the machine."""
     from fl_sv.config.base import DATA_FILES
+    from fl_sv.federation.kit import is_kit
     from fl_sv.planning.inspection import inspect_company, inspect_source
     from fl_sv.plugins import find_modules_in
 
@@ -166,8 +167,9 @@ def data_check(options: argparse.Namespace) -> int:
             f" {listed(DATA_FILES)}. Give --company, and not --target: the config has data.target."
         )
     else:
-        find_modules_in(options.source.resolve().parent)
-        find_modules_in(Path.cwd())
+        for folder in (options.source.resolve().parent, Path.cwd()):
+            if not is_kit(folder):
+                find_modules_in(folder)
         lines = inspect_company(options.source, options.company, options.data_path)
     say("\n".join(lines))
     return 0

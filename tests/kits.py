@@ -4,6 +4,8 @@ The operator's key is the one in the tests' own home.
 """
 
 import atexit
+import os
+import shutil
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,9 @@ from fl_sv.flower import wire
 from fl_sv.runs.keys import owner_key
 from server.inline import InlineGrid
 
-_SCRATCH = TemporaryDirectory()
+# In memory where there is such a folder: a node waits for the disk at each instruction.
+_MEMORY = Path("/dev/shm")
+_SCRATCH = TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
 atexit.register(_SCRATCH.cleanup)
 
 
@@ -37,7 +41,14 @@ def _key_of(company: str) -> bytes:
 
 def make_kit(folder: Path, company: str, config: Config) -> Path:
     """A kit with which the company has joined for this config; its key is always the same."""
-    folder.mkdir(parents=True)
+    shutil.copytree(_kit_of(company, config.model_dump_json()), folder)
+    return folder
+
+
+@cache
+def _kit_of(company: str, config_json: str) -> Path:
+    """Such a kit, made once."""
+    config, folder = Config.model_validate_json(config_json), Path(mkdtemp(dir=_SCRATCH.name))
     (folder / CONFIG).write_text(dump_config(for_companies(config)))
     (folder / OWNER).write_bytes(public_pem(owner_key().public_key()))
     (folder / KEY).write_bytes(_key_of(company))

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fl_sv.config import Config, config_hash, dump_config, load_config, model_name, parse_config
-from fl_sv.config.keys import all_keys
+from fl_sv.config.base import REFERENCE
+from fl_sv.config.keys import all_keys, sections_in
 from fl_sv.config.load import config_of
 from fl_sv.config.reference import reference
 from fl_sv.data import operator_data
@@ -475,6 +476,30 @@ def test_a_data_path_with_a_nul_is_no_traceback(tmp_path: Path) -> None:
 
 
 # --- what holds for a key besides its type --------------------------------------------------------
+
+
+def test_keys_that_import_what_they_name_are_those_that_may_name_it() -> None:
+    """A company is shown all of them, so none may lack the mark."""
+    imports = {place for place, key in all_keys(Config) if key.imports}
+    assert imports == {
+        "data.source",
+        "models.small.factory",
+        "models.large.factory",
+        "training.loss",
+        "teacher.strategy",
+        "law.family",
+        "distillation.deployed.model.factory",
+    }
+
+    def may_name(model: type[BaseModel], place: str = "") -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            states = repr(REFERENCE)[1:-1] in f"{field.metadata} {field.annotation}"
+            if states or (field.annotation is str and "`module:" in (field.description or "")):
+                yield f"{place}{name}"
+            for section in sections_in(field.annotation):
+                yield from may_name(section, f"{place}{name}.")
+
+    assert imports == {*may_name(Config)}
 
 
 def test_these_keys_are_paths() -> None:

@@ -2,6 +2,7 @@
 commands exist.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -28,7 +29,6 @@ from benchmarks.federation.deployment import (
     OWN,
     free_port,
     listens,
-    read_only,
     unit_command,
 )
 from benchmarks.federation.proxy import Proxy, Server
@@ -466,34 +466,79 @@ def test_join_pins_the_config_of_the_kit_and_the_check_sees_another_one(
     assert _agreement(kit).ok
 
 
-def test_node_that_may_install_no_app_runs_the_one_of_its_own_fl_sv(
+def test_modules_in_a_kit_are_not_run_before_the_company_has_seen_their_names(
+    command: Command, federation: Path, tmp_path: Path
+) -> None:
+    kit, marker = federation / "company", tmp_path / "this ran"
+    (kit / "surprise.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    config = kit / "config.yaml"
+    config.write_text(re.sub(r"source: \S+", "source: surprise:rows", config.read_text()))
+    answer = command("data", "check", config, "--company", "Ash", "--data-path", "/data/ash.npz")
+    assert answer.code == 2 and "surprise:rows cannot be imported" in answer.err
+    assert not marker.exists()
+
+
+def test_node_runs_the_app_of_its_own_fl_sv_whatever_app_was_submitted(
     federation: Path, tmp_path: Path
 ) -> None:
-    """The operator's app is taken where it is the same one, and cannot be installed where not."""
-    kit = federation / "company"
+    """Flower's own program lets an app name the folder in which it is installed."""
+    kit, home = federation / "company", tmp_path / "home"
     folder.join(kit, "Ash", Path("/data/ash.npz"))
-    home, apps = kit / "flower", kit / "flower" / "apps"
-    (own,) = apps.iterdir()
-    if not (begin := read_only(apps)):
-        pytest.skip("mounts are not permitted here")
-
     code = """
+import hashlib
 import sys
 from pathlib import Path
 from flwr.cli.build import build_fab_from_disk
-from flwr.cli.install import install_from_fab
-for app in map(Path, sys.argv[2:]):
-    print(install_from_fab(build_fab_from_disk(app), Path(sys.argv[1]), skip_prompt=True))
+from flwr.supernode.runtime import run_clientapp
+if sys.argv[2] == "ours":
+    from fl_sv.app import import_app
+    import_app("clients.node").run_own_app()
+submitted = build_fab_from_disk(Path(sys.argv[1]))
+run_clientapp.install_from_fab(submitted, skip_prompt=True)
+load = run_clientapp.get_load_client_app_fn(default_app_ref="", app_path=None, multi_app=True)
+load("fl-sv/fl-sv", "0.1.0/../../../evil", hashlib.sha256(submitted).hexdigest())
 """
+    (home / "apps" / "fl-sv.fl-sv.0.1.0").mkdir(parents=True)
+    printed = {}
     with flower._bundle() as app:
-        other = Path(shutil.copytree(app, tmp_path / "fl-sv"))
-        client = other / "clients" / "app.py"
-        client.write_text(client.read_text() + "print(open('company.key').read())\n")
-        command = [*begin, sys.executable, "-W", "ignore", "-c", code, home, app, other]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == str(own)  # of the first alone
-    assert done.returncode != 0 and "Read-only file system" in done.stderr
-    assert [*apps.iterdir()] == [own]
+        project, client = app / "pyproject.toml", app / "clients" / "app.py"
+        project.write_text(
+            project.read_text().replace('version = "0.1.0"', 'version = "0.1.0/../../../evil"')
+        )
+        client.write_text(client.read_text() + "print('it runs')\n")
+        for whose in ("Flower's", "ours"):
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", code, app, whose],
+                env={**os.environ, "FLWR_HOME": str(home)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            printed[whose] = "it runs" in done.stdout
+            shutil.rmtree(next(tmp_path.glob("evil*"), tmp_path / "nothing"), ignore_errors=True)
+    assert printed == {"Flower's": True, "ours": False}
+    assert not [*tmp_path.glob("evil*")]
+
+
+def test_node_can_start_two_programs_and_no_others(federation: Path) -> None:
+    kit = federation / "company"
+    folder.join(kit, "Ash", Path("/data/ash.npz"))
+    unit = (kit / "fl-sv-supernode.service").read_text()
+    (path,) = re.findall(r'^Environment="PATH=(.*)"$', unit, re.MULTILINE)
+    assert path == str(kit.absolute() / "bin")
+    programs = {program.name for program in Path(path).iterdir()}
+    assert {name for name in programs if shutil.which(name, path=path)} == {
+        "flower-superexec",
+        "flwr-clientapp",
+    }
+    for name in programs:
+        done = subprocess.run(
+            [name, "--help"], env={**os.environ, "PATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and f"usage: {name}" in done.stdout
+    (kit / "bin" / "flwr-agentapp").write_text("#!/bin/sh\n")
+    with pytest.raises(InputError, match="bin holds flwr-agentapp; remove the folder"):
+        folder.join(kit, "Ash", Path("/data/ash.npz"))
 
 
 def test_check_sees_a_kit_with_another_key_than_the_operators(federation: Path) -> None:
@@ -521,7 +566,7 @@ def test_key_is_made_once(federation: Path) -> None:
     paths = " ".join(re.findall(r"^ReadOnlyPaths=(.*)$", unit, re.MULTILINE))
     for name in (
         *("company.key", "ca.crt", "config.yaml", "federation.yaml"),
-        *("owner.pub", "joined.yaml", "flower/apps"),
+        *("owner.pub", "joined.yaml", "bin"),
     ):
         assert f'"{kit.absolute() / name}"' in paths
     with pytest.raises(InputError, match="without spaces"):
@@ -539,12 +584,13 @@ def test_containers_start_programs_with_options_that_this_flower_has(
 ) -> None:
     if line[0] == "nginx":
         return
-    module, parser = FLOWERS_OWN[line[0]]
+    program = Path(line[0]).name
+    module, parser = FLOWERS_OWN[program]
     imported: Any = __import__(module, fromlist=[parser])
     given = vars(getattr(imported, parser)().parse_args(line[1:]))
     assert given.get("enable_supernode_auth", True)
     assert given["host"] == "127.0.0.1"
-    if line[0] == "flower-superlink":  # the same command line as in the unit
+    if program == "flower-superlink":  # the same command line as in the unit
         unit = unit_command(federation / "systemd" / "fl-sv-superlink.service")
         options = {word.split("=")[0] for word in line[1:]}
         assert options == {word for word in unit[1:] if word.startswith("--")}

@@ -1,6 +1,7 @@
 """Files that others wrote: a sentence at once for every one that cannot be read, never a hang."""
 
 import io
+import json
 import os
 import socket
 import struct
@@ -14,12 +15,14 @@ import polars as pl
 import pytest
 
 from benchmarks.common.command_line import SMOKE, Answer
+from fl_sv import read_run
 from fl_sv.config.names import check_names
 from fl_sv.data.files import read_rows
 from fl_sv.errors import InputError
 from fl_sv.game.csv import read_game
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.tensors import read_tensors
 from tests.runs import Command
 
 SECONDS = 20.0  # five on a machine that has nothing else to do
@@ -333,3 +336,20 @@ def test_a_blank_that_nobody_sees_is_no_part_of_a_name(name: str) -> None:
 def test_names_that_differ_are_names() -> None:
     names = ("Ash", "Ash Post", "C1", "C2", "C10", "Dali", "Dall", "A-1", "A.1", "Mona", "Mono")
     assert check_names(names) == names
+
+
+def test_model_with_very_many_axes_or_names_is_refused_at_once() -> None:
+    """Their product would have millions of digits; a header of 100 MB takes a gigabyte."""
+    axes = json.dumps({"a": {"dtype": "F32", "shape": [2**47] * 500_000, "data_offsets": [0, 4]}})
+    names = "{" + ",".join(f'"{number}":0' for number in range(1_000_000)) + "}"
+    for header in (axes, names):
+        data = len(header).to_bytes(8, "little") + header.encode()
+        started = time.process_time()
+        assert read_tensors(io.BytesIO(data)).fault
+        assert time.process_time() - started < 2
+
+
+def test_table_that_is_larger_than_its_config_allows_is_not_read(run: RunDirectory) -> None:
+    os.truncate(run.file(files.UTILITIES), 1 << 40)  # zeros that are not on disk
+    with pytest.raises(InputError, match=r"utilities.csv cannot be read: it has 1,099,511,627,776"):
+        read_run(run.path)

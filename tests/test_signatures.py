@@ -371,6 +371,10 @@ def test_references_are_all_that_a_node_imports_and_calls() -> None:
         "tests.plugins:tiny_transformer (models.large.factory)"
     ]
     assert list(references(EVIL)) == ["tests.plugins:evil (data.source)"]
+    column = parse_config(
+        GAME.replace("iris", "a.csv, target: 'a:b', columns: {'c:d': numeric}"), "game"
+    )
+    assert list(references(column)) == []  # a column is a text, whatever it is called
     assert what_runs(EVIL).endswith("installed by the company: tests.plugins:evil (data.source).")
     assert "nothing; the config names no function or module" in what_runs(CONFIG)
 

@@ -528,6 +528,12 @@ def test_21_model_without_its_numbers_is_found(
     assert message in found(command, run)
 
 
+def header(entry: Body) -> bytes:
+    """The header of a file with one tensor."""
+    text = json.dumps({"a": entry}).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -535,6 +541,10 @@ def test_21_model_without_its_numbers_is_found(
         ((2**60).to_bytes(8, "little") + b"{}", "it ends too early"),
         ((2).to_bytes(8, "little") + b"[]", "its header is none"),
         ((2).to_bytes(8, "little") + b"{}more", "it goes on behind its last tensor"),
+        (
+            header({"dtype": "F32", "shape": [2**47] * 65, "data_offsets": [0, 4]}),
+            "its header is wrong about 'a'",
+        ),
     ],
 )
 def test_21_file_that_is_no_model_is_found(
@@ -558,6 +568,10 @@ def test_21_file_that_is_no_model_is_found(
         {"name": "mlp-65"},
         {"classes": 11},
         {"trainable": 4811, "parameters": 4811},
+        {"trainable": 4809},
+        {"trainable": 4811},
+        {"trainable": 1, "base_sha256": "0" * 64},
+        {"base_sha256": "0" * 64},
         {"sha256": "0" * 64},
         {"seed": 8},
         {"software": {}},

@@ -24,6 +24,7 @@ import yaml
 from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer
 from fl_sv.config import load_config
 from fl_sv.data import all_company_data, operator_data
+from fl_sv.federation.node import PROGRAMS
 from fl_sv.federation.settings import environment
 
 BIN = Path(sys.executable).parent
@@ -214,12 +215,8 @@ class Deployment:
         kit = kit or self.kits[company]
         own_port = ["--port", str(free_port())]  # several SuperNodes on one machine
         command = [*unit_command(kit / "fl-sv-supernode.service"), *own_port]
-        apps = kit / "flower" / "apps"  # read-only, as in the unit, where mounts are permitted
-        self._start(
-            name or company,
-            [*self._namespaces.get(company, []), *read_only(apps), *command],
-            kit,
-        )
+        programs = ["env", f"PATH={kit / PROGRAMS}"]  # as in the unit
+        self._start(name or company, [*self._namespaces.get(company, []), *programs, *command], kit)
 
     def run_at(self, company: str, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Any program on a company's machine."""
@@ -335,20 +332,6 @@ def unit_command(unit: Path) -> list[str]:
     text = unit.read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
     return shlex.split(line.removeprefix("ExecStart="))
-
-
-def read_only(folder: Path) -> list[str]:
-    """What a command line begins with so that its program cannot write into the folder.
-
-    Nothing where this user may not mount.
-    """
-    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
-    begin = ["unshare", "--mount", "sh", "-c", mount, str(folder)]
-    try:
-        tried = subprocess.run([*begin, "true"], capture_output=True, check=False)
-    except FileNotFoundError:  # no unshare
-        return []
-    return begin if tried.returncode == 0 else []
 
 
 def listens(address: str, port: int) -> bool:

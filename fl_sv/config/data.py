@@ -153,6 +153,7 @@ class Data(Frozen):
             path="with the suffix of a data file",
             to_companies="the suffix",
             may_change="on extension",
+            imports=True,
         ),
     ] = Field(
         min_length=1,

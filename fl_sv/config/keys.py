@@ -24,11 +24,13 @@ class Key:
     to_companies: what a company gets: the value, the path's suffix, a placeholder, or nothing.
     may_change: whether the value may differ when a run is resumed, or when another run extends it.
         A key that may change on resume may also change on extension.
+    imports: whether a `module:attribute` in it is imported; in any other key it is only a text.
     """
 
     path: Literal["never", "with the suffix of a data file", "always"] = "never"
     to_companies: Literal["the value", "the suffix", "a placeholder", "nothing"] = "the value"
     may_change: Literal["never", "on extension", "on resume"] = "never"
+    imports: bool = False
 
     def names_file(self, value: object) -> bool:
         """Whether this value of the key is the path of a file."""

@@ -69,7 +69,9 @@ class Module(ModelBase):
     """
 
     kind: Literal["module"]
-    factory: Reference = Field(description="`package.module:function`")
+    factory: Annotated[Reference, Key(imports=True)] = Field(
+        description="`package.module:function`"
+    )
     options: dict[str, Scalar | list[Scalar]] = Field(
         {}, description="keyword arguments of the factory"
     )
@@ -93,7 +95,7 @@ class Teacher(Frozen):
     All other models are averaged by FedAvg, or by FedProx where the strategy is `fedprox`.
     """
 
-    strategy: str = Field(
+    strategy: Annotated[str, Key(imports=True)] = Field(
         "fedavg",
         min_length=1,
         description=f"{', '.join(STRATEGIES)}, or `module:Class` of a Flower Strategy",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fl_sv.config.base import Frozen, Reference
+from fl_sv.config.keys import Key
 
 # Learning rates where the config states none.
 USUAL_RATES = {"sgd": 0.1, "adam": 0.001, "adamw": 0.001}
@@ -73,7 +74,7 @@ class Training(Frozen):
             " are scaled down to it. Without it none is"
         ),
     )
-    loss: Reference | None = Field(
+    loss: Annotated[Reference | None, Key(imports=True)] = Field(
         None,
         description=(
             "`package.module:function` (docs/plugins.md): what is minimised, and what scores on the"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from fl_sv.config.base import Frozen, Reference, many
+from fl_sv.config.keys import Key
 from fl_sv.config.names import LegalName
 from fl_sv.config.semivalues import SEMIVALUES, semivalue_name
 from fl_sv.numbers import MAX_CENTS
@@ -81,7 +82,7 @@ class LawRules(Frozen):
             " coalitions that reduce the uncertainty of the values most for their price"
         ),
     )
-    family: BuiltInLaw | Reference = Field(
+    family: Annotated[BuiltInLaw | Reference, Key(imports=True)] = Field(
         "auto",
         description=(
             "the law: `auto` blends all, each by how well it predicts the largest small model; one"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_sv.app import BUNDLED, app_folder, import_app
+from fl_sv.app import BUNDLED, app_folder
 from fl_sv.errors import InputError, RunError
 from fl_sv.federation.settings import environment
 from fl_sv.terminal import say
@@ -140,15 +140,6 @@ def run_app(folder: Path, config: Path, out: Path, *, resume: bool) -> FlowerRun
         reason = sentence or run.details or f"`{log}` may show the reason"
         raise RunError(f"Run {run_id} is {run.status}: {reason}")
     return run
-
-
-def install_app(folder: Path) -> None:
-    """Installs the app of the installed fl_sv in a kit, as the only one.
-
-    Its SuperNode runs no other where it may not install one. Raises InputError without Flower.
-    """
-    with _bundle() as app:
-        import_app("clients.bundle").install(app, Path(environment(folder)["FLWR_HOME"]))
 
 
 def _finished(folder: Path, run_id: str) -> FlowerRun:

@@ -30,8 +30,8 @@ from fl_sv.app import app_folder
 from fl_sv.config import Config, dump_config, for_companies
 from fl_sv.errors import InputError
 from fl_sv.federation.certificates import make_authority, make_company_key, make_server_certificate
-from fl_sv.federation.flower import install_app
 from fl_sv.federation.kit import CONFIG, OWNER, pin
+from fl_sv.federation.node import PROGRAMS, write_programs
 from fl_sv.federation.settings import (
     OWNER_HOME,
     PORT,
@@ -131,7 +131,7 @@ def join(
     """Makes a company's key and the unit of its SuperNode, in the kit that the company got.
 
     It pins what the company agrees to: the kit's config, the installed fl_sv, the operator's key.
-    It installs the app that its SuperNode runs: the one of the installed fl_sv.
+    It writes the programs of its SuperNode, which runs the app of the installed fl_sv alone.
 
     port: the SuperNode's own, on loopback; Flower's where it is None. user: as in `init`.
 
@@ -149,7 +149,7 @@ def join(
     inspect_company(folder / CONFIG, company, str(data_path))
     public = make_company_key(folder, company)
     pin(folder, company)
-    install_app(folder)
+    write_programs(folder / PROGRAMS)
     facts = {
         "address": settings.address,
         "port": settings.port,
@@ -157,7 +157,9 @@ def join(
         "data_path": data_path,
         "node_port": port,
     }
-    _write_template(NODE_UNIT, folder, {**facts, **_machine(folder, user)})
+    machine = _machine(folder, user)
+    machine["environment"] = machine["environment"] | {"PATH": folder / PROGRAMS}
+    _write_template(NODE_UNIT, folder, {**facts, **machine})
     _write_script(folder / NODE_UNIT, folder / NODE_SCRIPT)
     _give_to(folder, user)
     return public

@@ -25,6 +25,7 @@ from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.config.names import CompanyName
 from fl_sv.errors import InputError
 from fl_sv.federation.certificates import read_company_key
+from fl_sv.federation.settings import SETTINGS
 from fl_sv.files import read_text
 from fl_sv.flower.contract import contract_of
 from fl_sv.flower.signing import SKEW_SECONDS
@@ -78,6 +79,11 @@ def read_kit(folder: Path, state: Path | None = None) -> Kit:
 JOIN_AGAIN = (
     "Ask the operator for the new kit, look at its config, and run `fl-sv federation join` again."
 )
+
+
+def is_kit(folder: Path) -> bool:
+    """Whether a folder came from an operator: nobody has installed the modules in it."""
+    return any((folder / name).exists() for name in (SETTINGS, OWNER, JOINED))
 
 
 def kit_config(folder: Path) -> Config:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
 from fl_sv.app import app_hash
 from fl_sv.config import Config, for_companies
 from fl_sv.config.base import REFERENCE
-from fl_sv.config.keys import unchangeable
+from fl_sv.config.keys import key_of, unchangeable
 from fl_sv.errors import listed
 from fl_sv.machine import library_hash
 
@@ -34,7 +36,8 @@ def references(config: Config) -> Iterator[str]:
 
     The teacher's strategy, the law and the deployed student are the server's.
     """
-    yield from _named(config.model_dump(include=set(AT_COMPANIES)), "")
+    for section in AT_COMPANIES:
+        yield from _named(getattr(config, section), section)
 
 
 def what_runs(config: Config) -> str:
@@ -46,10 +49,18 @@ def what_runs(config: Config) -> str:
 
 
 def _named(value: Any, place: str) -> Iterator[str]:
-    """The references in a value at a place of the config, as in `models.large.factory`."""
-    if isinstance(value, str) and re.fullmatch(REFERENCE, value):
-        yield f"{value} ({place})"
-    if isinstance(value, list | tuple):
+    """The references in a value at a place of the config, as in `models.large.factory`.
+
+    Only a key that says so imports what it names: a column may be called `a:b`.
+    """
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            found, at = getattr(value, name), f"{place}.{name}" if place else name
+            if not isinstance(found, str):
+                yield from _named(found, at)
+            elif key_of(field).imports and re.fullmatch(REFERENCE, found):
+                yield f"{found} ({at})"
+    if isinstance(value, tuple):
         value = dict(enumerate(value))
     for key, entry in value.items() if isinstance(value, dict) else ():
-        yield from _named(entry, f"{place}.{key}" if place else str(key))
+        yield from _named(entry, f"{place}.{key}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from fl_sv.config import Config, parse_config
 from fl_sv.config.load import MAX_BYTES as MAX_CONFIG
 from fl_sv.errors import FlsvError, InputError, VerificationError
-from fl_sv.files import HeldFile, open_own, read_own
+from fl_sv.files import HeldFile, open_own, read_own, require_regular
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory, RunFiles
 from fl_sv.runs.files import RunFile
@@ -99,6 +99,24 @@ def hold(run: RunDirectory) -> HeldRun:
             at_most = file.at_most(config) if config else files.UNKNOWN
             take(file.name, at_most, of_model=file.tensors)
     return HeldRun(run.path, data, faults, tuple(_strangers(run.path, known)), known, tensors)
+
+
+def require_fitting(run: RunDirectory) -> None:
+    """Raises InputError where a table is no regular file, or larger than the run's config allows.
+
+    Models are not looked at: whoever loads one does that.
+    """
+    config = run.config
+    for file in files.files_of(config):
+        if file.hashed and not file.tensors:
+            try:
+                require_regular(run.file(file.name), file.at_most(config))
+            except FileNotFoundError:
+                pass  # whoever needs it says so
+            except OSError as error:
+                raise InputError(
+                    f"{run.file(file.name)} cannot be read: {error.strerror}."
+                ) from None
 
 
 def _signed_config(data: Mapping[str, bytes]) -> Config | None:

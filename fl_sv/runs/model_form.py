@@ -73,6 +73,15 @@ def _record_problems(
             f"{names.record}: trainable is {record.trainable:,} and parameters"
             f" {record.parameters:,}; the run counted {counted:,}",
         )
+    if record.kind != "module" and record.base_sha256 is not None:
+        yield names.record, f"{names.record}: base_sha256 is given; a {record.kind} has no base"
+    rest = record.parameters - record.trainable  # what is frozen, and so part of the base
+    if rest < 0 or (rest > 0 and record.base_sha256 is None):
+        yield (
+            names.record,
+            f"{names.record}: trainable is {record.trainable:,} and parameters"
+            f" {record.parameters:,}; what is not trained is part of a base",
+        )
     try:
         _ = record.model, record.scaling_of()
     except InputError as error:

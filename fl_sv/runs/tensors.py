@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-MOST_HEADER = 100_000_000  # bytes, as the package allows
+MOST_HEADER = 10_000_000  # bytes: about 100,000 tensors
+MOST_AXES = 64  # of a tensor, as torch allows
 PIECE = 1 << 24  # bytes that are in memory at a time
 # Bytes of a number of each type, by its name in the format.
 SIZES = {
@@ -99,7 +100,11 @@ def _tensors(header: bytes) -> Iterator[tuple[str, str, int]]:
     for place, name in placed:
         entry = entries[name]
         kind, shape = entry.get("dtype"), entry.get("shape")
-        whole = isinstance(shape, list) and all(type(n) is int and 0 <= n < 2**48 for n in shape)
+        whole = (
+            isinstance(shape, list)
+            and len(shape) <= MOST_AXES
+            and all(type(n) is int and 0 <= n < 2**48 for n in shape)
+        )
         if kind not in SIZES or not whole or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise _NotTheFormatError(f"its header is wrong about {name[:80]!r}")
         count = prod(shape)
