@@ -51,11 +51,43 @@ def masked(input_shape: Any, n_outputs: int, width: int) -> nn.Module:
     return Masked(input_shape, n_outputs, width)
 
 
+class Outputs(nn.Module):
+    """Gives outputs of a shape of its own for rows of real numbers."""
+
+    def __init__(self, inputs: int, width: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.a, self.shape = nn.Linear(inputs, width), shape
+        self.b = nn.Linear(width, torch.Size(shape).numel())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.b(self.a(rows).tanh()).reshape(len(rows), *self.shape)
+
+
+def pair(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:
+    return Outputs(input_shape[0], width, (2, n_outputs))
+
+
+def quantiles(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:
+    return Outputs(input_shape[0], width, (3,))
+
+
 # --- losses ---------------------------------------------------------------------------------------
 
 
 def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, targets, reduction="none", label_smoothing=0.1)
+
+
+def both(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of two answers to one row."""
+    return smoothed(outputs[:, 0], targets) + smoothed(outputs[:, 1], targets)
+
+
+def pinball(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of three quantiles."""
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=outputs.dtype)
+    off = targets[:, None] - outputs
+    return torch.maximum(levels * off, (levels - 1) * off).mean(1)
 
 
 def in_python(outputs: Tensor, targets: Tensor) -> Tensor:

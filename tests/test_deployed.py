@@ -15,7 +15,9 @@ import pytest
 import torch
 import yaml
 from sklearn.datasets import load_digits
+from torch.nn import functional
 
+import fl_sv
 from benchmarks.common.command_line import SMOKE
 from benchmarks.common.forging import bytes_of, signed_again, verified_bytes
 from fl_sv.config import Config, load_config, parse_config
@@ -207,6 +209,30 @@ def test_student_is_in_the_ledger_and_on_the_report(
     assert "A student is deployed instead of the teacher: mlp-12 with 910 parameters" in page
     assert f"{body['student']['loss']:.4f}" in page
     assert command("verify", deployed_run.path).code == 0
+
+
+def test_student_is_loaded_and_predicts_with_the_loss_that_was_signed(
+    deployed_run: RunDirectory, tmp_path: Path, command: Command
+) -> None:
+    evidence = read_evidence(deployed_run)
+    held = operator_data(evidence.config).validation
+    np.savez(tmp_path / "rows.npz", x=held.x)
+    assert evidence.student is not None
+    due = {"student": evidence.student, "teacher": evidence.curve[-1]}
+    for which, signed in due.items():
+        outputs = fl_sv.load_model(deployed_run.path, which)(torch.from_numpy(held.x)).detach()
+        loss = functional.cross_entropy(outputs.double(), torch.from_numpy(held.y))
+        assert float(loss) == pytest.approx(signed.loss, abs=1e-6)
+        answer = command("predict", deployed_run.path, tmp_path / "rows.npz", "--model", which)
+        found = np.loadtxt(answer.out.splitlines(), delimiter=",", skiprows=1)
+        assert (found[:, 0] == held.y).mean() == pytest.approx(signed.accuracy)
+    out = tmp_path / "student.safetensors"
+    options = ("--format", "safetensors", "--model", "student", "--out", out)
+    assert command("export", deployed_run.path, *options).code == 0
+    assert (
+        command("predict", out, tmp_path / "rows.npz").out
+        == command("predict", deployed_run.path, tmp_path / "rows.npz", "--model", "student").out
+    )
 
 
 def test_values_are_the_teachers_and_the_pot_is_the_students_on_screen_and_page(

@@ -11,8 +11,9 @@ from flwr.app import Context, Message
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common.command_line import SMOKE
 from clients.app import app as client_app
-from fl_sv.config import Config
+from fl_sv.config import Config, load_config
 from fl_sv.data import operator_data
 from fl_sv.design.workloads import DEPLOYED
 from fl_sv.errors import InputError
@@ -23,6 +24,7 @@ from fl_sv.progress import Progress
 from fl_sv.runs import files
 from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.journal import Journal
+from fl_sv.training.base import flat, trainable
 from fl_sv.training.models import ModelSpec, law_sizes, model_specs
 from server.inline import InlineGrid
 from server.job import open_job
@@ -54,6 +56,17 @@ def test_all_copies_of_a_module_share_the_base_and_no_trainable_parameter() -> N
     one, other = (large.fresh(torch.device("cpu")) for _ in range(2))
     assert one.a.weight is other.a.weight
     assert one.b.weight is not other.b.weight
+
+
+@pytest.mark.parametrize("factory", ["frozen", "tied", "lstm", None])
+def test_a_loaded_model_holds_the_numbers_it_was_given_and_no_others(factory: str | None) -> None:
+    """No second set is made to be thrown away: a large one may have gigabytes."""
+    model = large_of(config_with(factory) if factory else load_config(SMOKE))
+    params = torch.linspace(-1, 1, model.n_params, dtype=model.dtype)
+    own = [*trainable(module := model.loaded(params)).values()]
+    assert len({parameter.untyped_storage().data_ptr() for parameter in own}) == 1
+    assert torch.equal(flat(module), params)
+    assert ("module" in vars(model)) == (factory is not None)  # of a built-in model none is made
 
 
 def test_a_run_trains_and_keeps_only_what_is_trained(tmp_path: Path) -> None:

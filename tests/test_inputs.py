@@ -13,6 +13,7 @@ from torch.nn import functional
 import fl_sv
 from fl_sv.config import Config, parse_config
 from fl_sv.data import Scaling, Task, all_company_data, operator_data
+from fl_sv.deployment.load import stored_model
 from fl_sv.errors import InputError
 from fl_sv.planning.checks import check
 from fl_sv.planning.forecast import forecast
@@ -24,7 +25,7 @@ from fl_sv.training.sgd import make_recipe, train
 from fl_sv.training.stack import score_stack, train_stack
 from fl_sv.training.trial import tried_models
 from tests.own_inputs import VOCABULARY
-from tests.runs import Command
+from tests.runs import GENUINE, Command
 
 GAME = """
 companies: [Ash, Beech]
@@ -117,8 +118,10 @@ def test_module_is_given_what_the_file_holds_and_trains_alone_and_in_a_stack(
         assert {row.tobytes() for row in given["numbers"].numpy()} <= held
 
 
-@pytest.mark.parametrize("name", ["a mapping", "a target at every place"])
-def test_plan_and_run_take_it_from_end_to_end(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", INPUTS)
+def test_plan_run_verify_and_predict_take_it_from_end_to_end(
+    name: str, tmp_path: Path, command: Command
+) -> None:
     config = config_of(tmp_path, *INPUTS[name])
     assert forecast(config, check(config), on_ray=False).seconds is not None
     run = fl_sv.run(config, tmp_path / "run")
@@ -127,6 +130,54 @@ def test_plan_and_run_take_it_from_end_to_end(name: str, tmp_path: Path) -> None
     assert len(losses) > 3
     recorded = read_evidence(RunDirectory(run.path)).groups  # of an example with one target
     assert (recorded is None) == (name == "a target at every place")
+    assert command("verify", run.path).code in GENUINE
+    answer = command("predict", run.path, tmp_path / "rows.npz")
+    model = fl_sv.load_model(run.path)
+    given = {key: torch.from_numpy(array) for key, array in arrays().items()}
+    if name == "a target at every place":
+        assert answer.code == 2
+        assert "answers a row with numbers of shape (5, 3)" in answer.err
+        assert model(given["x"]).shape == (ROWS, LENGTH, 3)
+        return
+    names = [each.name for each in model.task.inputs]
+    rows = given["x"] if names == [""] else {key: given[key] for key in names}
+    due = model(rows).double()
+    found = np.loadtxt(answer.out.splitlines(), delimiter=",", skiprows=1)
+    assert found[:, 0].tolist() == due.argmax(1).tolist()
+    assert np.abs(found[:, 1:] - due.softmax(1).detach().numpy()).max() <= 1e-6
+    assert len({*map(tuple, found[:, 1:].round(6))}) > ROWS / 2
+    if name == "ids":
+        lines = [",".join(map(str, row)) for row in arrays()["x"].tolist()]
+        table = tmp_path / "rows.csv"
+        table.write_text("\n".join(["a,b,c,d,e", *lines]))
+        assert command("predict", run.path, table).out == answer.out
+        table.write_text("a,b,c,d,e\n1,2,3,4,0.5\n")
+        refused = command("predict", run.path, table)
+        assert (refused.code, refused.out) == (2, "")
+        assert "with `data.inputs: ids` every number is whole" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("factory", "loss", "source"),
+    [("pair", "both", "iris"), ("quantiles", "pinball", "diabetes")],
+)
+def test_outputs_of_another_shape_are_verified_and_loaded_as_they_are_and_not_predicted(
+    factory: str, loss: str, source: str, tmp_path: Path, command: Command
+) -> None:
+    text = GAME.replace("SOURCE", source).replace("FACTORY", factory).replace(", DATA", "")
+    text = text.replace("seeds: 1", f'seeds: 1, loss: "tests.own_inputs:{loss}"')
+    run = fl_sv.run(parse_config(text, "game"), tmp_path / "run")
+    assert command("verify", run.path).code in GENUINE
+    shape = {"pair": (2, 3), "quantiles": (3,)}[factory]
+    assert stored_model(run.path).record.output_shape == shape
+    model = fl_sv.load_model(run.path)
+    rows = torch.rand(4, *model.task.input_shape, dtype=torch.float64)
+    own = model.module(((rows - model.mean) / model.scale).float())
+    assert torch.equal(model(rows), own)
+    np.savez(tmp_path / "rows.npz", x=rows.numpy())
+    answer = command("predict", run.path, tmp_path / "rows.npz")
+    assert (answer.code, answer.out) == (2, "")
+    assert f"answers a row with numbers of shape {shape}" in answer.err
 
 
 def test_all_rows_reach_the_companies_and_the_operator_as_they_are(tmp_path: Path) -> None:

@@ -26,7 +26,13 @@ from server.simulation import simulate
 from tests.runs import with_sections
 
 RAY = Path(sys.executable).parent / "ray"
-TABLES = ("utilities.csv", "averaged.csv", "valuation.json", "payouts.csv")
+TABLES = (
+    "utilities.csv",
+    "averaged.csv",
+    "valuation.json",
+    "payouts.csv",
+    "model.safetensors",
+)
 pytestmark = pytest.mark.ray
 
 

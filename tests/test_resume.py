@@ -19,13 +19,22 @@ data: {source: digits, partition: {kind: dirichlet, alpha: 3}}
 models:
   small: [{kind: mlp, hidden: [8], learning_rate: auto}, {kind: mlp, hidden: [12]}]
   large: {kind: mlp, hidden: [256]}
-training: {rounds: 12, seeds: 2}
+training:
+  {rounds: 12, seeds: 2, optimizer: adamw, schedule: cosine, schedule_by: step, warmup_rounds: 1}
 teacher: {strategy: fedadam, options: {eta: 0.01}}
 coalitions: {waves: 5}
 law: {anchors: 9}
 payouts: {pot: {kind: fixed, cents: 1000}}
 """
-TABLES = ("utilities.csv", "averaged.csv", "valuation.json", "payouts.csv", "teacher.csv")
+TABLES = (
+    "utilities.csv",
+    "averaged.csv",
+    "valuation.json",
+    "payouts.csv",
+    "teacher.csv",
+    "model.safetensors",
+    "model.json",
+)
 
 
 class Run:

@@ -40,9 +40,14 @@ class Task:
     loss: str | None = None
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of a row's outputs: K at every place. With a loss of the user's own it may be another."""
+        return (*self.places, self.n_outputs)
+
+    @property
     def outputs_of_a_row(self) -> int:
         """Numbers that a model gives for a row: K at every place."""
-        return math.prod(self.places) * self.n_outputs
+        return math.prod(self.output_shape)
 
     @property
     def is_whole(self) -> bool:

@@ -19,7 +19,7 @@ from fl_sv.config.models import optimizer_of, usual_rate
 from fl_sv.config.training import Training
 from fl_sv.data import Scaling
 from fl_sv.deployment.raw_rows import OnRawRows
-from fl_sv.deployment.save import probe
+from fl_sv.deployment.save import blank_outputs, probe
 from fl_sv.errors import InputError, VerificationError, listed
 from fl_sv.files import read_text, require_regular, sha256
 from fl_sv.plugins import find_modules_in
@@ -215,7 +215,7 @@ def built(stored: StoredModel) -> OnRawRows:
                     part.copy_(_finite(file.get_tensor(name), f"{stored.tensors}: {name}"))
     except (SafetensorError, RuntimeError, OverflowError, MemoryError) as error:
         raise InputError(f"{stored.tensors} cannot be loaded: {quoted(error)}.") from None
-    _require_same_outputs(stored, probe(spec, module))
+    _require_same_outputs(stored, probe(blank_outputs(spec, module)))
     return OnRawRows(module, stored.scaling, dtype).eval()
 
 

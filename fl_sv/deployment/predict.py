@@ -31,10 +31,11 @@ def read_raw_rows(path: str, stored: StoredModel) -> RawRows:
     Raises InputError when the file is not of the model's rows, or a number in it is out of range.
     """
     record = stored.record
-    if places := stored.scaling.task.places:
+    one_answer = (stored.scaling.task.n_outputs,)
+    if record.output_shape != one_answer:
         raise InputError(
-            f"{record.name} answers at {prod(places):,} places of a row, and a line of the table"
-            " holds one answer. Take `fl_sv.load_model`."
+            f"{record.name} answers a row with numbers of shape {record.output_shape}, and a line"
+            f" of the table holds one answer, of shape {one_answer}. Take `fl_sv.load_model`."
         )
     ignored = tuple(name for name in (record.target, record.owner) if name is not None)
     return read_unlabelled(path, stored.scaling, ignored, record.csv, record.columns)

@@ -44,10 +44,12 @@ class OnRawRows(nn.Module):
         rows: a mapping of arrays where the module takes one (`data.inputs`).
 
         In a classification these are logits, in a regression (K is 1) the target in its own units,
-        in float64. Raises ValueError for rows of another shape.
+        in float64. Outputs of another shape, of which only a loss of the user's own knows what they
+        mean, stay as the module gives them. Raises ValueError for rows of another shape.
         """
         outputs: Tensor = self.module(self._inputs(rows))
-        if self.task.kind == "regression":
+        is_usual = tuple(outputs.shape[1:]) == self.task.output_shape
+        if self.task.kind == "regression" and is_usual:
             return outputs.to(torch.float64) * self.target_scale + self.target_mean
         return outputs
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -71,10 +70,12 @@ def save_record(
     number: the teacher's round; None for a student. loss, accuracy: on the validation set.
     """
     names, task = files_of(which), scaling.task
+    module = spec.loaded(params)
+    outputs = blank_outputs(spec, module)
     record = ModelRecord(
         which=which,
         input_shape=task.input_shape,
-        output_shape=(*task.places, task.n_outputs),
+        output_shape=task.output_shape if outputs is None else tuple(outputs.shape[1:]),
         classes=task.n_outputs if task.kind == "classification" else None,
         scaling=json.loads(scaling.to_json()),
         round=number,
@@ -85,7 +86,7 @@ def save_record(
         base_sha256=None if spec.base_sha256 == NOTHING else spec.base_sha256,
         sha256=sha256(run.file(names.tensors)),
         software=software(),
-        probe=probe(spec, spec.loaded(params)),
+        probe=probe(outputs),
         **model_facts(config, spec.config),
     )
     run.write_text(names.record, record.to_json())
@@ -107,18 +108,23 @@ def named_tensors(spec: ModelSpec, params: Tensor) -> dict[str, Tensor]:
     return tensors
 
 
-def probe(spec: ModelSpec, module: nn.Module) -> tuple[tuple[float, ...], ...] | None:
-    """The first outputs for a row of zeros and a row of ones, as the module takes rows.
+def blank_outputs(spec: ModelSpec, module: nn.Module) -> Tensor | None:
+    """The outputs (2, ...) for a row of zeros and a row of ones, as the module takes rows.
 
-    None where the module does not take them, or answers with something else than finite numbers.
+    None where the module does not take them.
     """
     rows = blank_rows(spec.task, 2, spec.dtype)
     rows[1] = 1
     try:
         with torch.no_grad():
-            outputs = module.eval()(spec.inputs(rows)).flatten(1)[:, :PROBED].tolist()
+            outputs: Tensor = module.eval()(spec.inputs(rows))
     except ANY_ERROR:
         return None
-    if not all(math.isfinite(each) for row in outputs for each in row):
+    return outputs
+
+
+def probe(outputs: Tensor | None) -> tuple[tuple[float, ...], ...] | None:
+    """The first of these outputs of each row; None where there are none, or one is not finite."""
+    if outputs is None or not outputs.isfinite().all():
         return None
-    return tuple(map(tuple, outputs))
+    return tuple(map(tuple, outputs.reshape(len(outputs), -1)[:, :PROBED].tolist()))

@@ -72,7 +72,7 @@ def _teacher_problems(evidence: Evidence) -> Iterator[str]:
 
 
 def _row_problems(evidence: Evidence) -> Iterator[str]:
-    """The width of validation.npz, the rows of all, and accuracies, which are counts of rows."""
+    """The width of validation.npz, and the rows of all."""
     config, n_rows = evidence.config, evidence.validation_NV.shape[1]
     data, tuning = config.data, evidence.rates.rows if evidence.rates else 0
     copies = any(isinstance(each, Duplicate) for each in data.corruptions)
@@ -85,10 +85,24 @@ def _row_problems(evidence: Evidence) -> Iterator[str]:
                 f"{files.VALIDATION} is of {n_rows} rows: the operator's {held} of {total} rows are"
                 f" not the share {data.validation.fraction} that the config holds out, {due}"
             )
-    classes = kind_of(data) == "classification"
+
+
+def accuracy_problems(evidence: Evidence, output_shape: tuple[int, ...]) -> Iterator[str]:
+    """Rule 16: accuracies are counts of rows; with several targets, means of the rows' shares.
+
+    output_shape: of the large model, by its JSON file. With a loss of the user's own, outputs may
+    be of a shape that has no accuracy.
+    """
+    config, n_rows = evidence.config, evidence.validation_NV.shape[1]
+    classes = kind_of(config.data) == "classification"
     for where, accuracy in _accuracies(evidence):
+        if accuracy is None and classes and config.training.loss is not None:
+            continue
         if (accuracy is None) == classes:
             yield f"{where}: there is an accuracy where the task has classes, and only there"
+        elif accuracy is not None and len(output_shape) > 1:
+            if not 0 <= accuracy <= 1:
+                yield f"{where}: the accuracy {accuracy!r} is no share, from 0 to 1"
         elif accuracy is not None and not _is_share_of(accuracy, n_rows):
             yield (
                 f"{where}: the accuracy {accuracy!r} is no whole number of the {n_rows} validation"

@@ -28,6 +28,11 @@ from fl_sv.runs.models import (
 REAL = {"float32": "F32", "float64": "F64"}
 
 
+def teacher_record(run: HeldRun) -> ModelRecord:
+    """What stands beside the deployed model. Raises InputError when it is damaged."""
+    return ModelRecord.from_json(run.read_text(files_of(TEACHER).record))
+
+
 def model_problems(
     run: HeldRun, evidence: Evidence, software: Mapping[str, str]
 ) -> Iterator[Difference]:

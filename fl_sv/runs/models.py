@@ -48,7 +48,7 @@ class ModelRecord(FileRecord):
     seed: int = Field(ge=0)  # of the config: the module is made with the generators that it gives
     task: Literal["classification", "regression"]
     input_shape: tuple[Length, ...] = Field(min_length=1, max_length=8)
-    output_shape: tuple[Length, ...] = Field(min_length=1, max_length=8)
+    output_shape: tuple[Length, ...] = Field(max_length=8)  # of a row, as the module gives it
     classes: int | None  # None in a regression
     target: str  # columns of a table that are no features
     owner: str | None
@@ -96,9 +96,9 @@ class ModelRecord(FileRecord):
         if fits:
             task = scaling.task
             n_classes = task.n_outputs if task.kind == "classification" else None
-            said = (self.task, self.input_shape, self.output_shape, self.classes)
-            outputs = (*task.places, task.n_outputs)
-            fits = said == (task.kind, task.input_shape, outputs, n_classes)
+            said = (self.task, self.input_shape, self.classes)
+            fits = said == (task.kind, task.input_shape, n_classes)
+            fits &= task.loss is not None or self.output_shape == task.output_shape
         if not fits:
             raise InputError(
                 f"{self.FILE} is damaged: task, shapes and scaling do not fit each other."

@@ -26,7 +26,8 @@ Whether they agree
 13. The trainings, the models and the large runs are those that the config plans.
 14. teacher.csv has the config's rounds.
 15. It ends in the loss and accuracy of utilities.csv, and begins in the untrained model's.
-16. The rows held out are the config's share of all rows; accuracies are whole numbers of them.
+16. The rows held out are the config's share of all rows; accuracies are whole numbers of them, or
+    with several targets in a row shares.
 17. The student is the one of the config, and the share in cost.json that of its stages.
 What follows
 18. Law, alarms, values and intervals follow from the utilities, to 1e-9 (`fl_sv.runs.follow`).
@@ -51,7 +52,7 @@ from fl_sv.machine import software
 from fl_sv.payment.settlement import Evidence, Settlement
 from fl_sv.planning.own_law import try_law
 from fl_sv.runs import files
-from fl_sv.runs.agree import cost_problems, table_problems
+from fl_sv.runs.agree import accuracy_problems, cost_problems, table_problems
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.follow import Signed, recomputed
 from fl_sv.runs.form import (
@@ -65,7 +66,7 @@ from fl_sv.runs.form import (
 from fl_sv.runs.held import HeldRun, hold
 from fl_sv.runs.keys import key_fingerprint, raw, read_public_key
 from fl_sv.runs.ledger import LedgerLine, newest, records_of, tables_head
-from fl_sv.runs.model_form import model_problems
+from fl_sv.runs.model_form import model_problems, teacher_record
 from fl_sv.runs.records import OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 
@@ -170,6 +171,7 @@ def verified_files(run: HeldRun, *, but: frozenset[str] = frozenset()) -> Verifi
         others += _but(but, writing_problems(run, evidence, newest(ledger, PaymentRecord).amounts))
         first = records_of(ledger, OpenRecord)[0]
         others += _but(but, model_problems(run, evidence, first.software))
+        others += accuracy_problems(evidence, teacher_record(run).output_shape)
         require_design(evidence.config, evidence.table.coalitions(evidence.table.largest_small))
         outcome = recomputed(Signed(evidence, read_law(run), read_valuation(run), ledger))
         settlement = outcome.settlement

@@ -30,6 +30,19 @@ def copied(module: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(module, dict(_shared_on(module, device))).to(device)
 
 
+def hollow(module: nn.Module, device: torch.device) -> nn.Module:
+    """A copy on the device whose trainable parameters have shapes and no memory: fill them.
+
+    Built-in models are copied from one on the device meta, so that the numbers that come in are the
+    only ones in memory.
+    """
+    holes = {
+        id(p): nn.Parameter(torch.zeros((), dtype=p.dtype, device=device).expand(p.shape))
+        for p in trainable(module).values()
+    }
+    return copy.deepcopy(module, {**_shared_on(module, device), **holes}).to(device)
+
+
 @lru_cache(maxsize=8)
 def _shared_on(module: nn.Module, device: torch.device) -> dict[int, nn.Parameter]:
     """The frozen parameters on the device, by the identity of the module's own."""

@@ -33,7 +33,7 @@ from fl_sv.data import Dataset, Task
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.architectures import build_module
-from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, trainable
+from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, hollow, trainable
 from fl_sv.training.factories import blank_rows, module_inputs, quoting, users_start
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
@@ -185,7 +185,7 @@ class ModelSpec:
 
     def loaded(self, params: Tensor) -> nn.Module:
         """A new module with these trainable parameters, in evaluation mode."""
-        module = self.fresh(params.device).eval()
+        module = hollow(self._skeleton, params.device).eval()
         own = trainable(module).values()
         nn.utils.vector_to_parameters(params.to(self.dtype).clone(), own)
         return module
