@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from flwr.app import Array
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 from flwr.supernode.runtime import run_clientapp
 
 from clients.app import app
 from fl_sv.app import app_folder
+from fl_sv.flower.pieces import bound_arrays
 
 PROGRAM = "flwr-clientapp"
 # What Flower's program takes from the submitted app, and what it gets instead.
@@ -38,4 +40,5 @@ def main() -> None:
     """Answers one message, with the arguments of Flower's program."""
     sys.argv[0] = PROGRAM
     run_own_app()
+    bound_arrays(Array)
     flwr_clientapp()

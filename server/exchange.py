@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flwr.app import Message, RecordDict
+from flwr.app import Array, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl_sv.config import Config, for_companies
 from fl_sv.data import OperatorData, require_hidden_validation
 from fl_sv.errors import InputError, Interrupted, listed
 from fl_sv.flower import schema, wire
+from fl_sv.flower.pieces import bound_arrays
 from fl_sv.machine import library_hash
 from server.interleave import Work, run_to_end
 from server.meter import Traffic
@@ -276,6 +277,7 @@ def join(
     simulated = not keys
     sent_config, signatures = config, None
     if not simulated:
+        bound_arrays(Array)
         require_hidden_validation(config)
         sent_config = for_companies(config)
         signatures = Signatures.of(sent_config, keys)

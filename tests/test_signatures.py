@@ -5,6 +5,7 @@ Beech is the victim. Whoever attacks is registered: he reaches its node, and kno
 """
 
 import hashlib
+import json
 import logging
 import struct
 import threading
@@ -43,6 +44,8 @@ from fl_sv.federation.certificates import read_company_key
 from fl_sv.federation.kit import KEY, OWNER, is_first_answer, pin, read_kit
 from fl_sv.flower import signing, wire
 from fl_sv.flower.contract import contract_of, references, what_runs
+from fl_sv.flower.pieces import bound_arrays
+from fl_sv.machine import LARGE_BYTES
 from fl_sv.progress import Progress
 from fl_sv.runs.directory import start_or_resume
 from fl_sv.runs.files import PAYOUTS, UTILITIES, VALUATION
@@ -698,6 +701,27 @@ def test_digest_is_the_same_after_the_message_was_bytes_and_in_any_order() -> No
     both = {"a": ConfigRecord({"x": 1, "y": 2}), "b": MetricRecord({"z": 3})}
     turned = {"b": MetricRecord({"z": 3}), "a": ConfigRecord({"y": 2, "x": 1})}
     assert signing.digest(RecordDict(both)) == signing.digest(RecordDict(turned))  # type: ignore[arg-type]
+
+
+def test_array_that_names_one_piece_very_often_is_refused_before_it_takes_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Array, "inflate", vars(Array)["inflate"])  # to be put back
+    monkeypatch.setattr(Array, "bounded", False, raising=False)
+    monkeypatch.delattr(Array, "bounded")
+    bound_arrays(Array)
+    bound_arrays(Array)  # a second time changes nothing
+    zeros = Array(np.zeros(LARGE_BYTES // 2, np.float32))  # of equal pieces
+    pieces: dict[str, Any] = zeros.children or {}
+    content = zeros.deflate()
+    assert len(pieces) < 5
+    assert Array.inflate(content, pieces).data == zeros.data
+    head, _, body = content.partition(b"\0")
+    said = json.loads(body) | {"arraychunk_ids": [0] * 10**6}
+    text = json.dumps(said).encode()
+    head = head.rpartition(b" ")[0] + f" {len(text)}".encode()
+    with pytest.raises(ValueError, match=r"an array of .* bytes has no room in memory"):
+        Array.inflate(head + b"\0" + text, pieces)
 
 
 def test_digest_leaves_out_the_envelope_alone() -> None:
