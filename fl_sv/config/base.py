@@ -14,12 +14,18 @@ REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Scalar = bool | int | float | str
 DATA_FILES = (".npz", ".csv", ".parquet")  # suffixes
+FOLDER = "/"  # at the end of a path: a folder of data files, or of images
 
 
 class Frozen(BaseModel):
     """Immutable, no unknown keys, no silent conversion between types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def is_data_path(text: str) -> bool:
+    """Whether a source is the path of a data file or of a folder."""
+    return text.endswith((*DATA_FILES, FOLDER))
 
 
 def many(description: str, **limits: Any) -> Any:

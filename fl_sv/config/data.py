@@ -141,7 +141,7 @@ class ValidationSource(Frozen):
     file: Annotated[
         str | None,
         Key(path="always", to_companies="a placeholder", may_change="on extension"),
-    ] = Field(None, description=f"a file of its own ({FILES}) instead of a hold-out")
+    ] = Field(None, description=f"a file ({FILES}) or folder of its own instead of a hold-out")
 
 
 class Data(Frozen):
@@ -158,8 +158,8 @@ class Data(Frozen):
     ] = Field(
         min_length=1,
         description=(
-            f"{', '.join(BUILT_IN_SOURCES)} (scikit-learn), a file ({FILES}), `own` (each company"
-            " brings its own file) or `module:function`"
+            f"{', '.join(BUILT_IN_SOURCES)} (scikit-learn), a file ({FILES}), a folder (its path"
+            " ends in `/`), `own` (each company brings its own file or folder) or `module:function`"
         ),
     )
     options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")
@@ -211,8 +211,8 @@ class Data(Frozen):
     ] = Field(
         None,
         description=(
-            "with `source: own`: each company's file; a node reads its own data path instead, where"
-            " it has one"
+            "with `source: own`: each company's file or folder; a node reads its own data path"
+            " instead, where it has one"
         ),
     )
     validation: ValidationSource = Field(

@@ -2,7 +2,7 @@
 
 import re
 
-from fl_sv.config.base import DATA_FILES, REFERENCE
+from fl_sv.config.base import DATA_FILES, REFERENCE, is_data_path
 from fl_sv.config.columns import Label, Numeric
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Duplicate
 
@@ -10,12 +10,12 @@ from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Duplicate
 def check_data(data: Data) -> None:
     """The source exists, has the keys that it needs, and no others."""
     is_function = re.fullmatch(REFERENCE, data.source) is not None
-    is_file = data.source.endswith(DATA_FILES)
+    is_file = is_data_path(data.source)
     if not (data.source in BUILT_IN_SOURCES or data.source == "own" or is_file or is_function):
         raise ValueError(
             f"data.source: there is no source {data.source!r}; allowed are"
-            f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}) or"
-            " module:function"
+            f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}), a folder (its"
+            " path ends in /) or module:function"
         )
     if data.options and not is_function:
         raise ValueError(
@@ -90,7 +90,7 @@ def _check_corruptions(data: Data) -> None:
 
 def _check_columns(data: Data) -> None:
     """Labels are the target, a quantity is no label, and the owner is no feature."""
-    if data.columns and not (data.source == "own" or data.source.endswith(DATA_FILES)):
+    if data.columns and not (data.source == "own" or is_data_path(data.source)):
         raise ValueError(
             f"data.columns: {data.source} has no columns; only .csv and .parquet files have them"
         )

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fl_sv.config.base import DATA_FILES
+from fl_sv.config.base import is_data_path
 
 AnySection = TypeVar("AnySection", bound=BaseModel)
 
@@ -37,7 +37,7 @@ class Key:
         if not isinstance(value, str):
             return False
         by_suffix = self.path == "with the suffix of a data file"
-        return self.path == "always" or (by_suffix and value.endswith(DATA_FILES))
+        return self.path == "always" or (by_suffix and is_data_path(value))
 
     def may_change_on(self, occasion: Literal["resume", "extension"]) -> bool:
         """Whether the value may differ on that occasion."""

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from fl_sv.config.base import REFERENCE
+from fl_sv.config.base import FOLDER, REFERENCE
 from fl_sv.config.dialect import parse_yaml, yaml_text
 from fl_sv.config.keys import Key, replaced, sections_in
 from fl_sv.config.models import MODEL_NAME
@@ -246,6 +246,8 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
     def absolute(key: Key, value: Any) -> Any:
         if key.path != "never" and isinstance(value, dict):  # a file for each company
             return {name: absolute(key, path) for name, path in value.items()}
-        return str(folder / value) if key.names_file(value) else value
+        if not key.names_file(value):
+            return value
+        return str(folder / value) + (FOLDER if value.endswith(FOLDER) else "")
 
     return replaced(config, absolute)

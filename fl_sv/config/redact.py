@@ -3,6 +3,7 @@
 from pathlib import PurePath
 from typing import Any
 
+from fl_sv.config.base import FOLDER
 from fl_sv.config.keys import Key, replaced
 from fl_sv.config.schema import Config
 
@@ -23,7 +24,7 @@ def _sent(key: Key, value: Any) -> Any:
         return None
     if key.names_file(value):
         if key.to_companies == "the suffix":
-            return WITHHELD + PurePath(value).suffix
+            return WITHHELD + (FOLDER if value.endswith(FOLDER) else PurePath(value).suffix)
         if key.to_companies == "a placeholder":
             return WITHHELD
     return value

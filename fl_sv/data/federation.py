@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.base import DATA_FILES
+from fl_sv.config.base import FOLDER, is_data_path
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
@@ -153,7 +153,7 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
             " its rows differ."
         )
     encoding = None
-    if data.columns:
+    if validation.table is not None:
         encoding = Encoding.fitted(validation, data.columns)
         validation = encoding.apply(validation)
     labelled = validation if source is None else source.raw
@@ -284,14 +284,16 @@ def own_files_are_here(config: Config) -> bool:
     It cannot when every company has a file of its own and none of these files is here.
     """
     return config.data.source != "own" or any(
-        Path(file).is_file() for file in (config.data.files or {}).values()
+        Path(file).exists() for file in (config.data.files or {}).values()
     )
 
 
 def at_path(config: Config, path: str | None) -> Config:
     """The config for a node that has a data path of its own: a shared file is read from there."""
-    if path is None or not config.data.source.endswith(DATA_FILES):
+    if path is None or not is_data_path(config.data.source):
         return config
+    if Path(path).is_dir():
+        path = path.rstrip(FOLDER) + FOLDER
     return config.model_copy(update={"data": config.data.model_copy(update={"source": path})})
 
 

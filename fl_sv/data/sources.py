@@ -1,12 +1,14 @@
 """Where a shared pool of rows comes from: scikit-learn's sets, a file, or a user's function."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from fl_sv.config.base import DATA_FILES
+from fl_sv.config.base import FOLDER, is_data_path
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Inputs
 from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_rows
+from fl_sv.data.folders import read_folder
 from fl_sv.data.raw import RawRows, rows_of_arrays
 from fl_sv.errors import InputError
 from fl_sv.plugins import ANY_ERROR, resolve
@@ -19,15 +21,24 @@ def load_pool(data: Data) -> RawRows:
     """
     if data.source in BUILT_IN_SOURCES:
         return _built_in(data.source)
-    if data.source.endswith(DATA_FILES):
+    if is_data_path(data.source):
         return read_file(data.source, data)
     return _users(data.source, data.options, data.inputs)
 
 
 def read_file(path: str, data: Data) -> RawRows:
-    """The rows of one of the run's files, as the config describes them. Raises InputError."""
+    """The rows of one of the run's files or folders, as the config describes them.
+
+    Raises InputError.
+    """
     owner = owner_column(data)
-    return read_rows(path, data.target, owner, data.csv, data.columns, data.inputs)
+
+    def read(file: str) -> RawRows:
+        return read_rows(file, data.target, owner, data.csv, data.columns, data.inputs)
+
+    if not (path.endswith(FOLDER) or os.path.isdir(path)):  # noqa: PTH112 - any text may be given
+        return read(path)
+    return read_folder(path, data, read)
 
 
 def kind_of(data: Data) -> Kind:

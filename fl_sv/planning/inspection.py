@@ -70,7 +70,7 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     raw = _own_rows(config, company, path) if source is None else source.raw
     left_out = _left_out(config, rows_left_out(config, source))
     lines = [f"{config.legal_name(company)}:", *_shape(raw), *left_out]
-    if data.validation.file is None or Path(data.validation.file).is_file():
+    if data.validation.file is None or Path(data.validation.file).exists():
         scaling = operator_data(config, source).scaling
         shared = shared_rows(config, scaling, source=source)
         task, rows = scaling.task, company_data(config, company, scaling, path, shared)
@@ -113,7 +113,7 @@ def _own_rows(config: Config, company: str, path: str | None) -> RawRows:
 
 def _with_features(raw: RawRows, columns: Mapping[str, Column]) -> RawRows:
     """The rows with the features that their own words would give, where these are in a table."""
-    return Encoding.fitted(raw, columns).apply(raw) if columns else raw
+    return raw if raw.table is None else Encoding.fitted(raw, columns).apply(raw)
 
 
 def _encoded(encoding: Encoding | None, raw: RawRows, company: str, rows: Dataset) -> list[str]:

@@ -1,0 +1,246 @@
+"""Rows in folders: several files of one company, images by class, images that a table lists."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_sv.config import dump_config, for_companies, load_config, parse_config
+from fl_sv.data import all_company_data, operator_data
+from fl_sv.data.raw import RawRows
+from fl_sv.data.sources import read_file
+from fl_sv.errors import InputError
+from tests.config_of import config_of
+from tests.runs import fl_sv
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def rows_of(folder: Path, **data: Any) -> RawRows:
+    return read_file(f"{folder}/", config_of({"source": f"{folder}/", **data}).data)
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def image(path: Path, pixel: Any = 0, size: tuple[int, int] = (4, 3), mode: str = "L") -> Path:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.new(mode, size, pixel).save(path)
+    return path
+
+
+# --- several files --------------------------------------------------------------------------------
+
+
+def test_a_folder_has_the_rows_of_its_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "ash",
+        b="b,a,target\n20,2,1\n30,3,0\n",  # the columns in another order
+        a="a,b,target\n1,10,0\n",
+    )
+    (folder / ".hidden").write_text("no row")
+    raw = rows_of(folder)
+    assert raw.features == ("a", "b")
+    assert raw.x.tolist() == [[1, 10], [2, 20], [3, 30]] and raw.y.tolist() == [0, 1, 0]
+    assert raw.place(0) == f"{folder}/a.csv, line 2"
+    assert raw.place(2) == f"{folder}/b.csv, line 3"
+
+
+def test_files_of_several_formats_are_one_table(tmp_path: Path) -> None:
+    import polars as pl
+
+    folder = write(tmp_path / "ash", a="a,b,target\n1,10,0\n")
+    pl.DataFrame({"a": [2.0], "b": [20.0], "target": [1]}).write_parquet(folder / "b.parquet")
+    assert rows_of(folder).x.tolist() == [[1, 10], [2, 20]]
+    np.savez(folder / "c.npz", x=np.ones((1, 2)), y=np.zeros(1))
+    with pytest.raises(InputError, match=r"c\.npz: its features are others: only there nothing"):
+        rows_of(folder)
+
+
+def test_a_described_table_may_have_several_files(tmp_path: Path) -> None:
+    folder = write(tmp_path / "ash", a="c,target\nred,yes\n", b="target,c\nno,blue\nyes,red\n")
+    label = {"kind": "label", "classes": ["no", "yes"]}
+    raw = rows_of(folder, columns={"c": "category", "target": label})
+    assert raw.table is not None and raw.table["c"].to_list() == ["red", "blue", "red"]
+    assert raw.y.tolist() == [1, 0, 1]
+
+
+def test_every_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "ash", a="a,target\n1,0\n", b="b,target\n1,0\n", c="c,target\n1,0\n")
+    with pytest.raises(InputError) as error:
+        rows_of(folder)
+    text = str(error.value)
+    assert f"{folder}/b.csv: its features are others: only there b, and in {folder}/a.csv" in text
+    assert f"{folder}/c.csv" in text
+    write(folder, a="a,target\nx,0\n", b="a,target\n1,0\n", c="a,target\n1,y\n")
+    with pytest.raises(InputError, match=r"(?s)a\.csv, line 2.*found 'x'.*c\.csv, line 2.*'y'"):
+        rows_of(folder)
+
+
+@pytest.mark.parametrize("name", ["readme.txt", "rows.xlsx"])
+def test_what_is_no_data_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "ash", a="a,target\n1,0\n")
+    (folder / name).write_text("?")
+    with pytest.raises(InputError, match=f"holds {name}. It has to hold data files"):
+        rows_of(folder)
+
+
+def test_an_empty_folder_and_none_are_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"holds nothing\. It has to hold"):
+        rows_of(tmp_path / "empty")
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        rows_of(tmp_path / "none")
+
+
+def test_companies_may_hold_folders_and_paths_stay_with_the_operator(tmp_path: Path) -> None:
+    for name in ("ash", "beech", "validation"):
+        write(tmp_path / name, **dict.fromkeys("xy", "a,target\n1,0\n2,1\n3,0\n4,1\n"))
+    (tmp_path / "config.yaml").write_text(
+        dump_config(
+            config_of(
+                {
+                    "source": "own",
+                    "classes": 2,
+                    "files": {"Ash": "ash", "Beech": "beech/"},
+                    "validation": {"file": "validation"},
+                },
+                companies=("Ash", "Beech"),
+            )
+        )
+    )
+    config = load_config(tmp_path / "config.yaml")
+    rows = all_company_data(config, operator_data(config).scaling)
+    assert {name: len(held) for name, held in rows.items()} == {"Ash": 8, "Beech": 8}
+    assert str(tmp_path) not in dump_config(for_companies(config))
+    check = ("data", "check", tmp_path / "config.yaml", "--company", "Ash")
+    assert "examples  8" in fl_sv(*check).out
+
+
+def test_a_shared_folder_is_a_source(tmp_path: Path) -> None:
+    write(tmp_path / "rows", **dict.fromkeys("xy", "a,target\n" + "1,0\n2,1\n" * 20))
+    config = config_of({"source": "rows/"})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    config = load_config(tmp_path / "config.yaml")
+    assert config.data.source == f"{tmp_path}/rows/"
+    assert len(operator_data(config).validation) == 16
+    sent = for_companies(config)
+    assert sent.data.source == "withheld/"
+    assert parse_config(dump_config(sent), "kit") == sent
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def test_images_by_class_are_rows_of_pixels_from_0_to_1(tmp_path: Path) -> None:
+    image(tmp_path / "pets" / "cat" / "1.png", 255)
+    image(tmp_path / "pets" / "dog" / "a.jpg", 0)
+    image(tmp_path / "pets" / "dog" / "b.bmp", 51)
+    label = {"kind": "label", "classes": ["dog", "cat"]}
+    raw = rows_of(tmp_path / "pets", columns={"target": label})
+    assert raw.x.shape == (3, 1, 3, 4) and raw.x.dtype == np.float32
+    assert raw.y.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(raw.x[:, 0, 0, 0], [1, 0, 0.2], atol=0.01)
+    assert raw.place(0) == str(tmp_path / "pets" / "cat" / "1.png")
+
+
+def test_one_coloured_image_makes_all_of_them_coloured(tmp_path: Path) -> None:
+    image(tmp_path / "i" / "0" / "a.png", 255)
+    image(tmp_path / "i" / "1" / "b.png", (255, 0, 51), mode="RGB")
+    raw = rows_of(tmp_path / "i")
+    assert raw.x.shape == (2, 3, 3, 4) and raw.y.tolist() == [0, 1]
+    np.testing.assert_allclose(raw.x[1, :, 0, 0], [1, 0, 0.2], atol=1e-6)
+
+
+def test_the_order_of_classes_is_stated_and_never_guessed(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        image(tmp_path / "pets" / name / "1.png")
+    state = r"columns: \{target: \{kind: label, classes: \[cat, dog\]\}\}"
+    with pytest.raises(InputError, match=state):
+        rows_of(tmp_path / "pets")
+    label = {"kind": "label", "classes": ["cat", "cow"]}
+    with pytest.raises(InputError, match="the folders 'dog' are no classes of"):
+        rows_of(tmp_path / "pets", columns={"target": label})
+
+
+def test_every_image_that_is_none_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "i" / "0"
+    whole = image(folder / "a.png").read_bytes()
+    (folder / "b.png").write_bytes(b"no image")
+    (folder / "c.png").write_bytes(whole[: len(whole) // 2])
+    image(folder / "d.png", (0, 0, 0, 0), mode="RGBA")
+    image(folder / "e.png", size=(5, 5))
+    with pytest.raises(InputError) as error:
+        rows_of(tmp_path / "i")
+    lines = str(error.value).splitlines()
+    named = [line.split(": ")[0] for line in lines]
+    assert named == [str(folder / f"{name}.png") for name in "bcde"]
+    assert "no image" in lines[0] and "transparency" in lines[2]
+    assert "it has 5 x 5 pixels, 1 images have 4 x 3" in lines[3]
+
+
+def test_a_picture_of_nothing_cannot_fill_the_memory(tmp_path: Path) -> None:
+    for name in "ab":
+        image(tmp_path / "i" / "0" / f"{name}.png", size=(9000, 9000))
+    with pytest.raises(InputError, match="times as many"):
+        rows_of(tmp_path / "i")
+
+
+def test_a_table_lists_images_with_any_target_and_owner(tmp_path: Path) -> None:
+    for name in "abc":
+        image(tmp_path / "i" / "sub" / f"{name}.png", ord(name))
+    lines = ["file,price,owner", "sub/b.png,1.5,Ash", "sub/a.png,-2,Beech"]
+    (tmp_path / "i" / "images.csv").write_text("\n".join(lines) + "\n")
+    raw = rows_of(
+        tmp_path / "i",
+        task="regression",
+        target="price",
+        partition={"kind": "column", "column": "owner"},
+    )
+    assert raw.y.tolist() == [1.5, -2] and raw.columns["owner"].tolist() == ["Ash", "Beech"]
+    np.testing.assert_allclose(raw.x[:, 0, 0, 0] * 255, [ord("b"), ord("a")], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("../a.png,0", "lies in the folder of images.csv or below it"),
+        ("/etc/passwd,0", "lies in the folder of images.csv or below it"),
+        ("none.png,0", "No such file"),
+        ("a.png,", "have to be the same|state it"),
+        (",0", "lies in the folder of images.csv or below it"),
+    ],
+)
+def test_a_list_leads_only_to_images_beside_it(tmp_path: Path, line: str, fault: str) -> None:
+    image(tmp_path / "i" / "a.png")
+    (tmp_path / "i" / "images.csv").write_text(f"file,target\na.png,0\n{line}\n")
+    with pytest.raises(InputError, match=fault):
+        rows_of(tmp_path / "i")
+
+
+def test_a_run_learns_from_folders_of_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        shade = 60 if number % 2 else 200
+        pixels = np.clip(rng.normal(shade, 20, (8, 8)), 0, 255).astype(np.uint8)
+        path = tmp_path / "i" / ("dark" if number % 2 else "light") / f"{number}.png"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(pixels).save(path)
+    config = config_of(
+        {
+            "source": f"{tmp_path}/i/",
+            "columns": {"target": {"kind": "label", "classes": ["dark", "light"]}},
+        },
+        companies=("Ash", "Beech"),
+        training={"rounds": 2, "seeds": 1},
+    )
+    import fl_sv as library
+
+    run = library.run(config, tmp_path / "run")
+    assert run.valuation.utility_grand > run.valuation.utility_empty
+    assert fl_sv("verify", tmp_path / "run").code in (0, 3)
