@@ -18,6 +18,7 @@ from clients.company import Arrays, Company, Floats, Identity, LoadedCompanies, 
 from clients.signatures import is_simulated, other_contract, refusal, signed
 from fl_sv.config import Config
 from fl_sv.config.models import parse_rates
+from fl_sv.config.redact import BASES, with_bases
 from fl_sv.data import Scaling, SharedRows, shared_rows
 from fl_sv.errors import RunError
 from fl_sv.federation.kit import read_joined
@@ -165,10 +166,10 @@ def _company(message: Message, context: Context) -> Company:
         return found
 
     def read() -> SharedRows | None:
-        return shared_rows(_config(message), scaling(), data_path)
+        return shared_rows(_own_config(message, context), scaling(), data_path)
 
     def load(shared: SharedRows | None) -> Company:
-        config = _config(message)
+        config = _own_config(message, context)
         with _refusing():
             if name not in config.companies:
                 raise ValueError(f"there is no company {name!r} in this run")
@@ -183,6 +184,16 @@ def _company(message: Message, context: Context) -> Company:
 def _config(message: Message) -> Config:
     with _refusing():
         return Config.model_validate_json(str(message.content[wire.CONFIG][wire.RUN_CONFIG]))
+
+
+def _own_config(message: Message, context: Context) -> Config:
+    """The config with this company's own pretrained bases in it."""
+    config, node = _config(message), context.node_config
+    if wire.BASES_PATH in node:
+        return with_bases(config, str(node[wire.BASES_PATH]))
+    if is_simulated(node):
+        return config
+    return with_bases(config, Path(str(node[wire.KIT])) / BASES)
 
 
 def _teacher_logits(company: Company, context: Context) -> Floats:

@@ -15,6 +15,7 @@ Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Scalar = bool | int | float | str
 DATA_FILES = (".npz", ".csv", ".parquet")  # suffixes
 FOLDER = "/"  # at the end of a path: a folder of data files, or of images
+TEXT_FILES = (".txt", ".jsonl", ".parquet")  # of files with texts (`task: next_token`)
 
 
 class Frozen(BaseModel):
@@ -25,7 +26,7 @@ class Frozen(BaseModel):
 
 def is_data_path(text: str) -> bool:
     """Whether a source is the path of a data file or of a folder."""
-    return text.endswith((*DATA_FILES, FOLDER))
+    return text.endswith((*DATA_FILES, *TEXT_FILES, FOLDER))
 
 
 def many(description: str, **limits: Any) -> Any:

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fl_sv.config.base import DATA_FILES, Frozen, Scalar, many
+from fl_sv.config.base import DATA_FILES, TEXT_FILES, Frozen, Scalar, many
 from fl_sv.config.columns import ANSWER, Csv, Described, Label, unanswered
 from fl_sv.config.keys import Key
 from fl_sv.config.names import CompanyName
+from fl_sv.config.text import Text
 
 BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
     "digits": "classification",
@@ -17,6 +18,7 @@ BUILT_IN_SOURCES: dict[str, Literal["classification", "regression"]] = {
     "diabetes": "regression",
 }
 FILES = ", ".join(DATA_FILES)
+TEXTS = ", ".join(TEXT_FILES)
 
 
 class IidPartition(Frozen):
@@ -158,18 +160,19 @@ class Data(Frozen):
     ] = Field(
         min_length=1,
         description=(
-            f"{', '.join(BUILT_IN_SOURCES)} (scikit-learn), a file ({FILES}), a folder (its path"
-            " ends in `/`), `own` (each company brings its own file or folder) or `module:function`"
+            f"{', '.join(BUILT_IN_SOURCES)} (scikit-learn), a file ({FILES}; texts:"
+            f" {TEXTS}), a folder (its path ends in `/`), `own` (each company brings its own file or folder) or `module:function`"
         ),
     )
     options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")
-    task: Literal["classification", "regression"] | None = Field(
+    task: Literal["classification", "regression", "next_token"] | None = Field(
         None,
         description=(
             "kind of target; a built-in source has its own, any other is a classification by"
-            " default"
+            " default. `next_token`: a classification at every place of a text (`data.text`)"
         ),
     )
+    text: Text | None = Field(None, description="how texts become rows, with `task: next_token`")
     target: str = Field(
         "target", min_length=1, description="column of a .csv or .parquet file that is predicted"
     )
@@ -238,6 +241,8 @@ class Data(Frozen):
                 f"a question of `fl-sv data infer` is open: {', '.join(places[:20])}; write your"
                 f" answer in place of {ANSWER}; the line above each one says what is asked"
             )
+        if isinstance(content, dict) and content.get("task") == "next_token":
+            content = {"inputs": "ids", **content}  # so that the resolved config has it
         return content
 
     @property

@@ -2,7 +2,7 @@
 
 import re
 
-from fl_sv.config.base import DATA_FILES, REFERENCE, is_data_path
+from fl_sv.config.base import DATA_FILES, REFERENCE, TEXT_FILES, is_data_path
 from fl_sv.config.columns import Label, Numeric
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Duplicate
 
@@ -14,8 +14,8 @@ def check_data(data: Data) -> None:
     if not (data.source in BUILT_IN_SOURCES or data.source == "own" or is_file or is_function):
         raise ValueError(
             f"data.source: there is no source {data.source!r}; allowed are"
-            f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}), a folder (its"
-            " path ends in /) or module:function"
+            f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}; texts:"
+            f" {', '.join(TEXT_FILES)}), a folder (its path ends in /) or module:function"
         )
     if data.options and not is_function:
         raise ValueError(
@@ -28,12 +28,46 @@ def check_data(data: Data) -> None:
         )
     if data.classes is not None and data.is_regression:
         raise ValueError("data.classes: a regression has no classes; leave the key out")
+    _check_texts(data, is_function=is_function)
     if data.source == "own":
         _check_own_source(data)
     else:
         _check_shared_source(data)
     _check_columns(data)
     _check_corruptions(data)
+
+
+def _check_texts(data: Data, *, is_function: bool) -> None:
+    """Texts have a tokenizer and a task, and no keys of tables."""
+    is_text = data.source.endswith(TEXT_FILES)
+    if data.task != "next_token":
+        if data.text is not None:
+            raise ValueError("data.text: it is for `data.task: next_token`; leave one of them out")
+        if is_text and not data.source.endswith(DATA_FILES):
+            raise ValueError(
+                f"data.source: {data.source} holds texts; set `data.task: next_token` and"
+                " `data.text: {tokenizer: PATH}`"
+            )
+        return
+    if data.text is None:
+        raise ValueError(
+            "data.text: the key is missing; `task: next_token` needs at least {tokenizer: PATH}"
+        )
+    if is_function or not (is_text or data.source == "own"):
+        raise ValueError(
+            f"data.source: {data.source} holds no texts; `task: next_token` takes a file"
+            f" ({', '.join(TEXT_FILES)}) or own"
+        )
+    if data.inputs != "ids":
+        raise ValueError(
+            "data.inputs: with `task: next_token` a model is given the ids of tokens; leave the key"
+            " out"
+        )
+    if data.classes is not None:
+        raise ValueError(
+            "data.classes: with `task: next_token` the classes are the tokenizer's tokens; leave"
+            " the key out"
+        )
 
 
 def _check_own_source(data: Data) -> None:
@@ -46,7 +80,7 @@ def _check_own_source(data: Data) -> None:
             "data.partition: with `source: own` every company brings its own rows; leave the key"
             " out"
         )
-    if data.task != "regression" and data.n_classes is None:
+    if data.task not in ("regression", "next_token") and data.n_classes is None:
         raise ValueError(
             "data.classes: the key is missing; with `source: own` no machine sees all labels,"
             " so give the number of classes, or the texts of a label in `data.columns`"

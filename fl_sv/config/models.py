@@ -1,9 +1,9 @@
 """The sections `models` and `teacher`: what is trained, and how it is aggregated."""
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
 
 from fl_sv.config.base import Frozen, Reference, Scalar, many
 from fl_sv.config.keys import Key
@@ -11,6 +11,7 @@ from fl_sv.config.strategies import STRATEGIES
 from fl_sv.config.training import USUAL_RATES, Optimizer, OptimizerOptions, Rate, Training
 
 RATE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the rates that are tried: times the common one
+PRETRAINED = "fl_sv.training.pretrained:pretrained"  # the factory of pretrained models
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 _Rates = TypeAdapter(
@@ -77,7 +78,84 @@ class Module(ModelBase):
     )
 
 
-Model = Annotated[Mlp | Cnn | Module, Field(discriminator="kind")]
+class Lora(Frozen):
+    """Low-rank adapters beside frozen layers: W x becomes W x + alpha/rank B A x (Hu et al. 2021).
+
+    B starts at zero, so an untrained model answers as its base.
+    """
+
+    kind: Literal["lora"]
+    rank: int = Field(4, ge=1, le=1024, description="rows of A, columns of B")
+    alpha: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+        None, description="scale of B A, divided by the rank; twice the rank without it"
+    )
+    target_modules: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None,
+        many("the layers beside which adapters stand, by the end of their names", max_length=100),
+    ] = None
+    layers: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=10_000)], ...] | None,
+        many("the blocks that have adapters, from 0; all without it", min_length=1, max_length=999),
+    ] = None
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's inputs left out")
+
+
+class Pretrained(ModelBase):
+    """A pretrained transformer in a local folder, frozen, with what is fine-tuned beside it.
+
+    The folder is in the Hugging Face format, and nothing is downloaded. Needs `fl-sv[lm]`.
+    """
+
+    kind: Literal["pretrained"]
+    name: Annotated[str, StringConstraints(pattern=MODEL_NAME, max_length=40)] = Field(
+        description="name in the tables, and of the folder at a company's node"
+    )
+    path: Annotated[str, Key(path="always", to_companies="a placeholder")] = Field(
+        min_length=1, description="folder with config.json and model.safetensors"
+    )
+    task: Literal["causal_lm", "head"] = Field(
+        "causal_lm",
+        description=(
+            "`causal_lm`: the next token at every place, by the base's own output layer; `head`:"
+            " one class a row, by a new output layer on the mean of the last states"
+        ),
+    )
+    adapter: Lora | None = Field(None, description="without it a head is trained alone")
+    average: Literal["factors", "frozen_a"] = Field(
+        "factors",
+        description=(
+            "`factors`: A and B are averaged, each apart, which is not the average of B A;"
+            " `frozen_a`: A stays as drawn and B alone is trained, so that both averages are one"
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if self.adapter is None and self.task == "causal_lm":
+            raise ValueError(
+                "adapter: the key is missing; without adapters nothing of a causal_lm is trained;"
+                " give for example {kind: lora, rank: 4}"
+            )
+        return self
+
+    def as_module(self) -> Module:
+        """The same as a module with a factory, as which it trains, is saved and is loaded."""
+        options: dict[str, Any] = {"path": self.path, "task": self.task}
+        if self.adapter is not None:
+            options |= self.adapter.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+            options["average"] = self.average
+        return Module(kind="module", factory=PRETRAINED, options=options, **self._common())
+
+    def _common(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ModelBase.model_fields}
+
+
+Model = Annotated[Mlp | Cnn | Module | Pretrained, Field(discriminator="kind")]
+
+
+def as_module(model: Model) -> Model:
+    """The model, a pretrained one as the module that it is; all others as they are."""
+    return model.as_module() if isinstance(model, Pretrained) else model
 
 
 class Models(Frozen):

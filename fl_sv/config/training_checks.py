@@ -78,6 +78,13 @@ def _check_step(model: Model, training: Training, pull: float) -> None:
 
 def check_inputs(data: Data, models: Models, distillation: Distillation | None) -> None:
     """Only real numbers are scaled, are noisy, and go into the built-in models."""
+    placed = [*_models(models, distillation)]
+    pretrained = [place for place, model in placed if model.kind == "pretrained"]
+    if pretrained and data.inputs != "ids":
+        raise ValueError(
+            f"{pretrained[0]}: a pretrained transformer takes the ids of tokens; set `data.task:"
+            " next_token`, or `data.inputs: ids`"
+        )
     if data.inputs == "numbers":
         return
     if data.source in BUILT_IN_SOURCES:
@@ -97,11 +104,11 @@ def check_inputs(data: Data, models: Models, distillation: Distillation | None) 
         raise ValueError(
             "data.corruptions: feature_noise is for `data.inputs: numbers`; leave it out"
         )
-    for place, model in _models(models, distillation):
-        if model.kind != "module":
+    for place, model in placed:
+        if model.kind not in ("module", "pretrained"):
             raise ValueError(
                 f"{place}: a model of the kind {model.kind} takes `data.inputs: numbers`; give a"
-                " module of yours (kind: module), or leave data.inputs out"
+                " module of yours (kind: module) or a pretrained one, or leave data.inputs out"
             )
     if distillation is not None and distillation.deployed is not None:
         raise ValueError(

@@ -340,6 +340,15 @@ def public_rows(config: Config, scaling: Scaling) -> NDArray[Any]:
 
 def _hold_out(raw: RawRows, kind: Kind, fraction: float) -> NDArray[np.bool_]:
     """Which rows (rows,) go to the validation set: ceil(fraction * rows), stratified by label."""
+    if raw.held_out is not None:  # whole documents of texts
+        count = int(raw.held_out.sum())
+        if count < LEAST_VALIDATION or count == len(raw):
+            raise InputError(
+                f"data.validation.fraction: {fraction} of the documents in {raw.origin} leaves"
+                f" {count} of {len(raw)} rows for validation; at least {LEAST_VALIDATION} are"
+                " needed, and as many documents. Give more documents, or `data.validation.file`."
+            )
+        return raw.held_out
     from sklearn.model_selection import train_test_split
 
     count = math.ceil(fraction * len(raw))

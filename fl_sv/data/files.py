@@ -68,10 +68,13 @@ def read_rows(
 
 
 @contextmanager
-def readable(path: str) -> Iterator[None]:
-    """A context that reads the data file at `path`: what the system says becomes an InputError."""
-    if not path.endswith(DATA_FILES):
-        raise InputError(f"{path} is no data file: its name must end in {', '.join(DATA_FILES)}.")
+def readable(path: str, kinds: tuple[str, ...] = DATA_FILES) -> Iterator[None]:
+    """A context that reads the data file at `path`: what the system says becomes an InputError.
+
+    kinds: the suffixes that are allowed.
+    """
+    if not path.endswith(kinds):
+        raise InputError(f"{path} is no data file: its name must end in {', '.join(kinds)}.")
     try:
         require_regular(Path(path))
         yield

@@ -41,6 +41,9 @@ class RawRows:
     unknown: (rows,) how many cells of a row hold a word that the encoding does not know; None where
         nothing was encoded.
     inputs: what a module is given for a row (`data.inputs`); empty for x itself, real numbers.
+    held_out: (rows,) those that the source itself holds out, since they belong together; or None.
+    tokenizer: sha256 of the tokenizer that made the rows of texts; None for others.
+    n_classes: K, where the source knows it; else it is stated, or counted.
     """
 
     x: NDArray[Any]
@@ -53,6 +56,9 @@ class RawRows:
     table: "pl.DataFrame | None" = None
     unknown: NDArray[np.int64] | None = None
     inputs: tuple[Input, ...] = ()
+    held_out: NDArray[np.bool_] | None = None
+    tokenizer: str | None = None
+    n_classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -70,6 +76,9 @@ class RawRows:
             table=None if self.table is None else self.table[rows],
             unknown=None if self.unknown is None else self.unknown[rows],
             inputs=self.inputs,
+            held_out=None if self.held_out is None else self.held_out[rows],
+            tokenizer=self.tokenizer,
+            n_classes=self.n_classes,
         )
 
 
@@ -136,11 +145,13 @@ def with_inputs(raw: RawRows, inputs: Inputs) -> RawRows:
 def class_labels(raw: RawRows, n_classes: int | None) -> tuple[NDArray[np.int64], int]:
     """The targets as labels (rows, *places) int64, and the number of classes K.
 
-    n_classes: K; None counts the classes that occur. At a place the label may be IGNORED.
+    n_classes: K; None takes the source's, or counts the classes that occur. At a place the label
+        may be IGNORED.
 
     Raises InputError when a label is no integer or lies outside 0..K-1, or when counting finds a
     gap or a single class, or when nothing of a row counts.
     """
+    n_classes = raw.n_classes if n_classes is None else n_classes
     ignored = raw.y == IGNORED if raw.y.ndim > 1 else np.zeros(len(raw), dtype=bool)
     allowed = LABELS if n_classes is None else f"labels are the integers 0 to {n_classes - 1}"
     _require_labels(raw, raw.y == np.floor(raw.y), allowed, QUANTITY)

@@ -8,6 +8,7 @@ Shapes: (rows, features), the features of a row flattened.
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -45,6 +46,7 @@ class Scaling:
 
     features: the names of the columns in the order in which models take them; empty without names.
     encoding: from the columns of a table to the features; None where the columns are the features.
+    tokenizer: sha256 of the tokenizer.json of texts; None for other rows.
     mean, scale: one number for each flattened feature, or a single one for all. The unit is that of
         the raw column.
     """
@@ -56,6 +58,7 @@ class Scaling:
     target_mean: float = 0.0
     target_scale: float = 1.0
     encoding: Encoding | None = None
+    tokenizer: str | None = None
 
     @classmethod
     def measured(
@@ -89,6 +92,7 @@ class Scaling:
             target_mean=float(target_mean[0]),
             target_scale=float(target_scale[0]),
             encoding=encoding,
+            tokenizer=raw.tokenizer,
         )
 
     def apply(self, raw: RawRows) -> Dataset:
@@ -149,6 +153,12 @@ class Scaling:
                 f" validation set they are {listed([str(each) for each in self.task.inputs])}. Give"
                 " every company the same arrays."
             )
+        if raw.tokenizer != self.tokenizer:
+            raise InputError(
+                f"{raw.origin}: the tokenizer is not that of the validation set: its sha256 is"
+                f" {str(raw.tokenizer)[:16]}, and {str(self.tokenizer)[:16]} there. Give every"
+                " company the same tokenizer.json."
+            )
 
     def far_from(self, validation: Dataset, rows: Dataset) -> str:
         """The column in which a company's scaled numbers lie far beyond the validation set's.
@@ -179,6 +189,8 @@ class Scaling:
         """One line of text that `from_json` reads back exactly."""
         fields = asdict(replace(self, encoding=None))
         del fields["encoding"]
+        if self.tokenizer is None:
+            del fields["tokenizer"]
         if self.encoding is not None:
             fields["encoding"] = self.encoding.content()
         return json.dumps(fields)
@@ -196,6 +208,7 @@ class Scaling:
             target_mean=float(fields["target_mean"]),
             target_scale=float(fields["target_scale"]),
             encoding=None if encoding is None else Encoding.from_content(encoding),
+            tokenizer=_digest(fields.get("tokenizer")),
         )
 
     def require_sound(self) -> None:
@@ -266,6 +279,12 @@ class Scaling:
                 f" {self.task.input_shape}. Give every company the same features."
             )
         return raw.x
+
+
+def _digest(text: Any) -> str | None:
+    if not (text is None or (type(text) is str and re.fullmatch("[0-9a-f]{64}", text))):
+        raise ValueError("the scaling names no sha256 of a tokenizer")
+    return text
 
 
 def _flat(x: NDArray[Any]) -> NDArray[np.float64]:

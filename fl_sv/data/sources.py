@@ -10,6 +10,7 @@ from fl_sv.data.dataset import Kind
 from fl_sv.data.files import read_rows
 from fl_sv.data.folders import read_folder
 from fl_sv.data.raw import RawRows, rows_of_arrays
+from fl_sv.data.text import read_texts
 from fl_sv.errors import InputError
 from fl_sv.plugins import ANY_ERROR, resolve
 
@@ -21,6 +22,9 @@ def load_pool(data: Data) -> RawRows:
     """
     if data.source in BUILT_IN_SOURCES:
         return _built_in(data.source)
+    if data.text is not None:
+        fraction = None if data.validation.file else data.validation.fraction
+        return read_texts(data.source, data.text, owner_column(data), fraction)
     if is_data_path(data.source):
         return read_file(data.source, data)
     return _users(data.source, data.options, data.inputs)
@@ -32,6 +36,8 @@ def read_file(path: str, data: Data) -> RawRows:
     Raises InputError.
     """
     owner = owner_column(data)
+    if data.text is not None:
+        return read_texts(path, data.text, owner)
 
     def read(file: str) -> RawRows:
         return read_rows(file, data.target, owner, data.csv, data.columns, data.inputs)
@@ -46,6 +52,8 @@ def kind_of(data: Data) -> Kind:
 
     Without either it is a classification.
     """
+    if data.task == "next_token":
+        return "classification"
     return BUILT_IN_SOURCES.get(data.source) or data.task or "classification"
 
 

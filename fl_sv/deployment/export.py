@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from fl_sv.config.models import PRETRAINED
 from fl_sv.deployment.commands import FORMATS
 from fl_sv.deployment.load import StoredModel, built
 from fl_sv.deployment.raw_rows import OnRawRows
@@ -29,7 +30,7 @@ def export(stored: StoredModel, form: str, out: Path) -> tuple[Path, ...]:
     """Writes a model to new files and returns their paths.
 
     form: `safetensors`, the numbers as they are, with the JSON file that says how the module is
-    made; `onnx`, the whole model on raw rows, of any number; `peft`, adapters.
+    made; `onnx`, the whole model on raw rows, of any number; `peft`, adapters, in a folder.
 
     Raises InputError when the model cannot be written like this, or not there.
     """
@@ -39,10 +40,7 @@ def export(stored: StoredModel, form: str, out: Path) -> tuple[Path, ...]:
         case "onnx":
             return (_export_onnx(stored, out),)
         case "peft":
-            raise InputError(
-                f"--format peft writes adapters, and {stored.record.name} has none: all of its"
-                " parameters are its own. Take safetensors or onnx."
-            )
+            return _export_peft(stored, out)
     raise InputError(f"There is no format {form!r}. {suggestion(form, FORMATS)}")
 
 
@@ -90,6 +88,31 @@ def _copy(source: Path, path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def _export_peft(stored: StoredModel, out: Path) -> tuple[Path, ...]:
+    """Writes a new folder as peft's `PeftModel.from_pretrained(base, folder)` reads it."""
+    from fl_sv.training.pretrained import Pretrained, quiet
+
+    if stored.record.factory != PRETRAINED or not stored.record.options.get("rank"):
+        raise InputError(
+            f"--format peft writes adapters, and {stored.record.name} has none: all of its"
+            " parameters are its own. Take safetensors or onnx."
+        )
+    require_new(out)
+    module = built(stored).module
+    assert isinstance(module, Pretrained)
+    if module.head is not None:
+        raise InputError(
+            f"--format peft: {stored.record.name} has a head of its own beside its adapters. Take"
+            " safetensors."
+        )
+    with TemporaryDirectory(dir=out.parent) as folder, quiet():
+        made = Path(folder) / out.name
+        module.base.save_pretrained(str(made))
+        (made / "README.md").unlink(missing_ok=True)  # peft's own, with nothing in it
+        made.rename(out)
+    return tuple(sorted(out.iterdir()))
 
 
 def _export_onnx(stored: StoredModel, out: Path) -> Path:

@@ -57,6 +57,7 @@ REASON = "reason"
 LOGITS = "teacher-logits"  # record and array in the state; they never travel
 PARTITION = "partition-id"  # Flower's name: the number of the company that a simulated node plays
 DATA_PATH = "data-path"  # the node's own data file
+BASES_PATH = "bases-path"  # the folder of the node's own pretrained bases; in the kit by default
 KIT = "kit"  # the folder in which the company joined; only a node without one is simulated
 STATE = "state"  # the folder in which the node keeps what it has answered; in the kit by default
 

@@ -124,7 +124,8 @@ def _remarks(
         found.append(few)
     if operator.tuning is not None and (few := few_tuning_sentence(len(operator.tuning))):
         found.append(few)
-    if operator.task.kind == "classification":
+    # Of a tokenizer's thousands of tokens many do not occur, which is worth no remark.
+    if operator.task.kind == "classification" and operator.scaling.tokenizer is None:
         scored = {*labels_in(validation.y).tolist()}
         held = {int(label) for data in rows.values() for label in labels_in(data.y)}
         unscored = sorted({*range(operator.task.n_outputs)} - scored)

@@ -11,6 +11,7 @@ import numpy as np
 from fl_sv.config.columns import Column, Label
 from fl_sv.config.data import ColumnPartition
 from fl_sv.config.load import load_config
+from fl_sv.config.redact import BASES, with_bases
 from fl_sv.config.schema import Config
 from fl_sv.data.dataset import IGNORED, Dataset, Task, fingerprint
 from fl_sv.data.encoding import Encoding, unknown_sentence
@@ -64,7 +65,8 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     """
     config = load_config(config_path)
     company = _handle(config, config_path, company)
-    config = at_path(config, path)
+    # A company's own bases lie beside the config in its kit.
+    config = with_bases(at_path(config, path), Path(config_path).parent / BASES)
     data = config.data
     source = read_source(config)
     raw = _own_rows(config, company, path) if source is None else source.raw

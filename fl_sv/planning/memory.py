@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from fl_sv.config import Config
-from fl_sv.config.models import Module
+from fl_sv.config.models import Module, Pretrained
 from fl_sv.config.strategies import is_the_game
 from fl_sv.data import Scaling
 from fl_sv.design.waves import IN_FLIGHT
@@ -48,7 +48,7 @@ def workers(config: Config, *, on_ray: bool) -> int:
     if on_ray:
         return config.compute.at_once
     models = (*config.models.small, config.models.large)
-    if any(isinstance(model, Module) for model in models):
+    if any(isinstance(model, Module | Pretrained) for model in models):
         return 1
     return config.compute.threads_at_once
 

@@ -76,7 +76,8 @@ def _row_problems(evidence: Evidence) -> Iterator[str]:
     config, n_rows = evidence.config, evidence.validation_NV.shape[1]
     data, tuning = config.data, evidence.rates.rows if evidence.rates else 0
     copies = any(isinstance(each, Duplicate) for each in data.corruptions)
-    if data.source != "own" and data.validation.file is None and not copies:
+    by_rows = data.text is None  # of texts whole documents are held out
+    if data.source != "own" and data.validation.file is None and not copies and by_rows:
         held = n_rows + tuning
         total = held + sum(evidence.examples.values()) + evidence.rows_left_out
         due = math.ceil(data.validation.fraction * total)

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fl_sv.config import Config, config_hash
 from fl_sv.config.base import Reference, first_problem
 from fl_sv.config.columns import Csv, Described
-from fl_sv.config.models import Model, ModelBase, Module, model_name
+from fl_sv.config.models import Model, ModelBase, Module, as_module, model_name
 from fl_sv.data import Scaling
 from fl_sv.data.sources import kind_of, owner_column
 from fl_sv.errors import InputError
@@ -141,6 +141,7 @@ def best_round(curve: Sequence[TeacherLoss]) -> TeacherLoss:
 
 def model_facts(config: Config, model: Model) -> dict[str, Any]:
     """What a model's JSON file says as the config alone determines it, by field."""
+    model = as_module(model)
     # Without what it shares with all models: their names, and how they are trained.
     own = {
         name for name in type(model).model_fields if name not in (*ModelBase.model_fields, "kind")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from fl_sv.config.models import Cnn, Mlp, Model, Module
+from fl_sv.config.models import Cnn, Mlp, Model, Module, Pretrained
 from fl_sv.data import Task
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws
@@ -18,6 +18,8 @@ def build_module(model: Model, task: Task, seed: int, dtype: torch.dtype) -> nn.
 
     Raises InputError when the architecture does not fit the task.
     """
+    if isinstance(model, Pretrained):
+        model = model.as_module()
     if isinstance(model, Module):
         return users_module(model, task, seed, dtype)
     if task.places:

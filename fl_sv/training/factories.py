@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fl_sv.config.models import Module, model_name
+from fl_sv.config.models import PRETRAINED, Module, model_name
 from fl_sv.data import Task
 from fl_sv.errors import InputError
 from fl_sv.plugins import ANY_ERROR, resolve
@@ -72,6 +72,8 @@ def blank_rows(task: Task, n_rows: int, dtype: torch.dtype) -> Tensor:
 
 def refusal(model: Module, what: str) -> InputError:
     """The error that names the factory and the size. what: continues the sentence."""
+    if model.factory == PRETRAINED:
+        return InputError(f"models: the pretrained model {model_name(model)} {what}")
     return InputError(f"models.factory: {model.factory} (size {model_name(model)}) {what}")
 
 
@@ -117,6 +119,10 @@ def _called(factory: Any, model: Module, task: Task) -> nn.Module:
     try:
         with _torchs_settings_kept():
             module = factory(task.shape_for_factory, task.n_outputs, **model.options)
+    except InputError as error:  # of our own factory: a sentence already
+        if model.factory == PRETRAINED:
+            raise InputError(f"models, {model_name(model)}: {error}") from None
+        raise
     except ANY_ERROR as error:
         raise refusal(
             model,

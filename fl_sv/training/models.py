@@ -26,7 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fl_sv.config.models import Mlp, Model, Module, model_name, optimizer_of, usual_rate
+from fl_sv.config.models import (
+    Mlp,
+    Model,
+    Module,
+    as_module,
+    model_name,
+    optimizer_of,
+    usual_rate,
+)
 from fl_sv.config.schema import Config
 from fl_sv.config.training import Optimizer
 from fl_sv.data import Dataset, Task
@@ -277,7 +285,8 @@ def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
     rate = usual_rate(model, config.training)
     dtype = getattr(torch, config.compute.dtype)
     optimizer = optimizer_of(model, config.training)
-    return ModelSpec(model_name(model), model, task, rate, optimizer, dtype, config.seed)
+    made = as_module(model)
+    return ModelSpec(model_name(model), made, task, rate, optimizer, dtype, config.seed)
 
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fl_sv.config import Config
-from fl_sv.config.models import Module, model_name
+from fl_sv.config.models import Module, Pretrained, model_name
 from fl_sv.errors import listed
 
 # The losses of equal outputs differ by no more, as a share: rounding in float64.
@@ -16,7 +16,9 @@ def untrained_remarks(config: Config, losses: Mapping[str, Sequence[float]]) -> 
     losses: of each untrained model on the validation set, by seed. They are the utility of nobody.
     """
     models = (*config.models.small, config.models.large)
-    modules = [model_name(model) for model in models if isinstance(model, Module)]
+    if all(isinstance(model, Pretrained) for model in models):
+        return ()  # the untrained model of a size is its base, at every seed
+    modules = [model_name(model) for model in models if isinstance(model, Module | Pretrained)]
     found = [loss for of_seeds in losses.values() for loss in of_seeds]
     low, high = min(found), max(found)
     if not modules or high - low <= EQUAL * max(abs(low), abs(high)):

@@ -1,0 +1,277 @@
+"""Pretrained transformers of a local folder, frozen, with adapters or a head that are trained.
+
+The folder is in the Hugging Face format: config.json, and the weights in safetensors. Nothing is
+downloaded, no code of a folder runs, and no pickle is read. Adapters are peft's. What comes out is
+a module like a user's own: the adapters (and a head) have a gradient, the base has none, so the
+base stays with every process, is hashed, and never travels (`fl_sv.training.base`).
+
+Shapes: B rows of a batch, T places, K outputs.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fl_sv.errors import InputError, listed
+from fl_sv.files import read_text
+
+EXTRA = ("transformers", "peft", "tokenizers")  # the packages of fl-sv[lm]
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+MOST_CONFIG = 10_000_000  # bytes
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+# Options of a base that leave numbers out at random: it is frozen, and answers the same each time.
+DROPPED = ("dropout", "pdrop", "layerdrop")
+
+
+class Pretrained(nn.Module):
+    """A frozen base with what is trained beside it: from ids (B, T) to (B, T, K), or to (B, K).
+
+    base: a transformer of the package transformers, or peft's with one inside.
+    n_outputs: K.
+    head: the new output layer on the mean of the last states; None for the base's own, everywhere.
+    text: of its config.json.
+    """
+
+    architecture: Tensor  # the hash of config.json: a part of the base as the weights are
+
+    def __init__(self, base: Any, n_outputs: int, head: nn.Linear | None, text: str) -> None:
+        super().__init__()
+        self.base, self.n_outputs, self.head = base, n_outputs, head
+        digest = hashlib.sha256(text.encode()).digest()
+        self.register_buffer("architecture", torch.tensor([*digest], dtype=torch.uint8))
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        answer = self.base(input_ids=ids_BT, use_cache=False)
+        if self.head is None:
+            logits_BTK: Tensor = answer.logits
+            return logits_BTK[..., : self.n_outputs]
+        outputs_BK: Tensor = self.head(answer.last_hidden_state.mean(1))
+        return outputs_BK
+
+
+def pretrained(
+    input_shape: tuple[int, ...],
+    n_outputs: int,
+    *,
+    path: str,
+    task: str,
+    rank: int = 0,
+    alpha: float | None = None,
+    target_modules: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+    dropout: float = 0.0,
+    average: str = "factors",
+) -> Pretrained:
+    """The factory of `kind: pretrained`; the options are those of `fl_sv.config.models.Pretrained`.
+
+    rank: of the adapters; 0 for none.
+
+    Raises InputError when the folder holds no such model, or adapters do not fit it.
+    """
+    folder = Path(path)
+    text = _checked_folder(folder)
+    require_extra()
+    with quiet():
+        base, config = _loaded(folder, task)
+        _check_places(config, folder, input_shape, n_outputs, task)
+        base.requires_grad_(False)
+        if rank:
+            base = _adapted(base, rank, alpha, target_modules, layers, dropout, folder)
+            if average == "frozen_a":
+                _freeze_a(base)
+    head = _zero_head(config.hidden_size, n_outputs) if task == "head" else None
+    return Pretrained(base, n_outputs, head, text)
+
+
+def require_extra() -> None:
+    """Raises InputError where the packages of fl-sv[lm] are missing."""
+    if missing := [name for name in EXTRA if find_spec(name) is None]:
+        raise InputError(
+            f"A pretrained model needs {listed(missing)}; install them with `pip install"
+            " 'fl-sv[lm]'`."
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A context in which transformers and peft neither use the network nor print."""
+    for name in OFFLINE:
+        os.environ[name] = "1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        yield
+
+
+def _checked_folder(folder: Path) -> str:
+    """The text of config.json. Raises InputError where the folder holds no pretrained model."""
+    try:
+        if not folder.is_dir():
+            what = "is no folder" if folder.exists() else "does not exist"
+            raise InputError(
+                f"path: {folder} {what}. Give the local folder of a pretrained model, with {CONFIG}"
+                f" and {WEIGHTS}; nothing is downloaded."
+            )
+        if not (folder / CONFIG).is_file():
+            raise InputError(
+                f"path: {folder} has no {CONFIG}. Give the folder of a model in the Hugging Face"
+                " format (save_pretrained)."
+            )
+        if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
+            raise InputError(
+                f"path: {folder} has no {WEIGHTS}. Save the weights as safetensors"
+                " (save_pretrained); other formats may hold code, and are not read."
+            )
+        text = read_text(folder / CONFIG, MOST_CONFIG)
+        content = json.loads(text)
+    except OSError as error:
+        raise InputError(f"path: {folder} cannot be read: {error.strerror or error}.") from None
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"path: {folder / CONFIG} is no JSON: {error}.") from None
+    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
+        raise InputError(
+            f"path: {folder / CONFIG} names no `model_type`, so it is of no transformer."
+        )
+    return json.dumps(content, sort_keys=True)
+
+
+def _loaded(folder: Path, task: str) -> tuple[nn.Module, Any]:
+    """The base with its weights, and its config."""
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    local = {"local_files_only": True, "trust_remote_code": False}
+    kind = AutoModel if task == "head" else AutoModelForCausalLM
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **local)
+        for name in vars(config):
+            if name.endswith(DROPPED) and isinstance(getattr(config, name), float):
+                setattr(config, name, 0.0)
+        base, found = kind.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",  # torch's fused one cannot be stacked
+            use_safetensors=True,
+            output_loading_info=True,
+            **local,
+        )
+    except Exception as error:  # transformers raises a dozen kinds for a damaged folder
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"path: {folder} cannot be loaded as a {task}: {reason}") from None
+    if lacking := sorted(found["missing_keys"]):
+        raise InputError(
+            f"path: the weights in {folder} lack {listed(lacking)}, which {CONFIG} describes. Give"
+            " a complete model."
+        )
+    return base, config
+
+
+def _check_places(
+    config: Any, folder: Path, input_shape: tuple[int, ...], n_outputs: int, task: str
+) -> None:
+    """Raises InputError unless the base takes such rows and gives such answers."""
+    most = getattr(config, "max_position_embeddings", None)
+    if len(input_shape) != 1 or (most is not None and input_shape[0] > most):
+        raise InputError(
+            f"path: the model in {folder} takes rows of at most {most} tokens; these have shape"
+            f" {input_shape}. Lower `data.text.places`, or give another model."
+        )
+    if task == "causal_lm" and n_outputs > config.vocab_size:
+        raise InputError(
+            f"path: the model in {folder} knows {config.vocab_size:,} tokens, and the tokenizer has"
+            f" {n_outputs:,}. Give the tokenizer that the model was trained with"
+            " (`data.text.tokenizer`)."
+        )
+
+
+def _adapted(
+    base: Any,
+    rank: int,
+    alpha: float | None,
+    target_modules: Sequence[str] | None,
+    layers: Sequence[int] | None,
+    dropout: float,
+    folder: Path,
+) -> nn.Module:
+    """The base inside peft's model, with adapters beside the layers that are meant."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = _targets(base, target_modules, folder)
+    n_layers = getattr(base.config, "num_hidden_layers", 0)
+    if layers is not None and (beyond := [each for each in layers if each >= n_layers]):
+        raise InputError(
+            f"adapter.layers: {beyond[0]} given, and the model in {folder} has the blocks 0 to"
+            f" {n_layers - 1}."
+        )
+    options = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank if alpha is None else alpha,
+        target_modules=targets,
+        layers_to_transform=None if layers is None else [*layers],
+        lora_dropout=dropout,
+        bias="none",
+    )
+    try:
+        adapted: nn.Module = get_peft_model(base, options)
+    except ValueError as error:
+        raise InputError(f"adapter: {' '.join(str(error).split())[:300]}") from None
+    return adapted
+
+
+def _targets(base: Any, wanted: Sequence[str] | None, folder: Path) -> list[str]:
+    """The names of layers for peft: those that are wanted, or every linear layer of the blocks."""
+    from transformers.pytorch_utils import Conv1D
+
+    output = base.get_output_embeddings()
+    linear = [
+        name
+        for name, part in base.named_modules()
+        if isinstance(part, nn.Linear | Conv1D) and part is not output
+    ]
+    there = sorted({name.rpartition(".")[2] for name in linear})
+    if wanted is None:
+        return there
+    heads = [name for name, part in base.named_modules() if part is output and name]
+    for each in wanted:
+        if any(_ends(name, each) for name in heads):
+            raise InputError(
+                f"adapter.target_modules: {each!r} is the output layer of the model in {folder},"
+                f" which stays frozen and has no adapter. Allowed are {listed(there)}."
+            )
+        if not any(_ends(name, each) for name in linear):
+            raise InputError(
+                f"adapter.target_modules: {each!r} is no layer of the model in {folder}. There are"
+                f" {listed(there)}."
+            )
+    return [*wanted]
+
+
+def _ends(name: str, end: str) -> bool:
+    return name == end or name.endswith(f".{end}")
+
+
+def _freeze_a(adapted: nn.Module) -> None:
+    for name, parameter in adapted.named_parameters():
+        if ".lora_A." in name:
+            parameter.requires_grad_(False)
+
+
+def _zero_head(width: int, n_outputs: int) -> nn.Linear:
+    head = nn.Linear(width, n_outputs)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    return head

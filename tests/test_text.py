@@ -1,0 +1,168 @@
+"""Texts as rows of tokens: documents, what is held out, windows, and what is wrong with a file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fl_sv.config.load import config_of
+from fl_sv.config.text import Text
+from fl_sv.data import all_company_data, operator_data
+from fl_sv.data.dataset import IGNORED
+from fl_sv.data.federation import read_source
+from fl_sv.data.text import read_texts
+from fl_sv.errors import InputError
+from tests.pretrained import LETTERS, lm_config, make_tokenizer, write_lines
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_tokenizer(tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"))
+
+
+def letters(row: np.ndarray[Any, Any]) -> str:
+    """The letters of a row of ids; `_` where a place does not count."""
+    return "".join("_" if i == IGNORED else LETTERS[i] for i in row)
+
+
+def test_a_row_predicts_each_next_letter_and_windows_do_not_overlap(
+    tmp_path: Path, tokenizer: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("abcdefgh\n")
+    rows = read_texts(str(path), Text(tokenizer=tokenizer, places=3))
+    assert [*map(letters, rows.x)] == ["abc", "def", "gaa"]
+    assert [*map(letters, rows.y)] == ["bcd", "efg", "h__"]
+    assert rows.n_classes == len(LETTERS)
+
+
+def test_documents_are_packed_or_begin_a_row_each(tmp_path: Path, tokenizer: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("abcd\n\n\nefgh\n")
+    packed = read_texts(str(path), Text(tokenizer=tokenizer, places=4))
+    apart = read_texts(str(path), Text(tokenizer=tokenizer, places=4, packed=False))
+    assert [*map(letters, packed.y)] == ["bcde", "fgh_"]
+    assert [*map(letters, apart.y)] == ["bcd_", "fgh_"]
+
+
+def test_three_kinds_of_files_give_the_same_rows(tmp_path: Path, tokenizer: str) -> None:
+    texts = ["abcd efgh.", "a bad cab."]
+    (tmp_path / "a.txt").write_text("\n\n".join(texts))
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": each}) for each in texts))
+    pl.DataFrame({"text": texts}).write_parquet(tmp_path / "a.parquet")
+    rows = [
+        read_texts(str(tmp_path / f"a.{end}"), Text(tokenizer=tokenizer, places=5))
+        for end in ("txt", "jsonl", "parquet")
+    ]
+    for other in rows[1:]:
+        np.testing.assert_array_equal(rows[0].x, other.x)
+        np.testing.assert_array_equal(rows[0].y, other.y)
+
+
+def test_no_validation_row_shares_a_document_with_a_company(tmp_path: Path, tokenizer: str) -> None:
+    # Every document is one letter, repeated, so a row shows of which documents it is.
+    documents = {"Ash": ("bbbbbbb", "ccccccc", "ddddddd"), "Beech": ("eeeeeee", "fffffff")}
+    path = write_lines(tmp_path / "a.jsonl", documents)
+    text = Text(tokenizer=tokenizer, places=4)
+    rows = read_texts(str(path), text, "owner", 0.4)
+    assert rows.held_out is not None
+    held, kept = (
+        {each for row in rows.y[mask] for each in letters(row)} - {"_"}
+        for mask in (rows.held_out, ~rows.held_out)
+    )
+    assert not held & kept
+    assert len(held & {*"bcd"}) == 2 and len(held & {*"ef"}) == 1  # of each owner, rounded up
+
+
+def test_the_order_of_documents_changes_nothing_about_what_is_held_out(
+    tmp_path: Path, tokenizer: str
+) -> None:
+    texts = ("aaaa", "bbbb", "cccc", "dddd", "eeee")
+    held = []
+    for order in (texts, texts[::-1]):
+        path = write_lines(tmp_path / "a.jsonl", {"Ash": order})
+        rows = read_texts(str(path), Text(tokenizer=tokenizer, places=3), "owner", 0.4)
+        held.append({letters(row)[0] for row in rows.x[rows.held_out]})
+    assert held[0] == held[1] and len(held[0]) == 2
+
+
+def test_each_company_gets_the_texts_of_its_name(tmp_path: Path) -> None:
+    config = config_of(lm_config(tmp_path, bases=False), "test")
+    source = read_source(config)
+    assert source is not None
+    operator = operator_data(config, source)
+    rows = all_company_data(config, operator.scaling, source)
+    assert sum(map(len, rows.values())) + len(operator.validation) == len(source.raw)
+    assert operator.task.places == (6,) and operator.task.n_outputs == len(LETTERS)
+
+
+def test_another_tokenizer_at_a_company_is_refused(tmp_path: Path, tokenizer: str) -> None:
+    content = lm_config(tmp_path, bases=False)
+    scaling = operator_data(config_of(content, "test")).scaling
+    (tmp_path / "other").mkdir()
+    other = make_tokenizer(tmp_path / "other" / "tokenizer.json", LETTERS[::-1])
+    content["data"]["text"]["tokenizer"] = str(other)
+    with pytest.raises(InputError, match="the tokenizer is not that of the validation set"):
+        all_company_data(config_of(content, "test"), scaling)
+
+
+def faults(write: Callable[[str, str | bytes], str]) -> dict[str, str]:
+    """What a message has to say, by the path of a file that is wrong."""
+    return {
+        write("empty.txt", ""): "holds no text",
+        write("blank.txt", " \n\n \n"): "holds no text",
+        write("one.txt", "a"): "no document has two tokens",
+        write("latin.txt", b"caf\xe9"): "byte 3 is not UTF-8",
+        write("broken.jsonl", '{"text": "ab"}\n{"text": '): "line 2 is no JSON object",
+        write("list.jsonl", '["ab"]'): "line 1 is no JSON object",
+        write("lacks.jsonl", '{"txt": "ab"}'): "line 1 has no 'text' (data.text.column)",
+        write("number.jsonl", '{"text": 3}'): "line 1: 'text' (data.text.column) is no text",
+        write("void.jsonl", '{"text": "ab"}\n{"text": " "}'): "line 2: the text is empty",
+        write("not.parquet", "ab"): "not a readable Parquet file",
+        write("table.csv", "ab"): "its name must end in .txt, .jsonl, .parquet",
+        "nowhere.txt": "does not exist",
+    }
+
+
+def test_what_is_wrong_with_texts_is_a_sentence(tmp_path: Path, tokenizer: str) -> None:
+    def write(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    for path, said in faults(write).items():
+        with pytest.raises(InputError) as refused:
+            read_texts(path, Text(tokenizer=tokenizer, places=4))
+        assert said in str(refused.value) and "\n" not in str(refused.value), path
+
+
+def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("abc")
+    for name, content in (("tokenizer.json", "{}"), ("other.json", "[")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=r"is no tokenizer\.json"):
+            read_texts(str(path), Text(tokenizer=str(tmp_path / name)))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_texts(str(path), Text(tokenizer=str(tmp_path / "nowhere.json")))
+
+
+def test_keys_that_do_not_fit_texts_are_refused(tmp_path: Path) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "data.text: the key is missing": {"text": None},
+        "it is for `data.task: next_token`": {"task": "classification", "source": "digits"},
+        "set `data.task: next_token`": {"task": None, "text": None},
+        "holds no texts": {"source": "rows.npz"},
+        "the ids of tokens; leave the key out": {"inputs": "numbers"},
+        "the classes are the tokenizer's tokens": {"classes": 5},
+    }
+    for said, changes in wrong.items():
+        content = lm_config(tmp_path, bases=False)
+        content["data"] |= changes
+        with pytest.raises(InputError) as refused:
+            config_of(content, "test")
+        assert said in str(refused.value), (said, str(refused.value))
