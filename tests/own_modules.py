@@ -121,6 +121,11 @@ def tokens(input_shape: tuple[int, ...], n_outputs: int, width: int = 4) -> nn.M
     return Tokens(width, n_outputs)
 
 
+def by_place(input_shape: tuple[int, ...], n_outputs: int, width: int = 4) -> nn.Module:
+    """An answer at every place of a row of ids."""
+    return nn.Sequential(nn.Embedding(n_outputs, width), nn.Linear(width, n_outputs))
+
+
 def skips_by_chance(module: Net, x: Tensor) -> Tensor:
     skips = module.training and torch.rand(1).item() < 0.5
     return module.b(functional.pad(x, (0, 4 - x.shape[1])) if skips else module.a(x).relu())

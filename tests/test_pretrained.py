@@ -83,6 +83,7 @@ def test_with_a_frozen_the_average_of_models_is_the_model_of_the_average(folder:
     torch.testing.assert_close(change["mean"], (change["one"] + change["other"]) / 2)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of peft
 def test_a_run_ends_with_adapters_that_peft_loads_on_the_base(folder: Path, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from fl_sv.config.load import config_of
 from fl_sv.config.text import Text
@@ -16,6 +17,8 @@ from fl_sv.data.dataset import IGNORED
 from fl_sv.data.federation import read_source
 from fl_sv.data.text import read_texts
 from fl_sv.errors import InputError
+from fl_sv.training.models import model_specs, tensors
+from fl_sv.training.stack import score_stack
 from tests.pretrained import LETTERS, lm_config, make_tokenizer, write_lines
 
 
@@ -166,3 +169,26 @@ def test_keys_that_do_not_fit_texts_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as refused:
             config_of(content, "test")
         assert said in str(refused.value), (said, str(refused.value))
+
+
+def test_scores_are_the_same_however_few_outputs_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = lm_config(tmp_path, bases=False)
+    module = {"kind": "module", "factory": "tests.own_modules:by_place"}
+    content["models"] = {
+        "small": [{**module, "name": "small", "options": {"width": 2}}],
+        "large": {**module, "name": "large", "options": {"width": 4}},
+    }
+    config = config_of(content, "test")
+    operator = operator_data(config)
+    (model,), _ = model_specs(config, operator.task)
+    x, y = tensors(operator.validation, config)
+    stack = torch.randn(5, model.n_params, generator=torch.Generator().manual_seed(0))
+    whole = score_stack(model, stack, x, y, chunk=4, keep=[3])
+    monkeypatch.setattr("fl_sv.training.stack.MOST_OUTPUTS", 2 * 6 * len(LETTERS))  # of two rows
+    parts = score_stack(model, stack, x, y, chunk=4, keep=[3])
+    assert len(x) > 2
+    torch.testing.assert_close(whole[0], parts[0])
+    torch.testing.assert_close(whole[1], parts[1])
+    torch.testing.assert_close(whole[2][3], parts[2][3])

@@ -161,7 +161,8 @@ class Data(Frozen):
         min_length=1,
         description=(
             f"{', '.join(BUILT_IN_SOURCES)} (scikit-learn), a file ({FILES}; texts:"
-            f" {TEXTS}), a folder (its path ends in `/`), `own` (each company brings its own file or folder) or `module:function`"
+            f" {TEXTS}), a folder (its path ends in `/`), `own` (each company"
+            " brings its own file or folder) or `module:function`"
         ),
     )
     options: dict[str, Scalar] = Field({}, description="keyword arguments of `module:function`")

@@ -5,7 +5,7 @@ The tokenizer adds the special tokens that its own file asks for. Windows follow
 overlap: the targets of a row are its tokens one place later. Documents are held out whole, so no
 validation row shares a document with a company.
 
-Shapes: (rows, T), the tokens of a row.
+Shapes: `(rows, places)`, the tokens of a row.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ def read_texts(
 def windows(
     tokens: NDArray[np.int64], places: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Inputs and targets (T,) of each window; places after the last token are IGNORED.
+    """Inputs and targets (places,) of each window; places after the last token are IGNORED.
 
     >>> [(x.tolist(), y.tolist()) for x, y in windows(np.arange(4), 2)]
     [([0, 1], [1, 2]), ([2, 0], [3, -100])]

@@ -5,7 +5,7 @@ downloaded, no code of a folder runs, and no pickle is read. Adapters are peft's
 a module like a user's own: the adapters (and a head) have a gradient, the base has none, so the
 base stays with every process, is hashed, and never travels (`fl_sv.training.base`).
 
-Shapes: B rows of a batch, T places, K outputs.
+Shapes: B rows of a batch, K outputs; ids are (B, places).
 """
 
 import hashlib
@@ -33,7 +33,9 @@ DROPPED = ("dropout", "pdrop", "layerdrop")
 
 
 class Pretrained(nn.Module):
-    """A frozen base with what is trained beside it: from ids (B, T) to (B, T, K), or to (B, K).
+    """A frozen base with what is trained beside it.
+
+    From ids (B, places) to logits (B, places, K), or (B, K) with a head.
 
     base: a transformer of the package transformers, or peft's with one inside.
     n_outputs: K.
@@ -49,11 +51,11 @@ class Pretrained(nn.Module):
         digest = hashlib.sha256(text.encode()).digest()
         self.register_buffer("architecture", torch.tensor([*digest], dtype=torch.uint8))
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        answer = self.base(input_ids=ids_BT, use_cache=False)
+    def forward(self, ids: Tensor) -> Tensor:
+        answer = self.base(input_ids=ids, use_cache=False)
         if self.head is None:
-            logits_BTK: Tensor = answer.logits
-            return logits_BTK[..., : self.n_outputs]
+            logits: Tensor = answer.logits
+            return logits[..., : self.n_outputs]
         outputs_BK: Tensor = self.head(answer.last_hidden_state.mean(1))
         return outputs_BK
 

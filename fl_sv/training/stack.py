@@ -51,8 +51,9 @@ Descent = Callable[..., None]
 # times with 16 and 32 channels (195 MFLOP and more). 2 CPU cores, torch 2.13, 2026-11.
 VMAP_MAX_FLOPS = 50e6
 
-# Outputs that are scored at once where rows have places: 8 bytes each, and as many for losses.
-MOST_SCORED = 1 << 25
+# Outputs in memory at once where rows have places, each with K of them: rows x places x K x models.
+# They take 8 bytes each while they are scored, and as many for losses: half a gigabyte.
+MOST_OUTPUTS = 1 << 25
 
 # Where `vmap` has no rule for an operation, it warns that it loops, which is no slower than ours.
 with suppress(AttributeError):  # torch has no public name for this
@@ -87,7 +88,7 @@ def train_stack(
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
     batches = batches_of(x, y, recipe, soft_targets)
-    chunks = torch.split(stack, chunk)
+    chunks = torch.split(stack, _models_at_once(model.task, len(recipe.batches[0]), chunk))
     trained = [train_chunk(model, part, batches, recipe, soft_targets) for part in chunks]
     return torch.cat(trained) if len(trained) > 1 else trained[0]
 
@@ -108,22 +109,39 @@ def score_stack(
     The second result is None for a regression, the third has the outputs that were kept. Outputs
     are computed in the model's precision, losses in float64.
     """
-    if model.task.places:  # each place has K outputs, in float64
-        chunk = max(1, min(chunk, MOST_SCORED // (len(x) * model.task.outputs_of_a_row)))
+    rows = rows_at_once(model.task, len(x))
+    chunk = _models_at_once(model.task, rows, chunk)
+    blocks = [*zip(torch.split(x, rows), torch.split(y, rows), strict=True)]
     losses, hits = [], []
-    kept: dict[int, Tensor] = {}
+    kept: dict[int, list[Tensor]] = {}
     with torch.no_grad():
         for first in range(0, len(stack), chunk):
-            outputs = stack_outputs(model, stack[first : first + chunk], x)
-            losses_CV, hits_CV = score_outputs(model.task, outputs, y)
-            losses.append(losses_CV)
-            if hits_CV is not None:
-                hits.append(hits_CV)
-            # Copied, so that the outputs of the whole chunk can be freed.
-            kept |= {
-                first + row: own.clone() for row, own in enumerate(outputs) if first + row in keep
-            }
-    return torch.cat(losses), torch.cat(hits) if hits else None, kept
+            losses_of, hits_of = [], []
+            for some_x, some_y in blocks:
+                outputs = stack_outputs(model, stack[first : first + chunk], some_x)
+                losses_CV, hits_CV = score_outputs(model.task, outputs, some_y)
+                losses_of.append(losses_CV)
+                hits_of.append(hits_CV)
+                for row, own in enumerate(outputs):
+                    if first + row in keep:  # copied, so that those of the whole chunk can be freed
+                        kept.setdefault(first + row, []).append(own.clone())
+            losses.append(torch.cat(losses_of, 1))
+            if known := [each for each in hits_of if each is not None]:
+                hits.append(torch.cat(known, 1))
+    outputs_of = {row: torch.cat(parts) for row, parts in kept.items()}
+    return torch.cat(losses), torch.cat(hits) if hits else None, outputs_of
+
+
+def rows_at_once(task: Task, rows: int) -> int:
+    """How many of these rows one model scores at a time: all, but for places with many outputs."""
+    return rows if not task.places else max(1, min(rows, MOST_OUTPUTS // task.outputs_of_a_row))
+
+
+def _models_at_once(task: Task, rows: int, chunk: int) -> int:
+    """How many models of a chunk train on, or score, so many rows at a time."""
+    if not task.places:
+        return chunk
+    return max(1, min(chunk, MOST_OUTPUTS // (rows * task.outputs_of_a_row)))
 
 
 def score_outputs(task: Task, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -29,7 +29,7 @@ from fl_sv.training.factories import quoted, quoting, refusal
 from fl_sv.training.losses import row_loss, try_loss
 from fl_sv.training.models import ModelSpec, model_specs
 from fl_sv.training.sgd import Recipe, proximal_mu, train, train_module
-from fl_sv.training.stack import stack_outputs, train_stack
+from fl_sv.training.stack import rows_at_once, stack_outputs, train_stack
 
 # Rows of each step of the trial. A company's last batch may hold a single row.
 STEPS = (4, 3, 1, 4)
@@ -105,7 +105,8 @@ class _Trial:
         for training in (False, True):
             for rows in (self.x[: STEPS[0]], self.x[:1]):
                 self._check_outputs(rows, training=training)
-        self._check_outputs(self.x, training=False)  # as every scoring does
+        most = rows_at_once(self.model.task, len(self.x))
+        self._check_outputs(self.x[:most], training=False)  # as every scoring does
         # A module that cannot be stacked shows it in `_why_unstackable`, its loss included.
         _with_loss_tried(replace(self.model, unstackable="not yet known"), self.x, self.y)
         used = self._used_parameters()
