@@ -21,6 +21,7 @@ from fl_sv.payment.payouts import allocate, read_payouts
 from fl_sv.payment.settlement import Evidence, Settlement, settle
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.models import TEACHER, ModelRecord, deployed_facts
 from fl_sv.runs.publish import publish
 from fl_sv.runs.tables import read_evidence, read_valuation
 from fl_sv.values import shapley
@@ -72,7 +73,11 @@ def signed_elsewhere(
     folder.mkdir()
     run = RunDirectory(folder)
     run.write_text(files.CONFIG, dump_config(evidence.config))
-    shutil.copy(source.file(files.COST), run.file(files.COST))
+    for name in (files.COST, files.MODEL):
+        shutil.copy(source.file(name), run.file(name))
+    model = ModelRecord.from_json(source.read_text(files.MODEL_RECORD))
+    of_this_run = deployed_facts(evidence, TEACHER)
+    run.write_text(files.MODEL_RECORD, model.model_copy(update=of_this_run).to_json())
     publish(run, evidence, settlement, software())
     return run
 
