@@ -478,6 +478,20 @@ def test_modules_in_a_kit_are_not_run_before_the_company_has_seen_their_names(
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["fl-sv-supernode.service", ".joined.yaml.part", "bin", "state/answered.sqlite"]
+)
+def test_kit_with_a_link_is_refused_before_anything_is_written(name: str, federation: Path) -> None:
+    kit, elsewhere = federation / "company", federation.parent / "my own file"
+    elsewhere.write_text("mine")
+    (kit / name).parent.mkdir(exist_ok=True)
+    (kit / name).symlink_to(elsewhere)
+    before = {*kit.rglob("*")}
+    with pytest.raises(InputError, match="is a link: what is written there would be written else"):
+        folder.join(kit, "Ash", Path("/data/ash.npz"))
+    assert elsewhere.read_text() == "mine" and {*kit.rglob("*")} == before
+
+
 def test_node_runs_the_app_of_its_own_fl_sv_whatever_app_was_submitted(
     federation: Path, tmp_path: Path
 ) -> None:

@@ -145,6 +145,11 @@ def join(
         raise InputError(
             f"{folder} is the operator's folder. A company joins with the kit in {folder / KIT}."
         )
+    if links := [path for path in folder.rglob("*") if path.is_symlink() and path != data_path]:
+        raise InputError(
+            f"{links[0]} is a link: what is written there would be written elsewhere. A kit holds"
+            " files alone; remove it."
+        )
     # The rows are checked first, so that no company registers without usable data.
     inspect_company(folder / CONFIG, company, str(data_path))
     public = make_company_key(folder, company)
