@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from clients.app import app as honest_app
 from clients.signatures import Withheld, signed
 from fl_sv.config import Config, parse_config
-from fl_sv.data import operator_data
+from fl_sv.data import OperatorData, operator_data
 from fl_sv.errors import CompanyFailed, InputError
 from fl_sv.federation.certificates import read_company_key
 from fl_sv.federation.kit import KEY, OWNER, is_first_answer, pin, read_kit
@@ -84,13 +85,18 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     plugins.RAN.clear()
 
 
+@cache
+def operators_rows() -> OperatorData:
+    return operator_data(CONFIG)
+
+
 def records(config: Config = CONFIG, company: str = VICTIM) -> RecordDict:
     """The records of a first message."""
     task = {
         wire.COMPANY: company,
         wire.ROUND: 0,
         wire.RUN_CONFIG: config.model_dump_json(),
-        wire.SCALING: operator_data(CONFIG).scaling.to_json(),
+        wire.SCALING: operators_rows().scaling.to_json(),
     }
     return RecordDict({wire.CONFIG: ConfigRecord(task)})
 
@@ -529,7 +535,7 @@ def registered(companies: Callable[[Message, Context], Message]) -> RegisteredGr
 
 
 def roster(grid: RegisteredGrid) -> Roster:
-    return join(grid, CONFIG, operator_data(CONFIG), threading.Event()).roster
+    return join(grid, CONFIG, operators_rows(), threading.Event()).roster
 
 
 @pytest.mark.parametrize("name", REPLIES)
