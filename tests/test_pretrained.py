@@ -90,6 +90,7 @@ def test_a_run_ends_with_adapters_that_peft_loads_on_the_base(folder: Path, tmp_
 
     run = fl_sv.run(lm_config(folder), tmp_path / "run", backend="inline")
     fl_sv.verify(run.path)  # raises where a file does not follow from the others
+    assert "Perplexity of the large model" in (run.path / "report.html").read_text()
     record = json.loads((run.path / "model.json").read_text())
     assert record["trainable"] < record["parameters"]
     written = export(stored_model(run.path), "peft", tmp_path / "adapter")

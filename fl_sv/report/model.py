@@ -1,5 +1,7 @@
 """The model with all companies, without each one, and with each one alone."""
 
+import math
+
 from markupsafe import Markup
 
 from fl_sv.game.coalitions import grand
@@ -111,10 +113,15 @@ def _meaning(run: FinishedRun, names: list[str]) -> str:
 def _table(run: FinishedRun, found: Reached, notation: Notation) -> PageTable:
     """The same in numbers, with the large model's loss beside it."""
     companies, loss = run.evidence.config.companies, run.loss
+    of_texts = run.evidence.config.data.text is not None
+    perplexity = " (with their perplexity)" if of_texts else ""
     everybody, measured = grand(len(companies)), run.law.anchors
 
     def of_loss(coalition: int) -> str:
-        return notation.value(loss(coalition)) + ("" if coalition in measured else "*")
+        mark = "" if coalition in measured else "*"
+        shown = notation.value(loss(coalition)) + mark
+        # Of texts also the perplexity.
+        return f"{shown} ({math.exp(loss(coalition)):.3g})" if of_texts else shown
 
     def row(name: str) -> tuple[str, ...]:
         own = 1 << companies.index(name)
@@ -127,7 +134,7 @@ def _table(run: FinishedRun, found: Reached, notation: Notation) -> PageTable:
         )
 
     return PageTable(
-        caption=f"By {found.model}; losses of the large model, predicted ones with *",
+        caption=f"By {found.model}; losses of the large model{perplexity}, predicted ones with *",
         head=("Company", "Without it", "It alone", "Loss without", "Loss alone"),
         rows=tuple(row(company.name) for company in run.by_amount),
         foot=(

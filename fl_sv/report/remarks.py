@@ -1,5 +1,7 @@
 """Remarks: what a reader must know about a run and what does not block payment."""
 
+import math
+
 from fl_sv.config import Config
 from fl_sv.config.data import (
     ColumnPartition,
@@ -16,6 +18,7 @@ from fl_sv.report.rates import rates_remarks
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.wording import percent
 from fl_sv.valuation.axioms import twins
+from fl_sv.valuation.records import Valuation
 
 
 def remarks(run: FinishedRun) -> tuple[str, ...]:
@@ -28,6 +31,7 @@ def remarks(run: FinishedRun) -> tuple[str, ...]:
         *run.law.remarks,
         *learning_remarks(run.valuation, evidence.table.large, run.law.anchors, evidence.rates),
         *(rates_remarks(evidence.rates) if evidence.rates else ()),
+        *perplexity_remarks(evidence.config, run.valuation),
         *data_remarks(evidence.config, evidence.rows_left_out, evidence.validation_NV.shape[1]),
         *(same_rows or ["No two companies registered exactly the same rows."]),
         *(
@@ -44,6 +48,19 @@ def data_remarks(config: Config, rows_left_out: int, n_validation: int) -> list[
     if rows_left_out and isinstance(partition, ColumnPartition):
         found.append(left_out_sentence(partition, rows_left_out))
     return found
+
+
+def perplexity_remarks(config: Config, valuation: Valuation) -> list[str]:
+    """Of texts: what the losses mean, as the number of tokens among which a model still chooses."""
+    if config.data.text is None:
+        return []
+    before, after = (
+        math.exp(-utility) for utility in (valuation.utility_empty, valuation.utility_grand)
+    )
+    return [
+        f"Perplexity of the large model on the validation texts, exp(loss): {before:.3g} untrained,"
+        f" {after:.3g} with all companies."
+    ]
 
 
 def _defect(corruption: Corruption) -> str:

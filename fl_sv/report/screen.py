@@ -15,7 +15,7 @@ from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.rates import rates_remarks
-from fl_sv.report.remarks import data_remarks
+from fl_sv.report.remarks import data_remarks, perplexity_remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.verdict import (
@@ -74,6 +74,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
         *law.remarks,
         *learning_remarks(valuation, [*law.sizes][-1], law.anchors, rates),
         *(rates_remarks(rates) if rates else ()),
+        *perplexity_remarks(config, valuation),
         *data_remarks(config, rows_left_out, validation_NV.shape[1]),
     ]
     if law.untested:
