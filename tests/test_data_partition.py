@@ -12,9 +12,11 @@ from fl_sv.config.data import (
     DirichletPartition,
     IidPartition,
     Partition,
+    PathologicalPartition,
+    ShardsPartition,
     SizesPartition,
 )
-from fl_sv.data.partition import dirichlet, divide_rows, sizes_of
+from fl_sv.data.partition import dirichlet, divide_rows, pathological, shards, sizes_of
 from fl_sv.errors import InputError
 
 COMPANIES = ("Ash", "Beech", "Chestnut", "Damson")
@@ -27,7 +29,15 @@ KINDS: list[Partition] = [
     DirichletPartition(kind="dirichlet", alpha=0.1),
     DirichletPartition(kind="dirichlet", alpha=1.0, sizes=SIZES),
     DirichletPartition(kind="dirichlet", alpha=100.0, sizes=SIZES),
+    DirichletPartition(kind="dirichlet", alpha=0.5, prior="even", sizes="linear"),
+    SizesPartition(kind="sizes", sizes="square"),
+    IidPartition(kind="iid", sizes="exponential"),
 ]
+SKEWED: list[Partition] = [
+    PathologicalPartition(kind="pathological", classes=3),
+    ShardsPartition(kind="shards", shards=2),
+]
+by_any_kind = pytest.mark.parametrize("partition", KINDS + SKEWED, ids=lambda each: f"{each.kind}")
 by_kind = pytest.mark.parametrize("partition", KINDS, ids=lambda partition: f"{partition.kind}")
 
 
@@ -38,7 +48,7 @@ def skew(shares: dict[str, np.ndarray]) -> float:
     return float(np.mean([np.abs(q - overall).sum() / 2 for q in own]))
 
 
-@by_kind
+@by_any_kind
 def test_every_row_has_exactly_one_owner(partition: Partition) -> None:
     shares = divide_rows(partition, COMPANIES, LABELS, seed=3)
     assert sorted(itertools.chain(*shares.values())) == list(range(len(LABELS)))
@@ -48,10 +58,14 @@ def test_every_row_has_exactly_one_owner(partition: Partition) -> None:
 def test_sizes_are_exact(partition: Partition) -> None:
     shares = divide_rows(partition, COMPANIES, LABELS, seed=3)
     relative = getattr(partition, "sizes", None) or dict.fromkeys(COMPANIES, 1.0)
+    if isinstance(relative, str):  # by rank; flwr-datasets gives its ids 1 to N these sizes
+        of_rank = {"linear": [1, 2, 3, 4], "square": [1, 4, 9, 16]}
+        units = of_rank.get(relative, [2.718281828459045**rank for rank in (1, 2, 3, 4)])
+        relative = dict(zip(COMPANIES, units, strict=True))
     assert {name: len(rows) for name, rows in shares.items()} == sizes_of(len(LABELS), relative)
 
 
-@by_kind
+@by_any_kind
 def test_the_order_of_the_companies_in_the_config_decides_no_row(partition: Partition) -> None:
     forward = divide_rows(partition, COMPANIES, LABELS, seed=3)
     backward = divide_rows(partition, COMPANIES[::-1], LABELS, seed=3)
@@ -202,3 +216,56 @@ def test_a_company_that_owns_no_row_is_named_with_the_values_there_are() -> None
             0,
             columns,
         )
+
+
+# --- few classes for each company -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes", [3, 5, 10])
+def test_each_company_holds_so_many_classes_and_every_class_is_held(n_classes: int) -> None:
+    shares = pathological(LABELS, COMPANIES, n_classes, seed=3)
+    held = [{*LABELS[rows].tolist()} for rows in shares.values()]
+    assert {len(classes) for classes in held} == {n_classes}
+    holders = [sum(label in classes for classes in held) for label in range(10)]
+    assert min(holders) == 4 * n_classes // 10 and max(holders) - min(holders) <= 1
+    for rows in shares.values():  # a class is divided evenly among those who hold it
+        for label, count in zip(*np.unique(LABELS[rows], return_counts=True), strict=True):
+            assert abs(count - 60 / holders[label]) < 1
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 11])
+def test_classes_that_nobody_would_hold_are_refused(n_classes: int) -> None:
+    with pytest.raises(InputError, match="cannot hold the 10 classes; allowed are 3 to 10 for"):
+        pathological(LABELS, COMPANIES, n_classes, seed=3)
+
+
+def test_a_class_of_fewer_rows_than_holders_is_refused() -> None:
+    with pytest.raises(InputError, match="4 companies would share the 2 rows of a class"):
+        pathological(np.array([0, 0, 1, 1, 1, 1]), COMPANIES, 2, seed=3)
+
+
+def test_a_company_of_two_shards_holds_few_classes() -> None:
+    shares = shards(LABELS, COMPANIES, 2, seed=3)
+    assert {len(rows) for rows in shares.values()} == {150}
+    # A shard of 75 rows touches at most three classes of 60.
+    assert all(len(np.unique(LABELS[rows])) <= 6 for rows in shares.values())
+    with pytest.raises(InputError, match="are 800 shards, and there are 600 rows"):
+        shards(LABELS, COMPANIES, 200, seed=3)
+
+
+def test_an_even_prior_is_that_of_balanced_classes() -> None:
+    def rows(labels: np.ndarray, *, even: bool) -> list[list[int]]:
+        shares = dirichlet(labels, dict.fromkeys(COMPANIES, 150), 1.0, seed=3, even=even)
+        return [share.tolist() for share in shares.values()]
+
+    assert rows(LABELS, even=True) == rows(LABELS, even=False)
+    unbalanced = np.repeat([0, 1, 2], [400, 150, 50])
+    assert rows(unbalanced, even=True) != rows(unbalanced, even=False)
+
+
+def test_exponential_sizes_of_many_companies_are_refused() -> None:
+    partition = SizesPartition(kind="sizes", sizes="exponential")
+    with pytest.raises(InputError, match="at most 100 companies are allowed"):
+        divide_rows(partition, [f"c{i}" for i in range(900)], LABELS, seed=3)
+    with pytest.raises(InputError, match="would get none of the 600 rows"):
+        divide_rows(partition, [f"c{i}" for i in range(20)], LABELS, seed=3)

@@ -47,9 +47,10 @@ def check_companies(
     except ValueError as error:
         raise ValueError(f"companies: {error}") from None
     _check_names("names", names, companies, complete=False)
+    sizes = getattr(data.partition, "sizes", None)
     named = {
         "data.files": data.files or {},
-        "data.partition.sizes": getattr(data.partition, "sizes", None) or {},
+        "data.partition.sizes": sizes if isinstance(sizes, dict) else {},
         "data.partition.owners": getattr(data.partition, "owners", None) or {},
     }
     for where, mapping in named.items():

@@ -21,23 +21,30 @@ FILES = ", ".join(DATA_FILES)
 TEXTS = ", ".join(TEXT_FILES)
 
 
+# Of each company, or a law of them by the rank of the companies' handles: 1, 2, ... N.
+SIZE_LAWS = ("linear", "square", "exponential")
+Sizes = (
+    Literal["linear", "square", "exponential"]
+    | dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]]
+)
+SIZES = (
+    "relative size of each company (any positive unit), or how sizes grow with its rank r among the"
+    " handles in alphabetical order: `linear` (r), `square` (r squared), `exponential` (e to the r)"
+)
+
+
 class IidPartition(Frozen):
     """Every company draws from the same distribution."""
 
     kind: Literal["iid"]
-    sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] | None = Field(
-        None,
-        description="relative size of each company (any positive unit); equal sizes without it",
-    )
+    sizes: Sizes | None = Field(None, description=f"{SIZES}; equal sizes without it")
 
 
 class SizesPartition(Frozen):
     """Companies differ only in size."""
 
     kind: Literal["sizes"]
-    sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] = Field(
-        description="relative size of each company (any positive unit)"
-    )
+    sizes: Sizes = Field(description=SIZES)
 
 
 class DirichletPartition(Frozen):
@@ -50,10 +57,34 @@ class DirichletPartition(Frozen):
     alpha: float = Field(
         gt=0, le=1e6, description="concentration (no unit): 0.1 strong skew, 100 nearly iid"
     )
-    sizes: dict[CompanyName, Annotated[float, Field(gt=0, le=1e9)]] | None = Field(
-        None,
-        description="relative size of each company (any positive unit); equal sizes without it",
+    prior: Literal["labels", "even"] = Field(
+        "labels",
+        description=(
+            "what label distributions vary about: the labels' frequencies, or all classes alike"
+            " (the inner Dirichlet of Acar et al. 2021)"
+        ),
     )
+    sizes: Sizes | None = Field(None, description=f"{SIZES}; equal sizes without it")
+
+
+class PathologicalPartition(Frozen):
+    """Label skew: each company holds rows of a few classes only, and every class is held.
+
+    Source: McMahan et al. 2017.
+    """
+
+    kind: Literal["pathological"]
+    classes: int = Field(ge=1, le=100_000, description="classes of each company")
+
+
+class ShardsPartition(Frozen):
+    """Label skew: the rows in the order of their labels are cut into shards, dealt at random.
+
+    Source: McMahan et al. 2017.
+    """
+
+    kind: Literal["shards"]
+    shards: int = Field(2, ge=1, le=100_000, description="shards of each company, of one size")
 
 
 class ColumnPartition(Frozen):
@@ -69,7 +100,12 @@ class ColumnPartition(Frozen):
 
 
 Partition = Annotated[
-    IidPartition | SizesPartition | DirichletPartition | ColumnPartition,
+    IidPartition
+    | SizesPartition
+    | DirichletPartition
+    | PathologicalPartition
+    | ShardsPartition
+    | ColumnPartition,
     Field(discriminator="kind"),
 ]
 

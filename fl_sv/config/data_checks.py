@@ -6,6 +6,8 @@ from fl_sv.config.base import DATA_FILES, REFERENCE, TEXT_FILES, is_data_path
 from fl_sv.config.columns import Label, Numeric
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Duplicate
 
+SKEWS = ("dirichlet", "pathological", "shards")  # partitions by class labels
+
 
 def check_data(data: Data) -> None:
     """The source exists, has the keys that it needs, and no others."""
@@ -96,10 +98,10 @@ def _check_shared_source(data: Data) -> None:
             " for example {kind: iid}"
         )
 
-    if data.partition.kind == "dirichlet" and data.is_regression:
+    if data.partition.kind in SKEWS and data.is_regression:
         raise ValueError(
-            "data.partition: dirichlet skews class labels, and a regression has none; take iid or"
-            " sizes"
+            f"data.partition: {data.partition.kind} skews class labels, and a regression has none;"
+            " take iid or sizes"
         )
 
 

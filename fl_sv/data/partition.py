@@ -5,7 +5,8 @@ Random numbers are keyed by the companies' *names*, so their order in the config
 Shapes: N companies, K classes; (rows,) has one entry for each row.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,8 @@ from fl_sv.config.data import (
     DirichletPartition,
     IidPartition,
     Partition,
+    PathologicalPartition,
+    ShardsPartition,
     SizesPartition,
 )
 from fl_sv.data.owners import owned_rows
@@ -27,6 +30,7 @@ RowNumbers = NDArray[np.int64]
 
 # A label distribution that leaves less than this to the remaining classes no longer decides.
 USED_UP = 1e-12
+MOST_EXPONENTIAL = 100  # companies whose sizes grow by e from each to the next
 
 
 def divide_rows(
@@ -49,10 +53,10 @@ def divide_rows(
     match partition:
         case IidPartition() | SizesPartition():
             shares = iid(sizes_of(len(labels), _relative(partition, companies)), seed)
-        case DirichletPartition() if labels.ndim > 1:
+        case DirichletPartition() | PathologicalPartition() | ShardsPartition() if labels.ndim > 1:
             raise InputError(
-                "data.partition: dirichlet skews class labels, one a row; these rows have targets"
-                f" of shape {labels.shape[1:]}. Take iid, sizes or column."
+                f"data.partition: {partition.kind} skews class labels, one a row; these rows have"
+                f" targets of shape {labels.shape[1:]}. Take iid, sizes or column."
             )
         case DirichletPartition():
             shares = dirichlet(
@@ -60,7 +64,12 @@ def divide_rows(
                 sizes_of(len(labels), _relative(partition, companies)),
                 partition.alpha,
                 seed,
+                even=partition.prior == "even",
             )
+        case PathologicalPartition():
+            shares = pathological(labels, companies, partition.classes, seed)
+        case ShardsPartition():
+            shares = shards(labels, companies, partition.shards, seed)
         case ColumnPartition():
             shares = owned_rows(partition, companies, columns or {})
     return {company: np.sort(shares[company]) for company in companies}
@@ -101,7 +110,12 @@ def iid(sizes: Mapping[str, int], seed: int) -> dict[str, RowNumbers]:
 
 
 def dirichlet(
-    labels: NDArray[Any], sizes: Mapping[str, int], alpha: float, seed: int
+    labels: NDArray[Any],
+    sizes: Mapping[str, int],
+    alpha: float,
+    seed: int,
+    *,
+    even: bool = False,
 ) -> dict[str, RowNumbers]:
     """Label skew with exact sizes: each company draws rows from a label distribution of its own.
 
@@ -112,17 +126,20 @@ def dirichlet(
     equally likely; with 0.1 most companies hold one or two classes; 100 is nearly iid.
 
     labels: (rows,) class labels. sizes: rows of each company. alpha: concentration, above 0.
+    even: whether `prior` is the same for all classes, whatever their frequencies: q_i ~
+        Dirichlet(alpha, ..., alpha), as in Acar et al. (2021, "Federated Learning Based on Dynamic
+        Regularization", arXiv:2111.04263) and in flwr-datasets' InnerDirichletPartitioner.
 
     The rows are dealt one by one, in a random order of the companies: each row comes from a class
     drawn from q_i among the classes that have rows left. So no company comes last and gets only
     what the others left.
     """
     names = sorted(sizes)
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    shuffled = stream(seed, "partition", "rows").permutation(len(labels))
-    pile_of = np.split(shuffled[np.argsort(codes[shuffled], kind="stable")], np.cumsum(counts)[:-1])
+    pile_of = _piles(labels, seed)
+    counts = np.array([*map(len, pile_of)])
+    prior = np.ones(len(counts)) if even else counts / counts.mean()
     streams = [stream(seed, "partition", "labels", name) for name in names]
-    q_NK = np.array([rng.dirichlet(alpha * counts / counts.mean()) for rng in streams])
+    q_NK = np.array([rng.dirichlet(alpha * prior) for rng in streams])
     wishes = [
         iter(_draw(q, rng.random(sizes[name])))
         for q, rng, name in zip(q_NK, streams, names, strict=True)
@@ -144,9 +161,95 @@ def dirichlet(
     }
 
 
+def pathological(
+    labels: NDArray[Any], companies: Sequence[str], n_classes: int, seed: int
+) -> dict[str, RowNumbers]:
+    """Label skew: each company holds rows of `n_classes` classes, and every class is held.
+
+    The classes, in a random order, go round the companies, so each is held by as many of them as
+    any other, give or take one; its rows are divided evenly among those. It is the partition of
+    McMahan et al. (2017, "Communication-Efficient Learning of Deep Networks from Decentralized
+    Data", arXiv:1602.05629) by classes; flwr-datasets' PathologicalPartitioner assigns classes in
+    this way in its mode `deterministic`, there in the order of the labels.
+
+    labels: (rows,) class labels.
+
+    Raises InputError when a class would be held by nobody, or by more companies than it has rows.
+    """
+    names, pile_of = sorted(companies), _piles(labels, seed)
+    if not n_classes <= len(pile_of) <= n_classes * len(names):
+        least = -(-len(pile_of) // len(names))
+        raise InputError(
+            f"data.partition: {len(names)} companies with {n_classes} classes each cannot hold the"
+            f" {len(pile_of)} classes; allowed are {least} to {len(pile_of)} for each company."
+        )
+    order = stream(seed, "partition", "classes").permutation(len(pile_of))
+    slots = [order[slot % len(order)] for slot in range(n_classes * len(names))]
+    shares: dict[str, list[RowNumbers]] = {name: [] for name in names}
+    for label, pile in enumerate(pile_of):
+        holders = [names[slot // n_classes] for slot, held in enumerate(slots) if held == label]
+        if len(pile) < len(holders):
+            raise InputError(
+                f"data.partition: {len(holders)} companies would share the {len(pile)} rows of a"
+                " class. Give each company fewer classes, take fewer companies, or give more rows."
+            )
+        for name, part in zip(holders, np.array_split(pile, len(holders)), strict=True):
+            shares[name].append(part)
+    return {name: np.concatenate(parts) for name, parts in shares.items()}
+
+
+def shards(
+    labels: NDArray[Any], companies: Sequence[str], n_shards: int, seed: int
+) -> dict[str, RowNumbers]:
+    """Label skew: the rows in the order of their labels, cut into shards that are dealt at random.
+
+    Source: McMahan et al. (2017), as in `pathological`: 200 shards of 300 rows, two a company.
+    Shards are as even as can be, and no row is left out.
+
+    labels: (rows,) class labels. n_shards: of each company.
+
+    Raises InputError when there are more shards than rows.
+    """
+    names, rows = sorted(companies), np.concatenate(_piles(labels, seed))
+    count = n_shards * len(names)
+    if count > len(rows):
+        raise InputError(
+            f"data.partition: {len(names)} companies with {n_shards} shards each are {count:,}"
+            f" shards, and there are {len(rows):,} rows. Give fewer shards, or more rows."
+        )
+    pieces = np.array_split(rows, count)
+    dealt = np.split(stream(seed, "partition", "deal").permutation(count), len(names))
+    return {
+        name: np.concatenate([pieces[piece] for piece in mine])
+        for name, mine in zip(names, dealt, strict=True)
+    }
+
+
+def _piles(labels: NDArray[Any], seed: int) -> list[RowNumbers]:
+    """The rows of each class, in a random order; the classes ascend."""
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    shuffled = stream(seed, "partition", "rows").permutation(len(labels))
+    return np.split(shuffled[np.argsort(codes[shuffled], kind="stable")], np.cumsum(counts)[:-1])
+
+
+GROWTH: Mapping[str, Callable[[int], float]] = {
+    "linear": float,
+    "square": lambda rank: float(rank**2),
+    "exponential": math.exp,
+}
+
+
 def _relative(
     partition: IidPartition | SizesPartition | DirichletPartition, companies: Sequence[str]
 ) -> Mapping[str, float]:
+    if isinstance(partition.sizes, str):
+        if partition.sizes == "exponential" and len(companies) > MOST_EXPONENTIAL:
+            raise InputError(
+                f"data.partition.sizes: exponential sizes of {len(companies)} companies leave most"
+                f" of them no row; at most {MOST_EXPONENTIAL} companies are allowed."
+            )
+        grows = GROWTH[partition.sizes]
+        return {name: grows(rank) for rank, name in enumerate(sorted(companies), start=1)}
     return partition.sizes or dict.fromkeys(companies, 1.0)
 
 

@@ -8,6 +8,8 @@ from fl_sv.config.data import (
     DirichletPartition,
     IidPartition,
     Partition,
+    PathologicalPartition,
+    ShardsPartition,
     SizesPartition,
 )
 from fl_sv.config.models import model_name
@@ -249,6 +251,12 @@ def _partition(partition: Partition | None) -> str:
                 ", divided among the companies with label skew (Dirichlet distribution, alpha"
                 f" {partition.alpha:g})"
             )
+        case PathologicalPartition():
+            classes = counted(partition.classes, "class", "classes")
+            return f", divided among the companies by label, {classes} each"
+        case ShardsPartition():
+            shards = counted(partition.shards, "shard")
+            return f", cut by label into shards, {shards} for each company at random"
         case ColumnPartition():
             return f", divided by the owner in the column {partition.column}"
         case None:
