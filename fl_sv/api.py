@@ -9,6 +9,8 @@ Every error is an exception of `fl_sv.errors`: InputError for wrong input, RunEr
 stopped, VerificationError for a run that differs from what was signed.
 """
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +53,10 @@ class Run:
     valuation: every company's value with its interval, and whether the run is payable.
     payouts: what each company is paid, in cents (the smallest unit of the currency).
     evidence: everything that the payouts rest on.
+
+    >>> run = read_run("runs/first")  # doctest: +SKIP
+    >>> [(company.name, company.value) for company in run.valuation.companies]  # doctest: +SKIP
+    [('Ash', 0.7304), ('Beech', 0.6508), ('Chestnut', 0.4469), ('Damson', 0.2138)]
     """
 
     path: Path
@@ -169,6 +175,9 @@ def read_run(path: str | Path) -> Run:
 
     Its tables are read, not verified: `verify` does that. Raises InputError when the run is
     unfinished or a table is damaged.
+
+    >>> read_run("runs/first").law.alarms  # doctest: +SKIP
+    []
     """
     directory = existing(Path(path))
     require_fitting(directory)
@@ -188,6 +197,9 @@ def plan(config: str | Path | Mapping[str, Any] | Config) -> Plan:
 
     Raises InputError when the config or its data are wrong, or when the run would need more memory
     or time than there is.
+
+    >>> plan("configs/smoke.yaml").trainings  # doctest: +SKIP
+    65
     """
     config = as_config(config)
     return forecast(config, check(config, own_data=own_files_are_here(config)))
@@ -202,6 +214,9 @@ def verify(path: str | Path, key: str | Path | None = None) -> Verification:
 
     Raises VerificationError that names every difference, InputError for a bad key or a folder
     without a run.
+
+    >>> verify("runs/first", key="owner.pub").payable  # doctest: +SKIP
+    True
     """
     return verify_run(existing(Path(path)), None if key is None else Path(key))
 

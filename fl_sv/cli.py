@@ -18,6 +18,7 @@ from fl_sv.deployment.commands import add_commands as add_deployment
 from fl_sv.errors import FlsvError, InputError, Interrupted, RunError, listed
 from fl_sv.federation.commands import add_commands as add_federation
 from fl_sv.numbers import MAX_CENTS, whole_number
+from fl_sv.projects.start import add_commands as add_projects
 from fl_sv.terminal import complain, say, unfailing_output
 from fl_sv.text import shown
 
@@ -239,6 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fl-sv {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_projects(verbs)
     _add_run(verbs)
     made = _verb(verbs, "plan", plan, "config", "cost forecast without training")
     made.add_argument("--json", action="store_true", help="print one JSON document")

@@ -26,7 +26,7 @@ FLOORS = (
     ("payment", "planning"),
     ("runs",),
     ("report", "deployment"),
-    ("federation",),
+    ("federation", "projects"),
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 SERVING = {

@@ -1,10 +1,15 @@
 """Examples in docstrings run, and show what the library returns."""
 
 import doctest
+import inspect
+import math
+import pydoc
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import fl_sv
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,24 +22,29 @@ WITH_EXAMPLES = sorted(
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples_in_docstrings_are_true(module: str) -> None:
-    result = doctest.testmod(import_module(module.removesuffix(".__init__")))
-    assert result.attempted and not result.failed
+    found = import_module(module.removesuffix(".__init__"))
+    result = doctest.testmod(found)
+    assert not result.failed
+    assert result.attempted or "# doctest: +SKIP" in inspect.getsource(found)
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("fl_sv.law.fit", "Law"),
-        ("fl_sv.law.fit", "fit_law"),
-        ("fl_sv.values", "banzhaf"),
-        ("fl_sv.values", "estimate_shapley"),
-        ("fl_sv.values", "interactions"),
-        ("fl_sv.values", "least_core"),
-        ("fl_sv.values", "owen"),
-        ("fl_sv.values", "prenucleolus"),
-        ("fl_sv.values", "semivalue"),
-        ("fl_sv.values", "shapley"),
-    ],
-)
-def test_what_the_library_exports_shows_an_example(module: str, name: str) -> None:
-    assert ">>> " in getattr(import_module(module), name).__doc__
+PUBLIC = [name for name in fl_sv.__all__ if callable(getattr(fl_sv, name))]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_help_fits_a_screen_and_names_types_and_shows_an_example(name: str) -> None:
+    public = getattr(fl_sv, name)
+    assert public.__doc__ and ">>> " in public.__doc__
+    assert len(public.__doc__.splitlines()) <= 45
+    signature = str(inspect.signature(public))
+    for of_another_library in (
+        "numpy.",
+        "collections.abc",
+        "typing.",
+        "ForwardRef",
+        " object at 0x",
+    ):
+        assert of_another_library not in signature
+    if inspect.isfunction(public):
+        shown = pydoc.plain(pydoc.render_doc(public)).splitlines()
+        assert sum(max(1, math.ceil(len(line) / 100)) for line in shown) <= 48

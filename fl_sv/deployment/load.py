@@ -5,6 +5,8 @@ is imported and called, as a config's is. In a run directory both files must be 
 ledger signed.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,7 +82,8 @@ def load_model(
     Raises InputError when there is no such model, or it cannot be loaded; VerificationError when a
     file is not what the run's ledger signed.
 
-    For example, two classes: `load_model("runs/demo")(torch.rand(2, 1, 8, 8)).argmax(1)`.
+    >>> load_model("runs/demo")(torch.rand(2, 1, 8, 8)).argmax(1)  # doctest: +SKIP
+    tensor([1, 1])
     """
     stored = stored_model(path, which)
     find_code(config)

@@ -1,5 +1,7 @@
 """Alarms: what a check found, as a record that reads as a sentence."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -53,7 +55,7 @@ class Alarm(str):
         """For pickle and copy, which would otherwise make a plain `str` of the text."""
         return (self.code, self.sentence, self.coalition, self.figures), {"name": self._name}
 
-    def named(self, companies: Sequence[str]) -> "Alarm":
+    def named(self, companies: Sequence[str]) -> Alarm:
         """The same alarm, its coalition by the names of its members."""
         if self.coalition is None:
             return self

@@ -7,6 +7,8 @@ Shapes: N companies, C coalitions, M small sizes, R seeds. "runs" are the large 
 empty and the grand coalition.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -3,6 +3,8 @@
 Shapes: N companies.
 """
 
+from __future__ import annotations
+
 import csv
 import io
 import math

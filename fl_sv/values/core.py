@@ -9,6 +9,8 @@ Shapes: N companies, C = 2**N coalitions. "proper" are the 2**N - 2 coalitions b
 the grand one, "directions" those in which the allocation is still free.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import null_space

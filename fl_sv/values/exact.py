@@ -9,6 +9,8 @@ Shapes: N companies, C = 2**N coalitions (index = bitmask). "rest" are the 2**(N
 the other companies (bit i dropped).
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -3,6 +3,8 @@
 Shapes: N companies, C = 2**N coalitions (index = bitmask).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
