@@ -29,7 +29,7 @@ def test_a_project_is_valued_and_payable_as_it_was_written(
     assert sum(run.payouts.values()) == 1_000_000
     assert all(company.value > 0 for company in run.valuation.companies)
     config = (project / "config.yaml").read_text(encoding="utf-8").splitlines()
-    assert sum("#" in line for line in config) > len(config) // 2  # in plain English
+    assert sum("#" in line for line in config) >= len(config) // 2  # in plain English
 
 
 def test_federations_rows_are_those_of_the_table(command: Command, tmp_path: Path) -> None:
@@ -57,5 +57,5 @@ def test_a_template_that_is_not_here_yet_is_named_with_a_way_out(
     for template in set(TEMPLATES) - {*HERE}:
         answer = command("init", tmp_path / "new", "--template", template)
         assert answer.code == 2
-        assert "not in this version yet" in answer.err and "as a module" in answer.err
+        assert "not in this version yet" in answer.err and "make finetune" in answer.err
         assert not (tmp_path / "new").exists()

@@ -164,7 +164,7 @@ def test_commands_and_options_that_a_document_names_exist(page: Path) -> None:
 def test_readme_shows_every_verb_and_both_make_commands() -> None:
     shown = {command.split()[0] for command in commands(README, "fl-sv")}
     verbs = {"run", "plan", "value", "pay", "report", "verify", "predict", "export"}
-    assert shown == verbs | {"data", "federation"}
+    assert shown == verbs | {"data", "federation", "init"}
     assert commands(README, "make") >= {"demo", "test"}
 
 

@@ -68,7 +68,8 @@ def write_images(folder: Path) -> None:
 
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.target))
-    x, y = digits.images[order, None].astype(np.float32), digits.target[order]
+    # Images are not scaled by the run: their pixels are from 0 to 1.
+    x, y = (digits.images[order, None] / 16).astype(np.float32), digits.target[order]
     owner = np.repeat([*COMPANIES], SIZES_OF_IMAGES)
     end = len(owner)
     np.savez(folder / "images.npz", x=x[:end], y=y[:end], company=owner)

@@ -48,8 +48,8 @@ def start(folder: Path, template: str) -> None:
     }
     if template not in write:
         raise InputError(
-            f"--template {template} is not in this version yet. A pretrained model of your own goes"
-            " into the config as a module: see `A large model of your own` in docs/guide.md."
+            f"--template {template} is not in this version yet: it needs a pretrained model. In a"
+            " checkout `make finetune` makes three small ones and runs configs/finetune.yaml."
         )
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

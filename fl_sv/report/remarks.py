@@ -1,6 +1,7 @@
 """Remarks: what a reader must know about a run and what does not block payment."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from fl_sv.config import Config
 from fl_sv.config.data import (
@@ -13,6 +14,8 @@ from fl_sv.config.data import (
 )
 from fl_sv.data.federation import few_rows_sentence
 from fl_sv.data.owners import left_out_sentence
+from fl_sv.errors import listed
+from fl_sv.game.coalitions import grand
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.rates import rates_remarks
 from fl_sv.report.underfit import learning_remarks
@@ -81,3 +84,23 @@ def _defect(corruption: Corruption) -> str:
             )
         case FreeRider():
             return f"the rows of {corruption.company} carry no information"
+
+
+def alone_remarks(companies: Sequence[str], losses: Mapping[int, float]) -> tuple[str, ...]:
+    """Where a company alone does as well as all together, and what that means; else nothing.
+
+    companies: in the order of the config. losses: the large model's that were measured, by
+    coalition.
+    """
+    everybody = losses[grand(len(companies))]
+    alone = {name: losses.get(1 << i, math.inf) for i, name in enumerate(companies)}
+    strong = [f"{name} alone ({loss:.4f})" for name, loss in alone.items() if loss <= everybody]
+    if not strong:
+        return ()
+    return (
+        f"By the large model's loss, {listed(strong)} {'does' if len(strong) == 1 else 'do'} as"
+        f" well as or better than all companies together ({everybody:.4f}). That can be: wrong"
+        " labels, and averages of companies with unlike rows, cost a model some of its certainty,"
+        " which more rounds (training.rounds) may give back. A value counts what a company adds to"
+        " every group of others; the report says more.",
+    )

@@ -15,7 +15,7 @@ from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.rates import rates_remarks
-from fl_sv.report.remarks import data_remarks, perplexity_remarks
+from fl_sv.report.remarks import alone_remarks, data_remarks, perplexity_remarks
 from fl_sv.report.splits import splits
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.verdict import (
@@ -75,6 +75,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
         *learning_remarks(valuation, [*law.sizes][-1], law.anchors, rates),
         *(rates_remarks(rates) if rates else ()),
         *perplexity_remarks(config, valuation),
+        *alone_remarks([company.name for company in valuation.companies], law.anchors),
         *data_remarks(config, rows_left_out, validation_NV.shape[1]),
     ]
     if law.untested:
