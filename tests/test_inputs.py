@@ -2,6 +2,7 @@
 stand at every place, and the loss may be the user's own.
 """
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,9 @@ def test_outputs_of_another_shape_are_verified_and_loaded_as_they_are_and_not_pr
     text = text.replace("seeds: 1", f'seeds: 1, loss: "tests.own_inputs:{loss}"')
     run = fl_sv.run(parse_config(text, "game"), tmp_path / "run")
     assert command("verify", run.path).code in GENUINE
+    page = html.unescape((run.path / "report.html").read_text())
+    assert f"Losses are those of the function tests.own_inputs:{loss}." in page
+    assert "squared" not in page and "nats" not in page
     shape = {"pair": (2, 3), "quantiles": (3,)}[factory]
     assert stored_model(run.path).record.output_shape == shape
     model = fl_sv.load_model(run.path)

@@ -11,8 +11,8 @@ from fl_sv.data.scaling import Scaling
 from fl_sv.design.workloads import PlannedRun, planned_run
 from fl_sv.errors import InputError
 from fl_sv.machine import free_memory
-from fl_sv.planning.forecast import _require_memory
-from fl_sv.planning.memory import disk_space, peak_memory, strategy_remarks
+from fl_sv.planning.forecast import _require_memory, _require_outputs
+from fl_sv.planning.memory import disk_space, keep_remarks, peak_memory, strategy_remarks
 from fl_sv.training.models import model_specs
 from tests.config_of import config_of
 
@@ -74,6 +74,11 @@ LARGE = {
 MESSAGE = 4 * (11 * 8192 + 8193 * 8192 + 8193)  # bytes of the large model
 
 
+def disk(config: Config, n_validation: int = 1) -> int:
+    run, (_, large) = planned(config), model_specs(config, TASK)
+    return disk_space(config, run, large, Scaling(task=TASK), n_validation)
+
+
 def planned(config: Config) -> PlannedRun:
     return planned_run(config, *model_specs(config, TASK))
 
@@ -89,9 +94,56 @@ def test_a_large_teacher_is_held_by_those_who_work_at_it_and_not_by_every_compan
 def test_replies_and_the_journals_last_two_rounds_of_a_large_model_need_disk() -> None:
     for n in (4, 12):
         config = game(n, models=LARGE)
-        assert disk_space(config, planned(config)) == (n + 2) * MESSAGE
+        assert disk(config) == pytest.approx((n + 2) * MESSAGE, rel=1e-6)
     small = game(4)
-    assert disk_space(small, planned(small)) < 32e6
+    assert disk(small) < 32e6
+
+
+def test_kept_rounds_are_on_the_disk_and_plan_says_how_much() -> None:
+    of = {
+        keep: game(4, models=LARGE, teacher={"keep": keep}) for keep in ("last", "best", "rounds")
+    }
+    last, best, rounds = map(disk, of.values())
+    assert best - last == MESSAGE
+    assert rounds - last == 2 * MESSAGE  # of two rounds: the untrained model and the first one
+    large = model_specs(of["rounds"], TASK)[1]
+    assert keep_remarks(of["rounds"], large) == [
+        "teacher.keep: rounds takes 0.5 GB of the disk beside the deployed model."
+    ]
+    assert keep_remarks(of["last"], large) == []
+
+
+def test_the_journal_keeps_the_outputs_of_each_companys_own_models() -> None:
+    config = game(4, seeds=3)
+    added = disk(config, n_validation=1001) - disk(config)
+    assert added == 4 * (3 * len(config.models.small) + 1) * 1000 * 4  # companies, trainings, bytes
+
+
+def test_outputs_that_the_journal_cannot_keep_are_refused() -> None:
+    _require_outputs(10**9, 20)
+    with pytest.raises(InputError, match=r"20 validation rows take 2.0 GB.*at most 1 GB each"):
+        _require_outputs(2 * 10**9, 20)
+
+
+def test_an_optimisers_copies_of_a_wave_are_in_memory_as_far_as_they_train_at_once() -> None:
+    models = {
+        "small": [{"kind": "mlp", "hidden": [256]}],  # 12 KB
+        "large": {"kind": "mlp", "hidden": [512]},
+    }
+
+    def by(chunk: int, workers: int = 1, **training: object) -> int:
+        config = game(
+            12, models=models, coalitions={"wave_megabytes": 16}, compute={"chunk": chunk}
+        )
+        trained = config.training.model_copy(update=training)
+        return memory(config.model_copy(update={"training": trained}), workers=workers)
+
+    model = 4 * (12 * 256 + 1)
+    for chunk in (64, 128):
+        for workers in (1, 3):
+            plain = by(chunk, workers)
+            assert by(chunk, workers, optimizer="adamw") - plain == 2 * chunk * workers * model
+            assert by(chunk, workers, momentum=0.9) - plain == chunk * workers * model
 
 
 def test_another_strategy_than_fedavg_holds_all_replies_and_plan_says_so() -> None:

@@ -535,6 +535,15 @@ def test_file_that_is_no_safetensors_is_refused(
 # --- what the report says -------------------------------------------------------------------------
 
 
+def test_report_says_how_many_parameters_are_trained(prices: Prices, finished_run: Path) -> None:
+    frozen, trained = 2 * 12, 12 + 1
+    due = f"with {frozen + trained} parameters, of which {trained} are trained and the others stay"
+    assert due in (prices.run / "report.html").read_text()
+    assert (
+        "of which" not in (finished_run / "report.html").read_text().split("The teacher is")[1][:90]
+    )
+
+
 def test_report_says_where_the_model_is_with_its_hash(finished_run: Path) -> None:
     page = (finished_run / files.REPORT).read_text()
     assert "lies beside this page as model.safetensors" in page

@@ -26,6 +26,7 @@ from fl_sv.planning.checks import CheckedData
 # Seconds of one exchange of messages across companies, which start a process for each
 # (docs/federation.md): from, to.
 REMOTE_ROUND_SECONDS = (5, 10)
+MOST_OUTPUTS = 1_000_000_000  # bytes: SQLite's largest entry, in the journal
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,14 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     """
     # Imported here, because these modules load torch.
     from fl_sv.planning.duration import exchange_seconds, training_seconds
-    from fl_sv.planning.memory import disk_space, peak_memory, strategy_remarks, workers
+    from fl_sv.planning.memory import (
+        disk_space,
+        keep_remarks,
+        outputs_of_a_model,
+        peak_memory,
+        strategy_remarks,
+        workers,
+    )
     from fl_sv.planning.modules import module_remarks
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
@@ -123,9 +131,9 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     on_ray = on_ray and bool(examples)
     sent = traffic(config, run, large.n_params)
     n_workers = workers(config, on_ray=on_ray) if examples else 1
-    memory = peak_memory(
-        config, run, large, scaling, len(checked.validation), n_workers, on_ray=on_ray
-    )
+    n_validation = len(checked.validation)
+    _require_outputs(outputs_of_a_model(config, scaling, n_validation), n_validation)
+    memory = peak_memory(config, run, large, scaling, n_validation, n_workers, on_ray=on_ray)
     free = free_memory()
     _require_memory(memory, free)
     x, y = tensors(checked.validation, config)
@@ -151,7 +159,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         exchanges=sent.exchanges,
         bytes=sent.bytes,
         peak_memory_bytes=memory,
-        disk_bytes=disk_space(config, run),
+        disk_bytes=disk_space(config, run, large, scaling, n_validation),
         seconds=None if seconds is None else round(seconds, 1),
         available_memory_bytes=free,
         large_runs_of_grand_coalition=len(run.teacher),
@@ -165,7 +173,12 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
             for model in (*small, large)
         },
         rows_left_out=checked.rows_left_out,
-        remarks=(*checked.remarks, *remarks, *strategy_remarks(config, run)),
+        remarks=(
+            *checked.remarks,
+            *remarks,
+            *strategy_remarks(config, run),
+            *keep_remarks(config, large),
+        ),
     )
 
 
@@ -212,6 +225,16 @@ def _require_memory(memory: int, free: int) -> None:
             " Lower coalitions.wave_megabytes, compute.workers, training.seeds, law.anchors, the"
             " width of the large model or a transfer set's rows, or take a sample of the coalitions"
             " (coalitions.design: sampled)."
+        )
+
+
+def _require_outputs(needed: int, n_validation: int) -> None:
+    if needed > MOST_OUTPUTS:
+        raise InputError(
+            f"A model's outputs on the {n_validation:,} validation rows take {needed / 1e9:.1f} GB;"
+            f" those of each company's own model are kept, at most {MOST_OUTPUTS / 1e9:g} GB each."
+            " Take fewer validation rows (data.validation), rows with fewer places, or fewer"
+            " classes."
         )
 
 

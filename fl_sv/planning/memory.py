@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from fl_sv.config import Config
-from fl_sv.config.models import Module, Pretrained
+from fl_sv.config.models import Module, Pretrained, optimizer_of
 from fl_sv.config.strategies import is_the_game
 from fl_sv.data import Scaling
 from fl_sv.design.waves import IN_FLIGHT
@@ -25,7 +25,7 @@ RAY_BYTES = 350_000_000  # Ray's own processes
 # --- of a wave ------------------------------------------------------------------------------------
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
-MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}  # beside these copies
+MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}  # beside these copies; momentum of sgd is one
 ARRIVING_BYTES = 512_000_000  # of large replies that come between two looks, or more by workers
 # Of a model in float64, for a strategy other than FedAvg: its state, its sums, what it makes of the
 # replies. Those that add up hold the replies once; others sort or compare copies of them.
@@ -72,7 +72,7 @@ def peak_memory(
     itemsize = np.dtype(config.compute.dtype).itemsize
     in_waves = [workload for workload in run.large_runs if not workload.by_itself]
     stages: list[list[Workload]] = [*run.sweep, in_waves, [*run.rates]]
-    waves = max(_waves_bytes(stage, itemsize, n_validation, n_workers) for stage in stages)
+    waves = max(_waves_bytes(config, stage, itemsize, n_validation, n_workers) for stage in stages)
     single = [*run.teacher, *(load for load in run.large_runs if load.by_itself)]
     alone = [_models_bytes(config, load, itemsize, n_workers) for load in single]
     frozen = large.n_params_in_all - large.n_params  # one set in every process, and one to make it
@@ -85,17 +85,53 @@ def peak_memory(
     )
 
 
-def disk_space(config: Config, run: PlannedRun) -> int:
+def outputs_of_a_model(config: Config, scaling: Scaling, n_validation: int) -> int:
+    """Bytes of a model's outputs on the validation rows, as the journal keeps them."""
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    return n_validation * scaling.task.outputs_of_a_row * itemsize
+
+
+def kept_rounds(config: Config, large: ModelSpec) -> int:
+    """Bytes of the rounds of the teacher that `teacher.keep` asks for, beside the deployed one."""
+    rounds = {"last": 0, "best": 1, "rounds": config.training.rounds}[config.teacher.keep]
+    return rounds * large.n_params_in_all * np.dtype(config.compute.dtype).itemsize
+
+
+def disk_space(
+    config: Config, run: PlannedRun, large: ModelSpec, scaling: Scaling, n_validation: int
+) -> int:
     """Bytes on the server's disk for the large messages and models of a run, at their peak.
 
-    Large replies wait there for the others; the journal keeps the last round of each large run.
+    Large replies wait there for the others; the journal keeps the last round of each large run, and
+    the outputs of the companies' own models. The deployed model is written when no reply waits.
     """
     itemsize = np.dtype(config.compute.dtype).itemsize
     replies = [_messages_bytes(load, itemsize) for load in run.all if _on_disk(load, itemsize)]
+    deployed = large.n_params_in_all * itemsize
     kept = [load.params_of_a_coalition * itemsize for load in run.teacher]
     # The round before goes when the next one is there.
     stacks = [2 * _stack_bytes(load, itemsize) for load in run.large_runs if not load.by_itself]
-    return int(max(replies, default=0) + sum(kept) + max(*kept, *stacks, 0))
+    alone = sum(
+        len(load.models) * len(load.replicates) * sum(c.bit_count() == 1 for c in load.coalitions)
+        for load in (*(wave for step in run.sweep for wave in step), *run.large_runs)
+    )
+    return int(
+        max(*replies, deployed, 0)
+        + sum(kept)
+        + max(*kept, *stacks, 0)
+        + kept_rounds(config, large)
+        + alone * outputs_of_a_model(config, scaling, n_validation)
+    )
+
+
+def keep_remarks(config: Config, large: ModelSpec) -> list[str]:
+    """What the kept rounds take on the disk, where that is much."""
+    if (needed := kept_rounds(config, large)) <= LARGE_BYTES:
+        return []
+    return [
+        f"teacher.keep: {config.teacher.keep} takes {needed / 1e9:.1f} GB of the disk beside the"
+        " deployed model."
+    ]
 
 
 def _models_bytes(config: Config, load: Workload, itemsize: int, n_workers: int) -> float:
@@ -106,11 +142,18 @@ def _models_bytes(config: Config, load: Workload, itemsize: int, n_workers: int)
     """
     model = load.params_of_a_coalition * itemsize
     replies = _replies_bytes(load, itemsize, n_workers)
-    copies = COPIES_IN_TRAINING + MOMENTS[config.training.optimizer]
+    copies = COPIES_IN_TRAINING + _moments(config)
     training = (1 + copies * n_workers) * model + replies
     if isinstance(load, TeacherWorkload) and load.by_strategy:
         return max(training, _strategy_bytes(config, load))
     return training
+
+
+def _moments(config: Config) -> int:
+    """Copies of a model that its optimiser holds while it trains."""
+    models = (*config.models.small, config.models.large)
+    optimizers = [optimizer_of(model, config.training) for model in models]
+    return max(MOMENTS[each.kind] or bool(each.momentum) for each in optimizers)
 
 
 def _strategy_bytes(config: Config, teacher: TeacherWorkload) -> float:
@@ -143,13 +186,16 @@ def strategy_remarks(config: Config, run: PlannedRun) -> list[str]:
     ]
 
 
-def _waves_bytes(waves: list[Workload], itemsize: int, n_validation: int, n_workers: int) -> float:
+def _waves_bytes(
+    config: Config, waves: list[Workload], itemsize: int, n_validation: int, n_workers: int
+) -> float:
     """Bytes of the waves in flight: one is averaged or scored, others are with the companies."""
     largest_first = sorted(waves, key=lambda each: _messages_bytes(each, itemsize), reverse=True)
     if not largest_first:
         return 0.0
     wave, *others = largest_first[:IN_FLIGHT]
     averaged = _sent_bytes(wave, itemsize) + _answered_bytes(wave, itemsize, n_workers)
+    averaged += n_workers * _moments_bytes(config, wave, itemsize)
     scored = _scoring_bytes(wave, itemsize, n_validation)
     return max(averaged, scored) + sum(_sent_bytes(other, itemsize) for other in others)
 
@@ -192,6 +238,12 @@ def _answered_bytes(wave: Workload, itemsize: int, n_workers: int) -> float:
     # A company belongs to half of the coalitions.
     copies = COPIES_OF_STACKS + COPIES_IN_TRAINING * n_workers / 2
     return _replies_bytes(wave, itemsize, n_workers) + copies * _stack_bytes(wave, itemsize)
+
+
+def _moments_bytes(config: Config, wave: Workload, itemsize: int) -> float:
+    """Bytes of the optimiser's copies of the models that a worker trains as one stack."""
+    stack = min(len(wave.coalitions), config.compute.chunk)
+    return _moments(config) * stack * max(model.n_params for model in wave.models) * itemsize
 
 
 def _scoring_bytes(wave: Workload, itemsize: int, n_validation: int) -> float:

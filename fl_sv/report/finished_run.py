@@ -16,6 +16,7 @@ from fl_sv.game.coalitions import place_of
 from fl_sv.law import Law
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence
 from fl_sv.payment.stopping import SampleState, sample_state
+from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.held import HeldRun, hold
@@ -26,6 +27,7 @@ from fl_sv.runs.ledger import (
     records_of,
     tables_head,
 )
+from fl_sv.runs.model_form import teacher_record
 from fl_sv.runs.records import CloseRecord, ConfigRecord, LawRecord, OpenRecord, PaymentRecord
 from fl_sv.runs.tables import read_cost, read_evidence, read_law, read_valuation
 from fl_sv.valuation.fit import fit_to_table
@@ -77,6 +79,8 @@ class FinishedRun:
     ledger: LedgerHead
     cost: CostRecord
     sample: SampleState | None  # None where all coalitions were measured
+    trainable: int  # parameters of the large model that are trained, of `parameters` in all
+    parameters: int
 
     @property
     def by_amount(self) -> list[CompanyValue]:
@@ -121,6 +125,9 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
     _require_as_signed(run, ledger)
     evidence, valuation = read_evidence(run), read_valuation(run)
     recorded = read_law(run)
+    # Runs of older versions have no such file, and nothing frozen.
+    model = teacher_record(run) if run.has(files.MODEL_RECORD) else None
+    size = evidence.sizes[evidence.table.large]
     if law is None:
         law = _fitted(evidence, recorded)
     finished = FinishedRun(
@@ -132,6 +139,8 @@ def read_finished_run(directory: RunDirectory, law: Law | None = None) -> Finish
         ledger=_head(ledger),
         cost=read_cost(run),
         sample=None if evidence.config.coalitions.stop is None else sample_state(evidence),
+        trainable=model.trainable if model else size,
+        parameters=model.parameters if model else size,
     )
     return with_names(finished, evidence.config.names)
 

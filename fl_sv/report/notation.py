@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fl_sv.payment.payouts import money
+from fl_sv.payment.settlement import Evidence
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.wording import NBSP, decimal, percent, places_for
 
@@ -24,16 +25,11 @@ class Notation:
     @classmethod
     def of(cls, run: FinishedRun) -> Self:
         evidence, valuation, rules = run.evidence, run.valuation, run.payment.rules
-        classification = evidence.curve[-1].accuracy is not None
+        unit, sentence = _unit(evidence)
         level = 100 * valuation.level
         return cls(
-            unit="nats" if classification else "squared units",
-            unit_sentence=(
-                "The unit is the nat. Losses are cross-entropies: the mean of minus the natural"
-                " logarithm of the probability that the model gave to the correct answer."
-                if classification
-                else "Losses are squared errors, in units of the target's standard deviation."
-            ),
+            unit=unit,
+            unit_sentence=sentence,
             level=percent(valuation.level, 0 if level == round(level) else 1),
             places=places_for(valuation.utility_grand - valuation.utility_empty),
             currency=rules.currency,
@@ -65,3 +61,18 @@ class Notation:
     def amount(self, cents: int) -> str:
         """An amount without the currency, for columns that name it."""
         return money(cents, "", self.decimals).strip()
+
+
+def _unit(evidence: Evidence) -> tuple[str, str]:
+    """The unit of losses, and a sentence on it."""
+    if (own := evidence.config.training.loss) is not None:
+        return "units of loss", f"Losses are those of the function {own}."
+    if evidence.curve[-1].accuracy is not None:
+        return "nats", (
+            "The unit is the nat. Losses are cross-entropies: the mean of minus the natural"
+            " logarithm of the probability that the model gave to the correct answer."
+        )
+    return (
+        "squared units",
+        "Losses are squared errors, in units of the target's standard deviation.",
+    )

@@ -111,7 +111,7 @@ def _teacher(run: FinishedRun, notation: Notation) -> StoryStep:
     role = "The deployed model" if evidence.student is None else "The teacher"
     return StoryStep(
         "The large model",
-        f"The teacher is {name} with {evidence.sizes[name]:,} parameters. It is trained on the data"
+        f"The teacher is {name} with {_parameters(run)}. It is trained on the data"
         f" of all companies in {counted(training.rounds, 'round')}. In each round every company"
         f" makes {counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of"
         f" {training.batch_size:,} ({OPTIMIZERS[training.optimizer]}learning rate"
@@ -121,10 +121,20 @@ def _teacher(run: FinishedRun, notation: Notation) -> StoryStep:
     )
 
 
+def _parameters(run: FinishedRun) -> str:
+    """How many parameters the large model has, and how many of them are trained."""
+    if run.trainable == run.parameters:
+        return f"{run.parameters:,} parameters"
+    return (
+        f"{run.parameters:,} parameters, of which {run.trainable:,} are trained and the others stay"
+        " as they were made"
+    )
+
+
 def _sweep(run: FinishedRun) -> StoryStep:
     """The small models on the coalitions of the design."""
     evidence, config = run.evidence, run.evidence.config
-    *small, _large = evidence.table.models
+    *small, large = evidence.table.models
     total = sum(
         len(coalitions) - (EMPTY in coalitions)
         for (model, _), coalitions in evidence.table.planned.items()
@@ -132,9 +142,11 @@ def _sweep(run: FinishedRun) -> StoryStep:
     )
     coalitions = len(evidence.table.coalitions(small[-1]))
     rates = rates_in_force(config, evidence.rates)
+    only_trained = evidence.sizes[large] == run.trainable < run.parameters
+    kind = "trained parameters" if only_trained else "parameters"
     sizes = enumerated(
         [
-            f"{model} ({evidence.sizes[model]:,} parameters, learning rate {rates[model]:g})"
+            f"{model} ({evidence.sizes[model]:,} {kind}, learning rate {rates[model]:g})"
             for model in small
         ]
     )

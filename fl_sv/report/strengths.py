@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.data.sources import kind_of
 from fl_sv.report.blocks import HeatMap, PageTable, Section, Text
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
@@ -46,7 +47,7 @@ def strengths(run: FinishedRun) -> Strengths | None:
     part_NK = np.array(
         [np.bincount(groups.of_V, value_V, n_groups) / n_examples for value_V in value_NV]
     )
-    is_class = run.evidence.curve[-1].accuracy is not None
+    is_class = kind_of(run.evidence.config.data) == "classification"
     return Strengths(_names(run, groups), "class" if is_class else "", part_NK)
 
 
