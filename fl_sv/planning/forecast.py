@@ -5,8 +5,9 @@ Shapes: N companies.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from fl_sv.design.workloads import (
 from fl_sv.errors import InputError
 from fl_sv.machine import LARGE_BYTES, free_memory
 from fl_sv.planning.checks import CheckedData
+
+if TYPE_CHECKING:
+    from fl_sv.training.models import ModelSpec
 
 # Seconds of one exchange of messages across companies, which start a process for each
 # (docs/federation.md): from, to.
@@ -112,14 +116,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     """
     # Imported here, because these modules load torch.
     from fl_sv.planning.duration import exchange_seconds, training_seconds
-    from fl_sv.planning.memory import (
-        disk_space,
-        keep_remarks,
-        outputs_of_a_model,
-        peak_memory,
-        strategy_remarks,
-        workers,
-    )
+    from fl_sv.planning import memory as needs
     from fl_sv.planning.modules import module_remarks
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
@@ -130,10 +127,10 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     run = planned_run(config, small, large)
     on_ray = on_ray and bool(examples)
     sent = traffic(config, run, large.n_params)
-    n_workers = workers(config, on_ray=on_ray) if examples else 1
+    n_workers = needs.workers(config, on_ray=on_ray) if examples else 1
     n_validation = len(checked.validation)
-    _require_outputs(outputs_of_a_model(config, scaling, n_validation), n_validation)
-    memory = peak_memory(config, run, large, scaling, n_validation, n_workers, on_ray=on_ray)
+    _require_outputs(needs.outputs_of_a_model(config, scaling, n_validation), n_validation)
+    memory = needs.peak_memory(config, run, large, scaling, n_validation, n_workers, on_ray=on_ray)
     free = free_memory()
     _require_memory(memory, free)
     x, y = tensors(checked.validation, config)
@@ -149,17 +146,16 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         large_seed = trained.large_seed
         seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
         _require_time(config, seconds)
-    coalitions = len(design_steps(config)[-1].coalitions)
     return Plan(
         n_companies=config.n_companies,
         sampled=config.coalitions.design == "sampled",
-        coalitions=coalitions,
+        coalitions=len(design_steps(config)[-1].coalitions),
         trainings=sum(workload.trainings for workload in run.all) + bool(config.deployed),
         messages=sent.messages,
         exchanges=sent.exchanges,
         bytes=sent.bytes,
         peak_memory_bytes=memory,
-        disk_bytes=disk_space(config, run, large, scaling, n_validation),
+        disk_bytes=needs.disk_space(config, run, large, scaling, n_validation),
         seconds=None if seconds is None else round(seconds, 1),
         available_memory_bytes=free,
         large_runs_of_grand_coalition=len(run.teacher),
@@ -168,18 +164,23 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         averaged_evaluations=averaged_evaluations(config),
         more_seeds=_more_seeds(config, large_seed),
         sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
-        models={
-            model.name: {"trainable": model.n_params, "parameters": model.n_params_in_all}
-            for model in (*small, large)
-        },
+        models=_counts((*small, large)),
         rows_left_out=checked.rows_left_out,
         remarks=(
             *checked.remarks,
             *remarks,
-            *strategy_remarks(config, run),
-            *keep_remarks(config, large),
+            *needs.strategy_remarks(config, run),
+            *needs.keep_remarks(config, large),
         ),
     )
+
+
+def _counts(models: Iterable["ModelSpec"]) -> dict[str, dict[str, int]]:
+    """By model, how many of its parameters are trained."""
+    return {
+        model.name: {"trainable": model.n_params, "parameters": model.n_params_in_all}
+        for model in models
+    }
 
 
 def traffic(config: Config, run: PlannedRun, large_params: int) -> PlannedTraffic:
