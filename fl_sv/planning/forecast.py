@@ -115,8 +115,8 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     `compute.max_hours`.
     """
     # Imported here, because these modules load torch.
-    from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning import memory as needs
+    from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning.modules import module_remarks
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
