@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from fl_sv.payment.payouts import money, read_payouts
+from fl_sv.report.checks import ADVICE
+from fl_sv.report.remarks import alone_remarks
 from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
@@ -22,6 +24,20 @@ def test_the_screen_of_an_unpayable_run_names_the_next_step(tmp_path: Path) -> N
     assert "NOT payable" in shown and all(alarm in shown for alarm in ALARMS)
     assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in shown
     assert "D4 needs four more large runs." in shown
+    flat = " ".join(shown.split())
+    for code in ("D1", "D5"):
+        assert f"What to do: {ADVICE[code].action}" in flat
+
+
+def test_a_company_that_does_as_well_alone_is_named_and_explained() -> None:
+    companies = ["Ash", "Beech"]
+    assert alone_remarks(companies, {0: 2.3, 1: 0.5, 2: 0.6, 3: 0.4}) == ()
+    assert alone_remarks(companies, {0: 2.3, 3: 0.4}) == ()  # nobody was measured alone
+    (remark,) = alone_remarks(companies, {0: 2.3, 1: 0.5, 2: 0.3, 3: 0.4})
+    assert "Beech alone (0.3000) does as well as or better than all" in remark
+    assert "together (0.4000)" in remark and "training.rounds" in remark
+    (equal,) = alone_remarks(companies, {0: 2.3, 1: 0.4, 2: 0.3, 3: 0.4})
+    assert "Ash alone (0.4000), Beech alone (0.3000) do as well" in equal
 
 
 def test_a_number_stays_with_its_unit_on_the_screen(

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fl_sv.payment.payouts import money
-from fl_sv.report.checks import missing_sentence
+from fl_sv.report.checks import ADVICE, missing_sentence
 from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.rates import rates_remarks
@@ -139,14 +139,21 @@ def _verdict(payment: PaymentRecord, law: LawRecord) -> list[str]:
     """Whether the amounts may be paid, and what to do where they may not."""
     if payment.payable:
         return [f"Payable. {accepted_sentence(payment)} Law: {law.name}."]
+    codes = dict.fromkeys(alarm.code for alarm in payment.objections)
     lines = [
         "NOT payable. The amounts are provisional. These alarms block payment (explained in the"
         " report):",
-        *(f"  {alarm.sentence}" for alarm in payment.objections),
+        *(line for code in codes for line in _alarm_lines(code, payment)),
         decision_sentence(payment),
     ]
     command = accept_command(payment)
     return [*lines, f"  {command}"] if command else lines
+
+
+def _alarm_lines(code: str, payment: PaymentRecord) -> list[str]:
+    """The alarms of a check, and what to do about them."""
+    lines = [f"  {alarm.sentence}" for alarm in payment.objections if alarm.code == code]
+    return [*lines, f"    What to do: {ADVICE[code].action}"] if code in ADVICE else lines
 
 
 def seconds_by_stage(directory: RunDirectory) -> str:
