@@ -60,6 +60,7 @@ def lm_config(folder: Path, *, bases: bool = True, **changes: Any) -> dict[str, 
 
     bases: whether they are made, where they are not there yet.
     """
+    folder.mkdir(exist_ok=True)
     lora = {"kind": "lora", "rank": 2}
     base = {"kind": "pretrained", "adapter": lora}
     for name, width in (("tiny", 8), ("large", 16)):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fl_sv.config.load import config_of
+from fl_sv.config.redact import for_companies, with_bases
 from fl_sv.config.text import Text
 from fl_sv.data import all_company_data, operator_data
 from fl_sv.data.dataset import IGNORED
@@ -192,3 +193,14 @@ def test_scores_are_the_same_however_few_outputs_fit_into_memory(
     torch.testing.assert_close(whole[0], parts[0])
     torch.testing.assert_close(whole[1], parts[1])
     torch.testing.assert_close(whole[2][3], parts[2][3])
+
+
+def test_a_company_reads_bases_and_tokenizer_of_its_own(tmp_path: Path) -> None:
+    config = config_of(lm_config(tmp_path / "operator", bases=False), "test")
+    sent = for_companies(config)
+    assert str(tmp_path) not in sent.model_dump_json()
+    own = with_bases(sent, tmp_path / "company")
+    assert own.models.large.path == str(tmp_path / "company" / "large")
+    assert own.models.small[0].path == str(tmp_path / "company" / "tiny")
+    assert own.data.text.tokenizer == str(tmp_path / "company" / "tokenizer.json")
+    assert with_bases(config, tmp_path / "company") == config  # paths that are its own stay
