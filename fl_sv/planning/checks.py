@@ -10,10 +10,12 @@ are tried where their memory is known to suffice, in `fl_sv.planning.forecast`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from fl_sv.app import import_app
 from fl_sv.config import Config
 from fl_sv.config.data import ColumnPartition
+from fl_sv.config.models import Pretrained
 from fl_sv.config.students import PublicRows
 from fl_sv.data import (
     Dataset,
@@ -31,6 +33,7 @@ from fl_sv.data.federation import few_rows_sentence, few_tuning_sentence
 from fl_sv.data.owners import left_out_sentence
 from fl_sv.errors import InputError, listed
 from fl_sv.planning.own_law import try_law
+from fl_sv.training.base_folder import description
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
     Raises InputError that names what is wrong.
     """
     check_device(config.compute.device)
+    _check_bases(config)
     try_law(config)
     source = read_source(config)
     operator = operator_data(config, source)
@@ -83,6 +87,16 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
         left_out,
         _remarks(config, operator, rows, left_out),
     )
+
+
+def _check_bases(config: Config) -> None:
+    """Raises InputError when a folder holds no pretrained model. Tried models come later."""
+    for model in (*config.models.small, config.models.large):
+        if isinstance(model, Pretrained):
+            try:
+                description(Path(model.path))
+            except InputError as error:
+                raise InputError(f"models, {model.name}: {error}") from None
 
 
 def check_device(device: str) -> None:

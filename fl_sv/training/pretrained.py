@@ -9,7 +9,6 @@ Shapes: B rows of a batch, K outputs; ids are (B, places).
 """
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,11 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from fl_sv.errors import InputError, listed
-from fl_sv.files import read_text
+from fl_sv.training.base_folder import CONFIG, description
 
 EXTRA = ("transformers", "peft", "tokenizers")  # the packages of fl-sv[lm]
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-MOST_CONFIG = 10_000_000  # bytes
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 # Options of a base that leave numbers out at random: it is frozen, and answers the same each time.
 DROPPED = ("dropout", "pdrop", "layerdrop")
@@ -80,7 +77,7 @@ def pretrained(
     Raises InputError when the folder holds no such model, or adapters do not fit it.
     """
     folder = Path(path)
-    text = _checked_folder(folder)
+    text = description(folder)
     require_extra()
     with quiet():
         base, config = _loaded(folder, task)
@@ -115,40 +112,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         yield
-
-
-def _checked_folder(folder: Path) -> str:
-    """The text of config.json. Raises InputError where the folder holds no pretrained model."""
-    try:
-        if not folder.is_dir():
-            what = "is no folder" if folder.exists() else "does not exist"
-            raise InputError(
-                f"path: {folder} {what}. Give the local folder of a pretrained model, with {CONFIG}"
-                f" and {WEIGHTS}; nothing is downloaded."
-            )
-        if not (folder / CONFIG).is_file():
-            raise InputError(
-                f"path: {folder} has no {CONFIG}. Give the folder of a model in the Hugging Face"
-                " format (save_pretrained)."
-            )
-        if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
-            raise InputError(
-                f"path: {folder} has no {WEIGHTS}. Save the weights as safetensors"
-                " (save_pretrained); other formats may hold code, and are not read."
-            )
-        text = read_text(folder / CONFIG, MOST_CONFIG)
-        content = json.loads(text)
-    except OSError as error:
-        raise InputError(f"path: {folder} cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"path: {folder / CONFIG} is no JSON: {error}.") from None
-    if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
-        raise InputError(
-            f"path: {folder / CONFIG} names no `model_type`, so it is of no transformer."
-        )
-    return json.dumps(content, sort_keys=True)
 
 
 def _loaded(folder: Path, task: str) -> tuple[nn.Module, Any]:
