@@ -134,6 +134,61 @@ def test_a_shared_folder_is_a_source(tmp_path: Path) -> None:
     assert parse_config(dump_config(sent), "kit") == sent
 
 
+# --- Arrow ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["stream.arrow", "file.arrow", "table.parquet"])
+def test_lists_of_one_length_are_columns(tmp_path: Path, kind: str) -> None:
+    import polars as pl
+
+    frame = pl.DataFrame(
+        {"p": [[1.0, 2.0], [3.0, 4.0]], "g": [[[5, 6]], [[7, 8]]], "z": [9, 10], "target": [0, 1]}
+    ).with_columns(pl.col("p").cast(pl.Array(pl.Float32, 2)))
+    write = {"s": frame.write_ipc_stream, "f": frame.write_ipc, "t": frame.write_parquet}[kind[0]]
+    write(tmp_path / kind)  # type: ignore[operator]
+    raw = read_file(str(tmp_path / kind), config_of({"source": "iris"}).data)
+    assert raw.features == ("p.0", "p.1", "g.0.0", "g.0.1", "z")
+    assert raw.x.tolist() == [[1, 2, 5, 6, 9], [3, 4, 7, 8, 10]]
+
+
+@pytest.mark.parametrize("lists", [[[1, 2], [3]], [[1], None]])
+def test_lists_of_several_lengths_are_refused(tmp_path: Path, lists: Any) -> None:
+    import polars as pl
+
+    pl.DataFrame({"p": lists, "target": [0, 1]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="column 'p': all lists need one length; found"):
+        read_file(str(tmp_path / "a.parquet"), config_of({"source": "iris"}).data)
+
+
+def test_a_saved_dataset_is_a_folder_of_its_files(tmp_path: Path) -> None:
+    import polars as pl
+
+    folder = tmp_path / "set" / "train"
+    folder.mkdir(parents=True)
+    for part in range(2):
+        frame = pl.DataFrame({"p": [[part, 1]], "target": [part]})
+        frame.write_ipc_stream(folder / f"data-0000{part}-of-00002.arrow")
+    for name in ("state.json", "dataset_info.json"):
+        (folder / name).write_text("{}")
+    (folder.parent / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    assert rows_of(folder).x.tolist() == [[0, 1], [1, 1]]
+    with pytest.raises(InputError, match=r"holds several splits: train\. Give that of one"):
+        rows_of(folder.parent)
+    (folder / "data-00001-of-00002.arrow").write_bytes(b"no arrow")
+    with pytest.raises(InputError, match="is not a readable Arrow file"):
+        rows_of(folder)
+
+
+def test_what_hugging_faces_package_saved_is_read() -> None:
+    """tests/data/saved_set: `save_to_disk(..., num_shards=2)` by datasets 4.8.5, six rows of a
+    list, an Array2D, a number and a ClassLabel.
+    """
+    raw = rows_of(Path(__file__).parent / "data" / "saved_set")
+    assert raw.features[:3] == ("pixels.0", "pixels.1", "grid.0.0") and raw.x.shape == (6, 7)
+    assert raw.x[1].tolist() == [1, 1.5, 1, 1, 2, 3, 1.5]
+    assert raw.y.tolist() == [0, 1, 0, 1, 0, 1]
+
+
 # --- images ---------------------------------------------------------------------------------------
 
 

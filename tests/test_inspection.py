@@ -107,7 +107,7 @@ def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_p
     whole = command("data", "check", tmp_path / "own.yaml")
     assert (
         whole.code,
-        "is read as a config, because its name does not end in .npz, .csv, .parquet. Give --company"
+        "is read as a config, because its name does not end in .npz, .csv, .parquet, .arrow. Give"
         in whole.err,
     ) == (
         2,

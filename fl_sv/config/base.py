@@ -13,7 +13,7 @@ from pydantic import (
 REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Scalar = bool | int | float | str
-DATA_FILES = (".npz", ".csv", ".parquet")  # suffixes
+DATA_FILES = (".npz", ".csv", ".parquet", ".arrow")  # suffixes
 FOLDER = "/"  # at the end of a path: a folder of data files, or of images
 TEXT_FILES = (".txt", ".jsonl", ".parquet")  # of files with texts (`task: next_token`)
 

@@ -58,7 +58,8 @@ class PublicRows(Frozen):
 
     kind: Literal["public"]
     file: Annotated[str, Key(path="always")] = Field(
-        min_length=1, description="a data file (.npz, .csv, .parquet); zeros will do as targets"
+        min_length=1,
+        description="a data file (.npz, .csv, .parquet, .arrow); zeros will do as targets",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows from a .npz, .csv or .parquet file. Errors name the file, the row and the column.
+"""Rows from a .npz, .csv, .parquet or .arrow file. Errors name the file, the row and the column.
 
 A .csv or .parquet file holds the target in one column, the owner in another where there is one, and
 numbers in all others.
@@ -20,6 +20,7 @@ from fl_sv.data.archive import read_arrays, require_growth
 from fl_sv.data.cells import advice, ambiguous, numbers, stripped
 from fl_sv.data.csv_file import read_csv
 from fl_sv.data.faults import BadCells, Numbered, Places, message
+from fl_sv.data.lists import read_arrow, without_lists
 from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays, with_inputs
 from fl_sv.data.table import NUMBER, read_table
 from fl_sv.errors import InputError, suggestion
@@ -90,13 +91,16 @@ def readable(path: str, kinds: tuple[str, ...] = DATA_FILES) -> Iterator[None]:
 
 
 def read_frame(path: str, csv: Csv, fewest: int = 2) -> tuple["pl.DataFrame", Places]:
-    """The columns of a .csv or .parquet file as they are in it, and where its rows stand.
+    """The columns of a .csv, .parquet or .arrow file, and where its rows stand.
 
     fewest: columns that the header of a .csv must have, 1 or 2.
 
     Raises InputError or OSError when it cannot be read.
     """
-    return read_csv(path, csv, fewest) if path.endswith(".csv") else _read_parquet(path)
+    if path.endswith(".csv"):
+        return read_csv(path, csv, fewest)
+    frame = read_arrow(path) if path.endswith(".arrow") else _read_parquet(path)
+    return without_lists(frame, path), Numbered(path)
 
 
 def npz_arrays(path: str) -> Mapping[str, NDArray[Any]]:
@@ -117,19 +121,18 @@ def npz_arrays(path: str) -> Mapping[str, NDArray[Any]]:
         ) from None
 
 
-def _read_parquet(path: str) -> tuple["pl.DataFrame", Numbered]:
+def _read_parquet(path: str) -> "pl.DataFrame":
     import polars as pl
 
     try:
         size = pl.scan_parquet(path, glob=False)
         n_cells = size.select(pl.len()).collect().item() * len(size.collect_schema())
         require_growth(path, n_cells * np.dtype(np.float64).itemsize)
-        frame = pl.read_parquet(path, glob=False)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}."
         ) from None
-    return frame, Numbered(path)
 
 
 def _checked_rows(

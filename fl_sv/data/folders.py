@@ -15,6 +15,8 @@ from fl_sv.errors import InputError, listed
 if TYPE_CHECKING:
     import polars as pl
 
+# What Hugging Face's `datasets` writes beside the .arrow files of a set, and beside its splits.
+SAVED, SPLITS = ("dataset_info.json", "state.json"), "dataset_dict.json"
 MOST_FAULTS = 5  # of files, in one message
 
 
@@ -30,6 +32,11 @@ def read_folder(path: str, data: Data, read: Callable[[str], RawRows]) -> RawRow
         entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError as error:
         raise InputError(f"The folder {path} cannot be read: {error.strerror}.") from None
+    if folder / SPLITS in entries:
+        splits = listed([each.name for each in entries if each.is_dir()], 5)
+        raise InputError(f"The folder {path} holds several splits: {splits}. Give that of one.")
+    if any(each.name.endswith(".arrow") for each in entries):
+        entries = [each for each in entries if each.name not in SAVED]
     if folder / LIST in entries or any(each.is_dir() for each in entries):
         return read_images(folder, entries, data)
     others = [each.name for each in entries if not each.name.endswith(DATA_FILES)]

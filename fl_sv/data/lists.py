@@ -1,0 +1,69 @@
+"""Tables of Arrow: files as Hugging Face's `datasets` saves them, and columns of lists."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fl_sv.errors import InputError, listed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ARROW_FILE = b"ARROW1"  # how a file begins that is no stream
+MOST_COLUMNS = 100_000
+
+
+def read_arrow(path: str) -> "pl.DataFrame":
+    """The columns of an Arrow file or stream. Raises InputError or OSError when it is damaged."""
+    import polars as pl
+
+    data = Path(path).read_bytes()
+    read = pl.read_ipc if data.startswith(ARROW_FILE) else pl.read_ipc_stream
+    try:
+        return read(data)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(
+            f"{path} is not a readable Arrow file: {str(error).splitlines()[0]}."
+        ) from None
+
+
+def without_lists(frame: "pl.DataFrame", path: str) -> "pl.DataFrame":
+    """The frame with a column for each place of a list: `pixels` becomes `pixels.0`, `pixels.1`.
+
+    Lists of lists become `grid.0.0`, `grid.0.1`, ... Raises InputError where the lists of a column
+    differ in length, or one of them is missing.
+    """
+    import polars as pl
+
+    made: list[pl.Series] = []
+    waiting = [_stored(frame[name]) for name in frame.columns][::-1]
+    while waiting:
+        column = waiting.pop()
+        if not isinstance(column.dtype, pl.List | pl.Array):
+            made.append(column)
+            continue
+        if isinstance(column.dtype, pl.Array):
+            column = column.arr.to_list()
+        lengths = column.list.len().unique().sort().to_list()
+        if len(lengths) != 1 or None in lengths:
+            found = listed(["a missing one" if each is None else each for each in lengths], 5)
+            raise InputError(
+                f"{path}, column {column.name!r}: all lists need one length; found {found}. Pad or"
+                " cut them, or give an .npz archive."
+            )
+        if len(made) + len(waiting) + lengths[0] > MOST_COLUMNS:
+            raise InputError(
+                f"{path}, column {column.name!r}: lists of {lengths[0]:,} numbers make more than"
+                f" {MOST_COLUMNS:,} columns. Give an .npz archive."
+            )
+        waiting += [
+            column.list.get(place).alias(f"{column.name}.{place}")
+            for place in reversed(range(lengths[0]))
+        ]
+    return pl.DataFrame(made)
+
+
+def _stored(column: "pl.Series") -> "pl.Series":
+    """The column as it is stored, where another package gave its type a name."""
+    extension = getattr(__import__("polars"), "Extension", None)
+    is_one = extension is not None and isinstance(column.dtype, extension)
+    return column.ext.storage() if is_one else column
