@@ -70,12 +70,14 @@ def test_commands_and_their_options_are_the_contracts() -> None:
         "predict": ["--model", "--config", "--out"],
         "data check": ["--company", "--data-path", "--target"],
         "data infer": ["--target", "--owner"],
-        "federation init": ["--address", "--config", "--port", "--superlink-port"],
-        "federation join": ["--company", "--data-path", "--dir"],
+        "federation init": ["--address", "--config", "--port", "--superlink-port", "--user"],
+        "federation join": ["--company", "--data-path", "--port", "--user", "--dir"],
         "federation register": ["--name", "--dir"],
         "federation check": ["--dir"],
         "federation run": ["--out", "--resume", "--dir"],
         "federation status": ["--dir"],
+        "federation try": ["--dir"],
+        "init": ["--template"],
     }
 
 
@@ -319,7 +321,7 @@ WRONG_EDITS: dict[str, tuple[Edit, str]] = {
         lambda c: c.update(companies=["Ash", "Ash", "Beech", "Damson"]),
         "'Ash' is listed twice",
     ),
-    "a name with a plus": (lambda c: c.update(companies=["A+B", "Beech"]), "companies[0]"),
+    "a name with a line break": (lambda c: c.update(companies=["A\nB", "Beech"]), "companies[0]"),
     "a stranger": (
         lambda c: c["data"]["partition"]["sizes"].update(Elm=1),
         "there is no company 'Elm'",
