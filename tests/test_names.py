@@ -4,6 +4,7 @@ Names are hostile input. A name that needs no other handle is its own, so runs o
 were.
 """
 
+import getpass
 import json
 import re
 import unicodedata
@@ -351,12 +352,13 @@ def test_a_federation_takes_names_and_keeps_handles_in_its_files(
     config = smoke(companies=[BAKERY, {"name": GREEK, "handle": "Pappas"}], data=OWN, law={})
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     home = tmp_path / "fl"
-    init = ("federation", "init", home, "--address", "fl.example.com")
+    user = ("--user", getpass.getuser())
+    init = ("federation", "init", home, "--address", "fl.example.com", *user)
     assert fl_sv(*init, "--config", tmp_path / "config.yaml").code == 0
     kit = home / folder.KIT
     rows = tmp_path / "rows.csv"
     rows.write_text("x,target\n" + "1.5,0\n2.5,1\n" * 20, encoding="utf-8")
-    join = ("federation", "join", "--dir", kit, "--data-path", rows)
+    join = ("federation", "join", "--dir", kit, "--data-path", rows, *user)
     decomposed = unicodedata.normalize("NFD", BAKERY)
     answer = fl_sv(*join, "--company", decomposed)
     assert answer.code == 0, answer.err
