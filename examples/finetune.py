@@ -144,8 +144,9 @@ def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, f
 def generate(run: Path, prompt: str, length: int) -> None:
     """Prints what the fine-tuned model of a finished run writes after a prompt."""
     import fl_sv
+    from fl_sv.config import load_config
 
-    config = fl_sv.load_config(run / "config.yaml")
+    config = load_config(run / "config.yaml")
     tokenizer = Tokenizer.from_file(config.data.text.tokenizer)
     tuned = fl_sv.load_model(run)
     with torch.no_grad():

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from fl_sv.config import Config
-from fl_sv.config.models import Module
+from fl_sv.config.models import PRETRAINED, Module
+from fl_sv.errors import listed
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.scoring import ValidationSet
+from fl_sv.training.stack import VMAP_MAX_FLOPS
 from fl_sv.valuation.untrained import untrained_remarks
 
 
@@ -30,7 +32,28 @@ def module_remarks(
         model.name: [_untrained_loss(validation, model, r) for r in range(seeds[model.name])]
         for model in models
     }
-    return (*_by_model(models, seeds), *untrained_remarks(config, losses))
+    return (
+        *_by_model(models, seeds),
+        *_of_small_bases(small, config.training.batch_size),
+        *untrained_remarks(config, losses),
+    )
+
+
+def _of_small_bases(small: Sequence[ModelSpec], batch_size: int) -> Iterator[str]:
+    """That adapters of the sweep train one by one, where arithmetic is what a step costs."""
+    slow = [
+        model.name
+        for model in small
+        if isinstance(model.config, Module)
+        and model.config.factory == PRETRAINED
+        and model.training_flops(batch_size) > VMAP_MAX_FLOPS
+    ]
+    if slow:
+        yield (
+            f"models.small: {listed(slow)} train one coalition after the other, because a step of"
+            " theirs is bound by arithmetic and a stack would gain little. Smaller bases make the"
+            " sweep cheaper."
+        )
 
 
 def _by_model(models: Sequence[ModelSpec], seeds: dict[str, int]) -> Iterator[str]:
