@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -89,6 +90,8 @@ def write_texts(path: Path) -> None:
 
 def make_bases(folder: Path) -> None:
     """Writes tokenizer, texts and the bases, in the Hugging Face format."""
+    whole, folder = folder, folder.with_name(f"{folder.name}.part")  # whole, or not there
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
@@ -104,6 +107,7 @@ def make_bases(folder: Path) -> None:
         count = sum(each.numel() for each in base.parameters())
         spent = time.perf_counter() - started
         print(f"{name}: {count:,} parameters, loss {loss:.3f} nats a letter, {spent:.0f} s")
+    folder.rename(whole)
 
 
 def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, float]:
