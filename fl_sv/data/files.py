@@ -5,7 +5,7 @@ numbers in all others.
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ def read_rows(
     """
     with readable(path):
         if not path.endswith(".npz"):
-            frame, places = read_frame(path, csv)
+            frame, places = read_frame(path, csv, whole=(target, owner))
             if columns:
                 return _described_rows(frame, places, path, target, owner, csv, columns)
             return with_inputs(_checked_rows(frame, places, path, target, owner, csv), inputs)
@@ -90,17 +90,20 @@ def readable(path: str, kinds: tuple[str, ...] = DATA_FILES) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
-def read_frame(path: str, csv: Csv, fewest: int = 2) -> tuple["pl.DataFrame", Places]:
+def read_frame(
+    path: str, csv: Csv, fewest: int = 2, whole: Collection[str | None] = ()
+) -> tuple["pl.DataFrame", Places]:
     """The columns of a .csv, .parquet or .arrow file, and where its rows stand.
 
     fewest: columns that the header of a .csv must have, 1 or 2.
+    whole: columns whose lists are not divided, as target and owner have one entry a row.
 
     Raises InputError or OSError when it cannot be read.
     """
     if path.endswith(".csv"):
         return read_csv(path, csv, fewest)
     frame = read_arrow(path) if path.endswith(".arrow") else _read_parquet(path)
-    return without_lists(frame, path), Numbered(path)
+    return without_lists(frame, path, whole), Numbered(path)
 
 
 def npz_arrays(path: str) -> Mapping[str, NDArray[Any]]:

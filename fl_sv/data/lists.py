@@ -1,5 +1,6 @@
 """Tables of Arrow: files as Hugging Face's `datasets` saves them, and columns of lists."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,14 @@ def read_arrow(path: str) -> "pl.DataFrame":
         ) from None
 
 
-def without_lists(frame: "pl.DataFrame", path: str) -> "pl.DataFrame":
+def without_lists(
+    frame: "pl.DataFrame", path: str, whole: Collection[str | None] = ()
+) -> "pl.DataFrame":
     """The frame with a column for each place of a list: `pixels` becomes `pixels.0`, `pixels.1`.
 
-    Lists of lists become `grid.0.0`, `grid.0.1`, ... Raises InputError where the lists of a column
+    Lists of lists become `grid.0.0`, `grid.0.1`, ... whole: columns that stay as they are.
+
+    Raises InputError where the lists of a column
     differ in length, or one of them is missing.
     """
     import polars as pl
@@ -38,7 +43,7 @@ def without_lists(frame: "pl.DataFrame", path: str) -> "pl.DataFrame":
     waiting = [_stored(frame[name]) for name in frame.columns][::-1]
     while waiting:
         column = waiting.pop()
-        if not isinstance(column.dtype, pl.List | pl.Array):
+        if column.name in whole or not isinstance(column.dtype, pl.List | pl.Array):
             made.append(column)
             continue
         if isinstance(column.dtype, pl.Array):
