@@ -24,7 +24,6 @@ NO_KIT = (
     " in the unit that `fl-sv federation join` wrote, with `kit=` in its --node-config"
 )
 
-
 LOG = logging.getLogger("flwr")  # the log of the SuperNode
 
 

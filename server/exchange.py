@@ -1,7 +1,8 @@
 """The exchange of messages with the companies, with retries.
 
 Flower averages the replies that it gets. Here every message needs a usable reply. Without one it is
-sent again, `faults.retries` times. Then the run stops with an error that names the company.
+sent again, until the company's tries are over (`server.tries`). Then the run stops with an error
+that says of whom no usable reply came, and whether that was the company's own fault.
 """
 
 import logging

@@ -2,7 +2,8 @@
 
     companies join -> learning rates are chosen, where the config leaves them to the run
         -> the teacher is trained -> coalitions train the small models -> large runs
-        -> the law predicts the large model's losses -> values -> payouts -> ledger and report
+        -> the law predicts the large model's losses -> values -> payouts
+        -> the model's files, ledger and report
 
 Every stage reads the results of earlier ones from the journal and writes its own there. So a killed
 run can resume where it stopped. A result that is missing raises an exception; it is never a number.
