@@ -37,7 +37,8 @@ def train_teacher(job: Job, keep: Keep = lambda finished: None) -> list[TeacherL
         for run in runs:
             _train(job, run, bar, keep)
             if run.in_the_game:
-                last, coalition = _last_round(job, run), grand(job.config.n_companies)
+                last = job.journal.teacher_curve(run.name)[-1]
+                coalition = grand(job.config.n_companies)
                 score = Score(coalition, job.large.name, run.replicate, last.loss, last.accuracy)
                 job.keep(score)
     return job.journal.teacher_curve(DEPLOYED)
@@ -50,18 +51,19 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar, keep: Keep) -> None:
     """
     key = wire.stack_key(job.large.name, run.replicate)
     strategy = _strategy(job, run, key)
-    if job.journal.teacher_rounds(run.name):
+    if curve := job.journal.teacher_curve(run.name):
+        done = curve[-1].number
         strategy.restore(_last_round(job, run).strategy)
     else:
+        done = 0
         _keep_round(
             job,
             run,
             strategy,
-            0,
+            done,
             job.large.initial_params(job.config.seed, run.replicate).numpy(),
             keep,
         )
-    done = _last_round(job, run).number
     bar.skip(done)
     if done == run.rounds:
         return
@@ -80,7 +82,7 @@ def _train(job: Job, run: TeacherWorkload, bar: Bar, keep: Keep) -> None:
 
 
 def _last_round(job: Job, run: TeacherWorkload) -> TeacherRound:
-    """The last finished round."""
+    """The last finished round, with its parameters: they may be large."""
     return job.journal.teacher_rounds(run.name)[-1]
 
 
