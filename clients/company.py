@@ -23,7 +23,7 @@ from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
 from fl_sv.training.models import ModelSpec, as_tensor, bases_sha256, tensors
 from fl_sv.training.sgd import make_recipe
-from fl_sv.training.stack import score_stack, stack_outputs, train_stack
+from fl_sv.training.stack import rows_at_once, score_stack, stack_outputs, train_stack
 from fl_sv.training.students import make_soft_targets
 from fl_sv.training.trial import tried_models
 
@@ -122,7 +122,9 @@ class Company:
         model, _ = self._model(key)
         stack = as_tensor(params)[None].to(self.x.device)
         with torch.no_grad():
-            logits = stack_outputs(model, stack, self.x)[0]
+            rows = rows_at_once(model.task, len(self.x))
+            parts = [stack_outputs(model, stack, x)[0] for x in torch.split(self.x, rows)]
+            logits = torch.cat(parts) if len(parts) > 1 else parts[0]
         array: Floats = logits.cpu().numpy()
         return array
 

@@ -14,6 +14,11 @@ def check_data(data: Data) -> None:
     is_function = re.fullmatch(REFERENCE, data.source) is not None
     is_file = is_data_path(data.source)
     if not (data.source in BUILT_IN_SOURCES or data.source == "own" or is_file or is_function):
+        if data.source.endswith(".npy"):
+            raise ValueError(
+                f"data.source: {data.source} is a single array; lay x.npy and y.npy in a folder and"
+                " give the folder, such as rows/"
+            )
         raise ValueError(
             f"data.source: there is no source {data.source!r}; allowed are"
             f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}; texts:"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fl_sv.config.base import REFERENCE
 from fl_sv.data.inputs import Input
+from fl_sv.data.mapped import blocks, taken
 
 IGNORED = -100  # the label of a place that counts for nothing, as torch has it
 
@@ -94,7 +95,7 @@ class Task:
 class Dataset:
     """Rows of one holder, a company or the operator.
 
-    x: float32 (rows, *input_shape), scaled; int64 where the task is whole.
+    x: float32 (rows, *input_shape), scaled; int64 where the task is whole. It may be mapped.
     y: int64 (rows, *places), class labels 0..K-1, IGNORED at places that do not count; or float64
         (rows,), standardised targets.
     unknown: (rows,) how many cells of a row held a word that no feature stands for; None where the
@@ -111,7 +112,7 @@ class Dataset:
     def take(self, rows: NDArray[np.int64]) -> "Dataset":
         """A copy of the given rows, in that order."""
         unknown = None if self.unknown is None else self.unknown[rows]
-        return Dataset(self.x[rows], self.y[rows], unknown)
+        return Dataset(taken(self.x, rows), self.y[rows], unknown)
 
     def with_rows(self, other: "Dataset") -> "Dataset":
         """These rows, and then those of another holder."""
@@ -129,12 +130,17 @@ def fingerprint(dataset: Dataset) -> str:
 
     Two companies that hold the same rows in any order have the same fingerprint.
     """
-    # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
-    x = np.ascontiguousarray(dataset.x.reshape(len(dataset), -1) + np.float32(0.0))
-    y = np.ascontiguousarray(dataset.y + dataset.y.dtype.type(0))
-    rows = sorted(
-        hashlib.sha256(features.tobytes() + target.tobytes()).digest()
-        for features, target in zip(x, y, strict=True)
-    )
-    head = f"{dataset.x.shape[1:]} {dataset.y.dtype}".encode()
-    return hashlib.sha256(head + b"".join(rows)).hexdigest()
+    digests = np.empty(len(dataset), dtype="S32")
+    for block in blocks(dataset.x):
+        # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
+        flat = dataset.x[block].reshape(len(dataset.y[block]), -1)
+        x = np.ascontiguousarray(flat + np.float32(0.0))
+        y = np.ascontiguousarray(dataset.y[block] + dataset.y.dtype.type(0))
+        digests[block] = [
+            hashlib.sha256(features.tobytes() + target.tobytes()).digest()
+            for features, target in zip(x, y, strict=True)
+        ]
+    digests.sort()
+    whole = hashlib.sha256(f"{dataset.x.shape[1:]} {dataset.y.dtype}".encode())
+    whole.update(digests.data)
+    return whole.hexdigest()

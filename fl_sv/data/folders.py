@@ -1,4 +1,4 @@
-"""The rows in a folder: several data files of one kind, or images."""
+"""The rows in a folder: several data files of one kind, arrays that stay on disk, or images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,8 @@ import numpy as np
 from fl_sv.config.base import DATA_FILES
 from fl_sv.config.data import Data
 from fl_sv.data.images import LIST, read_images
-from fl_sv.data.raw import RawRows
+from fl_sv.data.mapped import mapped_arrays
+from fl_sv.data.raw import RawRows, rows_of_arrays
 from fl_sv.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 # What Hugging Face's `datasets` writes beside the .arrow files of a set, and beside its splits.
 SAVED, SPLITS = ("dataset_info.json", "state.json"), "dataset_dict.json"
 MOST_FAULTS = 5  # of files, in one message
+ARRAY = "x.npy"  # marks a folder of arrays
 
 
 def read_folder(path: str, data: Data, read: Callable[[str], RawRows]) -> RawRows:
-    """The rows of a folder: of its images, or of all its data files in the order of their names.
+    """The rows of a folder: of its images, its arrays, or its data files in order of their names.
 
     Hidden files do not count. read: reads a data file.
 
@@ -37,14 +39,17 @@ def read_folder(path: str, data: Data, read: Callable[[str], RawRows]) -> RawRow
         raise InputError(f"The folder {path} holds several splits: {splits}. Give that of one.")
     if any(each.name.endswith(".arrow") for each in entries):
         entries = [each for each in entries if each.name not in SAVED]
+    if folder / ARRAY in entries:
+        _require_plain(path, data)
+        return rows_of_arrays(mapped_arrays(folder, entries), path, data.inputs)
     if folder / LIST in entries or any(each.is_dir() for each in entries):
         return read_images(folder, entries, data)
     others = [each.name for each in entries if not each.name.endswith(DATA_FILES)]
     if others or not entries:
         raise InputError(
             f"The folder {path} holds {listed(others, 5) or 'nothing'}. It has to hold data files"
-            f" ({', '.join(DATA_FILES)}) and nothing else, a folder of images for each class, or"
-            f" {LIST} beside the images that it lists."
+            f" ({', '.join(DATA_FILES)}) and nothing else, {ARRAY} and y.npy, a folder of images"
+            f" for each class, or {LIST} beside the images that it lists."
         )
     parts, faults = [], []
     for entry in entries:
@@ -56,6 +61,14 @@ def read_folder(path: str, data: Data, read: Callable[[str], RawRows]) -> RawRow
         more = [f"... and {len(faults) - MOST_FAULTS} more files."]
         raise InputError("\n".join(faults[:MOST_FAULTS] + more * (len(faults) > MOST_FAULTS)))
     return joined(parts, path)
+
+
+def _require_plain(path: str, data: Data) -> None:
+    if data.columns:
+        raise InputError(
+            f"{path}: `data.columns` describes columns by name, and {ARRAY} has none. Give .csv,"
+            " .parquet or .arrow files."
+        )
 
 
 def joined(parts: list[RawRows], origin: str) -> RawRows:

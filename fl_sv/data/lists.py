@@ -1,9 +1,11 @@
 """Tables of Arrow: files as Hugging Face's `datasets` saves them, and columns of lists."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fl_sv.data.archive import require_growth, require_room
 from fl_sv.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -11,20 +13,41 @@ if TYPE_CHECKING:
 
 ARROW_FILE = b"ARROW1"  # how a file begins that is no stream
 MOST_COLUMNS = 100_000
+# How a buffer begins that LZ4 or Zstandard packed.
+PACKED = re.compile(rb"\x04\x22\x4d\x18[\x40-\x7f][\x40\x50\x60\x70]|\x28\xb5\x2f\xfd[\s\S]")
+ANEW = "If its rows are real, write it without compression."
 
 
 def read_arrow(path: str) -> "pl.DataFrame":
     """The columns of an Arrow file or stream. Raises InputError or OSError when it is damaged."""
     import polars as pl
 
-    data = Path(path).read_bytes()
+    data = _bounded_bytes(path)
     read = pl.read_ipc if data.startswith(ARROW_FILE) else pl.read_ipc_stream
     try:
-        return read(data)
+        frame = read(data)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"{path} is not a readable Arrow file: {str(error).splitlines()[0]}."
         ) from None
+    require_growth(path, frame.height * frame.width * 8, ANEW)
+    return frame
+
+
+def _bounded_bytes(path: str) -> bytes:
+    """The bytes of the file, once it is known that what they unpack to finds room.
+
+    Eight bytes before a packed buffer say how long it is, and both begin at a multiple of eight.
+    """
+    require_room(path, Path(path).stat().st_size)
+    data = Path(path).read_bytes()
+    unpacked = sum(
+        int.from_bytes(data[found.start() - 8 : found.start()], "little")
+        for found in PACKED.finditer(data)
+        if found.start() % 8 == 0
+    )
+    require_growth(path, unpacked, ANEW)
+    return data
 
 
 def without_lists(

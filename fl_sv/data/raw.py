@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fl_sv.config.data import Inputs
 from fl_sv.data.dataset import IGNORED
 from fl_sv.data.inputs import Input, as_ids, packed
+from fl_sv.data.mapped import not_finite, taken
 from fl_sv.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ OWNERS = "biufU"  # and text, for columns that name an owner
 class RawRows:
     """Rows before scaling.
 
-    x: (rows, *input_shape), finite real numbers.
+    x: (rows, *input_shape), finite real numbers; it may be mapped (`fl_sv.data.mapped`).
     y: (rows, *places), finite real numbers.
     origin: the file or source, for messages.
     place: where row i stands, as its owner counts: "sales.csv, line 5", for messages.
@@ -66,7 +67,7 @@ class RawRows:
     def take(self, rows: NDArray[np.int64]) -> "RawRows":
         """A copy of the given rows, in that order."""
         return RawRows(
-            x=self.x[rows],
+            x=taken(self.x, rows),
             y=self.y[rows],
             origin=self.origin,
             place=lambda i: self.place(int(rows[i])),
@@ -112,11 +113,11 @@ def rows_of_arrays(arrays: Mapping[str, Any], origin: str, inputs: Inputs = "num
             " label or target a row, or have further dimensions for the places of a row."
         )
     for name, array in (("x", x), ("y", y)):
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            at = ", ".join(map(str, bad[0]))
+        count, first = not_finite(array)
+        if count:
+            at = ", ".join(map(str, first))
             raise InputError(
-                f"{origin}: {name}[{at}] is {array[tuple(bad[0])]} ({len(bad)} such cells); every"
+                f"{origin}: {name}[{at}] is {array[first]} ({count} such cells); every"
                 " cell must be a finite number. Correct the cells or remove the rows."
             )
     others = {name: np.asarray(array) for name, array in arrays.items() if name not in ("x", "y")}
@@ -195,7 +196,7 @@ def _require_labels(raw: RawRows, good: NDArray[np.bool_], allowed: str, advice:
 
 def _numeric(value: Any, name: str, origin: str) -> NDArray[Any]:
     try:
-        array = np.asarray(value)
+        array: NDArray[Any] = np.asanyarray(value)  # a mapped one stays so
     except ValueError:
         raise InputError(
             f"{origin}: {name} has rows of different lengths; all rows must have one shape."

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fl_sv.data.dataset import Dataset, Task
 from fl_sv.data.encoding import Encoding
+from fl_sv.data.mapped import blocks, column_groups, converted, empty_like_rows
 from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.errors import InputError, listed
 
@@ -113,8 +114,10 @@ class Scaling:
             return Dataset(scaled, class_labels(raw, self.task.n_outputs)[0], raw.unknown)
         with np.errstate(over="ignore"):
             targets = (raw.y.astype(np.float64) - self.target_mean) / self.target_scale
+        beyond = _Beyond()
+        beyond.look(0, targets[:, None], raw.y[:, None])
         unit = "give another unit" if self.task.inputs else AS_THERE
-        self._require_bound(targets[:, None], raw.y[:, None], raw, lambda _: raw.target, unit)
+        self._require_none(beyond, raw, lambda _: raw.target, unit)
         return Dataset(scaled, targets, raw.unknown)
 
     def features_of(
@@ -131,18 +134,20 @@ class Scaling:
         x = self._ordered(raw)
         if self.task.inputs:
             self._require_same_inputs(raw)
-            kept: NDArray[np.float32] | NDArray[np.int64] = (
-                x if self.task.is_whole else x.astype(np.float32)
-            )
-            return kept
-        with np.errstate(over="ignore"):
-            flat = (_flat(x) - np.asarray(self.mean)) / np.asarray(self.scale)
+            return x if self.task.is_whole else converted(x, np.float32)
+        scaled: NDArray[np.float32] = empty_like_rows(x, x.shape, np.float32)
+        mean, scale, beyond = np.asarray(self.mean), np.asarray(self.scale), _Beyond()
+        for block in blocks(x):
+            with np.errstate(over="ignore"):
+                given = _flat(x[block])
+                flat = (given - mean) / scale
+                beyond.look(block.start, flat, given)
+                scaled[block] = flat.reshape(scaled[block].shape)
         if not advice:
             advice = f"{AS_THERE}, leave it out, or set `data.standardise: false`"
             if self.scale == (1.0,):  # nothing is standardised, or a single column is constant
                 advice = "give the column another unit, or set `data.standardise: true`"
-        self._require_bound(flat, _flat(x), raw, lambda i: self._feature_name(raw, i), advice)
-        scaled: NDArray[np.float32] = flat.astype(np.float32).reshape(x.shape)
+        self._require_none(beyond, raw, lambda i: self._feature_name(raw, i), advice)
         return scaled
 
     def _require_same_inputs(self, raw: RawRows) -> None:
@@ -179,10 +184,11 @@ class Scaling:
 
     def _largest(self, rows: Dataset) -> NDArray[np.float64]:
         """The largest size of each scaled feature, and of the target in a regression."""
-        columns = _flat(rows.x)
+        largest = np.zeros(math.prod(self.task.input_shape))
+        for block in blocks(rows.x):
+            largest = np.maximum(largest, np.abs(_flat(rows.x[block])).max(axis=0))
         if self.task.kind == "regression":
-            columns = np.c_[columns, rows.y]
-        largest: NDArray[np.float64] = np.abs(columns).max(axis=0)
+            largest = np.append(largest, np.abs(rows.y).max())
         return largest
 
     def to_json(self) -> str:
@@ -225,23 +231,13 @@ class Scaling:
         if not is_sound:
             raise ValueError("the scaling does not fit the task that it names")
 
-    def _require_bound(
-        self,
-        scaled: NDArray[np.float64],
-        unscaled: NDArray[Any],
-        raw: RawRows,
-        name_of: Callable[[int], str],
-        advice: str,
+    def _require_none(
+        self, beyond: "_Beyond", raw: RawRows, name_of: Callable[[int], str], advice: str
     ) -> None:
-        """Raises InputError for the first number of `scaled` (rows, columns) beyond BOUND.
-
-        unscaled: the same numbers as they were given. name_of: the name of a column.
-        """
-        beyond = np.argwhere(~(np.abs(scaled) <= BOUND))
-        if not len(beyond):
+        """Raises InputError for the first number beyond BOUND. name_of: the name of a column."""
+        if beyond.first is None:
             return
-        row, column = map(int, beyond[0])
-        given, becomes = float(unscaled[row, column]), float(scaled[row, column])
+        row, column, given, becomes = beyond.first
         is_what = f"becomes {becomes:.3g} when it is scaled by the validation set"
         if given == becomes:
             is_what = "is too large for a model"
@@ -249,7 +245,7 @@ class Scaling:
                 is_what += "; in the validation set this column is constant, so nothing scales it"
         raise InputError(
             f"{raw.place(row)}, {name_of(column)}: {given!r} {is_what}; allowed is -{BOUND:,.0f} to"
-            f" {BOUND:,.0f} (so many such numbers: {len(beyond):,}). Correct it, or {advice}."
+            f" {BOUND:,.0f} (so many such numbers: {beyond.count:,}). Correct it, or {advice}."
         )
 
     def _feature_name(self, raw: RawRows, column: int) -> str:
@@ -279,6 +275,23 @@ class Scaling:
                 f" {self.task.input_shape}. Give every company the same features."
             )
         return raw.x
+
+
+@dataclass
+class _Beyond:
+    """The numbers beyond BOUND: how many, and the first with its row, column and scaled number."""
+
+    count: int = 0
+    first: tuple[int, int, float, float] | None = None
+
+    def look(self, start: int, scaled: NDArray[np.float64], given: NDArray[Any]) -> None:
+        """Counts those of a block (rows, columns), of which `start` rows come before it."""
+        found = np.argwhere(~(np.abs(scaled) <= BOUND))
+        if len(found) and self.first is None:
+            row, column = map(int, found[0])
+            numbers = float(given[row, column]), float(scaled[row, column])
+            self.first = (start + row, column, *numbers)
+        self.count += len(found)
 
 
 def _digest(text: Any) -> str | None:
@@ -332,6 +345,15 @@ def _are_float32(column: NDArray[Any]) -> bool:
 
 def _moments(columns: NDArray[Any], where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and scale of each column of (rows, columns) real numbers."""
+    found = [_moments_of(columns[:, group], where) for group in column_groups(columns)]
+    mean, scale = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return mean, scale
+
+
+def _moments_of(
+    columns: NDArray[Any], where: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and scale of each of a few columns."""
     numbers, constant = columns.astype(np.float64), constant_columns(columns)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = numbers.mean(axis=0), numbers.std(axis=0)

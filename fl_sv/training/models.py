@@ -38,6 +38,7 @@ from fl_sv.config.models import (
 from fl_sv.config.schema import Config
 from fl_sv.config.training import Optimizer
 from fl_sv.data import Dataset, Task
+from fl_sv.data.mapped import converted
 from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.architectures import build_module
@@ -291,7 +292,10 @@ def model_spec(config: Config, model: Model, task: Task) -> ModelSpec:
 
 def tensors(data: Dataset, config: Config) -> tuple[Tensor, Tensor]:
     """Rows and targets as tensors, on the device and in the precision of the run."""
-    return _as_run(torch.from_numpy(data.x), config), _as_run(torch.from_numpy(data.y), config)
+    x = data.x
+    if isinstance(x, np.memmap) and np.issubdtype(x.dtype, np.floating):
+        x = converted(x, config.compute.dtype)  # on disk, where torch would take memory
+    return _as_run(torch.from_numpy(x), config), _as_run(torch.from_numpy(data.y), config)
 
 
 def _as_run(numbers: Tensor, config: Config) -> Tensor:

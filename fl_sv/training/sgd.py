@@ -13,7 +13,7 @@ parameters of one model as a flat vector.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,12 @@ from fl_sv.training.base import flat, trainable
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.optimisers import clip_one, torch_optimizer
+
+# Rows that take more bytes are gathered anew for each step, not once for all steps of a round.
+MOST_GATHERED = 256_000_000
+
+# Rows and targets of each step; for students the teacher's logits as well.
+Batches = Iterable[tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,35 @@ def proximal_mu(config: Config) -> float:
 
 
 def batches_of(
-    x: Tensor, y: Tensor, recipe: Recipe, soft_targets: SoftTargets | None
-) -> list[tuple[Tensor, ...]]:
-    """The rows and targets of each step; for students the teacher's logits as well."""
-    batches: list[tuple[Tensor, ...]] = [(x[rows], y[rows]) for rows in recipe.batches]
-    if soft_targets is None:
-        return batches
-    return [
-        (*batch, logits_BK) for batch, logits_BK in zip(batches, soft_targets.logits, strict=True)
-    ]
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    soft_targets: SoftTargets | None,
+    targets_of: Callable[[Tensor], Tensor] = lambda y: y,
+) -> Batches:
+    """The rows and targets of each step; for students the teacher's logits as well.
+
+    targets_of: makes of labels what a step needs, a row at a time.
+    """
+    if x.nbytes > MOST_GATHERED:
+        return GatheredAnew(x, y, recipe, soft_targets, targets_of)
+    return [*GatheredAnew(x, targets_of(y), recipe, soft_targets, lambda y: y)]
+
+
+@dataclass(frozen=True, eq=False)
+class GatheredAnew:
+    """The batches of a round, each gathered when it is needed."""
+
+    x: Tensor
+    y: Tensor
+    recipe: Recipe
+    soft_targets: SoftTargets | None
+    targets_of: Callable[[Tensor], Tensor]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for step, rows in enumerate(self.recipe.batches):
+            batch = self.x[rows], self.targets_of(self.y[rows])
+            yield batch if self.soft_targets is None else (*batch, self.soft_targets.logits[step])
 
 
 def train(

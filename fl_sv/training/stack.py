@@ -39,10 +39,8 @@ from fl_sv.training.mlp import (
 )
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.optimisers import Views, clipped, stack_update
-from fl_sv.training.sgd import Recipe, SoftTargets, batches_of, train
+from fl_sv.training.sgd import Batches, Recipe, SoftTargets, batches_of, train
 
-# Rows and targets of each step; for students the teacher's logits as well.
-Batches = list[tuple[Tensor, ...]]
 # Updates the views of a stack in place by one step on a batch, at a learning rate.
 Descent = Callable[..., None]
 
@@ -54,6 +52,9 @@ VMAP_MAX_FLOPS = 50e6
 # Outputs in memory at once where rows have places, each with K of them: rows x places x K x models.
 # They take 8 bytes each while they are scored, and as many for losses: half a gigabyte.
 MOST_OUTPUTS = 1 << 25
+
+# Rows that are scored at a time, where they have no places.
+MOST_ROWS = 1 << 18
 
 # Where `vmap` has no rule for an operation, it warns that it loops, which is no slower than ours.
 with suppress(AttributeError):  # torch has no public name for this
@@ -76,18 +77,21 @@ def train_stack(
     chunk: how many models train at a time, which bounds the memory.
     soft_targets: if given, all models are students of one teacher.
     """
+    targets_of: Callable[[Tensor], Tensor] = lambda y: y  # noqa: E731
     if isinstance(model.config, Mlp):
         train_chunk = _train_mlps
         x = x.flatten(1)
         if soft_targets is None and model.task.loss is None:
-            y = mlp_targets(y, model.task.kind, model.task.n_outputs, x.dtype)
+            targets_of = partial(
+                mlp_targets, kind=model.task.kind, n_outputs=model.task.n_outputs, dtype=x.dtype
+            )
     elif (
         model.unstackable is None and model.training_flops(len(recipe.batches[0])) <= VMAP_MAX_FLOPS
     ):
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
-    batches = batches_of(x, y, recipe, soft_targets)
+    batches = batches_of(x, y, recipe, soft_targets, targets_of)
     chunks = torch.split(stack, _models_at_once(model.task, len(recipe.batches[0]), chunk))
     trained = [train_chunk(model, part, batches, recipe, soft_targets) for part in chunks]
     return torch.cat(trained) if len(trained) > 1 else trained[0]
@@ -133,8 +137,9 @@ def score_stack(
 
 
 def rows_at_once(task: Task, rows: int) -> int:
-    """How many of these rows one model scores at a time: all, but for places with many outputs."""
-    return rows if not task.places else max(1, min(rows, MOST_OUTPUTS // task.outputs_of_a_row))
+    """How many of these rows one model scores at a time."""
+    most = MOST_OUTPUTS // task.outputs_of_a_row if task.places else MOST_ROWS
+    return max(1, min(rows, most))
 
 
 def _models_at_once(task: Task, rows: int, chunk: int) -> int:
@@ -224,7 +229,8 @@ def _train_modules(
         return loss_of(outputs, *targets).mean()
 
     # One set of parameters for each model, the same batch for all.
-    in_dims = (0, 0 if still else None, *[None] * len(batches[0]))
+    n_arrays = 2 if soft_targets is None else 3
+    in_dims = (0, 0 if still else None, *[None] * n_arrays)
     gradients = vmap(grad(mean_loss), in_dims=in_dims, randomness="same")
     descend = _descent(trained, partial(gradients, trained, still), recipe)
     with model.drawing(recipe.torch_seed), torch.no_grad():
