@@ -20,6 +20,7 @@ from fl_sv.game.coalitions import EMPTY, grand, member_names
 from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
 from fl_sv.training.models import as_tensor
+from fl_sv.training.pairs import pairs_of
 from fl_sv.training.scoring import Outputs, mean_scores
 from server.averages import average_singletons
 from server.interleave import run_to_end
@@ -126,7 +127,8 @@ def _train_wave(job: Job, wave: Workload, bar: Bar) -> None:
         bar.advance(1)
 
     coalitions = [*wave.coalitions]
-    strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype)
+    pairs = dict.fromkeys(stacks, pairs_of(job.large))
+    strategy = CoalitionStrategy(job.federation.roster, coalitions, job.config.compute.dtype, pairs)
     what = f"training the large model by coalitions of companies ({wave.name})"
     flops = job.flops_of_a_round(wave)
     start = to_record(stacks)

@@ -15,6 +15,7 @@ from fl_sv.design.workloads import RATES, RatesWorkload, rates_workloads
 from fl_sv.flower import wire
 from fl_sv.progress import Bar
 from fl_sv.training.models import ModelSpec, as_tensor
+from fl_sv.training.pairs import pairs_of
 from fl_sv.training.scoring import ValidationSet
 from fl_sv.training.stack import score_stack
 from server.interleave import run_to_end
@@ -59,7 +60,8 @@ def _try(job: Job, tuning: ValidationSet, wave: RatesWorkload, bar: Bar) -> None
     bar.skip(done)
     told = {wire.candidate(*each): each[1] for each in wave.candidates}
     roster = job.federation.telling(told).roster
-    strategy = RatesStrategy(roster, [*wave.coalitions], job.config.compute.dtype)
+    pairs = {key_of[each]: pairs_of(models[each[0]]) for each in alive}
+    strategy = RatesStrategy(roster, [*wave.coalitions], job.config.compute.dtype, pairs)
 
     def outcome(each: Candidate, server_round: int, loss: float | None) -> TriedRate:
         company = strategy.diverged.get(key_of[each], "")

@@ -19,6 +19,7 @@ from fl_sv.game.scores import Score
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import REUSED, Journal, OutputsOf, Wave
 from fl_sv.training.models import as_tensor
+from fl_sv.training.pairs import pairs_of
 from fl_sv.training.scoring import Outputs, mean_scores
 from fl_sv.values.weighting import Weighting
 from server.interleave import Work, interleave
@@ -140,14 +141,21 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
 
 def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[Stacks]:
     """The trained stack of every model and replicate, rows in the order of the coalitions."""
-    strategy = CoalitionStrategy(
-        job.federation.roster, [*wave.coalitions], job.config.compute.dtype
-    )
-    initial = {
-        wire.stack_key(model.name, r): model.initial_params(job.config.seed, r)[None].numpy()
+    model_of = {
+        (wire.stack_key(model.name, r), r): model
         for model in job.small
         for r in range(job.config.training.seeds)
     }
+    initial = {
+        key: model.initial_params(job.config.seed, r)[None].numpy()
+        for (key, r), model in model_of.items()
+    }
+    strategy = CoalitionStrategy(
+        job.federation.roster,
+        [*wave.coalitions],
+        job.config.compute.dtype,
+        {key: pairs_of(model) for (key, _), model in model_of.items()},
+    )
 
     def advance(_round: int, _arrays: ArrayRecord) -> None:
         bar.advance(1)

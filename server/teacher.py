@@ -15,6 +15,7 @@ from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.progress import Bar
 from fl_sv.runs.journal import TeacherRound
 from fl_sv.training.models import as_tensor
+from fl_sv.training.pairs import pairs_of
 from server.interleave import run_to_end
 from server.job import Job
 from strategies.flower import every_node, make_strategy
@@ -95,7 +96,8 @@ def _strategy(job: Job, run: TeacherWorkload, key: str) -> TeacherStrategy:
         else FedAvg(**every_node(config.n_companies))
     )
     roster, n_params = job.federation.roster, job.large.n_params
-    return TeacherStrategy(inner, roster, key, n_params, config.compute.dtype)
+    pairs = pairs_of(job.large)
+    return TeacherStrategy(inner, roster, key, n_params, config.compute.dtype, pairs)
 
 
 def _keep_round(

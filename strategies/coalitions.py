@@ -21,9 +21,14 @@ from numpy.typing import NDArray
 
 from fl_sv.flower import schema, wire
 from fl_sv.game.coalitions import members_matrix
-from strategies.mean import CACHE_NUMBERS, blocks
+from fl_sv.training.pairs import Pair
+from strategies.mean import CACHE_NUMBERS, blocks, cuts, within
+from strategies.products import Members
 from strategies.roster import Roster, to_array, to_numpy
 from strategies.spool import reader
+
+PairsOf = Mapping[str, Sequence[Pair]]
+NO_PAIRS: PairsOf = {}
 
 
 class CoalitionStrategy(Strategy):
@@ -31,14 +36,18 @@ class CoalitionStrategy(Strategy):
 
     coalitions: of the wave, as bitmasks; rows of a stack have their order.
     dtype: numpy's name of the type that parameters have in messages.
+    pairs: by the key of a stack, the adapters of which the products are averaged.
     may_diverge: whether parameters may be any numbers, NaN and infinite too.
     """
 
     may_diverge = False
 
-    def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:
+    def __init__(
+        self, roster: Roster, coalitions: Sequence[int], dtype: str, pairs: PairsOf = NO_PAIRS
+    ) -> None:
         self.roster = roster
         self.dtype = dtype
+        self.pairs = pairs
         companies = roster.config.companies
         members_CN = members_matrix(coalitions, len(companies))
         examples = [roster.examples[company] for company in companies]
@@ -103,10 +112,13 @@ class CoalitionStrategy(Strategy):
         for key, shape in self._sent_shapes[next(iter(contents))].items():
             stacks = {company: content[wire.ARRAYS][key] for company, content in contents.items()}
             shape = (len(self.examples_C), shape[1])
-            mean[key] = to_array(self._mean(stacks, shape[1]), shape, self.dtype)
+            parts = self._mean(stacks, shape[1], self.pairs.get(key, ()))
+            mean[key] = to_array(parts, shape, self.dtype)
         return mean, None
 
-    def _mean(self, stacks: Mapping[str, Array], n_params: int) -> Iterator[NDArray[np.float64]]:
+    def _mean(
+        self, stacks: Mapping[str, Array], n_params: int, pairs: Sequence[Pair]
+    ) -> Iterator[NDArray[np.float64]]:
         """The stack of all coalitions in row order, from the companies' stacks of their own ones.
 
         A block is some whole rows, or a part of a long one.
@@ -114,8 +126,9 @@ class CoalitionStrategy(Strategy):
         readers = {company: reader(stack) for company, stack in stacks.items()}
         n_rows, n_columns = max(1, CACHE_NUMBERS // n_params), min(n_params, CACHE_NUMBERS)
         for start, end in blocks(len(self.examples_C), n_rows):
-            for left, right in blocks(n_params, n_columns):
+            for left, right in cuts(n_params, n_columns, pairs):
                 total = torch.zeros(end - start, right - left, dtype=torch.float64)
+                here, members = within(pairs, left, right), Members()
                 for company, read in readers.items():
                     rows = self.rows_of[company]
                     first, last = np.searchsorted(rows, (start, end))
@@ -128,7 +141,11 @@ class CoalitionStrategy(Strategy):
                     models = torch.tensor(part.reshape(last - first, -1), dtype=torch.float64)
                     models = models.expand(len(places), -1)
                     total.index_add_(0, places, models, alpha=self.roster.examples[company])
-                yield (total / torch.from_numpy(self.examples_C[start:end, None])).numpy()
+                    if here:
+                        members.add(places, models, self.roster.examples[company])
+                mean = total / torch.from_numpy(self.examples_C[start:end, None])
+                members.put_products(mean, left, here)
+                yield mean.numpy()
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -151,8 +168,10 @@ class RatesStrategy(CoalitionStrategy):
 
     may_diverge = True
 
-    def __init__(self, roster: Roster, coalitions: Sequence[int], dtype: str) -> None:
-        super().__init__(roster, coalitions, dtype)
+    def __init__(
+        self, roster: Roster, coalitions: Sequence[int], dtype: str, pairs: PairsOf = NO_PAIRS
+    ) -> None:
+        super().__init__(roster, coalitions, dtype, pairs)
         self.diverged: dict[str, str] = {}
 
     def aggregate_train(

@@ -14,7 +14,7 @@ bit. Other strategies get all replies in memory.
 import gc
 import math
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -25,6 +25,7 @@ from fl_sv.errors import InputError, RunError
 from fl_sv.flower import schema, wire
 from fl_sv.machine import LARGE_BYTES
 from fl_sv.plugins import ANY_ERROR
+from fl_sv.training.pairs import Pair
 from strategies.mean import fedavg
 from strategies.roster import Roster, to_array, to_numpy, to_record
 from strategies.spool import reader
@@ -34,15 +35,23 @@ class TeacherStrategy(Strategy):
     """Wraps `inner`, whose one array is a model's flat vector of parameters.
 
     key: the name of the array; n_params: its length; dtype: numpy's name of its type in messages.
+    pairs: the adapters of which the products are averaged, which only FedAvg and FedProx do.
     """
 
     def __init__(
-        self, inner: Strategy, roster: Roster, key: str, n_params: int, dtype: str
+        self,
+        inner: Strategy,
+        roster: Roster,
+        key: str,
+        n_params: int,
+        dtype: str,
+        pairs: Sequence[Pair] = (),
     ) -> None:
         self.inner = inner
         self.roster = roster
         self.shapes = {key: (n_params,)}
         self.dtype = dtype
+        self.pairs = pairs
 
     def summary(self) -> None:
         self.inner.summary()
@@ -130,7 +139,7 @@ class TeacherStrategy(Strategy):
         for key, shape in self.shapes.items():
             readers = [reader(content[wire.ARRAYS][key]) for content in contents.values()]
             (length,) = shape
-            record[key] = to_array(fedavg(readers, weights, length), shape, self.dtype)
+            record[key] = to_array(fedavg(readers, weights, length, self.pairs), shape, self.dtype)
         metrics = [
             RecordDict({wire.METRICS: self._metrics(content, company)})
             for company, content in contents.items()

@@ -121,11 +121,13 @@ class Pretrained(ModelBase):
         ),
     )
     adapter: Lora | None = Field(None, description="without it a head is trained alone")
-    average: Literal["factors", "frozen_a"] = Field(
+    average: Literal["factors", "product", "frozen_a"] = Field(
         "factors",
         description=(
             "`factors`: A and B are averaged, each apart, which is not the average of B A;"
-            " `frozen_a`: A stays as drawn and B alone is trained, so that both averages are one"
+            " `product`: the products B A are averaged and brought back to the rank (truncated"
+            " singular value decomposition); `frozen_a`: A stays as drawn and B alone is trained,"
+            " so that both averages are one"
         ),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from fl_sv.config.data import BUILT_IN_SOURCES, Data
 from fl_sv.config.models import Model, Models, Teacher, optimizer_of, rates_of
+from fl_sv.config.strategies import STRATEGIES
 from fl_sv.config.students import Distillation
 from fl_sv.config.training import OPTIONS, OptimizerOptions, Training
 
@@ -29,6 +30,7 @@ def check_training(
         if own := model.optimizer_options:
             _check_options(f"{place}.optimizer_options", own, training.optimizer)
         _check_step(model, training, pull)
+        _check_average(place, model, teacher)
 
 
 def _models(models: Models, distillation: Distillation | None) -> Iterator[tuple[str, Model]]:
@@ -73,6 +75,18 @@ def _check_step(model: Model, training: Training, pull: float) -> None:
             f"training: the learning rate {rate:g} times the pull of weight_decay and proximal_mu"
             f" ({factor:g}) is beyond {most:g}, so every step overshoots and"
             " the training diverges; lower one of them"
+        )
+
+
+def _check_average(place: str, model: Model, teacher: Teacher) -> None:
+    """Products of adapters are averaged by FedAvg; other strategies know of no products."""
+    allowed = [name for name, strategy in STRATEGIES.items() if strategy.is_the_game]
+    averaged = model.kind == "pretrained" and model.average == "product"
+    if averaged and teacher.strategy not in allowed:
+        raise ValueError(
+            f"{place}.average: product given, and teacher.strategy is {teacher.strategy}, which"
+            f" averages numbers one by one; the products of adapters are averaged by"
+            f" {' and '.join(allowed)} alone"
         )
 
 
