@@ -43,6 +43,7 @@ from fl_sv.errors import InputError
 from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.architectures import build_module
 from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, hollow, trainable
+from fl_sv.training.draws import OwnDraws
 from fl_sv.training.factories import blank_rows, module_inputs, quoting, users_start
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
@@ -60,8 +61,10 @@ class ModelSpec:
     seed: of the config.
     unused: parameters that get no gradient. They stay as they are.
     unstackable: why models of this size cannot train as a stack; None where they can.
+    unreplaced: why a stack goes by torch's rules alone (`fl_sv.training.layers`); None elsewhere.
+    draws_globally: whether the module draws from a process's global generators.
 
-    Both are what `fl_sv.training.trial` finds out about a user's module.
+    These are what `fl_sv.training.trial` finds out about a user's module.
     """
 
     name: str
@@ -73,6 +76,8 @@ class ModelSpec:
     seed: int
     unused: frozenset[str] = frozenset()
     unstackable: str | None = None
+    unreplaced: str | None = None
+    draws_globally: bool = True
 
     @cached_property
     def module(self) -> nn.Module:
@@ -210,10 +215,13 @@ class ModelSpec:
     def drawing(self, seed: int) -> AbstractContextManager[None]:
         """A context in which the module trains.
 
-        A user's module may draw random numbers, as dropout does: in the context it has the global
-        generators for itself, with this seed.
+        A user's module may draw random numbers, as dropout does: in the context they come from this
+        seed. It has the global generators for itself where it takes them, so that no other module
+        of the process trains meanwhile.
         """
-        return global_draws(seed) if isinstance(self.config, Module) else nullcontext()
+        if not isinstance(self.config, Module):
+            return nullcontext()
+        return global_draws(seed) if self.draws_globally else OwnDraws(seed)
 
     def initial_params(self, seed: int, replicate: int) -> Tensor:
         """The trainable parameters of the untrained model: a function of seed, replicate and size.

@@ -7,11 +7,14 @@ A company trains the models of all its coalitions on the same batches. So a step
 few wide matrix products instead of C small ones:
 
 - MLPs have gradients in closed form (`fl_sv.training.mlp`).
-- Other modules go through `torch.func.vmap` where overhead is what a step costs.
-- Where arithmetic is what a step costs, or where a module cannot follow `vmap`
-  (`fl_sv.training.trial`), one model trains after the other, by the definition.
+- Other modules run by their own code under `torch.func.vmap`, their costly layers replaced, with
+  one backward pass for the stack (`fl_sv.training.layers`).
+- A module whose layers cannot be replaced goes through `vmap(grad)`, by torch's rules alone.
+- Where a stack gains nothing, or where a module cannot follow `vmap`, one model trains after the
+  other, by the definition.
 
-The choice depends on the model alone, so that equal configurations give equal bytes.
+What a module can do is tried before anything trains (`fl_sv.training.trial`). The choice depends on
+the model and the configuration alone, so that equal configurations give equal bytes.
 
 Shapes: C models of a stack, B rows of a batch, V rows that are scored, K outputs. `stack` holds
 the parameters of C models, one flat vector a row.
@@ -22,11 +25,12 @@ from contextlib import suppress
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.models import Mlp
 from fl_sv.data import Task
+from fl_sv.training.layers import stack_forward
 from fl_sv.training.losses import right, row_loss
 from fl_sv.training.mlp import (
     OutputGradient,
@@ -85,9 +89,7 @@ def train_stack(
             targets_of = partial(
                 mlp_targets, kind=model.task.kind, n_outputs=model.task.n_outputs, dtype=x.dtype
             )
-    elif (
-        model.unstackable is None and model.training_flops(len(recipe.batches[0])) <= VMAP_MAX_FLOPS
-    ):
+    elif trains_as_stack(model, len(recipe.batches[0])):
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
@@ -95,6 +97,11 @@ def train_stack(
     chunks = torch.split(stack, _models_at_once(model.task, len(recipe.batches[0]), chunk))
     trained = [train_chunk(model, part, batches, recipe, soft_targets) for part in chunks]
     return torch.cat(trained) if len(trained) > 1 else trained[0]
+
+
+def trains_as_stack(model: ModelSpec, batch_size: int) -> bool:
+    """Whether models of this size train together, and not one after the other."""
+    return model.unstackable is None and model.training_flops(batch_size) <= VMAP_MAX_FLOPS
 
 
 def score_stack(
@@ -174,12 +181,14 @@ def stack_outputs(model: ModelSpec, stack: Tensor, x: Tensor) -> Tensor:
     if model.unstackable is not None:
         return torch.stack([model.loaded(params)(model.inputs(x)) for params in stack])
     module = model.fresh(stack.device).eval()
+    if model.unreplaced is None:
+        return stack_forward(module, views, model.inputs(x))
 
-    def outputs_of(views: Views, x: Tensor) -> Tensor:
+    def outputs_of(views: Views) -> Tensor:
         outputs: Tensor = functional_call(module, views, (model.inputs(x),))
         return outputs
 
-    outputs: Tensor = vmap(outputs_of, in_dims=(0, None), randomness="same")(views, x)
+    outputs: Tensor = vmap(outputs_of, randomness="same")(views)
     return outputs
 
 
@@ -223,20 +232,54 @@ def _train_modules(
     still = {name: view for name, view in views.items() if name not in trained}
     module = model.fresh(stack.device).train()
     loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
-
-    def mean_loss(trained: Views, still: Views, rows: Tensor, *targets: Tensor) -> Tensor:
-        outputs = functional_call(module, {**trained, **still}, (model.inputs(rows),))
-        return loss_of(outputs, *targets).mean()
-
-    # One set of parameters for each model, the same batch for all.
-    n_arrays = 2 if soft_targets is None else 3
-    in_dims = (0, 0 if still else None, *[None] * n_arrays)
-    gradients = vmap(grad(mean_loss), in_dims=in_dims, randomness="same")
-    descend = _descent(trained, partial(gradients, trained, still), recipe)
+    gradients = _by_torchs_rules if model.unreplaced else _by_layers
+    gradients_of = partial(gradients, model, module, loss_of, trained, still)
+    descend = _descent(trained, gradients_of, recipe)
     with model.drawing(recipe.torch_seed), torch.no_grad():
         for rate, batch in zip(recipe.rates, batches, strict=True):
             descend(*batch, rate=rate)
     return model.flatten(views)
+
+
+def _by_layers(
+    model: ModelSpec,
+    module: nn.Module,
+    loss_of: Callable[..., Tensor],
+    trained: Views,
+    still: Views,
+    rows: Tensor,
+    *targets: Tensor,
+) -> Views:
+    """The gradient of each model's mean loss over the batch, by one backward pass for all."""
+    leaves = {name: view.detach().requires_grad_() for name, view in trained.items()}
+    with torch.enable_grad():
+        outputs = stack_forward(module, {**leaves, **still}, model.inputs(rows))
+        # The rows of all models form one batch: a row's loss depends on its own outputs only.
+        repeated = [part.repeat(len(outputs), *[1] * (part.ndim - 1)) for part in targets]
+        losses = loss_of(outputs.flatten(0, 1), *repeated)
+        gradients = torch.autograd.grad(losses.sum() / len(rows), [*leaves.values()])
+    return dict(zip(leaves, gradients, strict=True))
+
+
+def _by_torchs_rules(
+    model: ModelSpec,
+    module: nn.Module,
+    loss_of: Callable[..., Tensor],
+    trained: Views,
+    still: Views,
+    rows: Tensor,
+    *targets: Tensor,
+) -> Views:
+    """The same gradients by `vmap` of torch's own gradient of one model: the general twin."""
+
+    def mean_loss(trained: Views, still: Views) -> Tensor:
+        outputs = functional_call(module, {**trained, **still}, (model.inputs(rows),))
+        return loss_of(outputs, *targets).mean()
+
+    # One set of parameters for each model, the same batch for all.
+    in_dims = (0, 0 if still else None)
+    gradients: Views = vmap(grad(mean_loss), in_dims=in_dims, randomness="same")(trained, still)
+    return gradients
 
 
 def _own_views(model: ModelSpec, stack: Tensor) -> Views:

@@ -3,7 +3,8 @@
 A model is a vector of parameters: it travels, is averaged and is kept. So its losses may depend on
 its parameters, on the rows and on the draws of the global generators, and on nothing else. The
 trial trains a module on a few rows, twice, and compares. What fails is refused by name. What works
-alone and not in a stack trains one by one.
+alone and not in a stack trains one by one. What draws from torch's generator alone is given one of
+its own, so that several modules of a process train at once.
 
 Built-in models need no trial.
 """
@@ -24,7 +25,9 @@ from fl_sv.config.training import Optimizer
 from fl_sv.data import Task
 from fl_sv.errors import InputError, listed
 from fl_sv.flower.schema import MOST_PARAMETER
+from fl_sv.streams import global_draws
 from fl_sv.training.base import base_digests, trainable
+from fl_sv.training.draws import global_states
 from fl_sv.training.factories import quoted, quoting, refusal
 from fl_sv.training.losses import row_loss, try_loss
 from fl_sv.training.models import ModelSpec, model_specs
@@ -113,10 +116,14 @@ class _Trial:
         trained = self._check_training(base)
         self._check_state(trained)
         never = frozenset(self.model.trained).difference(*used)
-        model = replace(self.model, unused=never)
+        model = replace(self.model, unused=never, draws_globally=self._draws_globally())
         if any(names != used[0] for names in used):
             why = "which parameters get a gradient differs from step to step"
             return replace(model, unstackable=why)
+        unreplaced = self._why_unstackable(model, trained)
+        if unreplaced is None:
+            return model
+        model = replace(model, unreplaced=unreplaced)
         return replace(model, unstackable=self._why_unstackable(model, trained))
 
     def _check_outputs(self, rows: Tensor, *, training: bool) -> None:
@@ -238,6 +245,14 @@ class _Trial:
             " Make it a parameter, or leave it out (GroupNorm or LayerNorm need no running"
             " statistics)."
         )
+
+    def _draws_globally(self) -> bool:
+        """Whether the module draws from a global generator although torch has one of its own."""
+        model = replace(self.model, draws_globally=False)
+        with global_draws(0):
+            before = global_states()
+            one, two = (train(model, self.initial, self.x, self.y, self.recipe) for _ in range(2))
+            return global_states() != before or not _same(one, two)
 
     def _why_unstackable(self, model: ModelSpec, trained: Tensor) -> str | None:
         """Why two models cannot train together as each alone; None where they can.

@@ -1,0 +1,118 @@
+"""Stacks of modules made of the usual layers: equal to one model after the other, by two ways."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fl_sv.config import Config, parse_config
+from fl_sv.config.training import Optimizer
+from fl_sv.data import Task
+from fl_sv.training.models import ModelSpec, model_specs
+from fl_sv.training.sgd import Recipe, train
+from fl_sv.training.stack import score_stack, stack_outputs, train_stack
+from fl_sv.training.trial import tried
+from tests.own_layers import MODULES
+
+GAME = """
+seed: 5
+companies: [Ash, Beech]
+data: {source: iris, partition: {kind: iid}}
+models:
+  small: [{kind: module, name: s, factory: "tests.own_layers:make", options: {which: WHICH}}]
+  large: {kind: mlp, hidden: [4096]}
+training: {rounds: 1, learning_rate: 0.1}
+compute: {dtype: DTYPE}
+law: {anchors: none}
+payouts: {pot: {kind: fixed, cents: 100}}
+"""
+CLASSES = 3
+
+
+def config_of(which: str, dtype: str = "float64") -> Config:
+    return parse_config(GAME.replace("WHICH", f"'{which}'").replace("DTYPE", dtype), which)
+
+
+def drawn(
+    which: str, dtype: str = "float64", rows: int = 10
+) -> tuple[Config, ModelSpec, torch.Tensor, torch.Tensor]:
+    """The config, the model, and some rows with their targets."""
+    config = config_of(which, dtype)
+    task = Task(kind="classification", input_shape=(2, 8, 8), n_outputs=CLASSES)
+    (model,), _ = model_specs(config, task)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 2, 8, 8, generator=generator, dtype=torch.float64).to(model.dtype)
+    return config, model, x, torch.randint(CLASSES, (rows,), generator=generator)
+
+
+def stack_of(model: ModelSpec, n_models: int = 3) -> torch.Tensor:
+    return torch.stack([model.initial_params(1, replicate) for replicate in range(n_models)])
+
+
+def recipe_of(rows: int, **options: Any) -> Recipe:
+    chosen = {"optimizer": Optimizer(momentum=0.5), "proximal_mu": 0.1, **options}
+    batches = tuple(np.array_split(np.arange(rows), 3))
+    return Recipe(rates=(0.1, 0.2, 0.1), batches=batches, torch_seed=5, **chosen)
+
+
+@pytest.mark.parametrize("which", MODULES)
+def test_module_of_usual_layers_trains_as_a_stack_by_its_own_code(which: str) -> None:
+    """Nothing of it is left to torch's rules, and no generator is shared."""
+    config, model, x, y = drawn(which)
+    model = tried(model, config, x, y)
+    assert (model.unstackable, model.unreplaced) == (None, None)
+    assert not model.draws_globally
+
+
+@pytest.mark.parametrize("which", MODULES)
+def test_stack_equals_one_model_after_the_other_and_torchs_own_rules(which: str) -> None:
+    _, model, x, y = drawn(which)
+    model = replace(model, draws_globally=False)
+    stack, recipe = stack_of(model), recipe_of(len(x))
+    alone = torch.stack([train(model, params, x, y, recipe) for params in stack])
+    assert (alone - stack).abs().max() > 1e-3
+    for way in (model, replace(model, unreplaced="this is the general twin")):
+        together = train_stack(way, stack, x, y, recipe, chunk=2)
+        assert (together - alone).abs().max() <= 1e-9, way.unreplaced
+
+
+@pytest.mark.parametrize("which", MODULES)
+def test_stack_in_single_precision_is_as_near_as_single_precision_is(which: str) -> None:
+    _, model, x, y = drawn(which, "float32")
+    model = replace(model, draws_globally=False)
+    stack, recipe = stack_of(model), recipe_of(len(x))
+    together = train_stack(model, stack, x, y, recipe, chunk=3)
+    for row, params in zip(together, stack, strict=True):
+        assert (row - train(model, params, x, y, recipe)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("which", MODULES)
+def test_scores_of_a_stack_are_those_of_the_modules(which: str) -> None:
+    _, model, x, y = drawn(which)
+    stack = stack_of(model)
+    outputs = stack_outputs(model, stack, x)
+    losses, hits, _ = score_stack(model, stack, x, y, chunk=2)
+    assert hits is not None
+    for row, params in enumerate(stack):
+        with torch.no_grad():
+            own = model.loaded(params)(x)
+        assert (outputs[row] - own).abs().max() <= 1e-12
+        assert torch.equal(hits[row], own.argmax(1) == y)
+        expected = torch.nn.functional.cross_entropy(own, y, reduction="none")
+        assert (losses[row] - expected).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("which", ["dropout", "encoder with dropout"])
+def test_models_of_a_stack_draw_what_each_draws_alone_by_its_seed(which: str) -> None:
+    _, model, x, y = drawn(which)
+    model = replace(model, draws_globally=False)
+    same, other = recipe_of(len(x)), replace(recipe_of(len(x)), torch_seed=6)
+    twice = stack_of(model, 1).repeat(2, 1)
+    one, two = train_stack(model, twice, x, y, same, chunk=2)
+    assert torch.equal(one, two)
+    assert not torch.equal(one, train_stack(model, twice, x, y, other, chunk=2)[0])
+    before = torch.get_rng_state()
+    train(model, twice[0], x, y, same)
+    assert torch.equal(before, torch.get_rng_state())
