@@ -21,6 +21,7 @@ from fl_sv.data.encoding import unknown_sentence
 from fl_sv.errors import RunError
 from fl_sv.flower import wire
 from fl_sv.machine import keep_freed_memory, use_threads
+from fl_sv.training.kept import KeptStates
 from fl_sv.training.models import ModelSpec, as_tensor, bases_sha256, tensors
 from fl_sv.training.sgd import make_recipe
 from fl_sv.training.stack import rows_at_once, score_stack, stack_outputs, train_stack
@@ -42,6 +43,7 @@ class Company:
     models: dict[str, ModelSpec]
     x: Tensor  # (n, *input_shape)
     y: Tensor  # (n,)
+    states: KeptStates  # of these rows
     rates: Mapping[str, float] = field(default_factory=dict)  # by name in messages
 
     def at(self, rates: Mapping[str, float]) -> Self:
@@ -112,18 +114,18 @@ class Company:
 
     def loss(self, key: str, params: Floats) -> float:
         """The mean loss of one model on the company's rows."""
-        model, _ = self._model(key)
+        model, x = self.states.given_to(self._model(key)[0])
         stack = as_tensor(params)[None].to(self.x.device)
-        losses, *_ = score_stack(model, stack, self.x, self.y, chunk=1)
+        losses, *_ = score_stack(model, stack, x, self.y, chunk=1)
         return float(losses.mean())
 
     def teacher_logits(self, key: str, params: Floats) -> Floats:
         """The logits (n, K) of the teacher on the company's rows."""
-        model, _ = self._model(key)
+        model, x = self.states.given_to(self._model(key)[0])
         stack = as_tensor(params)[None].to(self.x.device)
         with torch.no_grad():
-            rows = rows_at_once(model.task, len(self.x))
-            parts = [stack_outputs(model, stack, x)[0] for x in torch.split(self.x, rows)]
+            rows = rows_at_once(model.task, len(x))
+            parts = [stack_outputs(model, stack, part)[0] for part in torch.split(x, rows)]
             logits = torch.cat(parts) if len(parts) > 1 else parts[0]
         array: Floats = logits.cpu().numpy()
         return array
@@ -140,8 +142,9 @@ class Company:
             names = (replicate, self.name, server_round)
             soft_targets = make_soft_targets(config, model.task, teacher, recipe, *names)
         stack = stack.to(self.x.device)
+        model, x = self.states.given_to(model)
         chunk = config.compute.chunk
-        trained = train_stack(model, stack, self.x, self.y, recipe, chunk, soft_targets)
+        trained = train_stack(model, stack, x, self.y, recipe, chunk, soft_targets)
         array: Floats = trained.cpu().numpy()
         return array
 
@@ -180,7 +183,8 @@ def load_company(
     x, y = tensors(data, config)
     small, large = tried_models(config, scaling.task, x, y)
     models = {model.name: model for model in (*small, large)}
-    return Company(name, config, data, models, x, y)
+    states = KeptStates(x, config.compute.states_megabytes)
+    return Company(name, config, data, models, x, y, states)
 
 
 @dataclass(frozen=True)

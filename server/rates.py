@@ -94,6 +94,7 @@ def _initial(job: Job, model: ModelSpec) -> NDArray:
 def _loss(tuning: ValidationSet, model: ModelSpec, stack: NDArray) -> float | None:
     """The mean loss of a trained model, a stack of one; None where it is not finite."""
     params = as_tensor(stack).to(tuning.config.compute.device)
-    losses, *_ = score_stack(model, params, tuning.x, tuning.y, chunk=1)
+    model, x = tuning.states.given_to(model)
+    losses, *_ = score_stack(model, params, x, tuning.y, chunk=1)
     loss = float(losses.mean())
     return loss if math.isfinite(loss) else None

@@ -21,15 +21,9 @@ def make_tokenizer(path: Path, letters: str = LETTERS) -> Path:
     return path
 
 
-def make_base(folder: Path, width: int = 8, **options: Any) -> Path:
+def make_base(folder: Path, width: int = 16, **options: Any) -> Path:
     """A Llama of two blocks with random weights."""
-    transformers = pytest.importorskip("transformers", reason="needs the extra lm")
-    pytest.importorskip("peft", reason="needs the extra lm")
-    import torch
-
-    torch.manual_seed(width)
     content = {
-        "vocab_size": len(LETTERS),
         "hidden_size": width,
         "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
@@ -38,9 +32,44 @@ def make_base(folder: Path, width: int = 8, **options: Any) -> Path:
         "max_position_embeddings": 16,
         "tie_word_embeddings": False,
     }
+    return _made(folder, "Llama", "ForCausalLM", width, content | options)
+
+
+def make_gpt2(folder: Path) -> Path:
+    """A GPT-2 of two blocks; it calls its layers Conv1D."""
+    content = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}
+    return _made(folder, "GPT2", "LMHeadModel", 16, content)
+
+
+def make_neox(folder: Path) -> Path:
+    """A GPT-NeoX of two blocks; attention and feed-forward run beside each other."""
+    return _made(folder, "GPTNeoX", "ForCausalLM", 16, _USUAL)
+
+
+def make_bert(folder: Path) -> Path:
+    """A BERT of two blocks, with dropout of its own and a pooler."""
+    return _made(folder, "Bert", "Model", 16, _USUAL)
+
+
+_USUAL = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 16,
+}
+
+
+def _made(folder: Path, family: str, kind: str, seed: int, content: dict[str, Any]) -> Path:
+    """A model of this class of transformers with random weights."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra lm")
+    pytest.importorskip("peft", reason="needs the extra lm")
+    import torch
+
+    torch.manual_seed(seed)
     transformers.utils.logging.disable_progress_bar()
-    config = transformers.LlamaConfig(**{**content, **options})
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    config = getattr(transformers, f"{family}Config")(vocab_size=len(LETTERS), **content)
+    getattr(transformers, f"{family}{kind}")(config).save_pretrained(folder)
     return folder
 
 

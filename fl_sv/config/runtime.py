@@ -14,7 +14,8 @@ DEVICE = r"^(cpu|cuda(:[0-9]{1,3})?)$"
 class Compute(Frozen):
     """Where and how the models train.
 
-    `dtype` and `device` change results, `threads` and `chunk` at most their last digits.
+    `dtype` and `device` change results; `threads`, `chunk` and a `states_megabytes` of 0 at most
+    their last digits.
     """
 
     workers: Annotated[int | None, Key(may_change="on resume")] = Field(
@@ -29,6 +30,15 @@ class Compute(Frozen):
     threads: int = Field(1, ge=1, le=256, description="threads of torch and BLAS in every process")
     chunk: int = Field(
         128, ge=1, le=65_536, description="models that are trained together as one stack"
+    )
+    states_megabytes: float = Field(
+        1024.0,
+        ge=0,
+        le=1e7,
+        description=(
+            "memory of a process for kept states: what frozen blocks of a pretrained model make of"
+            " each row, computed once; more lie on disk; 0: none are kept"
+        ),
     )
     dtype: Literal["float32", "float64"] = Field(
         "float32", description="precision of training and messages"

@@ -8,6 +8,7 @@ import torch
 from fl_sv.config import Config
 from fl_sv.data import Dataset
 from fl_sv.machine import use_threads
+from fl_sv.training.kept import KeptStates, row_states
 from fl_sv.training.models import ModelSpec, tensors
 from fl_sv.training.sgd import Recipe
 from fl_sv.training.stack import train_stack
@@ -44,10 +45,22 @@ def seconds_per_row(
         logits = torch.randn(n_rows, task.n_outputs, generator=generator, dtype=model.dtype)
         logits = logits.to(x.device)
         soft_targets = make_soft_targets(config, task, logits, recipe, "calibration")
+    trained, given = KeptStates(x, config.compute.states_megabytes).given_to(model)
     best, until = float("inf"), time.perf_counter() + SECONDS
     while True:
         started = time.perf_counter()
-        train_stack(model, params, x, y, recipe, config.compute.chunk, soft_targets)
+        train_stack(trained, params, given, y, recipe, config.compute.chunk, soft_targets)
         best = min(best, time.perf_counter() - started)
         if time.perf_counter() > until:
             return best / (BATCHES * n_rows * stacked)
+
+
+def seconds_of_a_state(config: Config, model: ModelSpec, data: Dataset) -> float:
+    """Seconds of computing a row's kept state, once; 0 where none is kept."""
+    if model.from_states is None:
+        return 0.0
+    x, _ = tensors(data.take(np.arange(min(len(data), config.training.batch_size))), config)
+    started = time.perf_counter()
+    for _ in row_states(model, x):
+        pass
+    return (time.perf_counter() - started) / len(x)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fl_sv.config import Config
 from fl_sv.design.workloads import PlannedRun
-from fl_sv.planning.calibration import seconds_per_row
+from fl_sv.planning.calibration import seconds_of_a_state, seconds_per_row
 from fl_sv.planning.checks import CheckedData
 from fl_sv.training.deployed import deployed_spec, n_rows, teacher_passes
 from fl_sv.training.models import ModelSpec, tensors
@@ -62,8 +62,11 @@ def training_seconds(
     rates = _rates_seconds(config, run, (*small, large), checked, rows_N, n_workers)
     large_rows = len(run.teacher) * teacher + config.training.large_seeds * large_runs
     seconds = rates + small_row * sweep / n_workers + large_row * large_rows
+    rows = rows_N.sum() + len(checked.validation)
+    once = rows * sum(seconds_of_a_state(config, m, checked.validation) for m in (*small, large))
+    once += _student_seconds(config, large_row, checked)
     return TrainingSeconds(
-        total=float(epochs * seconds + _student_seconds(config, large_row, checked)),
+        total=float(epochs * seconds + once),
         large_seed=float(epochs * large_row * (teacher + large_runs)),
     )
 

@@ -25,6 +25,7 @@ from fl_sv.machine import LARGE_BYTES, free_memory
 from fl_sv.planning.checks import CheckedData
 
 if TYPE_CHECKING:
+    from fl_sv.planning.states import PlannedStates
     from fl_sv.training.models import ModelSpec
 
 # Seconds of one exchange of messages across companies, which start a process for each
@@ -60,6 +61,8 @@ class Plan:
     exchanges: how often the server sends messages to all companies and waits for the replies.
     bytes: of the parameters in messages, both ways.
     disk_bytes: on the server's disk, of large replies that wait and of the last large models.
+    kept_states: what states of rows take that are computed once (`fl_sv.training.kept`); None
+        where none are kept.
     seconds: wall time on this machine with the configured workers; None where the companies' rows
         are on machines of their own.
     rate_trainings: of those, the ones that try learning rates (`auto`), by the grand coalition.
@@ -80,6 +83,7 @@ class Plan:
     bytes: int
     peak_memory_bytes: int
     disk_bytes: int
+    kept_states: "PlannedStates | None"
     seconds: float | None
     available_memory_bytes: int
     large_runs_of_grand_coalition: int
@@ -116,8 +120,8 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     """
     # Imported here, because these modules load torch.
     from fl_sv.planning import memory as needs
-    from fl_sv.planning.duration import exchange_seconds, training_seconds
     from fl_sv.planning.modules import module_remarks
+    from fl_sv.planning.states import planned_states, require_disk
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
     from fl_sv.training.trial import tried_models
@@ -135,17 +139,15 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     _require_memory(memory, free)
     x, y = tensors(checked.validation, config)
     small, large = tried_models(config, scaling.task, x, y)
+    run = planned_run(config, small, large)  # with what the trial found out about operations
+    states = planned_states(config, (*small, large), checked, n_workers, on_ray=on_ray)
+    memory += states.memory
+    _require_memory(memory, free)
+    require_disk(states)
     if config.deployed is not None:
         try_distillation(config, config.deployed, large, scaling)
     remarks = module_remarks(config, (*small, large), x, y)
-    seconds = large_seed = None
-    if examples:
-        rows_N = np.array([examples[company] for company in config.companies], dtype=np.float64)
-        together = min(n_workers, config.n_companies)
-        trained = training_seconds(config, run, small, large, checked, rows_N, together)
-        large_seed = trained.large_seed
-        seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
-        _require_time(config, seconds)
+    seconds, large_seed = _seconds(config, run, (*small, large), checked, n_workers, sent, on_ray)
     return Plan(
         n_companies=config.n_companies,
         sampled=config.coalitions.design == "sampled",
@@ -155,7 +157,8 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         exchanges=sent.exchanges,
         bytes=sent.bytes,
         peak_memory_bytes=memory,
-        disk_bytes=needs.disk_space(config, run, large, scaling, n_validation),
+        disk_bytes=needs.disk_space(config, run, large, scaling, n_validation) + states.disk,
+        kept_states=states if states.passed else None,
         seconds=None if seconds is None else round(seconds, 1),
         available_memory_bytes=free,
         large_runs_of_grand_coalition=len(run.teacher),
@@ -173,6 +176,29 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
             *needs.keep_remarks(config, large),
         ),
     )
+
+
+def _seconds(
+    config: Config,
+    run: PlannedRun,
+    models: tuple["ModelSpec", ...],
+    checked: CheckedData,
+    n_workers: int,
+    sent: "PlannedTraffic",
+    on_ray: bool,
+) -> tuple[float | None, float | None]:
+    """Seconds of the run, and of one seed of its large runs; None where no rows are here."""
+    from fl_sv.planning.duration import exchange_seconds, training_seconds
+
+    if not checked.examples:
+        return None, None
+    *small, large = models
+    rows_N = np.array([checked.examples[c] for c in config.companies], dtype=np.float64)
+    together = min(n_workers, config.n_companies)
+    trained = training_seconds(config, run, tuple(small), large, checked, rows_N, together)
+    seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
+    _require_time(config, seconds)
+    return seconds, trained.large_seed
 
 
 def _counts(models: Iterable["ModelSpec"]) -> dict[str, dict[str, int]]:
@@ -266,6 +292,7 @@ def plan_text(plan: Plan) -> str:
     disk = {}
     if plan.disk_bytes > LARGE_BYTES:
         disk["disk space"] = f"{plan.disk_bytes / 1e9:.1f} GB, for large replies and models"
+    states = {} if plan.kept_states is None else {"kept states": plan.kept_states.text}
     rates = {}
     if plan.rate_trainings:
         rates["learning rates"] = (
@@ -283,6 +310,7 @@ def plan_text(plan: Plan) -> str:
         "messages": f"{plan.messages:,}",
         "bytes": f"{plan.bytes / 1e6:,.1f} MB",
         "peak memory": f"{memory:.1f} GB of {free:.1f} GB free",
+        **states,
         **disk,
         "expected time": duration,
         "across companies": f"{megabytes:,.1f} MB each, and {least} to {most} more:"

@@ -61,6 +61,13 @@ def _by_model(models: Sequence[ModelSpec], seeds: dict[str, int]) -> Iterator[st
         if not isinstance(model.config, Module):
             continue
         name = f"{model.config.factory} (models.factory, size {model.name})"
+        if model.config.factory == PRETRAINED:
+            name = f"models, {model.name}: the model"
+        if model.unkept is not None:
+            yield (
+                f"{name} runs its frozen blocks again in every step, and no states of rows are"
+                f" kept: {model.unkept}."
+            )
         if model.unstackable is not None:
             yield (
                 f"{name} cannot train as a stack, so its models train one by one, which takes"

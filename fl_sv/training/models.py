@@ -44,6 +44,7 @@ from fl_sv.streams import global_draws, stream_seed
 from fl_sv.training.architectures import build_module
 from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, hollow, trainable
 from fl_sv.training.draws import OwnDraws
+from fl_sv.training.entrance import Entrance, entered
 from fl_sv.training.factories import blank_rows, module_inputs, quoting, users_start
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
@@ -63,8 +64,12 @@ class ModelSpec:
     unstackable: why models of this size cannot train as a stack; None where they can.
     unreplaced: why a stack goes by torch's rules alone (`fl_sv.training.layers`); None elsewhere.
     draws_globally: whether the module draws from a process's global generators.
+    from_states: the same model for rows' kept states (`fl_sv.training.kept`); None where every row
+        goes through all of it.
+    unkept: why no states are kept, though parts before the first trained one are frozen.
+    entrance: of a model for kept states: where they enter.
 
-    These are what `fl_sv.training.trial` finds out about a user's module.
+    All but the last are what `fl_sv.training.trial` finds out about a user's module.
     """
 
     name: str
@@ -78,6 +83,9 @@ class ModelSpec:
     unstackable: str | None = None
     unreplaced: str | None = None
     draws_globally: bool = True
+    from_states: "ModelSpec | None" = None
+    unkept: str | None = None
+    entrance: Entrance | None = None
 
     @cached_property
     def module(self) -> nn.Module:
@@ -87,7 +95,10 @@ class ModelSpec:
         that changes, such as a buffer or a counter, and none knows what ran before. Its frozen
         parameters and its buffers are those of the first seed, for all seeds.
         """
-        return build_module(self.config, self.task, self.initial_seed(self.seed), self.dtype)
+        module = build_module(self.config, self.task, self.initial_seed(self.seed), self.dtype)
+        if self.entrance is None:
+            return module
+        return entered(copied(module, torch.device("cpu")), self.entrance)
 
     def fresh(self, device: torch.device) -> nn.Module:
         """A new module of this architecture on the device; it shares the frozen parameters."""
@@ -147,6 +158,8 @@ class ModelSpec:
     def _counted_flops(self, model: Module, *, with_gradient: bool = False) -> int:
         """The operations that torch counts for one row, forwards or forwards and backwards."""
         row = blank_rows(self.task, 1, self.dtype)
+        if self.entrance is not None:
+            row = torch.zeros(1, *self.entrance.shape, dtype=self.dtype)
         module = self.fresh(row.device).eval()
         with (
             quoting(model, f"on rows of shape {tuple(row.shape)}"),
@@ -164,12 +177,14 @@ class ModelSpec:
         """Floating-point operations of training on `rows` rows.
 
         A row costs three forward passes, or what torch counts where a part is frozen: no gradient
-        is computed for it.
+        is computed for it, nor anything before the entrance of kept states.
         """
         return self._row_flops * rows
 
     @cached_property
     def _row_flops(self) -> int:
+        if self.from_states is not None:
+            return self.from_states._row_flops
         usual = FORWARD_PASSES_OF_A_STEP * self.forward_flops
         if not isinstance(self.config, Module) or self.n_params == self.n_params_in_all:
             return usual
@@ -181,8 +196,11 @@ class ModelSpec:
         return not isinstance(self.config, Module)
 
     def inputs(self, x: Tensor) -> Any:
-        """What the module is given for the rows x (B, *input_shape): them, or what they hold."""
-        return module_inputs(self.task, x)
+        """What the module is given for the rows x (B, *input_shape): them, or what they hold.
+
+        Kept states (B, ...) are given as they are.
+        """
+        return x if self.entrance is not None else module_inputs(self.task, x)
 
     def views(self, stack: Tensor) -> dict[str, Tensor]:
         """Each trainable parameter of a stack of models as (C, *shape), by name."""

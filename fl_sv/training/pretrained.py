@@ -8,6 +8,7 @@ base stays with every process, is hashed, and never travels (`fl_sv.training.bas
 Shapes: B rows of a batch, K outputs; ids are (B, places).
 """
 
+import copy
 import hashlib
 import os
 import warnings
@@ -15,24 +16,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from fl_sv.errors import InputError, listed
 from fl_sv.training.base_folder import CONFIG, description
+from fl_sv.training.entrance import HEAD, blocks_of, entering, home
 
 EXTRA = ("transformers", "peft", "tokenizers")  # the packages of fl-sv[lm]
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-# Options of a base that leave numbers out at random: it is frozen, and answers the same each time.
-DROPPED = ("dropout", "pdrop", "layerdrop")
+DRAWING = "lora_dropout"  # the parts of an adapter that leave numbers out, by peft's name for them
 
 
 class Pretrained(nn.Module):
     """A frozen base with what is trained beside it.
 
     From ids (B, places) to logits (B, places, K), or (B, K) with a head.
+
+    The base is always in evaluation mode: it leaves nothing out at random, so that a row's states
+    are the same each time. Only an adapter's own dropout draws, in training.
 
     base: a transformer of the package transformers, or peft's with one inside.
     n_outputs: K.
@@ -41,6 +45,7 @@ class Pretrained(nn.Module):
     """
 
     architecture: Tensor  # the hash of config.json: a part of the base as the weights are
+    entrance: str | None = None  # the part that kept states enter (`fl_sv.training.entrance`)
 
     def __init__(self, base: Any, n_outputs: int, head: nn.Linear | None, text: str) -> None:
         super().__init__()
@@ -48,13 +53,55 @@ class Pretrained(nn.Module):
         digest = hashlib.sha256(text.encode()).digest()
         self.register_buffer("architecture", torch.tensor([*digest], dtype=torch.uint8))
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def train(self, mode: bool = True) -> Self:
+        """In training mode an adapter's dropout draws; the base stays as it is."""
+        super().train(mode)
+        self.base.eval()
+        for name, part in self.base.named_modules():
+            if DRAWING in name:
+                part.train(mode)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with parameters and buffers of its own, or those that `memo` names.
+
+        Every model of a sweep begins with a copy. All else is shared, such as configs: no part of a
+        transformer changes it. Python's own copy of it takes 25 ms, which is many steps.
+        """
+        parts = [*self.modules()]
+        memo.update({id(part): type(part).__new__(type(part)) for part in parts})
+        for part in parts:
+            own = {name: _own(value) for name, value in vars(part).items()}
+            for kind in ("_parameters", "_buffers", "_modules"):
+                own[kind] = {name: copy.deepcopy(each, memo) for name, each in own[kind].items()}
+            vars(memo[id(part)]).update(own)
+        copied: Self = memo[id(self)]
+        return copied
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """rows: ids (B, places), or the states that enter in their place."""
+        if self.entrance is None:
+            return self._outputs(rows)
+        if self.entrance == HEAD:
+            assert self.head is not None
+            outputs_BK: Tensor = self.head(rows)
+            return outputs_BK
+        ids = rows.new_zeros(rows.shape[:2], dtype=torch.int64)  # of no consequence
+        with entering(self.get_submodule(self.entrance), rows):
+            return self._outputs(ids)
+
+    def _outputs(self, ids: Tensor) -> Tensor:
         answer = self.base(input_ids=ids, use_cache=False)
         if self.head is None:
             logits: Tensor = answer.logits
             return logits[..., : self.n_outputs]
         outputs_BK: Tensor = self.head(answer.last_hidden_state.mean(1))
         return outputs_BK
+
+
+def _own(value: Any) -> Any:
+    """The value for a copy of a module: hooks of one must not be hooks of the other."""
+    return copy.copy(value) if isinstance(value, dict | list | set) else value
 
 
 def pretrained(
@@ -122,9 +169,6 @@ def _loaded(folder: Path, task: str) -> tuple[nn.Module, Any]:
     kind = AutoModel if task == "head" else AutoModelForCausalLM
     try:
         config = AutoConfig.from_pretrained(str(folder), **local)
-        for name in vars(config):
-            if name.endswith(DROPPED) and isinstance(getattr(config, name), float):
-                setattr(config, name, 0.0)
         base, found = kind.from_pretrained(
             str(folder),
             config=config,
@@ -175,18 +219,11 @@ def _adapted(
     """The base inside peft's model, with adapters beside the layers that are meant."""
     from peft import LoraConfig, get_peft_model
 
-    targets = _targets(base, target_modules, folder)
-    n_layers = getattr(base.config, "num_hidden_layers", 0)
-    if layers is not None and (beyond := [each for each in layers if each >= n_layers]):
-        raise InputError(
-            f"adapter.layers: {beyond[0]} given, and the model in {folder} has the blocks 0 to"
-            f" {n_layers - 1}."
-        )
+    targets = _targets(base, target_modules, layers, folder)
     options = LoraConfig(
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,
         target_modules=targets,
-        layers_to_transform=None if layers is None else [*layers],
         lora_dropout=dropout,
         bias="none",
     )
@@ -197,20 +234,47 @@ def _adapted(
     return adapted
 
 
-def _targets(base: Any, wanted: Sequence[str] | None, folder: Path) -> list[str]:
-    """The names of layers for peft: those that are wanted, or every linear layer of the blocks."""
+def _targets(
+    base: Any, wanted: Sequence[str] | None, layers: Sequence[int] | None, folder: Path
+) -> list[str]:
+    """The layers that get adapters, as peft takes them: ends of names, or whole names.
+
+    wanted: the ends of their names; None for every linear layer of the blocks.
+    layers: the numbers of the blocks; None for all.
+    """
     from transformers.pytorch_utils import Conv1D
 
-    output = base.get_output_embeddings()
+    output, blocks = base.get_output_embeddings(), blocks_of(base)
     linear = [
         name
         for name, part in base.named_modules()
         if isinstance(part, nn.Linear | Conv1D) and part is not output
     ]
-    there = sorted({name.rpartition(".")[2] for name in linear})
+    in_blocks = {name: block for name in linear if (block := home(name, blocks)) is not None}
     if wanted is None:
-        return there
+        meant = [*in_blocks]
+    else:
+        _require_there(base, wanted, linear, folder)
+        meant = [name for name in linear if any(_ends(name, each) for each in wanted)]
+    if layers is not None:
+        numbers = {block: int(block.rpartition(".")[2]) for block in blocks}
+        most = max(numbers.values(), default=-1)
+        if beyond := [each for each in layers if each > most]:
+            raise InputError(
+                f"adapter.layers: {beyond[0]} given, and the model in {folder} has the blocks 0 to"
+                f" {most}."
+            )
+        meant = [name for name in meant if name in in_blocks and numbers[in_blocks[name]] in layers]
+    ends = sorted({name.rpartition(".")[2] for name in meant}) if wanted is None else [*wanted]
+    are_all = all(name in meant for name in linear if any(_ends(name, each) for each in ends))
+    return ends if are_all else meant
+
+
+def _require_there(base: Any, wanted: Sequence[str], linear: Sequence[str], folder: Path) -> None:
+    """Raises InputError when a layer that is wanted is not there, or is the output layer."""
+    output = base.get_output_embeddings()
     heads = [name for name, part in base.named_modules() if part is output and name]
+    there = sorted({name.rpartition(".")[2] for name in linear})
     for each in wanted:
         if any(_ends(name, each) for name in heads):
             raise InputError(
@@ -222,7 +286,6 @@ def _targets(base: Any, wanted: Sequence[str] | None, folder: Path) -> list[str]
                 f"adapter.target_modules: {each!r} is no layer of the model in {folder}. There are"
                 f" {listed(there)}."
             )
-    return [*wanted]
 
 
 def _ends(name: str, end: str) -> bool:

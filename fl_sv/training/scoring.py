@@ -6,6 +6,7 @@ Shapes: C models of a stack, V validation examples, K outputs.
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from fl_sv.config import Config
 from fl_sv.errors import RunError
 from fl_sv.game.coalitions import EMPTY
 from fl_sv.game.scores import Score
+from fl_sv.training.kept import KeptStates
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.stack import score_stack
 
@@ -29,6 +31,11 @@ class ValidationSet:
     config: Config
     x: Tensor  # (V, *input_shape)
     y: Tensor  # (V,)
+
+    @cached_property
+    def states(self) -> KeptStates:
+        """The rows as each model is given them."""
+        return KeptStates(self.x, self.config.compute.states_megabytes)
 
     def losses(
         self, model: ModelSpec, stack: Tensor, what: str, keep: Collection[int] = ()
@@ -44,9 +51,9 @@ class ValidationSet:
         no utility.
         """
         stack = stack.to(self.config.compute.device)
-        losses, hits, kept = score_stack(
-            model, stack, self.x, self.y, self.config.compute.chunk, keep
-        )
+        scored, x = self.states.given_to(model)
+        chunk = self.config.compute.chunk
+        losses, hits, kept = score_stack(scored, stack, x, self.y, chunk, keep)
         if not losses.isfinite().all():
             raise RunError(
                 f"{what}: {model.name} has a NaN or infinite validation loss. Lower its learning"

@@ -28,9 +28,12 @@ from fl_sv.flower.schema import MOST_PARAMETER
 from fl_sv.streams import global_draws
 from fl_sv.training.base import base_digests, trainable
 from fl_sv.training.draws import global_states
+from fl_sv.training.entrance import Entrance, find_entrance
 from fl_sv.training.factories import quoted, quoting, refusal
+from fl_sv.training.kept import row_states
 from fl_sv.training.losses import row_loss, try_loss
 from fl_sv.training.models import ModelSpec, model_specs
+from fl_sv.training.pretrained import Pretrained
 from fl_sv.training.sgd import Recipe, proximal_mu, train, train_module
 from fl_sv.training.stack import rows_at_once, stack_outputs, train_stack
 
@@ -40,6 +43,8 @@ STEPS = (4, 3, 1, 4)
 DRAWS = 4
 # A step of a stack equals one of a single model up to this share of the largest change.
 TOLERANCE = 1e-4
+# From the same rows' states on a model answers as from the rows, up to this share.
+STATES_TOLERANCE = 1e-6
 # What any module has; no state of the user's.
 _OF_ANY_MODULE = frozenset(vars(nn.Module()))
 
@@ -90,6 +95,7 @@ class _Trial:
     x: Tensor
     y: Tensor
     recipe: Recipe
+    keeps_states: bool  # whether the config asks for kept states
 
     @classmethod
     def of(cls, model: ModelSpec, module: Module, config: Config, x: Tensor, y: Tensor) -> "_Trial":
@@ -100,7 +106,9 @@ class _Trial:
             batches=tuple(np.split(np.arange(sum(STEPS)) % len(x), np.cumsum(STEPS)[:-1])),
             torch_seed=0,
         )
-        return cls(model, module, model.initial_params(model.seed, 0).to(x.device), x, y, recipe)
+        initial = model.initial_params(model.seed, 0).to(x.device)
+        keeps_states = config.compute.states_megabytes > 0
+        return cls(model, module, initial, x, y, recipe, keeps_states)
 
     def outcome(self) -> ModelSpec:
         """The model, once it has passed everything."""
@@ -119,12 +127,56 @@ class _Trial:
         model = replace(self.model, unused=never, draws_globally=self._draws_globally())
         if any(names != used[0] for names in used):
             why = "which parameters get a gradient differs from step to step"
-            return replace(model, unstackable=why)
+            return self._with_states(replace(model, unstackable=why), trained)
+        return self._with_states(self._in_stack(model, trained), trained)
+
+    def _in_stack(self, model: ModelSpec, trained: Tensor) -> ModelSpec:
+        """The model with what hinders its stacks, if anything does."""
         unreplaced = self._why_unstackable(model, trained)
         if unreplaced is None:
             return model
         model = replace(model, unreplaced=unreplaced)
         return replace(model, unstackable=self._why_unstackable(model, trained))
+
+    def _with_states(self, model: ModelSpec, trained: Tensor) -> ModelSpec:
+        """The model with its form for kept states, where that gives the same.
+
+        trained: the parameters after the trial's steps.
+        """
+        module = model.fresh(self.x.device)
+        if not (self.keeps_states and isinstance(module, Pretrained)):
+            return model
+        rows = self.x[: sum(STEPS)]
+        found = find_entrance(module, model.inputs(rows))
+        if not isinstance(found, Entrance):
+            return replace(model, unkept=found)
+        form = replace(model, entrance=found)
+        states = torch.cat([*row_states(replace(model, from_states=form), rows)])
+        from_states = replace(self, model=form, x=states)
+        if not self._gives_the_same(from_states, trained):
+            return replace(model, unkept="it gives something else from its states on")
+        if model.unstackable is None:
+            form = from_states._in_stack(replace(form, unreplaced=None), trained)
+        return replace(model, from_states=form)
+
+    def _gives_the_same(self, from_states: "_Trial", trained: Tensor) -> bool:
+        """Whether the model answers and trains from the rows' states as from the rows."""
+        # An untrained adapter adds nothing, and would hide what is left out.
+        noise = torch.randn(trained.shape, generator=torch.Generator().manual_seed(0))
+        params = trained + trained.abs().mean() * noise.to(trained)
+        all_rows = range(len(from_states.x))
+        for rows, tolerance in ((all_rows, STATES_TOLERANCE), (all_rows[2::-2], TOLERANCE)):
+            one, other = (
+                each._outputs(each.model.loaded(params), each.x[[*rows]])
+                for each in (self, from_states)
+            )
+            if (one - other).abs().max() > tolerance * one.abs().max():
+                return False
+        recipe = replace(self.recipe, optimizer=Optimizer())
+        one, other = (
+            train(each.model, params, each.x, self.y, recipe) for each in (self, from_states)
+        )
+        return _same(one, other, exactly=False, change=one - params)
 
     def _check_outputs(self, rows: Tensor, *, training: bool) -> None:
         """Raises InputError unless the untrained module turns rows into finite outputs (B, K)."""
