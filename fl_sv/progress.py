@@ -189,6 +189,13 @@ class Progress:
         self.note(f"{name}: {total} {unit} in {time.perf_counter() - started:.1f} s")
 
     @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A context that is a stage of one step, such as the fit of the law."""
+        with self.stage(name, 1, "step") as bar:
+            yield
+            bar.advance()
+
+    @contextmanager
     def _speaking(self, bar: Bar) -> Iterator[None]:
         """A context in which a thread says once a minute how far the stage is."""
         if self.detail == "quiet" or self._console.is_terminal:

@@ -70,13 +70,14 @@ def value_companies(
             evidence = _gather(job, table, averaged, curve, student)  # all else that payouts need
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
-        settlement = settle(evidence)  #                           law, values, payouts
+        settlement = settle(evidence, progress)  #                 law, values, payouts
         save_models(job, run)  #                                   what the companies joined for
         meter.enter()
         costs = journal.costs()
     run.write_text(COST, CostRecord.of(costs).to_json())
-    publish(run, evidence, settlement, software())  #              tables and the signed ledger
-    write_report(run, settlement.law)  #                           a page that anybody can follow
+    with progress.step("report"):
+        publish(run, evidence, settlement, software())  #          tables and the signed ledger
+        write_report(run, settlement.law)  #                       a page that anybody can follow
     return settlement
 
 

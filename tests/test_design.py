@@ -18,7 +18,7 @@ from fl_sv.errors import InputError, VerificationError
 from fl_sv.game.coalitions import grand, members_matrix, members_of
 from fl_sv.game.utilities import read_utilities
 from fl_sv.law import fit_law
-from fl_sv.payment.settlement import law_and_values
+from fl_sv.payment.settlement import fitted_law
 from fl_sv.payment.stopping import LARGEST, require_large_enough, sample_state
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
@@ -331,7 +331,7 @@ def test_a_sample_that_ended_without_a_reason_is_found_out(folder: Path) -> None
 def test_a_sample_that_may_stop_early_pays_for_it_in_its_intervals(folder: Path) -> None:
     """It would stop early where its intervals are too narrow by chance."""
     evidence = read_evidence(RunDirectory(folder / "sampled"))
-    law, _ = law_and_values(evidence)
+    law = fitted_law(evidence)
     sampling = []
     for stop in (Stop(max_evaluations=50), Stop(max_evaluations=50, widest_interval_cents=10)):
         coalitions = evidence.config.coalitions.model_copy(update={"stop": stop})

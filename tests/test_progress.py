@@ -57,8 +57,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
 def test_each_stage_is_told_from_its_beginning_to_its_end(run: RunDirectory) -> None:
     told = events(run.path)
     assert all(tuple(event) == KEYS for event in told)
-    assert [*dict.fromkeys(e["stage"] for e in told)] == ["teacher", "sweep", "anchors", "averages"]
-    for stage in ("teacher", "sweep", "anchors"):
+    assert [*dict.fromkeys(e["stage"] for e in told)] == [
+        *("teacher", "sweep", "anchors", "averages", "law", "values", "report")
+    ]
+    for stage in ("teacher", "sweep", "anchors", "law", "values", "report"):
         of_stage = [event for event in told if event["stage"] == stage]
         assert of_stage[0]["round"] == 0 and of_stage[0]["eta_seconds"] is None
         assert of_stage[-1]["round"] == of_stage[-1]["of"] > 0

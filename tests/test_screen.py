@@ -15,6 +15,7 @@ from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
+from tests.report_games import game_of_kind
 from tests.report_runs import ALARMS, make_run
 from tests.runs import published
 
@@ -37,7 +38,7 @@ def test_a_company_that_does_as_well_alone_is_named_and_explained() -> None:
     assert "Beech alone (0.3000) does as well as or better than all" in remark
     assert "together (0.4000)" in remark and "training.rounds" in remark
     (equal,) = alone_remarks(companies, {0: 2.3, 1: 0.4, 2: 0.3, 3: 0.4})
-    assert "Ash alone (0.4000), Beech alone (0.3000) do as well" in equal
+    assert "Beech alone (0.3000), Ash alone (0.4000) do as well" in equal
 
 
 def test_a_number_stays_with_its_unit_on_the_screen(
@@ -74,3 +75,13 @@ def test_title_and_names_are_printed_as_they_are(run: RunDirectory, tmp_path: Pa
     assert title in summary(
         published(tmp_path / "titled", run, dataclasses.replace(evidence, config=titled))
     )
+
+
+def test_the_screen_orders_companies_by_amount_and_never_by_config(tmp_path: Path) -> None:
+    run = game_of_kind("eight", tmp_path / "run")
+    amounts = read_payouts(run.file(files.PAYOUTS))
+    names = [run.config.legal_name(each) for each in amounts]
+    shown = [row.split("│")[1].strip() for row in summary(run).splitlines() if row.startswith("│ ")]
+    by_amount = sorted(amounts, key=lambda each: -amounts[each])
+    assert shown == [*map(run.config.legal_name, by_amount), "sum"]
+    assert shown[:-1] != names

@@ -104,6 +104,36 @@ def test_each_company_gets_the_texts_of_its_name(tmp_path: Path) -> None:
     assert operator.task.places == (6,) and operator.task.n_outputs == len(LETTERS)
 
 
+def test_a_folder_of_texts_gives_each_company_what_lies_under_its_name(
+    tmp_path: Path, tokenizer: str
+) -> None:
+    texts = tmp_path / "texts"
+    (texts / "Ash" / "deep").mkdir(parents=True)
+    (texts / "Ash" / "b.txt").write_text("bbb\n\nccc")
+    (texts / "Ash" / "deep" / "d.jsonl").write_text('{"text": "ddd"}')
+    (texts / "Ash" / ".hidden.pdf").write_text("no text")
+    (texts / "Beech.txt").write_text("eee")
+    text = Text(tokenizer=tokenizer, places=2)
+    rows = read_texts(f"{texts}/", text, "folder")
+    of_owner = {
+        owner: "".join(letters(row) for row in rows.y[rows.columns["folder"] == owner])
+        for owner in ("Ash", "Beech")
+    }
+    assert of_owner["Beech"] == "ee"
+    assert sorted(of_owner["Ash"].replace("_", "")) == sorted("bbcccddd")  # but the first letter
+    # A folder of one company alone names no owner; its rows are those of one file.
+    alone = read_texts(f"{texts / 'Ash'}/", text)
+    np.testing.assert_array_equal(alone.y, rows.y[rows.columns["folder"] == "Ash"])
+    for name, part in (("report.pdf", "report.pdf is no text"), ("x.txt", "holds no text")):
+        wrong = tmp_path / name.replace(".", "-")
+        wrong.mkdir()
+        (wrong / name).write_text("")
+        with pytest.raises(InputError, match=part):
+            read_texts(f"{wrong}/", text, "folder")
+    with pytest.raises(InputError, match="column: folder"):
+        read_texts(f"{texts}/", text, "author")
+
+
 def test_another_tokenizer_at_a_company_is_refused(tmp_path: Path, tokenizer: str) -> None:
     content = lm_config(tmp_path, bases=False)
     scaling = operator_data(config_of(content, "test")).scaling

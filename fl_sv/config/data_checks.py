@@ -2,7 +2,7 @@
 
 import re
 
-from fl_sv.config.base import DATA_FILES, REFERENCE, TEXT_FILES, is_data_path
+from fl_sv.config.base import DATA_FILES, FOLDER, REFERENCE, TEXT_FILES, is_data_path
 from fl_sv.config.columns import Label, Numeric
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Duplicate
 
@@ -60,10 +60,10 @@ def _check_texts(data: Data, *, is_function: bool) -> None:
         raise ValueError(
             "data.text: the key is missing; `task: next_token` needs at least {tokenizer: PATH}"
         )
-    if is_function or not (is_text or data.source == "own"):
+    if is_function or not (is_text or data.source == "own" or data.source.endswith(FOLDER)):
         raise ValueError(
             f"data.source: {data.source} holds no texts; `task: next_token` takes a file"
-            f" ({', '.join(TEXT_FILES)}) or own"
+            f" ({', '.join(TEXT_FILES)}), a folder of such files (its path ends in /) or own"
         )
     if data.inputs != "ids":
         raise ValueError(

@@ -1,6 +1,5 @@
 """Texts as rows of tokens (`task: next_token`): documents, what is held out, and windows.
 
-A document is a part of a .txt file between blank lines, a line of a .jsonl, or a row of a .parquet.
 The tokenizer adds the special tokens that its own file asks for. Windows follow each other without
 overlap: the targets of a row are its tokens one place later. Documents are held out whole, so no
 validation row shares a document with a company.
@@ -9,12 +8,9 @@ Shapes: `(rows, places)`, the tokens of a row.
 """
 
 import hashlib
-import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,35 +18,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.base import TEXT_FILES
-from fl_sv.config.columns import Csv
 from fl_sv.config.text import Text
 from fl_sv.data.dataset import IGNORED
-from fl_sv.data.files import read_frame, readable
+from fl_sv.data.documents import Document, read_documents
 from fl_sv.data.inputs import Input
 from fl_sv.data.raw import RawRows
-from fl_sv.errors import InputError, listed, suggestion
-from fl_sv.files import read_bytes, read_text
+from fl_sv.errors import InputError
+from fl_sv.files import read_bytes
 
-BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 MOST_TOKENIZER = 500_000_000  # bytes
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text with its owner, and where it stands, for messages."""
-
-    text: str
-    owner: str
-    place: str
 
 
 def read_texts(
     path: str, text: Text, owner: str | None = None, fraction: float | None = None
 ) -> RawRows:
-    """The rows of the texts in a .txt, .jsonl or .parquet file.
+    """The rows of the texts in a .txt, .jsonl or .parquet file, or in a folder of such files.
 
-    owner: the key or column that names a document's owner.
+    owner: the key or column that names a document's owner, as `read_documents` takes it.
     fraction: share of each owner's documents that is held out; None where nothing is.
 
     Raises InputError when the file or the tokenizer cannot be read, or there is no text.
@@ -148,82 +132,3 @@ def read_tokenizer(path: str) -> tuple[Any, str, int]:
     tokenizer.no_padding()
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     return tokenizer, hashlib.sha256(content).hexdigest(), max(ids, default=0) + 1
-
-
-def read_documents(path: str, column: str, owner: str | None = None) -> list[Document]:
-    """The documents of a file. Raises InputError when it has none, or an empty one."""
-    with readable(path, TEXT_FILES):
-        if path.endswith(".parquet"):
-            documents = [*_of_parquet(path, column, owner)]
-        elif path.endswith(".jsonl"):
-            documents = [*_of_lines(path, _text_of(path), column, owner)]
-        else:
-            documents = [*_of_text(path, _text_of(path), owner)]
-    if not documents:
-        raise InputError(f"{path} holds no text. Give at least one document.")
-    if empty := next((each for each in documents if not each.text.strip()), None):
-        raise InputError(f"{empty.place}: the text is empty. Remove it.")
-    return documents
-
-
-def _text_of(path: str) -> str:
-    return read_text(Path(path)).removeprefix("\ufeff")
-
-
-def _of_text(path: str, content: str, owner: str | None) -> Iterator[Document]:
-    if owner is not None:
-        raise InputError(
-            f"{path}: a .txt names no owners (`data.partition.column`). Give a .jsonl or .parquet"
-            " file, or each company a .txt of its own (`source: own`)."
-        )
-    parts = BLANK_LINES.split(content.replace("\r\n", "\n").strip())
-    for number, part in enumerate(filter(str.strip, parts), 1):
-        yield Document(part, "", f"{path}, document {number}")
-
-
-def _of_lines(path: str, content: str, column: str, owner: str | None) -> Iterator[Document]:
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise InputError(f"{place} is no JSON object. Write one on every line.") from None
-        if not isinstance(record, dict):
-            raise InputError(f"{place} is no JSON object. Write one on every line.")
-        text = _entry(record, column, place, "data.text.column")
-        name = "" if owner is None else _entry(record, owner, place, "data.partition.column")
-        yield Document(text, name, place)
-
-
-def _entry(record: dict[str, Any], key: str, place: str, where: str) -> str:
-    if key not in record:
-        raise InputError(f"{place} has no {key!r} ({where}). {suggestion(key, [*record])}")
-    if not isinstance(record[key], str):
-        raise InputError(f"{place}: {key!r} ({where}) is no text; give a string.")
-    found: str = record[key]
-    return found
-
-
-def _of_parquet(path: str, column: str, owner: str | None) -> Iterator[Document]:
-    import polars as pl
-
-    frame, _ = read_frame(path, Csv())
-    wanted = [(column, "data.text.column")]
-    wanted += [] if owner is None else [(owner, "data.partition.column")]
-    for name, where in wanted:
-        if name not in frame.columns:
-            raise InputError(
-                f"{path} has no column {name!r} ({where}). {suggestion(name, frame.columns)}"
-            )
-        if frame[name].dtype not in (pl.String, pl.Categorical, pl.Enum):
-            raise InputError(
-                f"{path}, column {name!r} ({where}): the type {frame[name].dtype} is no text. There"
-                f" are {listed(frame.columns)}."
-            )
-        if count := frame[name].null_count():
-            raise InputError(f"{path}, column {name!r}: {count} cells are empty. Remove the rows.")
-    owners = [""] * len(frame) if owner is None else frame[owner].cast(pl.String).to_list()
-    for number, (text, name) in enumerate(zip(frame[column].cast(pl.String), owners, strict=True)):
-        yield Document(text, name, f"{path}, row {number + 1}")

@@ -25,6 +25,7 @@ from fl_sv.law import Law
 from fl_sv.law.alarms import Alarm
 from fl_sv.payment.coverage import coverage_alarms
 from fl_sv.payment.payouts import allocate, pot_cents
+from fl_sv.progress import Progress
 from fl_sv.valuation.appraise import appraise, paid_values, shapley_weighting
 from fl_sv.valuation.axioms import axiom_alarms, order_alarms, rounding_alarms
 from fl_sv.valuation.fit import fit_to_table
@@ -121,13 +122,23 @@ class Settlement:
     more_seeds: MoreSeeds
 
 
-def settle(evidence: Evidence) -> Settlement:
+def settle(evidence: Evidence, progress: Progress | None = None) -> Settlement:
     """The law, the values and the payment that follow from the evidence.
+
+    progress: where the stages law and values report, in a run.
 
     Raises InputError when the law cannot be fitted.
     """
-    config = evidence.config
-    law, valuation = law_and_values(evidence)
+    progress = progress or Progress("quiet")
+    with progress.step("law"):
+        law = fitted_law(evidence)
+    with progress.step("values"):
+        return _settled(evidence, law)
+
+
+def _settled(evidence: Evidence, law: Law) -> Settlement:
+    """What follows from the law."""
+    config, valuation = evidence.config, values_by(law, evidence)
     alarms = (
         *law.alarms,
         *axiom_alarms(valuation.named(config.names), -law.predict()),
@@ -189,12 +200,16 @@ def _figures(valuation: Valuation) -> dict[str, float]:
     }
 
 
-def law_and_values(evidence: Evidence) -> tuple[Law, Valuation]:
-    """The law, and the values that follow from it."""
-    law = fit_to_table(
+def fitted_law(evidence: Evidence) -> Law:
+    """The law, from the losses of the small models and of the large runs."""
+    return fit_to_table(
         evidence.config, evidence.table, evidence.sizes, evidence.examples, evidence.averaged
     )
-    return law, appraise(
+
+
+def values_by(law: Law, evidence: Evidence) -> Valuation:
+    """The values that follow from the law."""
+    return appraise(
         evidence.config, evidence.table, law, evidence.weighting, evidence.validation_NV
     )
 

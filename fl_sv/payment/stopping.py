@@ -7,7 +7,7 @@ from fl_sv.design.sample import design_steps
 from fl_sv.errors import VerificationError
 from fl_sv.payment.intervals import money_intervals
 from fl_sv.payment.payouts import money
-from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, divide_pot, law_and_values
+from fl_sv.payment.settlement import NOT_DIVIDED, Evidence, divide_pot, fitted_law, values_by
 from fl_sv.progress import Progress
 
 # Share of a value's variance. Below it all other coalitions together would narrow no interval by
@@ -36,7 +36,7 @@ def sample_state(evidence: Evidence) -> SampleState:
     """
     config, stop = evidence.config, evidence.config.coalitions.stop
     assert stop is not None, "a design of all coalitions does not grow"
-    _, valuation = law_and_values(evidence)
+    valuation = values_by(fitted_law(evidence), evidence)
     measured = len(evidence.table.coalitions(valuation.small_model))
     is_largest = measured >= len(design_steps(config)[-1].coalitions)
     payment = divide_pot(evidence, valuation, (), config.payouts, ())
@@ -61,7 +61,8 @@ def is_large_enough(evidence: Evidence, progress: Progress) -> bool:
     config = evidence.config
     if config.coalitions.stop is None:
         return True
-    state = sample_state(evidence)
+    with progress.step("law"):
+        state = sample_state(evidence)
     progress.say(
         f"{state.measured:,} coalitions measured: {sample_state_text(state, config.payouts)}."
     )

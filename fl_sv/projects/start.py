@@ -7,6 +7,7 @@ from typing import Any
 
 from fl_sv.errors import InputError
 from fl_sv.terminal import say
+from fl_sv.training.extra import require_extra
 
 TEMPLATES = ("tabular", "images", "finetune", "federation")
 README = """# A first project: {template}
@@ -20,6 +21,8 @@ NEXT = {
     "tabular": "For a table of yours, `fl-sv data infer FILE.csv --target COLUMN --owner COLUMN`"
     " proposes `columns`.",
     "images": "Images of yours go into an `.npz`: x (rows, channels, height, width), y, owners.",
+    "finetune": "Texts of yours: a folder with `.txt` files for each company in `{texts}`, and the"
+    " names in {config}. Bases from other texts: `python -m fl_sv.projects.bases FILE {bases}`.",
     "federation": "Across machines: `fl-sv federation try` shows all of it on this one; then"
     " `fl-sv federation init federation --address HOST --config {config}`.",
 }
@@ -37,32 +40,40 @@ def init(options: argparse.Namespace) -> int:
 def start(folder: Path, template: str) -> None:
     """Writes config.yaml, README.md and the data of a template into a new or empty folder.
 
-    Raises InputError when the folder cannot be used, or this version lacks the template.
+    Raises InputError when the folder cannot be used, or packages that the template needs are
+    missing.
     """
     from fl_sv.projects.rows import write_images, write_own_tables, write_shared_table
 
     write: dict[str, Callable[[Path], None]] = {
         "tabular": write_shared_table,
         "images": write_images,
+        "finetune": _write_texts_and_bases,
         "federation": write_own_tables,
     }
-    if template not in write:
-        raise InputError(
-            f"--template {template} is not in this version yet: it needs a pretrained model. In a"
-            " checkout `make finetune` makes three small ones and runs configs/finetune.yaml."
-        )
+    if template == "finetune":
+        require_extra()
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is not empty. Give a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
         text = Path(__file__).with_name(f"{template}.yaml").read_text(encoding="utf-8")
         (folder / "config.yaml").write_text(text, encoding="utf-8")
-        paths = {"config": folder / "config.yaml", "run": folder / "run"}
+        paths = {name: folder / name for name in ("run", "texts", "bases")}
+        paths["config"] = folder / "config.yaml"
         page = README.format(template=template, next=NEXT[template].format(**paths), **paths)
         (folder / "README.md").write_text(page, encoding="utf-8")
         write[template](folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror}.") from None
+
+
+def _write_texts_and_bases(folder: Path) -> None:
+    from fl_sv.projects.bases import make_bases
+    from fl_sv.projects.texts import write_texts
+
+    write_texts(folder)
+    make_bases(folder / "general.txt", folder / "bases")
 
 
 def add_commands(verbs: Any) -> None:

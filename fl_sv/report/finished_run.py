@@ -16,6 +16,7 @@ from fl_sv.game.coalitions import place_of
 from fl_sv.law import Law
 from fl_sv.payment.settlement import NOT_DIVIDED, Evidence
 from fl_sv.payment.stopping import SampleState, sample_state
+from fl_sv.report.splits import by_amount
 from fl_sv.runs import files
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunDirectory
@@ -85,8 +86,7 @@ class FinishedRun:
     @property
     def by_amount(self) -> list[CompanyValue]:
         """The companies from the largest amount down, equal amounts by value, then by name."""
-        amounts = self.payment.amounts
-        return sorted(self.valuation.companies, key=lambda c: (-amounts[c.name], -c.value, c.name))
+        return by_amount(self.valuation.companies, self.payment.amounts)
 
     def loss(self, coalition: int) -> float:
         """The large model's loss on a coalition of the design: measured, else predicted."""

@@ -89,12 +89,12 @@ def _defect(corruption: Corruption) -> str:
 def alone_remarks(companies: Sequence[str], losses: Mapping[int, float]) -> tuple[str, ...]:
     """Where a company alone does as well as all together, and what that means; else nothing.
 
-    companies: in the order of the config. losses: the large model's that were measured, by
-    coalition.
+    companies: their names, in the order of the config.
+    losses: the large model's that were measured, by coalition.
     """
     everybody = losses[grand(len(companies))]
-    alone = {name: losses.get(1 << i, math.inf) for i, name in enumerate(companies)}
-    strong = [f"{name} alone ({loss:.4f})" for name, loss in alone.items() if loss <= everybody]
+    alone = sorted((losses.get(1 << i, math.inf), name) for i, name in enumerate(companies))
+    strong = [f"{name} alone ({loss:.4f})" for loss, name in alone if loss <= everybody]
     if not strong:
         return ()
     return (

@@ -16,7 +16,7 @@ from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.rates import rates_remarks
 from fl_sv.report.remarks import alone_remarks, data_remarks, perplexity_remarks
-from fl_sv.report.splits import splits
+from fl_sv.report.splits import by_amount, splits
 from fl_sv.report.underfit import learning_remarks
 from fl_sv.report.verdict import (
     accept_command,
@@ -75,7 +75,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
         *learning_remarks(valuation, [*law.sizes][-1], law.anchors, rates),
         *(rates_remarks(rates) if rates else ()),
         *perplexity_remarks(config, valuation),
-        *alone_remarks([company.name for company in valuation.companies], law.anchors),
+        *alone_remarks(config.legal_names, law.anchors),
         *data_remarks(config, rows_left_out, validation_NV.shape[1]),
     ]
     if law.untested:
@@ -117,7 +117,7 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
     values = ("examples", "value", f"{percent(valuation.level, 0)} interval", "share")
     for heading in (*values, f"payout {rules.currency}", "equal split", "by size"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for company in valuation.companies:
+    for company in by_amount(valuation.companies, payment.amounts):
         table.add_row(
             config.legal_name(company.name),
             f"{examples[company.name]:,}",

@@ -1,9 +1,10 @@
-"""Simple ways to split the sum that is paid, for comparison with the payouts."""
+"""The order by amount, and simple ways to split the sum that is paid, for comparison."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fl_sv.payment.payouts import allocate
+from fl_sv.valuation.records import CompanyValue
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,8 @@ def splits(amounts: Mapping[str, int], examples: Mapping[str, int]) -> Splits:
         equal=divided([1.0] * len(names)),
         by_size=divided([examples[name] for name in names]),
     )
+
+
+def by_amount(companies: Iterable[CompanyValue], amounts: Mapping[str, int]) -> list[CompanyValue]:
+    """The companies from the largest amount down, equal amounts by value, then by name."""
+    return sorted(companies, key=lambda each: (-amounts[each.name], -each.value, each.name))

@@ -14,7 +14,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,8 +23,8 @@ from torch import Tensor, nn
 from fl_sv.errors import InputError, listed
 from fl_sv.training.base_folder import CONFIG, description
 from fl_sv.training.entrance import HEAD, blocks_of, entering, home
+from fl_sv.training.extra import require_extra
 
-EXTRA = ("transformers", "peft", "tokenizers")  # the packages of fl-sv[lm]
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 DRAWING = "lora_dropout"  # the parts of an adapter that leave numbers out, by peft's name for them
 
@@ -136,15 +135,6 @@ def pretrained(
                 _freeze_a(base)
     head = _zero_head(config.hidden_size, n_outputs) if task == "head" else None
     return Pretrained(base, n_outputs, head, text)
-
-
-def require_extra() -> None:
-    """Raises InputError where the packages of fl-sv[lm] are missing."""
-    if missing := [name for name in EXTRA if find_spec(name) is None]:
-        raise InputError(
-            f"A pretrained model needs {listed(missing)}; install them with `pip install"
-            " 'fl-sv[lm]'`."
-        )
 
 
 @contextmanager
