@@ -85,7 +85,7 @@ def _train(width: int, ids: list[int], folder: Path) -> float:
             logits = base(input_ids=rows[:, :-1], use_cache=False).logits
             loss = cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
         base.save_pretrained(folder)

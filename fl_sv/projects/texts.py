@@ -42,7 +42,8 @@ def documents(topic: str) -> Iterator[str]:
     parts = (subjects, verbs, objects, WHEN)
     for _ in range(N_DOCUMENTS[topic]):
         sentences = (
-            " ".join(part[random.integers(len(part))] for part in parts) for _ in range(SENTENCES)
+            " ".join(part[int(random.integers(len(part)))] for part in parts)
+            for _ in range(SENTENCES)
         )
         yield ". ".join(each.capitalize() for each in sentences) + "."
 
