@@ -77,7 +77,7 @@ def make(folder: Path, rows: int, columns: int) -> None:
                 "small": [{"kind": "mlp", "hidden": [8]}],
                 "large": {"kind": "mlp", "hidden": [64]},
             },
-            "training": {"rounds": 1, "batch_size": 1024},
+            "training": {"rounds": 1, "batch_size": 8192},
             "compute": {"threads": 1},
             "payouts": {"pot": {"kind": "fixed", "cents": 1_000_000}},
         }

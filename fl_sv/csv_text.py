@@ -14,20 +14,24 @@ CHUNK = 1 << 24  # bytes
 
 
 def csv_records(
-    source: AnyFile, separator: str = ",", encoding: str = "utf-8-sig"
+    source: AnyFile, separator: str = ",", encoding: str = "utf-8-sig", skip: int = 0
 ) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line on which it begins, from 1. A blank line is a record without cells.
+
+    skip: lines at the beginning that are none.
 
     Every fault is an OSError whose `strerror` ends the sentence "FILE cannot be read: ...".
     """
     binary = opened(source)
-    line = 1
+    line = 1 + skip
     try:
         with io.TextIOWrapper(binary, encoding=encoding, newline="") as file:
+            for _ in range(skip):
+                file.readline()
             reader = csv.reader(file, strict=True, delimiter=separator)
             for record in reader:
                 yield line, record
-                line = reader.line_num + 1
+                line = skip + reader.line_num + 1
     except UnicodeError:  # utf-16 without its mark raises the parent of UnicodeDecodeError
         name = encoding.removesuffix("-sig").upper()
         fault = f"it is no CSV text: it holds bytes that are not {name}; save it as UTF-8"

@@ -139,8 +139,11 @@ DOUBTS = {
     "no value": ([""] * 6, "every cell is empty"),
     "ids": (["101", "102", "103", "104", "105", "106"], "in ascending order, as ids do"),
     "texts that are all different": ([f"note {c}" for c in "abcdef"], "different texts in 6 rows"),
-    "percent": (["12 %", "13 %", "5 %"] * 2, "'12 %' (line 2) has a unit. Write the number alone"),
-    "currency": (["€ 12", "€ 13", "€ 5"] * 2, "has a unit. Write the number alone"),
+    "two units": (["12 %", "13 %", "5 kg"] * 2, "'12 %' (line 2) has a unit, and not every cell"),
+    "a unit somewhere": (["€ 12", "13", "€ 5"] * 2, "has a unit, and not every cell has the same"),
+    "two signs of minus": (["5-", "(3)", "4", "1", "8", "2"], "Other cells have brackets"),
+    "a ruling": (["-----", "3", "4", "1", "8", "2"], "'-----' (line 2) is a ruling. Remove"),
+    "only the month by name": (["04-Aug-25", "05-Sep-26"] * 3, '"%d-%b-%y" or "%y-%b-%d"'),
     "capital letters": (["Red", "red", "blue"] * 2, "'Red' and 'red' differ in capital"),
 }  # fmt: skip
 
@@ -255,10 +258,9 @@ def test_no_cell_and_no_name_leaves_its_place_in_the_proposal(tmp_path: Path) ->
     [
         (b"", "no separator"),
         (b"a\n1\n", "no separator"),
-        (b"a,b\n1,2,3\n", "no separator"),
+        (b"a,b\n1,2,3\n", "line 2: 3 cells, and the header one less. R's write.table"),
         (b"a,b\n", "no rows below its header"),
         (b"a,a\n1,2\n", "names the column 'a' twice"),
-        (b"sep=;x\na;b\n1;2\n", "is a note of Excel"),
         (b"a,b\n\0,1\n", "NUL bytes"),
     ],
 )

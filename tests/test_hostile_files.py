@@ -278,13 +278,13 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     assert "would take 560,000,000 in memory" in refused(lambda: read_rows(str(rows), "target"))
 
 
-def test_lines_that_end_in_a_carriage_return_alone_are_named(tmp_path: Path) -> None:
+def test_lines_may_end_in_a_carriage_return_a_line_feed_or_both(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"a,target\r1,0\r2,1\r")
-    found = refused(lambda: read_rows(str(path), "target"))
-    assert "the lines end in a carriage return alone" in found
-    path.write_bytes(b"a,target\r\n1,0\r\n2,1\r\n")
-    assert read_rows(str(path), "target").y.tolist() == [0, 1]
+    for end in (b"\r", b"\r\n", b"\n"):
+        path.write_bytes(end.join([b"a,target", b"1,0", b"2,1", b""]))
+        assert read_rows(str(path), "target").y.tolist() == [0, 1]
+        path.write_bytes(end.join([b"a,target", b"1,0", b"two,1", b""]))
+        assert "line 3, column 'a'" in refused(lambda: read_rows(str(path), "target"))
 
 
 def test_indicators_of_many_rows_are_no_bomb(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The keys `data.csv` and `data.columns`: how a table is written, and what its columns mean."""
 
 import re
+import unicodedata
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -28,7 +29,12 @@ def unanswered(content: Any, place: str = "") -> list[str]:
 
 
 def _text(value: Any) -> Any:
-    """A whole number as text: cells are compared as text, and `[1, 2]` is clear enough."""
+    """A whole number as text: cells are compared as text, and `[1, 2]` is clear enough.
+
+    A text is composed (NFC), as cells are.
+    """
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -61,6 +67,16 @@ class Csv(Frozen):
             "whether the first line names the columns; otherwise they are column_1, column_2, ..."
         ),
     )
+    skip: int = Field(
+        0, ge=0, le=1000, description="lines above the header that are no part of the table"
+    )
+    empty_lines: Literal["refuse", "skip"] = Field(
+        "refuse",
+        description="what a line without a filled cell is, such as `;;;`: an error, or no row",
+    )
+    minus: Literal["before", "after", "brackets"] = Field(
+        "before", description="how a number below zero is written: -5, 5- or (5)"
+    )
     empty: Annotated[
         tuple[Cell, ...], many("texts that mean an empty cell, such as N/A", max_length=100)
     ] = ()
@@ -84,6 +100,12 @@ class Numeric(Frozen):
     """A quantity: one feature, or with `missing: indicator` two."""
 
     kind: Literal["numeric"]
+    unit: Annotated[str, Field(min_length=1, max_length=20)] | None = Field(
+        None,
+        description=(
+            "what stands beside the number in every cell, such as % or EUR; 12 % is read as 12"
+        ),
+    )
     missing: Literal["refuse", "mean", "median", "indicator"] = Field(
         "refuse",
         description=(
@@ -155,15 +177,21 @@ class Boolean(Frozen):
     kind: Literal["boolean"]
     yes: Annotated[
         tuple[Cell, ...], many("what means yes, in small or capital letters", min_length=1)
-    ] = ("true", "yes", "y", "t", "1", "ja", "j", "wahr")
+    ] = (
+        "true", "yes", "y", "t", "1", "ja", "j", "wahr", "oui", "vrai", "sí", "sì", "si",
+        "verdadero", "vero", "waar", "tak", "on",
+    )  # fmt: skip
     no: Annotated[
         tuple[Cell, ...], many("what means no, in small or capital letters", min_length=1)
-    ] = ("false", "no", "n", "f", "0", "nein", "falsch")
-    missing: Literal["refuse", "mean", "indicator"] = Field(
+    ] = (
+        "false", "no", "n", "f", "0", "nein", "falsch", "non", "faux", "falso", "nee", "onwaar",
+        "nie", "off",
+    )  # fmt: skip
+    missing: Literal["refuse", "mean", "indicator", "unticked"] = Field(
         "refuse",
         description=(
-            "what an empty cell is: an error, the share of yes in the operator's rows, or that and"
-            " a feature of its own that says so"
+            "what an empty cell is: an error, the share of yes in the operator's rows, that and a"
+            " feature of its own that says so, or `unticked`: no"
         ),
     )
 
@@ -173,7 +201,7 @@ class Boolean(Frozen):
         return self
 
 
-DATE_SIGNS = ("%d", "%m", "%Y", "%y", "%H", "%M", "%S")
+DATE_SIGNS = ("%d", "%m", "%b", "%Y", "%y", "%H", "%M", "%S")
 DatePart = Literal["year", "month", "day", "weekday", "hour", "minute", "days"]
 
 
@@ -185,7 +213,8 @@ class Date(Frozen):
         "%Y-%m-%d",
         max_length=50,
         description=(
-            "how it is written: %d day, %m month, %Y or %y year, %H hour, %M minute, %S second, and"
+            "how it is written: %d day, %m month, %b its name (English, German, French, Spanish or"
+            " Italian), %Y or %y year, %H hour, %M minute, %S second, and"
             " the signs between them, such as %d.%m.%Y; dates of a .parquet file need none"
         ),
     )
@@ -214,7 +243,8 @@ class Date(Frozen):
                 f"format: {unknown[0]} is no sign of a date; allowed are {', '.join(DATE_SIGNS)}"
             )
         years = signs.count("%Y") + signs.count("%y")
-        if years != 1 or len(set(signs)) < len(signs) or not {"%d", "%m"} <= {*signs}:
+        months = signs.count("%m") + signs.count("%b")
+        if (years, months, signs.count("%d")) != (1, 1, 1) or len(set(signs)) < len(signs):
             raise ValueError(
                 f"format: {self.format!r} must have the day, the month and the year once each, such"
                 " as %d.%m.%Y"

@@ -16,22 +16,38 @@ from fl_sv.data.faults import BadCells
 if TYPE_CHECKING:
     import polars as pl
 
+APOSTROPHES = "'\u2019"
 BLANKS = "\u00a0\u202f\u2009 "  # that part thousands
 GROUPED = r"^[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+$"  # 3.750, 1.234.567
 COMMA = r"^[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+$"  # 1,5 and 1.234,5
-LIKE_A_NUMBER = re.compile(rf"[+-]?[0-9][0-9.,'{BLANKS}]*(?:[eE][+-]?[0-9]+)?|[+-]?[.,][0-9]+")
+MINUS = "\u2212-"  # the first is the sign of typesetters
+_DIGITS = rf"(?:[0-9][0-9.,{APOSTROPHES}{BLANKS}]*(?:[eE][+-]?[0-9]+)?|[.,][0-9]+)"
+BEHIND, BRACKETS = rf"{_DIGITS}[{MINUS}]", rf"\({_DIGITS}\)"
+LIKE_A_NUMBER = re.compile(rf"[+{MINUS}]?{_DIGITS}|{BEHIND}|{BRACKETS}")
 UNITS = re.compile(r"[%‰°]|[$€£¥₹]|\b(?:EUR|USD|GBP|CHF|kg|g|km|m|cm|mm|l)\b\.?$")
+RULING = re.compile(rf"[=+_{MINUS}]{{3,}}")
 NOTHING = {
-    "n/a", "na", "#n/a", "#nv", "nan", "null", "none", "nil", "-", "--", "–", "—", ".", "?",
-    "k.a.", "k. a.", "unknown", "unbekannt", "missing",
+    "n/a", "na", "n.a.", "n. a.", "n.v.", "n/v", "#n/a", "#nv", "#n/v", "<na>", "nan", "null",
+    "(null)", "none", "nil", "-", "--", "---", "–", "—", ".", "?", "*", "k.a.", "k. a.", "k.a",
+    "keine angabe", "entfällt", "(leer)", "(blank)", "unknown", "unbekannt", "missing",
+    "#wert!", "#value!", "#div/0!", "#bezug!", "#ref!", "#name?", "#zahl!", "#num!", "#null!",
 }  # fmt: skip
 
 
 def stripped(frame: "pl.DataFrame", csv: Csv) -> "pl.DataFrame":
-    """The frame without blanks around its texts, null where a text means an empty cell."""
+    """The frame without blanks around its texts, null where a text means an empty cell.
+
+    Texts are composed (NFC): a letter and its accent are one letter, however a file holds them.
+    """
     import polars as pl
 
     frame = frame.with_columns(pl.selectors.string().str.strip_chars())
+    foreign = [
+        column.str.normalize("NFC")
+        for column in frame.select(pl.selectors.string())
+        if column.str.len_bytes().sum() != column.str.len_chars().sum()
+    ]
+    frame = frame.with_columns(foreign)
     if not csv.empty:
         return frame
     texts = frame.select(pl.selectors.string())
@@ -47,20 +63,54 @@ def numbers(frame: "pl.DataFrame", csv: Csv) -> NDArray[np.float64]:
     """
     import polars as pl
 
-    if csv.decimal == "," or csv.thousands is not None:
-        texts = frame.select(pl.selectors.string())
-        frame = frame.with_columns(_with_point(column, csv) for column in texts)
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    if csv.decimal == "," or csv.thousands is not None or csv.minus != "before":
+        frame = frame.with_columns(_with_point(frame[name], csv) for name in texts)
     found: NDArray[np.float64] = frame.cast(pl.Float64, strict=False).to_numpy()
+    for j, name in enumerate(frame.columns):
+        if name in texts and np.isnan(found[:, j]).any():
+            plain = frame[name].str.replace("^\u2212", "-")
+            if not plain.equals(frame[name]):
+                found = found if found.flags.writeable else found.copy()
+                found[:, j] = plain.cast(pl.Float64, strict=False).to_numpy()
     return found
 
 
+def without_unit(cells: "pl.Series", unit: str | None) -> "pl.Series":
+    """The cells without their unit, which stands on either side of a number; null without it."""
+    import polars as pl
+
+    if unit is None or cells.dtype != pl.String:
+        return cells
+    sign = re.escape(unit)
+    before = rf"^([+({MINUS}]?)[{BLANKS}]*{sign}[{BLANKS}]*"
+    after = rf"[{BLANKS}]*{sign}([){MINUS}]?)$"
+    bare = cells.str.replace(before, "${1}")
+    bare = bare.zip_with(bare != cells, cells.str.replace(after, "${1}"))
+    return bare.set((bare == cells).fill_null(False), None)
+
+
+def without_sign(cells: "pl.Series") -> "pl.Series":
+    """The cells without a minus, however it is written."""
+    return cells.str.replace(rf"^[{MINUS}]|[{MINUS}]$", "").str.replace(r"^\((.*)\)$", "${1}")
+
+
 def _with_point(cells: "pl.Series", csv: Csv) -> "pl.Series":
-    """The cells with a decimal point and without signs of thousands; null where they are none."""
+    """The cells with a decimal point, a minus before and no signs of thousands; null where none."""
+    if csv.minus != "before":
+        behind = BEHIND if csv.minus == "after" else BRACKETS
+        is_below = cells.str.contains(f"^(?:{behind})$").fill_null(False)
+        cells = cells.zip_with(~is_below, "-" + without_sign(cells))
+    cells = cells.str.replace("^\u2212", "-")
     point, whole = re.escape(csv.decimal or "."), "[0-9]+"
     plain = cells
     if csv.thousands is not None:
-        part = f"[{BLANKS}]" if csv.thousands == " " else re.escape(csv.thousands)
-        whole = rf"(?:[1-9][0-9]{{0,2}}(?:{part}[0-9]{{3}})+|[0-9]+)"
+        part = {" ": f"[{BLANKS}]", "'": f"[{APOSTROPHES}]"}.get(
+            csv.thousands, re.escape(csv.thousands)
+        )
+        in_threes = rf"[1-9][0-9]{{0,2}}(?:{part}[0-9]{{3}})+"
+        in_twos = rf"[1-9][0-9]?(?:{part}[0-9]{{2}})+{part}[0-9]{{3}}"  # as in India: 1,23,456
+        whole = rf"(?:{in_threes}|{in_twos}|[0-9]+)"
         plain = plain.str.replace_all(part, "")
     pattern = rf"^[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
     plain = plain.str.replace(csv.decimal or ".", ".", literal=True)
@@ -137,7 +187,15 @@ def advice(cell: str, csv: Csv) -> str:
             " `data.columns`"
         )
     if UNITS.search(cell):
-        return ": write the number alone, and its unit into the name of the column"
+        return (
+            ": give its unit in `data.columns`, such as `{kind: numeric, unit: EUR}`, or write the"
+            " number alone"
+        )
+    if RULING.fullmatch(cell):
+        return ": it is a ruling and no row; remove the line"
+    for minus, form in (("after", BEHIND), ("brackets", BRACKETS)):
+        if csv.minus != minus and re.fullmatch(form, cell):
+            return f": if it is a number below zero, give `data.csv.minus: {minus}`"
     is_plain = csv.decimal is None and csv.thousands is None
     if is_plain and re.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}", cell):
         whole, decimal = cell.replace(",", ""), cell.replace(",", ".")
@@ -151,8 +209,9 @@ def advice(cell: str, csv: Csv) -> str:
             signs += ', thousands: "."'
         return f": if its comma is the decimal sign, give `data: {{csv: {{{signs}}}}}`"
     if csv.thousands is None and re.fullmatch(
-        r"[+-]?[0-9]{1,3}(?:([.,' ])[0-9]{3})+(?:[.,][0-9]*)?", cell
+        rf"[+-]?[0-9]{{1,3}}(?:([.,{APOSTROPHES}{BLANKS}])[0-9]{{3}})+(?:[.,][0-9]*)?", cell
     ):
-        sign = next(letter for letter in cell if letter in ".,' ")
+        sign = next(letter for letter in cell if letter in f".,{APOSTROPHES}{BLANKS}")
+        sign = "'" if sign in APOSTROPHES else " " if sign in BLANKS else sign
         return f": if {sign!r} parts thousands in it, give `data.csv.thousands: {sign!r}`"
     return ""

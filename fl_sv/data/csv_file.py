@@ -1,6 +1,5 @@
 """The cells of a .csv file as text, and the line on which each of its rows begins."""
 
-import codecs
 import errno
 import io
 from collections import Counter
@@ -27,11 +26,13 @@ class Lines:
     """Where the rows of a file stand.
 
     rows: (rows,) the number of each row among the records below the header, blank ones counted.
+    n_empty: rows without a filled cell.
     """
 
     path: str
     csv: Csv
     rows: NDArray[np.integer]
+    n_empty: int = 0
 
     def places(self, rows: Iterable[int]) -> list[str]:
         """The place of each of these rows, such as "sales.csv, line 5".
@@ -57,7 +58,8 @@ def read_csv(path: str, csv: Csv, fewest: int = 2) -> tuple["pl.DataFrame", Line
 
     fewest: columns that the header must have, 1 or 2.
 
-    Blank lines are no rows. Raises InputError or OSError when the file is no such table.
+    Blank lines are no rows, and a column without a name and without a filled cell is none. Raises
+    InputError or OSError when the file is no such table.
     """
     import polars as pl
 
@@ -73,19 +75,26 @@ def read_csv(path: str, csv: Csv, fewest: int = 2) -> tuple["pl.DataFrame", Line
         )
     except (pl.exceptions.PolarsError, UnicodeError) as error:
         raise InputError(_fault(path, csv, len(header), str(error).splitlines()[0])) from None
-    if any("\r" in name for name in frame.columns):
-        raise InputError(
-            f"{path}: the lines end in a carriage return alone. Save it with the line ends of Unix"
-            " or Windows."
-        )
     if not csv.header:  # releases of polars count from 0 or from 1
         header = [f"column_{number + 1}" for number in range(frame.width)]
     if len(header) == frame.width:  # polars leaves the doubled quotes in a name
         frame.columns = header
     frame = frame.with_row_index(ROW)
-    if frame.select(pl.all_horizontal(pl.exclude(ROW).is_null()).any()).item():
-        frame = frame.filter(~pl.col(ROW).is_in(_blank_rows(path, csv)))
-    return frame.drop(ROW), Lines(path, csv, frame[ROW].to_numpy())
+    is_empty = pl.all_horizontal(pl.exclude(ROW).fill_null("") == "")
+    empty = np.flatnonzero(frame.select(is_empty).to_series().to_numpy())
+    gone = [] if not len(empty) or csv.empty_lines == "skip" else _blank_rows(path, csv)
+    if csv.empty_lines == "skip":
+        gone = frame[ROW].to_numpy()[empty].tolist()
+    kept = frame.filter(~pl.col(ROW).is_in(gone)) if gone else frame
+    rows = kept[ROW].to_numpy()
+    nameless = [name for name in header if isinstance(name, Nameless)]
+    nothing = [name for name in nameless if (kept[name].fill_null("") == "").all()]
+    n_empty = len(empty) - (len(frame) - len(kept))
+    return kept.drop(ROW, *nothing), Lines(path, csv, rows, n_empty)
+
+
+class Nameless(str):
+    """What a column is called whose header has no name: by its place where there are several."""
 
 
 def _header(path: str, csv: Csv, fewest: int) -> list[str]:
@@ -99,11 +108,16 @@ def _header(path: str, csv: Csv, fewest: int) -> list[str]:
             f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at"
             f" least one feature, separated by {_sign(csv)}. {_other_separator(header[0], csv)}"
         )
+    header = [name.strip() for name in header]
+    several = header.count("") > 1
+    header = [
+        name or Nameless(f"column_{place}" * several) for place, name in enumerate(header, start=1)
+    ]
     doubles = [name for name, count in Counter(header).items() if count > 1]
     if doubles and csv.header:
         raise InputError(
-            f"{path}: the header names the column {doubles[0]!r} twice. Give every column its"
-            " own name."
+            f"{path}: the header names the column {str(doubles[0])!r} twice. Give every column"
+            " its own name; if the header is further down, `data.csv.skip` counts the lines above."
         )
     return header
 
@@ -112,7 +126,7 @@ def records(path: str, csv: Csv) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line on which it begins. Raises OSError."""
     encoding = "utf-8-sig" if csv.encoding == "utf-8" else csv.encoding
     try:
-        yield from csv_records(Path(path), csv.letter, encoding)
+        yield from csv_records(Path(path), csv.letter, encoding, csv.skip)
     except OSError as error:
         if error.errno != errno.EILSEQ or "bytes that are not" not in str(error.strerror):
             raise
@@ -136,16 +150,26 @@ def _other_separator(header: str, csv: Csv) -> str:
 
 
 def _in_utf8(path: str, csv: Csv) -> Path | io.BytesIO:
-    """What polars reads: the file itself, or its text in UTF-8."""
-    if csv.encoding == "utf-8":
+    """What polars reads: the file itself, or the text of its table in UTF-8."""
+    encoding = "utf-8-sig" if csv.encoding == "utf-8" else csv.encoding
+    old = has_old_line_ends(path)
+    if csv.encoding == "utf-8" and not csv.skip and not old:
         return Path(path)
-    decoder, text = codecs.getincrementaldecoder(csv.encoding)(), io.BytesIO()
-    with Path(path).open("rb") as file:
+    text = io.BytesIO()
+    with Path(path).open(encoding=encoding, newline=None if old else "") as file:
+        for _ in range(csv.skip):
+            file.readline()
         while chunk := file.read(CHUNK):
-            text.write(decoder.decode(chunk).encode())
-    text.write(decoder.decode(b"", final=True).encode())
+            text.write(chunk.encode())
     text.seek(0)
     return text
+
+
+def has_old_line_ends(path: str) -> bool:
+    """Whether the lines end in a carriage return alone, as Excel's "CSV (Macintosh)" has them."""
+    with Path(path).open("rb") as file:
+        start = file.read(1 << 16).replace(b"\0", b"")
+    return b"\r" in start and b"\n" not in start
 
 
 def _below_header(path: str, csv: Csv) -> Iterator[tuple[int, list[str]]]:

@@ -259,7 +259,7 @@ def _fitted(cells: "pl.Series", kind: Column, where: str) -> Step:
             missing = kind.missing == "indicator"
             return Step(column=name, kind="level", words=kind.order, fill=fill, missing=missing)
         case Numeric() | Boolean() | Date():
-            if kind.missing == "refuse":
+            if kind.missing in ("refuse", "unticked"):
                 return Step(column=name, kind="number")
             by_default = "median" if isinstance(kind, Date) else "mean"
             way = by_default if kind.missing == "indicator" else kind.missing

@@ -29,16 +29,7 @@ def read_folder(path: str, data: Data, read: Callable[[str], RawRows]) -> RawRow
 
     Raises InputError that names what is no data, and every file whose rows do not fit.
     """
-    folder = Path(path)
-    try:
-        entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"The folder {path} cannot be read: {error.strerror}.") from None
-    if folder / SPLITS in entries:
-        splits = listed([each.name for each in entries if each.is_dir()], 5)
-        raise InputError(f"The folder {path} holds several splits: {splits}. Give that of one.")
-    if any(each.name.endswith(".arrow") for each in entries):
-        entries = [each for each in entries if each.name not in SAVED]
+    folder, entries = Path(path), data_entries(path)
     if folder / ARRAY in entries:
         _require_plain(path, data)
         return rows_of_arrays(mapped_arrays(folder, entries), path, data.inputs)
@@ -61,6 +52,21 @@ def read_folder(path: str, data: Data, read: Callable[[str], RawRows]) -> RawRow
         more = [f"... and {len(faults) - MOST_FAULTS} more files."]
         raise InputError("\n".join(faults[:MOST_FAULTS] + more * (len(faults) > MOST_FAULTS)))
     return joined(parts, path)
+
+
+def data_entries(path: str) -> list[Path]:
+    """What a folder holds, by name, without hidden files. Raises InputError."""
+    folder = Path(path)
+    try:
+        entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"The folder {path} cannot be read: {error.strerror}.") from None
+    if folder / SPLITS in entries:
+        splits = listed([each.name for each in entries if each.is_dir()], 5)
+        raise InputError(f"The folder {path} holds several splits: {splits}. Give that of one.")
+    if any(each.name.endswith(".arrow") for each in entries):
+        entries = [each for each in entries if each.name not in SAVED]
+    return entries
 
 
 def _require_plain(path: str, data: Data) -> None:

@@ -4,7 +4,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fl_sv.config.columns import ANSWER, Boolean
-from fl_sv.data.cells import LIKE_A_NUMBER, NOTHING, UNITS
+from fl_sv.data.cells import (
+    BLANKS,
+    LIKE_A_NUMBER,
+    NOTHING,
+    RULING,
+    UNITS,
+    without_sign,
+    without_unit,
+)
 from fl_sv.data.dates import date_form
 from fl_sv.data.sniff import Remark
 from fl_sv.errors import listed
@@ -22,9 +30,16 @@ MISSING = {
     "numeric": "refuse, mean, median or indicator",
     "category": "refuse or category",
     "ordinal": "refuse, median or indicator",
-    "boolean": "refuse, mean or indicator",
+    "boolean": "refuse, mean, indicator or unticked, which is no",
     "date": "refuse, median or indicator",
 }
+TICKS = ("x", "✓", "✔", "☑", "1", "ja", "j", "yes", "y", "true", "wahr")
+# A sign on either side of a number, a currency's letters before it, or any word after it.
+UNIT = re.compile(
+    rf"(?P<before>[%‰°]|[$€£¥₹]|EUR|USD|GBP|CHF)?[{BLANKS}]*(?:{LIKE_A_NUMBER.pattern})"
+    rf"(?:[{BLANKS}]*(?P<after>[%‰°$€£¥₹]|°C|kg|g|t|km|m|cm|mm|l|ml|h|s|ms|EUR|USD|GBP|CHF)"
+    rf"|[{BLANKS}]+(?P<word>[^\W\d_][^\d{BLANKS}]{{0,14}}))?"
+)
 YES, NO = (tuple(Boolean(kind="boolean").model_dump()[key]) for key in ("yes", "no"))
 
 
@@ -32,7 +47,7 @@ def text_column(cells: "pl.Series") -> Remark:
     """What a column of texts means that is no target. cells: without blanks around them."""
     name, held = cells.name, held_in(cells)
     words = held.unique(maintain_order=True)
-    kind, said, example = _kind(name, held, words)
+    kind, said, example = _kind(name, held, words, has_gaps=len(held) < len(cells))
     row = None if example is None else int((cells == example).arg_max() or 0)
     value: dict[str, Any] = {"kind": kind} if isinstance(kind, str) else kind
     n_empty = len(cells) - len(held)
@@ -58,7 +73,12 @@ def joined(said: str, more: str) -> str:
 
 def held_in(cells: "pl.Series") -> "pl.Series":
     """The cells that hold something: no empty one, none such as N/A."""
-    return cells.filter(~_is_nothing(cells).fill_null(True))
+    return cells.filter(is_held(cells))
+
+
+def is_held(cells: "pl.Series") -> "pl.Series":
+    """Which cells hold something."""
+    return ~_is_nothing(cells.cast(str)).fill_null(True)
 
 
 def _is_nothing(cells: "pl.Series") -> "pl.Series":
@@ -71,11 +91,13 @@ def like_numbers(words: "pl.Series") -> "pl.Series":
 
 
 def _kind(
-    name: str, held: "pl.Series", words: "pl.Series"
+    name: str, held: "pl.Series", words: "pl.Series", *, has_gaps: bool
 ) -> tuple[str | dict[str, Any], str, str | None]:
     """The kind, what is said of it, and the cell that the sentence names."""
     if not len(words):
         return ANSWER, "every cell is empty. ignore it?", None
+    if len(words) == 1 and words[0].lower() in TICKS and len(held) > 1 and has_gaps:
+        return {"kind": "boolean", "yes": [words[0]]}, f"every filled cell is {words[0]!r}", None
     if len(words) == 1:
         return ANSWER, f"every cell is {words[0][:40]!r}. ignore it, or what does it mean?", None
     lower = {*words.head(100).str.to_lowercase()}
@@ -89,21 +111,35 @@ def _kind(
         return value, joined(said, "choose the parts"), None
     if is_number.all():
         return _number(name, held, words)
+    if unit := unit_of(words):
+        said = f"every cell has the unit {unit!r}, as in {words[0]!r}, which is read without it"
+        return {"kind": "numeric", "unit": unit}, said, None
     with_unit = [word for word in words if _has_unit(word)]
     if with_unit:
         said = (
-            f"{with_unit[0][:40]!r} ({{at}}) has a unit. Write the number alone and its unit into"
-            " the name of the column; or is it a category, or ignored?"
+            f"{with_unit[0][:40]!r} ({{at}}) has a unit, and not every cell has the same. Write"
+            " all in one; or is it a category, or ignored?"
         )
         return ANSWER, said, with_unit[0]
     if is_number.any():
         text, number = words.filter(~is_number)[0], words.filter(is_number)[0]
+        if RULING.fullmatch(text):
+            return ANSWER, f"{text[:40]!r} ({{at}}) is a ruling. Remove the line; infer again", text
         said = (
             f"numbers such as {number[:40]!r} beside texts such as {text[:40]!r} ({{at}}). Correct"
             " the cells, or give the text in `csv.empty`; or is it a category, or ignored?"
         )
         return ANSWER, said, text
     return _words(held, words)
+
+
+def unit_of(words: "pl.Series") -> str | None:
+    """The unit that stands beside a number in every cell; None where there is none."""
+    found = UNIT.fullmatch(without_sign(words.head(1))[0]) if len(words) else None
+    unit = next((each for each in found.groupdict().values() if each), None) if found else None
+    if unit is None or not like_numbers(without_unit(words, unit).fill_null("")).all():
+        return None
+    return unit
 
 
 def _has_unit(cell: str) -> bool:
@@ -162,6 +198,12 @@ def target_column(cells: "pl.Series") -> list[Remark]:
         n_empty = len(cells) - len(held)
         said = f"{n_empty:,} rows have no target, the first in {{at}}. Remove them and infer again"
         return [Remark("target", ANSWER, said, row)]
+    if unit := unit_of(words):
+        said = f"every cell of column {name!r} has the unit {unit!r}"
+        return [
+            Remark("task", "regression", said),
+            Remark(name, {"kind": "numeric", "unit": unit}),
+        ]
     if not like_numbers(words).all():
         if len(words) > MOST_LISTED:
             said = f"{len(words):,} different texts in column {name!r}. Which column is predicted?"

@@ -4,77 +4,117 @@ What may mean two things is asked, never guessed: the proposal then holds a mark
 that no config may hold.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fl_sv.config.columns import ANSWER, Csv, unanswered
 from fl_sv.config.dialect import yaml_line
-from fl_sv.data.cells import NOTHING
+from fl_sv.data.cells import BEHIND, BRACKETS, NOTHING, without_sign, without_unit
+from fl_sv.data.drafts import (
+    OWNERS,
+    TEXTS,
+    block,
+    draft_of_folder,
+    draft_of_texts,
+    heading,
+    read_tables,
+)
 from fl_sv.data.faults import Places
-from fl_sv.data.files import read_frame, readable
-from fl_sv.data.guesses import held_in, like_numbers, target_column, text_column
+from fl_sv.data.folders import data_entries
+from fl_sv.data.guesses import (
+    held_in,
+    is_held,
+    joined,
+    like_numbers,
+    target_column,
+    text_column,
+    unit_of,
+)
 from fl_sv.data.signs import signs
-from fl_sv.data.sniff import Remark, sniffed
+from fl_sv.data.sniff import Remark
 from fl_sv.errors import InputError, suggestion
-from fl_sv.text import one_line
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 MOST_COLUMNS = 1000  # a person is to read every one of them
-OWNERS = (
-    "who owns which rows? {kind: column, column: NAME} where a column says it (and no line of it"
-    " below `columns`), {kind: iid} for a trial, no `partition` with `source: own`"
-)
 
 
 def proposal(path: str, target: str | None = None, owner: str | None = None) -> str:
-    """The section `data` of a config for this file, as YAML with comments.
+    """The section `data` of a config for this file or folder, as YAML with comments.
 
     target: the column to predict; without it the column `target`, or a question.
     owner: the column that names the owner of each row, if the file is shared.
 
     Raises InputError when the file is no table, or has no such column.
     """
+    files = [Path(path)]
+    if Path(path).is_dir():
+        path = f"{path.rstrip('/')}/"
+        files = data_entries(path)
+        if draft := draft_of_folder(path, files, target, owner):
+            return draft
+    elif path.endswith(TEXTS):
+        return draft_of_texts(path, owner)
+    csv, remarks, frame, places = read_tables(path, [*map(str, files)])
+    _require_columns(path, frame, target, owner)
+    known = target or ("target" if "target" in frame.columns else None)
+    top = [Remark("source", path), Remark("target", known)]
+    columns: list[Remark] = []
+    kept = np.arange(len(frame))
+    if known is None:
+        top[1] = Remark("target", ANSWER, f"which column is predicted? {_names(frame)}")
+    else:
+        found = _target(frame[known])
+        columns = [remark for remark in found if remark.key == known and remark.row is None]
+        others = [remark for remark in found if remark not in columns]
+        top = [r for r in top if r.key not in {remark.key for remark in others}] + others
+        if any(remark.row is not None for remark in others):  # a total, say, says nothing of others
+            kept = np.flatnonzero(is_held(frame[known]).to_numpy())
+    rows = frame[kept]
+    described = {c.name: _nameless(_column(c), csv) for c in rows if c.name not in (known, owner)}
+    target_remark = {remark.key: remark for remark in columns}
+    texts = rows.select(_texts_of(rows)).drop(owner or "", strict=False)
+    remarks += [_at(kept, each) for each in (*_signs(texts, csv), *_nothing(texts, csv))]
+    columns = [
+        target_remark[name] if name in target_remark else _at(kept, described[name])
+        for name in frame.columns
+        if name in target_remark or name in described
+    ]
+    return "\n".join(_lines(path, frame, top, remarks, columns, owner, places)) + "\n"
+
+
+def _at(kept: NDArray[np.int64], remark: Remark) -> Remark:
+    """The remark with the number that its row has among all rows."""
+    return remark if remark.row is None else replace(remark, row=int(kept[remark.row]))
+
+
+def _require_columns(
+    path: str, frame: "pl.DataFrame", target: str | None, owner: str | None
+) -> None:
+    if frame.is_empty():
+        raise InputError(f"{path} has no rows below its header. Give at least one.")
+    if frame.width > MOST_COLUMNS:
+        raise InputError(
+            f"{path} has {frame.width:,} columns; a proposal is made for at most"
+            f" {MOST_COLUMNS:,}. Columns of plain numbers need none: describe the others."
+        )
+    for name in filter(None, (target, owner)):
+        if name not in frame.columns:
+            raise InputError(f"{path} has no column {name!r}. {suggestion(name, frame.columns)}")
+
+
+def _texts_of(frame: "pl.DataFrame") -> list[str]:
     import polars as pl
 
-    if path.endswith(".npz"):
-        raise InputError(f"{path}: an .npz archive has no columns; it needs no description.")
-    with readable(path):
-        csv, remarks = sniffed(path) if path.endswith(".csv") else (Csv(), [])
-        frame, places = read_frame(path, csv)
-        if frame.is_empty():
-            raise InputError(f"{path} has no rows below its header. Give at least one.")
-        if frame.width > MOST_COLUMNS:
-            raise InputError(
-                f"{path} has {frame.width:,} columns; a proposal is made for at most"
-                f" {MOST_COLUMNS:,}. Columns of plain numbers need none: describe the others."
-            )
-        for name in filter(None, (target, owner)):
-            if name not in frame.columns:
-                raise InputError(
-                    f"{path} has no column {name!r}. {suggestion(name, frame.columns)}"
-                )
-        frame = frame.with_columns(pl.selectors.string().str.strip_chars())
-        known = target or ("target" if "target" in frame.columns else None)
-        top = [Remark("source", path), Remark("target", known)]
-        if known is None:
-            top[1] = Remark("target", ANSWER, f"which column is predicted? {_names(frame)}")
-        columns = []
-        for cells in frame:
-            if cells.name == known:
-                found = _target(cells)
-                columns += [remark for remark in found if remark.key == known]
-                replaced = [remark for remark in found if remark.key != known]
-                top = [r for r in top if r.key not in {remark.key for remark in replaced}]
-                top += replaced
-            elif cells.name != owner:
-                columns.append(_column(cells))
-        feature_texts = frame.select(pl.selectors.string()).drop(owner or "", strict=False)
-        remarks += [*_signs(feature_texts, csv), *_nothing(feature_texts, csv)]
-        return "\n".join(_lines(path, frame, top, remarks, columns, owner, places)) + "\n"
+    return [name for name, dtype in frame.schema.items() if dtype == pl.String]
 
 
 def _names(frame: "pl.DataFrame") -> str:
@@ -106,6 +146,13 @@ def _column(cells: "pl.Series") -> Remark:
     return Remark(cells.name, ANSWER, f"the type {cells.dtype} has no kind. ignore it?")
 
 
+def _nameless(remark: Remark, csv: Csv) -> Remark:
+    """The remark, which says so where the header has no name for the column."""
+    if remark.key and not (csv.header and re.fullmatch("column_[0-9]+", remark.key)):
+        return remark
+    return replace(remark, said=joined("the header has no name for it", remark.said))
+
+
 def _with_gaps(cells: "pl.Series", value: dict[str, Any], said: str, options: str) -> Remark:
     """A typed column, with the question what its empty cells are."""
     if not (n_empty := cells.null_count()):
@@ -117,13 +164,32 @@ def _with_gaps(cells: "pl.Series", value: dict[str, Any], said: str, options: st
 
 def _signs(texts: "pl.DataFrame", csv: Csv) -> list[Remark]:
     """The remarks on decimal signs and thousands of all columns that hold numbers."""
-    numbers = {}
+    numbers: dict[str, pl.Series] = {}
+    minus: dict[str, tuple[str, int]] = {}
     for cells in texts:
         words = held_in(cells).unique()
-        is_number = like_numbers(words)
+        unit = unit_of(words)
+        plain = cells if unit is None else without_unit(cells, unit)
+        is_number = like_numbers(words if unit is None else without_unit(words, unit))
         if len(words) and is_number.sum() * 2 > len(words):
-            numbers[cells.name] = cells
-    return signs(numbers, csv.separator)
+            numbers[cells.name] = without_sign(plain)
+            for form, written in (("after", BEHIND), ("brackets", BRACKETS)):
+                holds = plain.str.contains(f"^(?:{written})$").fill_null(False)
+                if holds.any():
+                    minus.setdefault(form, (cells.name, int(holds.arg_max() or 0)))
+    return [*signs(numbers, csv.separator), *_minus(minus, texts)]
+
+
+def _minus(found: dict[str, tuple[str, int]], texts: "pl.DataFrame") -> list[Remark]:
+    """The remark on how numbers below zero are written, where no minus stands before them."""
+    if not found:
+        return []
+    shown = [f"{texts[name][row]!r} (column {name!r}, {{at}})" for name, row in found.values()]
+    row = next(iter(found.values()))[1]
+    if len(found) == 1:
+        return [Remark("minus", next(iter(found)), f"as in {shown[0]}, a number below zero", row)]
+    said = f"is a number below zero written as in {shown[0]}? Other cells have brackets: spell all"
+    return [Remark("minus", ANSWER, said + " in one way", row)]
 
 
 def _nothing(texts: "pl.DataFrame", csv: Csv) -> list[Remark]:
@@ -161,31 +227,14 @@ def _lines(
     place_of = dict(zip(rows, places.places(rows), strict=True))
     at = {row: place.removeprefix(f"{path}, ") for row, place in place_of.items()}
     n_questions = sum(len(unanswered(remark.value)) for remark in everything) + (owner is None)
-    yield f"# Proposed by `fl-sv data infer` for {one_line(path)}: {len(frame):,} rows."
-    yield (
-        f"# Questions: {n_questions}. Write your answer in place of {ANSWER}; no run takes a config"
-        " that still holds one."
-        if n_questions
-        else "# Nothing had to be asked. Read what was guessed."
-    )
+    yield from heading(path, f"{len(frame):,} rows", n_questions)
     yield "data:"
-    yield from _block(top, at, 2)
+    yield from block(top, at, 2)
     if csv:
         yield "  csv:"
-        yield from _block(csv, at, 4)
+        yield from block(csv, at, 4)
     if columns:
         yield "  columns:"
-        yield from _block(columns, at, 4)
+        yield from block(columns, at, 4)
     whose = Remark("partition", {"kind": "column", "column": owner}, "" if owner else OWNERS)
-    yield from _block([whose if owner else replace(whose, value=ANSWER)], at, 2)
-
-
-def _block(remarks: Sequence[Remark], at: dict[int, str], indent: int) -> Iterator[str]:
-    blank = " " * indent
-    for remark in remarks:
-        said = remark.said.replace("{at}", "" if remark.row is None else at[remark.row])
-        if unanswered(remark.value):
-            yield f"{blank}# QUESTION: {one_line(said)}"
-        elif said:
-            yield f"{blank}# guessed: {one_line(said)}"
-        yield f"{blank}{yaml_line(remark.key)}: {yaml_line(remark.value)}"
+    yield from block([whose if owner else replace(whose, value=ANSWER)], at, 2)

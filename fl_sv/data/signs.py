@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fl_sv.config.columns import ANSWER
-from fl_sv.data.cells import BLANKS, is_mixed
+from fl_sv.data.cells import APOSTROPHES, BLANKS, is_mixed
 from fl_sv.data.sniff import Remark
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _thousands(
 
 def _others(numbers: "Mapping[str, pl.Series]") -> list[Remark]:
     """The remark on thousands that an apostrophe or a blank parts."""
-    for sign, letters in (("'", "'"), (" ", f"[{BLANKS}]")):
+    for sign, letters in (("'", f"[{APOSTROPHES}]"), (" ", f"[{BLANKS}]")):
         if found := _first(numbers, rf"^[+-]?[0-9]{{1,3}}(?:{letters}[0-9]{{3}})+"):
             return [Remark("thousands", sign, f"as in {found}", found.row)]
     return []
@@ -103,7 +103,7 @@ def _first(numbers: "Mapping[str, pl.Series]", pattern: str) -> Example | None:
 
 def _decimals(decimal: str, thousands: str) -> str:
     """A number with this decimal sign for certain."""
-    groups = rf"[0-9]{{1,3}}(?:[{thousands}'{BLANKS}][0-9]{{3}})+{decimal}[0-9]+"
+    groups = rf"[0-9]{{1,3}}(?:[{thousands}{APOSTROPHES}{BLANKS}][0-9]{{3}})+{decimal}[0-9]+"
     not_three = rf"[0-9]+{decimal}(?:[0-9]{{1,2}}|[0-9]{{4,}})"
     no_group = rf"(?:0[0-9]*|[0-9]{{4,}}){decimal}[0-9]+"
     return rf"^[+-]?(?:{groups}|{not_three}|{no_group}|{decimal}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
@@ -113,7 +113,8 @@ def _groups(thousands: str, decimal: str) -> str:
     """A number in which this sign parts thousands for certain."""
     first = r"^[+-]?[1-9][0-9]{0,2}"
     group = rf"(?:{thousands}[0-9]{{3}})"
-    return rf"{first}(?:{group}{{2,}}|{group}+{decimal}[0-9]+)$"
+    indian = rf"(?:{thousands}[0-9]{{2}})+{group}(?:{decimal}[0-9]+)?"
+    return rf"{first}(?:{group}{{2,}}|{group}+{decimal}[0-9]+|{indian})$"
 
 
 def _doubtful(sign: str) -> str:

@@ -24,7 +24,8 @@ from fl_sv.config.columns import (
     Numeric,
     Ordinal,
 )
-from fl_sv.data.cells import advice, ambiguous, numbers, stripped
+from fl_sv.data.cells import advice, ambiguous, numbers, stripped, without_unit
+from fl_sv.data.dates import MONTHS
 from fl_sv.data.faults import BadCells, Places, message
 from fl_sv.errors import InputError, listed, suggestion
 
@@ -73,9 +74,10 @@ def read_table(
     _require_columns(frame, path, kinds)
     _require_own_names(path, kinds)
     frame = stripped(frame.select(*kinds), csv)
-    numeric = [name for name, kind in kinds.items() if isinstance(kind, Numeric)]
-    found = numbers(frame.select(numeric), csv)
-    number_of = dict(zip(numeric, found.T, strict=True))
+    unit_of = {name: kind.unit for name, kind in kinds.items() if isinstance(kind, Numeric)}
+    bare = pl.DataFrame([without_unit(frame[name], unit) for name, unit in unit_of.items()])
+    found = numbers(bare, csv)
+    number_of = dict(zip(unit_of, found.T, strict=True))
     columns: list[pl.Series] = []
     bad: list[BadCells] = []
     for name, kind in kinds.items():
@@ -92,7 +94,7 @@ def read_table(
         columns += read.cells
         if is_bad.any():
             bad.append(BadCells(name, np.flatnonzero(is_bad), cells.__getitem__, read.advice))
-    bad += ambiguous(frame.select(numeric), found, csv)
+    bad += ambiguous(bare, found, csv)
     if bad:
         raise InputError(message(bad, places, DEMAND))
     return pl.DataFrame({column.name: column for column in columns})  # names may be empty
@@ -166,7 +168,7 @@ def _read(cells: "pl.Series", kind: Column, found: NDArray[np.float64] | None, c
             return Read(
                 [series],
                 ~np.isfinite(found),
-                lambda cell: advice(cell, csv) if cell else NO_EMPTY_CELL,
+                lambda cell: _about(cell, kind, csv) if cell else NO_EMPTY_CELL,
             )
         case Boolean():
             return _truth(cells, kind)
@@ -179,6 +181,12 @@ def _read(cells: "pl.Series", kind: Column, found: NDArray[np.float64] | None, c
             return Read([words], words.is_null().to_numpy(), lambda cell: NO_EMPTY_CELL)
         case Ignore():
             raise AssertionError("ignored columns are dropped before")
+
+
+def _about(cell: str, kind: Numeric, csv: Csv) -> str:
+    if kind.unit is not None and kind.unit not in cell:
+        return f", which lacks the unit {kind.unit!r} of the column"
+    return advice(cell, csv)
 
 
 def _words(cells: "pl.Series") -> "pl.Series":
@@ -199,6 +207,8 @@ def _truth(cells: "pl.Series", kind: Boolean) -> Read:
     truth = words.replace_strict(
         {**dict.fromkeys(yes, 1.0), **dict.fromkeys(no, 0.0)}, default=None, return_dtype=pl.Float64
     )
+    if kind.missing == "unticked":
+        truth = truth.set(_words(cells).is_null(), 0.0)
     allowed = f"; yes is one of {listed(kind.yes)}, no one of {listed(kind.no)}"
     return Read(
         [truth], truth.is_null().to_numpy(), lambda cell: allowed if cell else NO_EMPTY_CELL
@@ -222,9 +232,10 @@ def _date(cells: "pl.Series", kind: Date) -> Read:
     if cells.dtype == pl.String:
         # polars takes 26 for the year 26, and what follows a date is no part of it
         fits = cells.str.contains(_pattern(kind.format)).fill_null(False)
-        moments = cells.set(~fits, None)
+        moments = _with_numbers(cells.set(~fits, None), kind.format)
         moment = pl.Datetime if "%H" in kind.format else pl.Date
-        moments = moments.str.strptime(moment, kind.format, strict=False)
+        form = kind.format.replace("%b", MONTH_NUMBER)
+        moments = moments.str.strptime(moment, form, strict=False)
     moments = moments.cast(pl.Datetime("us"))
     if isinstance(cells.dtype, pl.Datetime) and cells.dtype.time_zone:
         moments = cells.dt.replace_time_zone(None).cast(pl.Datetime("us"))
@@ -245,15 +256,31 @@ def _date(cells: "pl.Series", kind: Date) -> Read:
     return Read(found, moments.is_null().to_numpy(), lambda cell: form if cell else NO_EMPTY_CELL)
 
 
+MONTH_NUMBER = "~%m~"  # in place of a name
+
+
+def _with_numbers(cells: "pl.Series", form: str) -> "pl.Series":
+    """The dates with the number of a month in place of its name; null where it is none."""
+    import polars as pl
+
+    if "%b" not in form:
+        return cells
+    groups = cells.str.extract_groups(_pattern(form)).struct.unnest()
+    before, name, after = (groups[:, j] for j in range(3))
+    known = name.str.to_lowercase().str.strip_suffix(".")
+    number = known.replace_strict(MONTHS, default=None, return_dtype=pl.String)
+    return before + "~" + number + "~" + after
+
+
 def _pattern(form: str) -> str:
-    """The pattern of a date that is written in this form."""
-    digits = {"%Y": "[0-9]{4}"}
-    pieces = re.split(r"(%[dmYyHMS])", form)
+    """The pattern of a date that is written in this form; a month's name is its second group."""
+    digits = {"%Y": "[0-9]{4}", "%b": r")(\p{L}+\.?)("}
+    pieces = re.split(r"(%[bdmYyHMS])", form)
     return (
-        "^"
+        "^("
         + "".join(
             digits.get(piece, "[0-9]{1,2}") if piece.startswith("%") else re.escape(piece)
             for piece in pieces
         )
-        + "$"
+        + ")$"
     )
