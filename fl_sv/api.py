@@ -33,7 +33,13 @@ from fl_sv.plugins import find_modules_in
 from fl_sv.progress import Progress
 from fl_sv.report import write_missing_report
 from fl_sv.runs import files
-from fl_sv.runs.directory import RunDirectory, check_destination, existing, start_or_resume
+from fl_sv.runs.directory import (
+    RunDirectory,
+    check_destination,
+    existing,
+    path_of,
+    start_or_resume,
+)
 from fl_sv.runs.extend import read_origin, reuse_trainings
 from fl_sv.runs.held import require_fitting
 from fl_sv.runs.tables import read_evidence
@@ -129,7 +135,9 @@ def run(
     >>> run.valuation.payable, run.payouts["Ash"]  # doctest: +SKIP
     (True, 338347)
     """
-    carry_out(as_config(config), Path(out), backend, resume=resume)
+    if not isinstance(resume, bool):
+        raise InputError(f"resume is {resume!r}; allowed are True and False.")
+    carry_out(as_config(config), path_of(out, "out"), backend, resume=resume)
     return read_run(out)
 
 
@@ -179,7 +187,7 @@ def read_run(path: str | Path) -> Run:
     >>> read_run("runs/first").law.alarms  # doctest: +SKIP
     []
     """
-    directory = existing(Path(path))
+    directory = existing(path_of(path, "path"))
     require_fitting(directory)
     evidence = read_evidence(directory)
     return Run(
@@ -218,7 +226,8 @@ def verify(path: str | Path, key: str | Path | None = None) -> Verification:
     >>> verify("runs/first", key="owner.pub").payable  # doctest: +SKIP
     True
     """
-    return verify_run(existing(Path(path)), None if key is None else Path(key))
+    pinned = None if key is None else path_of(key, "key")
+    return verify_run(existing(path_of(path, "path")), pinned)
 
 
 @contextmanager

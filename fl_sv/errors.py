@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 
 from fl_sv.text import shown
 
+LONGEST_ITEM = 100  # characters of an item in a list
+
 
 class FlsvError(Exception):
     """Base of every error that fl-sv raises on purpose.
@@ -59,13 +61,21 @@ class VerificationError(FlsvError):
 
 
 def listed(items: Sequence[object], limit: int = 10) -> str:
-    """The items separated by commas, cut after `limit` with a count of the rest."""
-    shown = ", ".join(str(item) for item in items[:limit])
+    """The items separated by commas, cut after `limit` with a count of the rest.
+
+    Each item has at most LONGEST_ITEM characters.
+    """
+    shown = ", ".join(shortened(str(item)) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
-def suggestion(word: str, allowed: Iterable[str]) -> str:
+def shortened(text: str, length: int = LONGEST_ITEM) -> str:
+    """The text, or its beginning and three dots where it is longer than this."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def suggestion(word: object, allowed: Iterable[str]) -> str:
     """The sentence that helps with a misspelt name: the nearest of `allowed`, or all of them."""
     allowed = list(allowed)
-    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), allowed, n=1, cutoff=0.5)
     return f"Did you mean {close[0]}?" if close else f"Allowed here: {listed(allowed)}."

@@ -1,6 +1,9 @@
 """The door for Python: the run of the command line as records, and errors as exceptions."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +127,26 @@ def test_a_users_module_beside_the_config_is_found(tmp_path: Path) -> None:
     config = tmp_path / "own.yaml"
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert fl_sv.plan(config).n_companies == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "part"),
+    [
+        (lambda: fl_sv.run(SMOKE, "out", resume="no"), "resume is 'no'"),
+        (lambda: fl_sv.run(SMOKE, "out", resume=0), "resume is 0"),
+        (lambda: fl_sv.run(SMOKE, 5), "out is a int"),
+        (lambda: fl_sv.run(SMOKE, "out", backend=5), "no backend 5"),
+        (lambda: fl_sv.read_run(None), "path is a NoneType"),
+        (lambda: fl_sv.verify(5), "path is a int"),
+        (lambda: fl_sv.verify("out", key=5), "key is a int"),
+        (lambda: fl_sv.load_model(["runs/one"]), "path is a list"),
+        (lambda: fl_sv.plan(5), "config is a int"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_named_and_nothing_is_read(
+    call: Callable[[], Any], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(part)):
+        call()
+    assert not (tmp_path / "out").exists()

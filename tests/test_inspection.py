@@ -115,6 +115,16 @@ def test_a_data_file_can_be_looked_at_without_any_config(command: Command, tmp_p
     )
 
 
+def test_long_names_of_columns_are_cut(command: Command, tmp_path: Path) -> None:
+    long = [f"{i} {'very ' * 400}long" for i in range(30)]
+    (tmp_path / "a.csv").write_text(
+        "\n".join([",".join([*long, "target"]), *[",".join("1" * 31)] * 9])
+    )
+    shown = command("data", "check", tmp_path / "a.csv").out
+    assert "0 very very" in shown and "and 20 more" in shown
+    assert max(map(len, shown.splitlines())) < 600
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [("7", "the label 7 is no class"), ("x", "found 'x'"), ("", "the cell is empty")],

@@ -22,6 +22,7 @@ from fl_sv.config.checks import check_strategy
 from fl_sv.config.models import Teacher
 from fl_sv.config.strategies import STRATEGIES, Numbers
 from fl_sv.data import operator_data
+from fl_sv.design.large_runs import further_seeds
 from fl_sv.errors import InputError
 from fl_sv.law import Family, Game
 from fl_sv.numbers import MAX_CENTS
@@ -349,3 +350,10 @@ def test_every_company_of_the_config_takes_part_in_the_trial() -> None:
     with pytest.raises(ValueError, match="needs at least 5 companies"):
         config_of(IRIS, COMPANIES, **krum)
     check(config_of(IRIS, (*COMPANIES, "Elm"), **krum))
+
+
+def test_no_more_seeds_are_proposed_than_a_config_may_have() -> None:
+    for given, proposed in ((1, 3), (98, 100), (99, 100), (100, 100)):
+        config = config_of({"source": "iris"}, training={"large_seeds": given})
+        assert given + further_seeds(config) == proposed
+        assert config_of({"source": "iris"}, training={"large_seeds": proposed})

@@ -21,7 +21,8 @@ from fl_sv.law import fit_law
 from fl_sv.payment.payouts import money, payouts_csv, read_payouts
 from fl_sv.payment.settlement import divide_pot
 from fl_sv.report import write_report
-from fl_sv.report.checks import ADVICE, QUESTIONS
+from fl_sv.report.advice import ADVICE, advice_for
+from fl_sv.report.checks import QUESTIONS
 from fl_sv.report.figures import FIGURES
 from fl_sv.report.finished_run import FinishedRun, read_finished_run
 from fl_sv.report.html import render
@@ -32,7 +33,7 @@ from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section, read_ledger, tables_head
 from fl_sv.runs.publish import sealed
-from fl_sv.runs.records import PaymentRecord
+from fl_sv.runs.records import FiredAlarm, PaymentRecord
 from fl_sv.values import shapley
 from tests.report_games import game_of_kind
 from tests.report_runs import ALARMS, COMPANIES, CONFIG, PageText, cents, make_run
@@ -116,8 +117,8 @@ def test_an_unpayable_run_is_called_unpayable_with_every_alarm(tmp_path: Path) -
     assert "D1 checks whether each large run agrees with the law" in text
     alarms = text[: text.index("Provisional payouts")]
     assert alarms.count("What it means:") == alarms.count("What to do:") == len(ALARMS)
-    assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in text
-    assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in summary(run)
+    assert "fl-sv pay DIR --pot 1000001 --accept D1 --accept D5" in text
+    assert f"fl-sv pay {run.path} --pot 1000001 --accept D1 --accept D5\n" in summary(run)
     assert "may be paid" not in text
 
 
@@ -159,6 +160,29 @@ def test_every_check_is_listed_with_its_result(tmp_path: Path) -> None:
 
 def test_every_check_has_its_question_and_its_advice() -> None:
     assert QUESTIONS.keys() == ADVICE.keys()
+
+
+def test_every_reason_of_an_alarm_has_a_remedy_of_its_own() -> None:
+    """Each reason by the figures that decide, and words of the remedy that help there alone."""
+    reasons = {
+        ("D1", "share_of_gain=-.4"): "wrong labels",
+        ("D1", "share_of_gain=.4"): "too low",
+        ("D5", "small_gain=.3 large_gain=-.2"): "Look at the large model first",
+        ("D5", "small_gain=-.3 large_gain=.2"): "Look at the small models first",
+        ("D5", "small_gain=.3 large_gain=0"): "nothing to share",
+        ("D5", "small_gain=0 large_gain=.3"): "Look at the small models first",
+        ("D5", "range_over_seed_std=2 share_at_ceiling=.9"): "learn more",
+        ("D5", "range_over_seed_std=9 share_at_ceiling=.9"): "wider small models",
+        ("D5", "share_at_ceiling=.1 share_missed=.5"): "a lower one",
+        ("P1", "sum=-1 largest=2"): "--negative clip",
+        ("P1", "sum=-1 largest=-1"): "No rule and no pot helps",
+    }
+    for (code, figures), words in reasons.items():
+        named = dict(figure.split("=") for figure in figures.split())
+        numbers = {name: float(number) for name, number in named.items()}
+        alarm = FiredAlarm(code=code, sentence="", coalition=None, figures=numbers)
+        advice = advice_for(alarm)
+        assert words in f"{advice.meaning} {advice.action}", (code, figures)
 
 
 def test_every_figure_of_a_law_is_explained() -> None:

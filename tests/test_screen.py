@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from fl_sv.payment.payouts import money, read_payouts
-from fl_sv.report.checks import ADVICE
+from fl_sv.report.advice import advice_for
 from fl_sv.report.remarks import alone_remarks
 from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
+from fl_sv.runs.ledger import newest, read_ledger
+from fl_sv.runs.records import PaymentRecord
 from fl_sv.runs.tables import read_evidence
 from tests.report_games import game_of_kind
 from tests.report_runs import ALARMS, make_run
@@ -21,13 +23,14 @@ from tests.runs import published
 
 
 def test_the_screen_of_an_unpayable_run_names_the_next_step(tmp_path: Path) -> None:
-    shown = summary(make_run(tmp_path / "run", ALARMS))
+    run = make_run(tmp_path / "run", ALARMS)
+    shown = summary(run)
     assert "NOT payable" in shown and all(alarm in shown for alarm in ALARMS)
-    assert "fl-sv pay DIR --pot CENTS --accept D1 --accept D5" in shown
+    assert f"fl-sv pay {run.path} --pot 1000001 --accept D1 --accept D5" in shown
     assert "D4 needs four more large runs." in shown
     flat = " ".join(shown.split())
-    for code in ("D1", "D5"):
-        assert f"What to do: {ADVICE[code].action}" in flat
+    for alarm in newest(read_ledger(run), PaymentRecord).objections:
+        assert f"What to do: {advice_for(alarm).action}" in flat
 
 
 def test_a_company_that_does_as_well_alone_is_named_and_explained() -> None:

@@ -33,6 +33,9 @@ class OptimizerOptions(Frozen):
     clip_norm: Norm | None = Field(None, description="as in `training` without it")
 
 
+MOST_SEEDS = 100  # of a model
+
+
 class Training(Frozen):
     """How models are trained: the same for every coalition, seed and size."""
 
@@ -95,12 +98,15 @@ class Training(Frozen):
         0, ge=0, le=100_000, description="first rounds, in which the rate rises evenly"
     )
     seeds: int = Field(
-        3, ge=1, le=100, description="trainings of each small model and coalition, seeds 0, 1, ..."
+        3,
+        ge=1,
+        le=MOST_SEEDS,
+        description="trainings of each small model and coalition, seeds 0, 1, ...",
     )
     large_seeds: int = Field(
         1,
         ge=1,
-        le=100,
+        le=MOST_SEEDS,
         description=(
             "trainings in each large run, seeds 0, 1, ...; the teacher of seed 0 is deployed"
         ),

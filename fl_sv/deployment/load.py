@@ -26,7 +26,7 @@ from fl_sv.errors import InputError, VerificationError, listed
 from fl_sv.files import read_text, require_regular, sha256
 from fl_sv.plugins import find_modules_in
 from fl_sv.runs import files
-from fl_sv.runs.directory import RunDirectory, existing
+from fl_sv.runs.directory import RunDirectory, existing, path_of
 from fl_sv.runs.ledger import file_hash, newest, read_ledger
 from fl_sv.runs.models import (
     BEST,
@@ -99,7 +99,7 @@ def find_code(config: str | Path | None) -> None:
 
 def stored_model(path: str | Path, which: str = TEACHER) -> StoredModel:
     """The files of a model. Raises as `load_model` does."""
-    path = Path(path)
+    path = path_of(path, "path")
     if path.is_file():
         return _exported(path, which)
     return _of_run(existing(path), which)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fl_sv.config import Config
 from fl_sv.config.checks import most_large_runs
+from fl_sv.config.training import MOST_SEEDS
 from fl_sv.design.sample import design_steps
 from fl_sv.errors import VerificationError, listed
 from fl_sv.game.averaged import AveragedLosses
@@ -79,6 +80,11 @@ class MoreSeeds:
 
 
 FURTHER_SEEDS = 2
+
+
+def further_seeds(config: Config) -> int:
+    """How many more seeds of the large runs are proposed: two, or as many as a config may add."""
+    return min(FURTHER_SEEDS, MOST_SEEDS - config.training.large_seeds)
 
 
 def planned_large_runs(
@@ -211,21 +217,19 @@ def next_large_run(
 def more_large_seeds(
     config: Config, law: Law, weighting: Weighting, examples: Mapping[str, int]
 ) -> MoreSeeds:
-    """What two more seeds of every large run would bring.
+    """What `further_seeds` of every large run would bring.
 
     law, weighting, examples: as in `next_large_run`.
     """
-    seeds = config.training.large_seeds
+    seeds, further = config.training.large_seeds, further_seeds(config)
     total = sum(examples.values())
     trained = sum(
         examples[config.companies[i]] for coalition in law.anchors for i in members_of(coalition)
     )
     return MoreSeeds(
-        large_seeds=seeds + FURTHER_SEEDS,
-        narrower=law.narrower_with_seeds(
-            (seeds + FURTHER_SEEDS) / seeds, _sample_weights(weighting)
-        ),
-        price=FURTHER_SEEDS * trained / total,
+        large_seeds=seeds + further,
+        narrower=law.narrower_with_seeds((seeds + further) / seeds, _sample_weights(weighting)),
+        price=further * trained / total,
     )
 
 

@@ -255,7 +255,8 @@ def resolution(compared: Comparison) -> Result | None:
     game, data = compared.game, compared.data
     gain = float(data.small_CM[0, -1] - data.small_CM[-1, -1])
     if game.fallback_reason is not None:
-        return Result({"small_gain": gain}, game.fallback_reason)
+        large_gain = game.loss_empty - game.loss_grand
+        return Result({"small_gain": gain, "large_gain": large_gain}, game.fallback_reason)
     if gain * game.unit < 0:
         return Result(
             {"small_gain": gain, "large_gain": game.unit},

@@ -20,6 +20,9 @@ from fl_sv.training.trial import tried
 # Measured on 2 CPU cores, flwr 1.41, ray 2.55.1, 2026-11: `fl-sv run configs/smoke.yaml` with and
 # without Ray.
 RAY_START_SECONDS = 12.0
+# Law, values, tables and report: 0.2, 0.4 and 1.1 s of one core at 256, 2,048
+# and 8,192 coalitions of two small sizes, after 0.4 s for the imports; 2026-11-30.
+SETTLING_SECONDS, COALITION_SECONDS = 0.4, 1e-4
 ROUND_SECONDS = 0.15  # one exchange of empty messages with all companies
 
 
@@ -92,6 +95,11 @@ def _rates_seconds(
 def exchange_seconds(exchanges: int, *, on_ray: bool) -> float:
     """Seconds that Ray takes to start and to carry messages; none in one process."""
     return RAY_START_SECONDS + exchanges * ROUND_SECONDS if on_ray else 0.0
+
+
+def settling_seconds(n_coalitions: int) -> float:
+    """Seconds of the stages law, values and report."""
+    return SETTLING_SECONDS + COALITION_SECONDS * n_coalitions
 
 
 def _student_seconds(config: Config, large_row: float, checked: CheckedData) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fl_sv.config import Config
-from fl_sv.design.large_runs import FURTHER_SEEDS
+from fl_sv.design.large_runs import further_seeds
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import (
     PlannedRun,
@@ -188,7 +188,7 @@ def _seconds(
     on_ray: bool,
 ) -> tuple[float | None, float | None]:
     """Seconds of the run, and of one seed of its large runs; None where no rows are here."""
-    from fl_sv.planning.duration import exchange_seconds, training_seconds
+    from fl_sv.planning.duration import exchange_seconds, settling_seconds, training_seconds
 
     if not checked.examples:
         return None, None
@@ -197,6 +197,9 @@ def _seconds(
     together = min(n_workers, config.n_companies)
     trained = training_seconds(config, run, tuple(small), large, checked, rows_N, together)
     seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
+    seconds += settling_seconds(
+        len({c for step in run.sweep for wave in step for c in wave.coalitions})
+    )
     _require_time(config, seconds)
     return seconds, trained.large_seed
 
@@ -227,11 +230,12 @@ def traffic(config: Config, run: PlannedRun, large_params: int) -> PlannedTraffi
 def _more_seeds(config: Config, large_seed: float | None) -> PlannedSeeds:
     """large_seed: seconds of one seed of all large runs."""
     training = config.training
-    more = training.large_seeds + FURTHER_SEEDS
+    further = further_seeds(config)
+    more = training.large_seeds + further
     return PlannedSeeds(
         large_seeds=more,
-        trainings=FURTHER_SEEDS * (1 + len(expected_large_runs(config))),
-        seconds=None if large_seed is None else round(FURTHER_SEEDS * large_seed, 1),
+        trainings=further * (1 + len(expected_large_runs(config))),
+        seconds=None if large_seed is None else round(further * large_seed, 1),
         less_noise=1 - math.sqrt(training.large_seeds / more),
         shown=max(training.seeds, training.large_seeds) > 1,
     )
@@ -293,6 +297,9 @@ def plan_text(plan: Plan) -> str:
     if plan.disk_bytes > LARGE_BYTES:
         disk["disk space"] = f"{plan.disk_bytes / 1e9:.1f} GB, for large replies and models"
     states = {} if plan.kept_states is None else {"kept states": plan.kept_states.text}
+    seeds, more = {}, plan.more_seeds
+    if more.trainings:  # there may be no more of them
+        seeds["more large seeds"] = _more_seeds_text(more)
     rates = {}
     if plan.rate_trainings:
         rates["learning rates"] = (
@@ -315,7 +322,7 @@ def plan_text(plan: Plan) -> str:
         "expected time": duration,
         "across companies": f"{megabytes:,.1f} MB each, and {least} to {most} more:"
         f" {plan.exchanges} exchanges of messages",
-        "more large seeds": _more_seeds_text(plan.more_seeds),
+        **seeds,
         "sweep / teacher FLOPs": f"{plan.sweep_share_of_teacher_flops:.2f}",
     }
     return "\n".join([*(f"{name:<23}{value}" for name, value in rows.items()), *plan.remarks])

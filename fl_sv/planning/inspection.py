@@ -29,7 +29,7 @@ from fl_sv.data.owners import left_out_sentence, owned_rows
 from fl_sv.data.raw import RawRows
 from fl_sv.data.sources import read_file
 from fl_sv.design.waves import MEGABYTE
-from fl_sv.errors import InputError, listed, suggestion
+from fl_sv.errors import InputError, listed, shortened, suggestion
 from fl_sv.flower.contract import what_runs
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fl_sv.training.models import ModelSpec
 
 MAX_CLASSES_SHOWN, MAX_OWNERS_SHOWN = 20, 5
+LONGEST_NAME = 40  # of a column, in letters
 
 
 def inspect_source(path: str, target: str) -> list[str]:
@@ -122,15 +123,18 @@ def _encoded(encoding: Encoding | None, raw: RawRows, company: str, rows: Datase
     """What becomes of the columns of a table, its empty cells, and words that are not known."""
     if encoding is None:
         return []
-    lines = [f"features  {len(encoding.features)}: {listed(encoding.features)}"]
+    lines = [f"features  {len(encoding.features)}: {_columns(encoding.features)}"]
     if filled := encoding.filled(raw):
-        empty = [f"{column!r}: {count:,}" for column, count in filled.items()]
+        empty = [
+            f"{shortened(column, LONGEST_NAME)!r}: {count:,}" for column, count in filled.items()
+        ]
         lines.append(f"empty     cells that `missing` fills: {listed(empty)}")
     if sentence := unknown_sentence(company, rows.unknown):
         lines.append(f"unknown   {sentence} They count as no word:")
         for column, counts in encoding.unknown_words(raw).items():
             words = [f"{word[:40]!r} ({count:,})" for word, count in counts.items()]
-            lines.append(f"          column {column!r}: {listed(words)}")
+            name = shortened(column, LONGEST_NAME)
+            lines.append(f"          column {name!r}: {listed(words)}")
     return lines
 
 
@@ -147,15 +151,16 @@ def _left_out(config: Config, rows_of: dict[str, int]) -> list[str]:
 
 
 def _shape(raw: RawRows) -> list[str]:
-    names = (
-        f": {', '.join(raw.features[:10])}{', ...' if len(raw.features) > 10 else ''}"
-        if raw.features
-        else ""
-    )
+    names = f": {_columns(raw.features)}" if raw.features else ""
     shape = f"of shape {raw.x.shape[1:]}{names}"
     if raw.table is not None:
-        shape = f"of {raw.table.width} columns: {listed(raw.table.columns)}"
+        shape = f"of {raw.table.width} columns: {_columns(raw.table.columns)}"
     return [f"source    {raw.origin}", f"rows      {len(raw):,} {shape}"]
+
+
+def _columns(names: Sequence[str]) -> str:
+    """The first of the columns, none longer than LONGEST_NAME."""
+    return listed([shortened(name, LONGEST_NAME) for name in names])
 
 
 def _class_names(config: Config) -> tuple[str, ...]:

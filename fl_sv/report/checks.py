@@ -1,10 +1,11 @@
-"""The checks in sentences: what each one examines, what its alarm means, and what to do then."""
+"""The checks in sentences: what each one examines, and what its alarm says, means and asks for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fl_sv.law.diagnostics import CHECKS, large_runs_needed
 from fl_sv.payment.coverage import NOT_COVERED
 from fl_sv.payment.settlement import NOT_DIVIDED
+from fl_sv.report.advice import advice_for
 from fl_sv.report.blocks import Finding, PageTable
 from fl_sv.report.wording import counted
 from fl_sv.runs.records import FiredAlarm, LawRecord, PaymentRecord
@@ -24,73 +25,9 @@ QUESTIONS = {
 NEEDS = {check.code: check.also_needs for check in CHECKS if check.also_needs}
 
 
-@dataclass(frozen=True)
-class Advice:
-    """What an alarm means for the values, and what to do."""
-
-    meaning: str
-    action: str
-
-
-_DEFECT = Advice(
-    "The values break a rule that they must keep. This is a defect of the program.",
-    "Do not pay. Report the defect.",
-)
-ADVICE = {
-    "D1": Advice(
-        "The small models rate this coalition too high or too low. The values of its members may"
-        " be wrong.",
-        "Check the data of these companies for wrong labels and repeated rows, or choose small"
-        " models closer in size to the large one.",
-    ),
-    "D2": Advice(
-        "The law may rank the companies wrongly.",
-        "Use wider small models or more seeds. Do not accept this alarm where the order of the"
-        " companies matters.",
-    ),
-    "D3": Advice(
-        "The ways to get from the small models to the large one contradict each other, so the"
-        " predictions may be far off.",
-        "Take small models that learn about as far as the large one (models: learning_rate), or"
-        " measure large runs of more coalitions (law.anchors).",
-    ),
-    "D4": Advice(
-        "The law has a systematic error.",
-        "Train the models longer, so that their sizes are comparable.",
-    ),
-    "D5": Advice(
-        "The losses of the small model depend little on the companies.",
-        "Use wider small models, more rounds or another learning rate. More seeds do not help.",
-    ),
-    "D6": Advice(
-        "Another seed of the large model would give clearly different values.",
-        "Train the large model with more seeds (training.large_seeds).",
-    ),
-    "D9": Advice(
-        "The small models add nothing to the large runs.",
-        "Choose other small models.",
-    ),
-    STUDENTS_UNTESTED: Advice(
-        "It is not known whether the small models, which are students, predict the large one.",
-        "Measure a large run of every company (law.anchors: singletons), or use small models that"
-        " are not students.",
-    ),
-    **dict.fromkeys(AXIOM_QUESTIONS, _DEFECT),
-    NOT_DIVIDED: Advice(
-        "Nothing is divided, and every amount is zero. This alarm cannot be accepted.",
-        "Choose the other rule for negative values, or another pot.",
-    ),
-    NOT_COVERED: Advice(
-        "The pot is divided by values that say little about the total improvement: the payouts may"
-        " follow small differences.",
-        "Use Shapley values (values.semivalue: shapley), which add up to the total improvement.",
-    ),
-}
-
-
 def objection_finding(alarm: FiredAlarm) -> Finding:
     """An alarm that blocks payment, with what it means and what to do."""
-    advice = ADVICE.get(alarm.code, Advice("", ""))
+    advice = advice_for(alarm)
     return Finding(alarm.sentence, _question(alarm.code), advice.meaning, advice.action)
 
 

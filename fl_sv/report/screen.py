@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fl_sv.payment.payouts import money
-from fl_sv.report.checks import ADVICE, missing_sentence
+from fl_sv.report.advice import advice_for
+from fl_sv.report.checks import missing_sentence
 from fl_sv.report.next_run import more_certain_sentences
 from fl_sv.report.pot import pot_sentences
 from fl_sv.report.rates import rates_remarks
@@ -69,7 +70,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
     validation_NV = load_validation(directory.read_bytes(files.VALIDATION), config.n_companies)
     rates = read_rates(directory) if config.tries_rates else None
     sentences = [
-        *_verdict(payment, law),
+        *_verdict(payment, law, str(directory.path)),
         *pot_sentences(config, payment.rules, models.deployed_utility),
         *law.remarks,
         *learning_remarks(valuation, [*law.sizes][-1], law.anchors, rates),
@@ -92,6 +93,8 @@ def _wrapped(sentence: str, width: int) -> str:
 
     Unlike rich's own wrapping it keeps a number and its unit on one line.
     """
+    if sentence.startswith("  fl-sv "):  # a command to copy
+        return sentence
     indent = sentence[: len(sentence) - len(sentence.lstrip())]
     return textwrap.fill(
         sentence,
@@ -135,8 +138,8 @@ def _payout_table(directory: RunDirectory, valuation: Valuation, payment: Paymen
     return table
 
 
-def _verdict(payment: PaymentRecord, law: LawRecord) -> list[str]:
-    """Whether the amounts may be paid, and what to do where they may not."""
+def _verdict(payment: PaymentRecord, law: LawRecord, where: str) -> list[str]:
+    """Whether the amounts may be paid, and what to do where they may not. where: the directory."""
     if payment.payable:
         return [f"Payable. {accepted_sentence(payment)} Law: {law.name}."]
     codes = dict.fromkeys(alarm.code for alarm in payment.objections)
@@ -146,14 +149,18 @@ def _verdict(payment: PaymentRecord, law: LawRecord) -> list[str]:
         *(line for code in codes for line in _alarm_lines(code, payment)),
         decision_sentence(payment),
     ]
-    command = accept_command(payment)
+    command = accept_command(payment, where)
     return [*lines, f"  {command}"] if command else lines
 
 
 def _alarm_lines(code: str, payment: PaymentRecord) -> list[str]:
     """The alarms of a check, and what to do about them."""
-    lines = [f"  {alarm.sentence}" for alarm in payment.objections if alarm.code == code]
-    return [*lines, f"    What to do: {ADVICE[code].action}"] if code in ADVICE else lines
+    alarms = [alarm for alarm in payment.objections if alarm.code == code]
+    actions = dict.fromkeys(advice_for(alarm).action for alarm in alarms)
+    return [
+        *(f"  {alarm.sentence}" for alarm in alarms),
+        *(f"    What to do: {action}" for action in actions if action),
+    ]
 
 
 def seconds_by_stage(directory: RunDirectory) -> str:

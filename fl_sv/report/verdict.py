@@ -1,6 +1,7 @@
 """The verdict: may these amounts be paid, and why?"""
 
 from dataclasses import dataclass
+from shlex import quote
 
 from fl_sv.config.valuation import PerformancePot
 from fl_sv.payment.settlement import NOT_DIVIDED
@@ -94,8 +95,8 @@ def decision_sentence(payment: PaymentRecord) -> str:
     """What to do about the alarms that block payment; empty where none does."""
     if not payment.objections:
         return ""
-    if not accept_command(payment):
-        return "Choose the other rule for negative values, or another pot."
+    if NOT_DIVIDED in _codes(payment.objections):
+        return "What to do stands with the alarm: there are no amounts that could be accepted."
     one = len(_codes(payment.objections)) == 1
     return (
         f"Decide on {'this alarm' if one else 'each alarm'}: remove its cause and run again, or"
@@ -103,15 +104,24 @@ def decision_sentence(payment: PaymentRecord) -> str:
     )
 
 
-def accept_command(payment: PaymentRecord) -> str:
+def accept_command(payment: PaymentRecord, where: str = "DIR") -> str:
     """The command that accepts the alarms which block payment; empty where it would not help.
+
+    where: the run directory. The pot and the rule are those of this payment.
 
     It does not help where the pot could not be divided: then there are no amounts to accept.
     """
     codes = _codes(payment.objections)
     if not codes or NOT_DIVIDED in codes:
         return ""
-    return f"fl-sv pay DIR --pot CENTS {' '.join(f'--accept {code}' for code in codes)}"
+    rule = payment.rules.negative
+    return " ".join(
+        [
+            f"fl-sv pay {quote(where)} --pot {sum(payment.amounts.values())}",
+            *([f"--negative {rule}"] if rule != "clip" else []),
+            *(f"--accept {code}" for code in codes),
+        ]
+    )
 
 
 def _sentence(run: FinishedRun, notation: Notation) -> str:

@@ -249,3 +249,10 @@ def first_difference(before: object, now: object, where: str = "") -> tuple[str,
                     before.get(key), now.get(key), f"{where}.{key}" if where else str(key)
                 )
     return where, before, now
+
+
+def path_of(given: str | Path, name: str) -> Path:
+    """A path. Raises InputError that names the argument when it is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f"{name} is a {type(given).__name__}; allowed is the path of a file.")
+    return Path(given)
