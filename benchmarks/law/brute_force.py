@@ -39,15 +39,20 @@ DECISIVE = (
 LATER = ("law", "values", "valuation", "payment", "planning", "report", "federation")
 
 
-def brute_force(config: Config, task: str, kept: Path | None) -> KnownGame:
+def brute_force(
+    config: Config, task: str, kept: Path | None, *, updates: bool = True, workers: int = 1
+) -> KnownGame:
     """All trainings of the game, or those that the folder `kept` holds of it; new ones are added to
     the folder.
+
+    updates: whether the losses of models that are put together from updates are wanted, too.
+    workers: threads of companies.
     """
     name = f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]})"
     file = kept and kept / f"{name}.npz"
     if file and file.exists():
         return read(file)
-    game = _trained(config, name)
+    game = _trained(config, name, updates=updates, workers=workers)
     if file:
         write(game, file)
     return game
@@ -65,9 +70,10 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def _trained(config: Config, name: str) -> KnownGame:
-    small, large = swept(config), swept(with_large_as_small(config))
-    updates = [reconstruct(config, seed) for seed in range(config.training.large_seeds)]
+def _trained(config: Config, name: str, *, updates: bool, workers: int) -> KnownGame:
+    small, large = swept(config, workers), swept(with_large_as_small(config), workers)
+    seeds = range(config.training.large_seeds) if updates else ()
+    found = [reconstruct(config, seed) for seed in seeds]
     return KnownGame(
         name=name,
         small_RCM=small.loss_RCM,
@@ -76,8 +82,8 @@ def _trained(config: Config, name: str) -> KnownGame:
         averaged_large_RC=large.averaged_RCM[:, :, 0],
         sizes=np.append(small.size_M, large.size_M),
         examples_N=small.examples_N,
-        one_round_RC=-np.array([found.one_round_C for found in updates]),
-        by_round=-np.array([found.by_round for found in updates]),
+        one_round_RC=-np.array([each.one_round_C for each in found]) if found else None,
+        by_round=-np.array([each.by_round for each in found]) if found else None,
     )
 
 
@@ -93,9 +99,9 @@ class SweptLosses:
     examples_N: Floats
 
 
-def swept(config: Config) -> SweptLosses:
-    """The sweep and the averages of a run, in this process."""
-    with swept_job(config, InlineGrid(client_app, range(config.n_companies))) as job:
+def swept(config: Config, workers: int = 1) -> SweptLosses:
+    """The sweep and the averages of a run, in this process, with so many threads of companies."""
+    with swept_job(config, InlineGrid(client_app, range(config.n_companies), workers)) as job:
         table = job.table(range(1 << config.n_companies), ())
         small = [model.name for model in job.small]
         return SweptLosses(
