@@ -88,7 +88,9 @@ def truth(config_file: Path, trainings: int, tables: Path | None) -> dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the demo costs, and how far it is off.")
     parser.add_argument("--json", action="store_true", help="one line")
-    parser.add_argument("--backend", nargs="+", choices=("ray", "inline"), default=("ray", "inline"))
+    parser.add_argument(
+        "--backend", nargs="+", choices=("ray", "inline"), default=("ray", "inline")
+    )
     parser.add_argument("--truth", action="store_true", help="brute force instead of seconds")
     parser.add_argument("--trainings", type=int, default=TRAININGS, help="of the large model")
     parser.add_argument("--tables", type=Path, metavar="FOLDER", help="keep the game's losses")

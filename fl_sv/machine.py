@@ -68,6 +68,32 @@ def free_memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 @cache
+def models_at_once(most: int, bytes_of_model: int, free: int | None) -> int:
+    """How many models are in work at a time: `most`, or as many as fit.
+
+    bytes_of_model: while it trains, activations left out.
+    free: bytes of the device that are free; None where they are not its own, as on a CPU, whose
+        memory is planned before the run.
+
+    A power of two below `most`, so that a little more or less of free memory makes no difference.
+    Half of the memory is left for activations.
+
+    >>> models_at_once(128, 4_000_000, None), models_at_once(128, 4_000_000, 500_000_000)
+    (128, 32)
+    """
+    if free is None or bytes_of_model * most <= free // 2:
+        return most
+    fitting = free // 2 // bytes_of_model
+    return 1 << max(0, fitting.bit_length() - 1)
+
+
+def free_device_memory(device: str) -> int | None:
+    """Bytes that are free on a GPU; None for a CPU. On a GPU this was not measured."""
+    import torch  # `fl-sv pay` and `verify` do not need it
+
+    return torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
+
+
 def library_hash() -> str:
     """sha256 of the source files of fl_sv, as hex digits.
 

@@ -42,7 +42,9 @@ def global_draws(seed: int) -> Iterator[None]:
     """
     import torch  # here, since `fl-sv pay` and `verify` need no torch
 
-    with _global_generators, torch.random.fork_rng(devices=[]):
+    # torch seeds the generators of all GPUs; afterwards each is as it was.
+    gpus = range(torch.cuda.device_count())
+    with _global_generators, torch.random.fork_rng(devices=gpus):
         before = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is meant
         torch.manual_seed(seed)
         random.seed(seed)

@@ -29,7 +29,13 @@ class Compute(Frozen):
     )
     threads: int = Field(1, ge=1, le=256, description="threads of torch and BLAS in every process")
     chunk: int = Field(
-        128, ge=1, le=65_536, description="models that are trained together as one stack"
+        128,
+        ge=1,
+        le=65_536,
+        description=(
+            "models that are trained together as one stack; on a GPU fewer where its free memory"
+            " holds no more"
+        ),
     )
     states_megabytes: float = Field(
         1024.0,

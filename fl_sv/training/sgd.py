@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -133,7 +134,10 @@ class GatheredAnew:
     targets_of: Callable[[Tensor], Tensor]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for step, rows in enumerate(self.recipe.batches):
+        # The order of the rows goes to the device once, not a batch at a time.
+        order = torch.from_numpy(np.concatenate(self.recipe.batches)).to(self.x.device)
+        sizes = [len(batch) for batch in self.recipe.batches]
+        for step, rows in enumerate(torch.split(order, sizes)):
             batch = self.x[rows], self.targets_of(self.y[rows])
             yield batch if self.soft_targets is None else (*batch, self.soft_targets.logits[step])
 

@@ -30,6 +30,7 @@ from torch.func import functional_call, grad, vmap
 
 from fl_sv.config.models import Mlp
 from fl_sv.data import Task
+from fl_sv.machine import free_device_memory, models_at_once
 from fl_sv.training.layers import stack_forward
 from fl_sv.training.losses import right, row_loss
 from fl_sv.training.mlp import (
@@ -52,6 +53,10 @@ Descent = Callable[..., None]
 # on 28x28 images, batch 32, gained 2.3 times with 4 channels (16 MFLOP a step) and lost 1.3 to 3
 # times with 16 and 32 channels (195 MFLOP and more). 2 CPU cores, torch 2.13, 2026-11.
 VMAP_MAX_FLOPS = 50e6
+
+# Of a model while it trains in a stack: as it came, in work and as it goes, its gradient, and what
+# FedProx or an optimiser keeps beside it.
+MOST_COPIES = 7
 
 # Outputs in memory at once where rows have places, each with K of them: rows x places x K x models.
 # They take 8 bytes each while they are scored, and as many for losses: half a gigabyte.
@@ -94,7 +99,7 @@ def train_stack(
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
     batches = batches_of(x, y, recipe, soft_targets, targets_of)
-    chunks = torch.split(stack, _models_at_once(model.task, len(recipe.batches[0]), chunk))
+    chunks = torch.split(stack, _models_at_once(model, stack, len(recipe.batches[0]), chunk))
     trained = [train_chunk(model, part, batches, recipe, soft_targets) for part in chunks]
     return torch.cat(trained) if len(trained) > 1 else trained[0]
 
@@ -121,7 +126,7 @@ def score_stack(
     are computed in the model's precision, losses in float64.
     """
     rows = rows_at_once(model.task, len(x))
-    chunk = _models_at_once(model.task, rows, chunk)
+    chunk = _models_at_once(model, stack, rows, chunk)
     blocks = [*zip(torch.split(x, rows), torch.split(y, rows), strict=True)]
     losses, hits = [], []
     kept: dict[int, list[Tensor]] = {}
@@ -149,11 +154,13 @@ def rows_at_once(task: Task, rows: int) -> int:
     return max(1, min(rows, most))
 
 
-def _models_at_once(task: Task, rows: int, chunk: int) -> int:
+def _models_at_once(model: ModelSpec, stack: Tensor, rows: int, chunk: int) -> int:
     """How many models of a chunk train on, or score, so many rows at a time."""
-    if not task.places:
+    bytes_of_model = MOST_COPIES * model.n_params * stack.element_size()
+    chunk = models_at_once(chunk, bytes_of_model, free_device_memory(str(stack.device)))
+    if not model.task.places:
         return chunk
-    return max(1, min(chunk, MOST_OUTPUTS // (rows * task.outputs_of_a_row)))
+    return max(1, min(chunk, MOST_OUTPUTS // (rows * model.task.outputs_of_a_row)))
 
 
 def score_outputs(task: Task, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -10,6 +10,7 @@ Shapes: B rows of a batch, K outputs, C models of a stack. The rows of a company
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,12 +33,19 @@ def make_soft_targets(
     """
     students = config.students
     assert students is not None, "plain models have no soft targets"
-    batches = [logits[rows] for rows in recipe.batches]
+    rows = torch.from_numpy(np.concatenate(recipe.batches))
+    sizes = [len(batch) for batch in recipe.batches]
     if students.loss == "noisy_teacher":
         generator = torch.Generator().manual_seed(stream_seed(config.seed, *key, "noisy teacher"))
-        batches = [_with_noise(logits_BK, generator, students) for logits_BK in batches]
+        # On the CPU, so that every device gets the same noise; there and back once a round.
+        clean = torch.split(logits.cpu()[rows], sizes)
+        options = _options(students)
+        noisy = [distillation.perturb(each, generator=generator, **options) for each in clean]
+        of_rows = torch.cat(noisy).to(logits)
+    else:
+        of_rows = logits[rows.to(logits.device)]
     return SoftTargets(
-        student_loss(students, task), tuple(batches), student_gradient(students, task)
+        student_loss(students, task), torch.split(of_rows, sizes), student_gradient(students, task)
     )
 
 
@@ -103,11 +111,6 @@ def distance(students: Distillation, generator: torch.Generator | None = None) -
     if students.loss == "hinton":
         options["alpha"] = 1.0  # no cross-entropy of its own: `weight` sets the share of both
     return distillation.loss(students.loss, **options)
-
-
-def _with_noise(logits_BK: Tensor, generator: torch.Generator, students: Distillation) -> Tensor:
-    noisy = distillation.perturb(logits_BK.cpu(), generator=generator, **_options(students))
-    return noisy.to(logits_BK)
 
 
 def _options(students: Distillation) -> dict[str, Any]:
