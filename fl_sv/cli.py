@@ -160,7 +160,7 @@ def data_check(options: argparse.Namespace) -> int:
     from fl_sv.planning.inspection import inspect_company, inspect_source
     from fl_sv.plugins import find_modules_in
 
-    if options.source.suffix in DATA_FILES:
+    if options.source.suffix in DATA_FILES or options.source.is_dir():
         lines = inspect_source(str(options.source), options.target or "target")
     elif options.target or not options.company:
         raise InputError(

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from fl_sv.config import dump_config, for_companies, load_config, parse_config
+from fl_sv.config.columns import Csv
 from fl_sv.data import all_company_data, operator_data
 from fl_sv.data.raw import RawRows
 from fl_sv.data.sources import read_file
+from fl_sv.data.unlabelled import read_unlabelled
 from fl_sv.errors import InputError
 from tests.config_of import config_of
 from tests.runs import fl_sv
@@ -299,3 +301,113 @@ def test_a_run_learns_from_folders_of_images(tmp_path: Path) -> None:
     run = library.run(config, tmp_path / "run")
     assert run.valuation.utility_grand > run.valuation.utility_empty
     assert fl_sv("verify", tmp_path / "run").code in (0, 3)
+
+
+# --- images in lists, and what the other commands say of folders ----------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_images_in_lists_keep_their_shape(tmp_path: Path, suffix: str) -> None:
+    import polars as pl
+
+    pixels = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    path = tmp_path / f"a.{suffix}"
+    for rows, shape in ((pixels, (3, 4, 5)), (pixels[:, 0], (1, 4, 5))):
+        frame = pl.DataFrame({"image": rows.tolist(), "target": [0, 1], "shop": ["Ash", "Beech"]})
+        frame.write_parquet(path) if suffix == "parquet" else frame.write_ipc(path)
+        data = {"source": str(path), "partition": {"kind": "column", "column": "shop"}}
+        raw = read_file(str(path), config_of(data).data)
+        assert raw.x.shape == (2, *shape) and raw.features == ()
+        assert np.array_equal(raw.x, rows.reshape(2, *shape))
+        assert raw.columns["shop"].tolist() == ["Ash", "Beech"]
+
+
+def test_channels_that_come_last_are_refused_and_not_taken_for_lines(tmp_path: Path) -> None:
+    import polars as pl
+
+    path = tmp_path / "a.parquet"
+    frame = pl.DataFrame({"image": np.zeros((2, 8, 8, 3)).tolist(), "target": [0, 1]})
+    frame.write_parquet(path)
+    with pytest.raises(InputError, match=r"\(8, 8, 3\), with the channels last as it seems"):
+        read_file(str(path), config_of({"source": str(path)}).data)
+
+
+def test_a_proposal_for_a_folder_of_tables_is_that_of_one_table(tmp_path: Path) -> None:
+    lines = ["n;shop;target", *(f"{i},5;{'Ash' if i % 2 else 'Beech'};{i % 2}" for i in range(8))]
+    head, below = lines[0], lines[1:]
+    whole = write(tmp_path / "whole", a="\n".join(lines))
+    parts = write(
+        tmp_path / "parts", a="\n".join([head, *below[:3]]), b="\n".join([head, *below[3:]])
+    )
+    one, two = (fl_sv("data", "infer", f, "--target", "target") for f in (whole / "a.csv", parts))
+    assert (one.code, two.code) == (0, 0)
+    written = one.out.replace(f"{whole}/a.csv", f"{parts}/")
+    assert two.out == written.replace("'n', line 2", "'n', a.csv, line 2")
+    write(parts, c="n,shop,target\n1.5,Ash,0\n2.5,Ash,1")
+    refused = fl_sv("data", "infer", parts)
+    assert refused.code == 2 and "are written in two ways" in refused.err
+
+
+def test_proposals_for_images_arrays_and_texts_say_what_a_config_needs(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        image(tmp_path / "pets" / name / "1.png")
+    found = fl_sv("data", "infer", tmp_path / "pets").out
+    assert f"  source: {tmp_path}/pets/" in found
+    assert "  columns: {target: {kind: label, classes: [cat, dog]}}" in found
+    image(tmp_path / "listed" / "1.png")
+    write(tmp_path / "listed", images="file,weight,shop\n1.png,2.5,Ash\n1.png,3.5,Beech")
+    found = fl_sv("data", "infer", tmp_path / "listed", "--target", "weight", "--owner", "shop").out
+    assert "  task: regression" in found and "  partition: {kind: column, column: shop}" in found
+    (tmp_path / "arrays").mkdir()
+    np.save(tmp_path / "arrays" / "x.npy", np.ones((3, 2)))
+    np.save(tmp_path / "arrays" / "y.npy", np.arange(3))
+    found = fl_sv("data", "infer", tmp_path / "arrays").out
+    assert "arrays have no columns" in found and "  partition: <answer>" in found
+    (tmp_path / "a.txt").write_text("A text.")
+    assert "  text: {tokenizer: <answer>}" in fl_sv("data", "infer", tmp_path / "a.txt").out
+
+
+def test_a_bare_check_takes_folders(tmp_path: Path) -> None:
+    write(tmp_path / "tables", a="n,target\n1,0\n", b="n,target\n2,1\n")
+    found = fl_sv("data", "check", tmp_path / "tables")
+    assert found.code == 0 and "rows      2 of shape (1,): n" in found.out
+    for name in ("cat", "dog"):
+        image(tmp_path / "pets" / name / "1.png")
+    found = fl_sv("data", "check", tmp_path / "pets")
+    assert found.code == 0 and "cat: 1, dog: 1" in found.out
+
+
+def test_rows_to_be_predicted_may_lie_in_folders(tmp_path: Path) -> None:
+    tables = write(tmp_path / "tables", a="n,m,target\n1,5,0\n2,6,1\n", b="m,n\n7,3\n")
+    training = write(tmp_path / "training", a="n,m,target\n1,5,0\n2,6,1\n5,9,1\n8,1,0\n")
+    data = {"source": f"{training}/", "validation": {"fraction": 0.5}}
+    scaling = operator_data(config_of(data)).scaling
+    rows = read_unlabelled(f"{tables}", scaling, ("target",), Csv(), {})
+    assert rows.x.tolist() == [[1, 5], [2, 6], [3, 7]]
+    assert rows.place(2) == f"{tables}/b.csv, line 2"
+    (tmp_path / "arrays").mkdir()
+    np.save(tmp_path / "arrays" / "x.npy", np.array([[1.0, 5.0], [2.0, 6.0]]))
+    rows = read_unlabelled(f"{tmp_path}/arrays/", scaling, (), Csv(), {})
+    assert isinstance(rows.x, np.memmap) and rows.x.tolist() == [[1, 5], [2, 6]]
+
+
+def test_images_to_be_predicted_are_all_below_a_folder_in_the_models_colours(
+    tmp_path: Path,
+) -> None:
+    for name, pixel in (("0/a", (255, 0, 0)), ("0/b", (0, 255, 0)), ("1/c", (0, 0, 255))):
+        image(tmp_path / "pets" / f"{name}.png", pixel, mode="RGB")
+        image(tmp_path / "pets" / f"{name}2.png", pixel, mode="RGB")
+    image(tmp_path / "pets" / "1" / "d.png", (9, 9, 9), mode="RGB")
+    data = {"source": f"{tmp_path}/pets/", "validation": {"fraction": 0.5}}
+    scaling = operator_data(config_of(data)).scaling
+    image(tmp_path / "new" / "b.png", 51)
+    image(tmp_path / "new" / "below" / "a.png", 255)
+    rows = read_unlabelled(f"{tmp_path}/new", scaling, (), Csv(), {})
+    assert rows.x.shape == (2, 3, 3, 4) and rows.x[:, 0, 0, 0].tolist() == [
+        np.float32(0.2),
+        1,
+    ]
+    assert rows.place(1) == f"{tmp_path}/new/below/a.png"
+    image(tmp_path / "new" / "b.png", 51, size=(5, 3))
+    with pytest.raises(InputError, match="all need one size"):
+        read_unlabelled(f"{tmp_path}/new", scaling, (), Csv(), {})

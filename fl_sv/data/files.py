@@ -20,7 +20,7 @@ from fl_sv.data.archive import read_arrays, require_growth
 from fl_sv.data.cells import advice, ambiguous, numbers, stripped
 from fl_sv.data.csv_file import read_csv
 from fl_sv.data.faults import BadCells, Numbered, Places, message
-from fl_sv.data.lists import read_arrow, without_lists
+from fl_sv.data.lists import grid, read_arrow, without_lists
 from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays, with_inputs
 from fl_sv.data.table import NUMBER, read_table
 from fl_sv.errors import InputError, suggestion
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 PLAIN = Csv()
+CHANNELS = (1, 3)  # of an image
 TEXTS = f"{NAMES} Or list the texts in `data.columns`, as a label."
 ONLY_THE_OWNER = "Only the owner's column may hold text, and what `data.columns` describes."
 
@@ -148,15 +149,27 @@ def _checked_rows(
         owners = {owner: _text(frame[owner], path)}
     cells = stripped(frame.select(*features, target), csv)
     found = _numbers(cells, path, owner if owner not in frame.columns else None, places, csv)
+    x, shape = np.ascontiguousarray(found[:, :-1]), _image_shape(features, path)
     return RawRows(
-        x=np.ascontiguousarray(found[:, :-1]),
+        x=x if shape is None else x.reshape(len(x), *shape),
         y=np.ascontiguousarray(found[:, -1]),
         origin=path,
         place=places,
         target=f"column {target!r}",
-        features=features,
+        features=features if shape is None else (),
         columns=owners,
     )
+
+
+def _image_shape(features: tuple[str, ...], path: str) -> tuple[int, ...] | None:
+    """The shape of a row that is an image in lists; None for other rows."""
+    shape = None if path.endswith(".csv") else grid(features)
+    if shape is not None and shape[-1] in CHANNELS and shape[0] not in CHANNELS:
+        raise InputError(
+            f"{path}: a row of lists has the shape {shape}, with the channels last as it seems."
+            " Write (channels, lines, pixels), or an .npz archive."
+        )
+    return shape
 
 
 def _described_rows(

@@ -57,6 +57,25 @@ def read_images(folder: Path, entries: Sequence[Path], data: Data) -> RawRows:
     )
 
 
+def unlabelled_images(folder: Path, channels: int) -> tuple[NDArray[np.float32], list[Path]]:
+    """All images in a folder and below it, in the order of their names, and their files.
+
+    channels: of the model; grey images become RGB where it takes 3.
+
+    Raises InputError as `read_images` does.
+    """
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.casefold() in SUFFIXES and not file.name.startswith(".")
+    )
+    if not files:
+        raise InputError(
+            f"The folder {folder} holds no data file and no image ({', '.join(SUFFIXES)})."
+        )
+    return _pixels(files, folder, {1: "L", 3: "RGB"}.get(channels)), files
+
+
 def _by_class(
     folder: Path, entries: Sequence[Path], data: Data
 ) -> tuple[list[Path], NDArray[np.float64]]:
@@ -157,8 +176,11 @@ def _quantities(words: Sequence[str], what: str) -> NDArray[np.float64]:
         raise InputError(f"{what} have to be plain decimal numbers: {error}.") from None
 
 
-def _pixels(files: Sequence[Path], folder: Path) -> NDArray[np.float32]:
-    """(rows, channels, height, width) the images, once all headers agree."""
+def _pixels(files: Sequence[Path], folder: Path, wanted: str | None = None) -> NDArray[np.float32]:
+    """(rows, channels, height, width) the images, once all headers agree.
+
+    wanted: Pillow's mode; without it grey where all are grey.
+    """
     headers: dict[Path, tuple[str, tuple[int, int]]] = {}
     faults: list[str] = []
     n_bytes = 0
@@ -182,6 +204,8 @@ def _pixels(files: Sequence[Path], folder: Path) -> NDArray[np.float32]:
         if size != (width, height)
     ]
     mode = "L" if all(mode in GREY for mode, _ in headers.values()) else "RGB"
+    if wanted == "RGB" or (wanted == "L" and mode == "L"):  # colours are not taken away
+        mode = wanted
     pixels_bytes = len(files) * len(mode) * width * height * 4
     if pixels_bytes > max(ALWAYS_ALLOWED, MAX_GROWTH * n_bytes):
         raise InputError(

@@ -225,7 +225,9 @@ def _lines(
     everything = [*top, *csv, *columns]
     rows = [remark.row for remark in everything if remark.row is not None]
     place_of = dict(zip(rows, places.places(rows), strict=True))
-    at = {row: place.removeprefix(f"{path}, ") for row, place in place_of.items()}
+    at = {
+        row: place.removeprefix(f"{path}, ").removeprefix(path) for row, place in place_of.items()
+    }
     n_questions = sum(len(unanswered(remark.value)) for remark in everything) + (owner is None)
     yield from heading(path, f"{len(frame):,} rows", n_questions)
     yield "data:"

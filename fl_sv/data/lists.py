@@ -1,7 +1,8 @@
 """Tables of Arrow: files as Hugging Face's `datasets` saves them, and columns of lists."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,3 +96,24 @@ def _stored(column: "pl.Series") -> "pl.Series":
     extension = getattr(__import__("polars"), "Extension", None)
     is_one = extension is not None and isinstance(column.dtype, extension)
     return column.ext.storage() if is_one else column
+
+
+def grid(features: Sequence[str]) -> tuple[int, ...] | None:
+    """The shape of a row whose features are the places of one column of lists of lists, in order.
+
+    Lists in lists in lists are channels, lines and pixels; with two levels there is one channel.
+    None where there are other features, or lists of one level.
+
+    >>> grid(["image.0.0", "image.0.1", "image.1.0", "image.1.1"])
+    (1, 2, 2)
+    """
+    found = [re.fullmatch(r"(.+?)((?:\.[0-9]+){2,3})", name) for name in features]
+    if not found or None in found or len({each[1] for each in found if each}) > 1:
+        return None
+    places = [tuple(map(int, each[2][1:].split("."))) for each in found if each]
+    if len({*map(len, places)}) > 1:
+        return None
+    shape = tuple(place + 1 for place in places[-1])
+    if places != [*product(*map(range, shape))]:
+        return None
+    return shape if len(shape) == 3 else (1, *shape)

@@ -7,15 +7,20 @@ ignored; such a column need not be there.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.config.base import DATA_FILES
 from fl_sv.config.columns import Column, Csv, Ignore
 from fl_sv.config.data import Inputs
 from fl_sv.data.faults import Places
 from fl_sv.data.files import npz_arrays, read_frame, readable
+from fl_sv.data.folders import ARRAY, data_entries, joined
+from fl_sv.data.images import unlabelled_images
+from fl_sv.data.mapped import mapped_arrays
 from fl_sv.data.raw import RawRows, rows_of_arrays, with_inputs
 from fl_sv.data.scaling import Scaling
 from fl_sv.data.table import NUMBER, parts, read_table
@@ -34,7 +39,7 @@ def read_unlabelled(
     csv: Csv,
     columns: Mapping[str, Column],
 ) -> RawRows:
-    """The rows of a file for the model of this scaling, not scaled yet. Their target is NaN.
+    """The rows of a file or folder for the model of this scaling, not scaled yet, with target NaN.
 
     ignored: columns that are no features. csv, columns: as the run read its own files.
 
@@ -42,14 +47,44 @@ def read_unlabelled(
     InputError that names all columns that are missing or are no features, the cells that cannot be
     used, or the first number that no scaling brings into range.
     """
+    if Path(path).is_dir():
+        return _of_folder(path, scaling, ignored, csv, columns)
     with readable(path):
         if path.endswith(".npz"):
-            raw = _of_archive(path, scaling)
+            raw = _of_arrays(npz_arrays(path), path, scaling)
         else:
             frame, places = read_frame(path, csv, fewest=1)
             if frame.is_empty():
                 raise InputError(f"{path} has no rows below its header. Give at least one.")
             raw = _of_table(frame, places, path, scaling, ignored, csv, columns)
+    return _as_model_takes(raw, path, scaling, ignored)
+
+
+def _of_folder(
+    path: str,
+    scaling: Scaling,
+    ignored: tuple[str, ...],
+    csv: Csv,
+    columns: Mapping[str, Column],
+) -> RawRows:
+    """The rows of a folder: of all its data files by name, of x.npy, or of all images in it."""
+    entries = data_entries(path)
+    if Path(path) / ARRAY in entries:
+        raw = _of_arrays(mapped_arrays(Path(path), entries), path, scaling)
+        return _as_model_takes(raw, path, scaling, ignored)
+    files = [str(each) for each in entries if each.name.endswith(DATA_FILES)]
+    if not files or any(each.is_dir() for each in entries):
+        x, images = unlabelled_images(Path(path), scaling.task.input_shape[0])
+        raw = _unlabelled(x, path, lambda row: str(images[row]))
+        return _as_model_takes(raw, path, scaling, ignored)
+    if others := [each.name for each in entries if str(each) not in files]:
+        raise InputError(f"The folder {path} holds {listed(others, 5)} beside data files.")
+    parts = [read_unlabelled(file, scaling, ignored, csv, columns) for file in files]
+    return joined(parts, path)
+
+
+def _as_model_takes(raw: RawRows, path: str, scaling: Scaling, ignored: tuple[str, ...]) -> RawRows:
+    """The rows in the shape of the model's. Raises InputError where they have no such shape."""
     wanted = scaling.task.input_shape
     if raw.x.shape[1:] not in (wanted, (prod(wanted),)):
         besides = f" Columns that are no features: {listed(ignored)}." if ignored else ""
@@ -71,13 +106,12 @@ def read_unlabelled(
     return shaped
 
 
-def _of_archive(path: str, scaling: Scaling) -> RawRows:
+def _of_arrays(arrays: Mapping[str, NDArray[Any]], path: str, scaling: Scaling) -> RawRows:
     if scaling.encoding is not None:
         raise InputError(
-            f"{path}: the model goes by the names of columns, and an .npz archive has none. Give a"
-            " .csv or .parquet file."
+            f"{path}: the model goes by the names of columns, and arrays have none. Give a .csv or"
+            " .parquet file."
         )
-    arrays = npz_arrays(path)
     names = tuple(each.name for each in scaling.task.inputs if each.name)
     first = arrays.get(names[0] if names else "x")
     if first is None:

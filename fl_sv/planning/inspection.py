@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fl_sv.config.columns import Column, Label
-from fl_sv.config.data import ColumnPartition
+from fl_sv.config.data import ColumnPartition, Data
 from fl_sv.config.load import load_config
 from fl_sv.config.redact import BASES, with_bases
 from fl_sv.config.schema import Config
@@ -25,6 +25,7 @@ from fl_sv.data.federation import (
     task_of,
 )
 from fl_sv.data.files import read_rows
+from fl_sv.data.folders import data_entries
 from fl_sv.data.owners import left_out_sentence, owned_rows
 from fl_sv.data.raw import RawRows
 from fl_sv.data.sources import read_file
@@ -43,14 +44,31 @@ LONGEST_NAME = 40  # of a column, in letters
 def inspect_source(path: str, target: str) -> list[str]:
     """What a data file holds, without a config.
 
-    target: the column to predict. Raises InputError when the file is malformed.
+    path: of a file, or a folder. target: the column to predict.
+
+    Raises InputError when it is malformed.
     """
-    raw = read_rows(path, target)
+    if Path(path).is_dir():
+        raw, names = _of_folder(path, target)
+    else:
+        raw, names = read_rows(path, target), ()
     return [
         *_shape(raw),
-        _targets(raw),
+        _targets(raw, names),
         "Give the config instead of the file to check it against the run.",
     ]
+
+
+def _of_folder(path: str, target: str) -> tuple[RawRows, tuple[str, ...]]:
+    """The rows of a folder, and the texts of its classes where they name folders of images."""
+    entries = data_entries(path)
+    folders = tuple(each.name for each in entries if each.is_dir())
+    columns = {}
+    if len(folders) > 1 and not all(name.isdecimal() for name in folders):
+        columns = {target: {"kind": "label", "classes": folders}}
+    folder = f"{path.rstrip('/')}/"
+    data = Data.model_validate({"source": folder, "target": target, "columns": columns})
+    return read_file(folder, data), folders if columns else ()
 
 
 def inspect_company(config_path: Path, company: str, path: str | None = None) -> list[str]:
