@@ -159,7 +159,8 @@ class Company:
         if name in self.rates:
             return self.rates[name]
         if stated_rate(model.config, self.config.training) is None:
-            raise RunError(f"{self.name} was told no learning rate of {name}, and it is auto.")
+            whose = self.config.legal_name(self.name)
+            raise RunError(f"{whose} was told no learning rate of {name}, and it is auto.")
         return model.learning_rate
 
 
@@ -178,7 +179,9 @@ def load_company(
     use_threads(config.compute.threads)
     keep_freed_memory()
     data = company_data(config, name, scaling, data_path, shared)
-    if remark := unknown_sentence(name, data.unknown):  # for the company; the server learns nothing
+    if remark := unknown_sentence(
+        config.legal_name(name), data.unknown
+    ):  # for the company; the server learns nothing
         logging.getLogger("flwr").warning("fl-sv: %s `fl-sv data check` names them.", remark)
     x, y = tensors(data, config)
     small, large = tried_models(config, scaling.task, x, y)

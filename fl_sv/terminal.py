@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from fl_sv.text import shown
+from fl_sv.text import isolated, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,10 @@ def console(**options: Any) -> "Console":
     class ShownConsole(Console):
         def render_str(self, text: str, **style: Any) -> "Text":
             # Before the layout, so that columns stay aligned.
-            return super().render_str(_encodable(shown(text), self.encoding), **style)
+            marked = isolated(shown(text))
+            if marked != _encodable(marked, self.encoding):
+                marked = _encodable(shown(text), self.encoding)
+            return super().render_str(marked, **style)
 
     return ShownConsole(markup=False, emoji=False, highlight=False, **options)
 

@@ -24,11 +24,13 @@ from fl_sv.data import all_company_data, operator_data
 from fl_sv.errors import InputError
 from fl_sv.federation import folder
 from fl_sv.report import write_report
+from fl_sv.report.marks import tag
 from fl_sv.report.screen import summary
 from fl_sv.runs import files
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_valuation
 from fl_sv.terminal import console
+from fl_sv.text import isolated
 from fl_sv.valuation.records import Valuation
 from tests.report_runs import CONFIG, make_run
 from tests.runs import Command, fl_sv, published
@@ -322,6 +324,45 @@ def test_a_narrow_terminal_escapes_what_it_lacks(encoding: str, tmp_path: Path) 
         assert isinstance(stream.buffer, io.BytesIO)
         text = stream.buffer.getvalue().decode(encoding)
     assert "\\u5317" in text and ("M\\xfc\\xdf" if encoding == "ascii" else "M\u00fc\u00df") in text
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        (f"{ARABIC} 12.5 %", f"<{ARABIC}> 12.5 %"),
+        (f"{ARABIC} 3 {ARABIC}", f"<{ARABIC} 3 {ARABIC}>"),
+        (f"{ARABIC} GmbH {ARABIC}", f"<{ARABIC}> GmbH <{ARABIC}>"),
+        ("\u05d0\u05b8 (0.25)", "<\u05d0\u05b8> (0.25)"),  # a letter with its vowel
+        (f"{BAKERY} 12.5 %", f"{BAKERY} 12.5 %"),
+    ],
+)
+def test_a_name_from_the_right_moves_no_number_beside_it(text: str, marked: str) -> None:
+    found = isolated(text)
+    assert found.replace("\u2068", "<").replace("\u2069", ">") == marked
+    assert found.replace("\u2068", "").replace("\u2069", "") == text
+    assert tag("td", text) == f"<td>{found.replace('&', '&amp;')}</td>"
+    assert "\\u2068" in tag("td", f"\u2068{ARABIC}")  # of the name itself: escaped
+
+
+def test_the_screen_marks_names_from_the_right_where_it_can(tmp_path: Path) -> None:
+    import io
+
+    for encoding, marked in (("utf-8", True), ("ascii", False)):
+        with io.TextIOWrapper(io.BytesIO(), encoding=encoding) as stream:
+            console(file=stream, width=200).print(f"{ARABIC} 12.5")
+            stream.flush()
+            assert isinstance(stream.buffer, io.BytesIO)
+            text = stream.buffer.getvalue().decode(encoding)
+        assert (f"\u2068{ARABIC}\u2069 12.5" in text) == marked and "u2068" not in text
+
+
+def test_a_company_reads_its_name_when_its_data_are_checked(tmp_path: Path) -> None:
+    config = smoke(companies=REGISTERED)
+    (tmp_path / "run.yaml").write_text(dump_config(config), encoding="utf-8")
+    found = fl_sv("data", "check", tmp_path / "run.yaml", "--company", "Beech")
+    assert found.code == 0, found.err
+    assert f"{GREEK}:" in found.out and f"coalitions with {GREEK}" in found.out
+    assert "Beech" not in found.out
 
 
 def test_alarms_and_remarks_call_companies_by_name(tmp_path: Path) -> None:

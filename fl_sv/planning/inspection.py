@@ -90,7 +90,8 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
     source = read_source(config)
     raw = _own_rows(config, company, path) if source is None else source.raw
     left_out = _left_out(config, rows_left_out(config, source))
-    lines = [f"{config.legal_name(company)}:", *_shape(raw), *left_out]
+    name = config.legal_name(company)
+    lines = [f"{name}:", *_shape(raw), *left_out]
     if data.validation.file is None or Path(data.validation.file).exists():
         scaling = operator_data(config, source).scaling
         shared = shared_rows(config, scaling, source=source)
@@ -99,19 +100,19 @@ def inspect_company(config_path: Path, company: str, path: str | None = None) ->
             raw = source.for_companies.take(shared.owned[company])
         lines += [
             _counts(task, rows, _class_names(config)),
-            *_encoded(scaling.encoding, raw, company, rows),
+            *_encoded(scaling.encoding, raw, name, rows),
             "Prepared as for training: the features are those of the validation set.",
         ]
-        return lines + _departures(config, task, company, rows)
+        return lines + _departures(config, task, name, rows)
     task = task_of(data, _with_features(raw, data.columns), loss=config.training.loss)
     if isinstance(data.partition, ColumnPartition):
         raw = raw.take(owned_rows(data.partition, config.companies, raw.columns)[company])
-        lines.append(f"examples  {len(raw):,} of {company}")
+        lines.append(f"examples  {len(raw):,} of {name}")
     lines += [
         _targets(raw, _class_names(config)),
         "Not checked: that the features are the operator's. The validation file is not here.",
     ]
-    return lines + _departures(config, task, company, None)
+    return lines + _departures(config, task, name, None)
 
 
 def _handle(config: Config, config_path: Path, company: str) -> str:
@@ -128,7 +129,8 @@ def _own_rows(config: Config, company: str, path: str | None) -> RawRows:
     """The rows in the company's own file, unscaled."""
     path = path or (config.data.files or {}).get(company)
     if path is None:
-        raise InputError(f"The config names no file for {company}. Give yours with --data-path.")
+        name = config.legal_name(company)
+        raise InputError(f"The config names no file for {name}. Give yours with --data-path.")
     return read_file(path, config.data)
 
 

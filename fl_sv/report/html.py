@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fl_sv.report.page import Page
-from fl_sv.text import shown
+from fl_sv.text import isolated, shown
 
 _TEMPLATE, _STYLE, _SCRIPT = "page.html.j2", "page.css", "page.js"
 _HERE = Path(__file__).parent
@@ -49,4 +49,6 @@ def _hash(text: str) -> str:
 
 
 def _shown(value: object) -> object:
-    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return isolated(shown(value))

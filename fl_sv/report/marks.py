@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from fl_sv.text import shown
+from fl_sv.text import isolated, shown
 
 MARGIN = 2.0  # percent left free at both ends of a scale
 
@@ -42,11 +42,11 @@ class Scale:
 def tag(name: str, *children: str, **attributes: object) -> Markup:
     """An element; an underscore at the end of an attribute is dropped, others become hyphens."""
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(shown(_text(value)))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(isolated(shown(_text(value))))}"'
         for key, value in attributes.items()
     )
     inner = Markup("").join(
-        child if isinstance(child, Markup) else escape(shown(child)) for child in children
+        child if isinstance(child, Markup) else escape(isolated(shown(child))) for child in children
     )
     return Markup(f"<{name}{written}>{inner}</{name}>")
 
