@@ -11,7 +11,7 @@ from fl_sv.errors import listed
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.scoring import ValidationSet
-from fl_sv.training.stack import VMAP_MAX_FLOPS
+from fl_sv.training.stack import models_together
 from fl_sv.valuation.untrained import untrained_remarks
 
 
@@ -34,19 +34,20 @@ def module_remarks(
     }
     return (
         *_by_model(models, seeds),
-        *_of_small_bases(small, config.training.batch_size),
+        *_of_small_bases(small, config.training.batch_size, config.compute.chunk),
         *untrained_remarks(config, losses),
     )
 
 
-def _of_small_bases(small: Sequence[ModelSpec], batch_size: int) -> Iterator[str]:
+def _of_small_bases(small: Sequence[ModelSpec], batch_size: int, chunk: int) -> Iterator[str]:
     """That adapters of the sweep train one by one, where arithmetic is what a step costs."""
     slow = [
         model.name
         for model in small
         if isinstance(model.config, Module)
         and model.config.factory == PRETRAINED
-        and model.training_flops(batch_size) > VMAP_MAX_FLOPS
+        and model.unstackable is None
+        and models_together(model, batch_size, chunk) == 1
     ]
     if slow:
         yield (

@@ -8,7 +8,6 @@ Shapes: C models of a stack, B rows of a batch, M rows and places of a layer's i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,21 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# A tensor of each model, one for all, or none.
-Part = Any
+from fl_sv.training.attention import attention
+from fl_sv.training.stacked import Part, Stack
+
 CONVOLUTIONS = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}  # by dimensions of the weight
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A tensor of each model: (C, *shape), in any layout."""
-
-    all: Tensor
-
-    def beside(self, other: Tensor) -> Tensor:
-        """The same as (C, 1, ..., *shape), to be added to or multiplied with `other` (C, ...)."""
-        between = other.ndim - self.all.ndim
-        return self.all.reshape(len(self.all), *[1] * between, *self.all.shape[1:])
 
 
 def linear(x: Part, weight: Part, bias: Part = None) -> Tensor:
@@ -201,39 +189,6 @@ class _Embedding(torch.autograd.Function):
         return tables, None, None
 
 
-def attention(
-    query: Part,
-    key: Part,
-    value: Part,
-    attn_mask: Part = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Any:
-    parts = (query, key, value)
-    if not all(isinstance(part, Stack) and part.all.ndim >= 4 for part in parts):
-        return NotImplemented
-    if dropout_p or isinstance(attn_mask, Stack):
-        return NotImplemented
-    n_models, *_, places, _ = query.all.shape
-    if attn_mask is not None:
-        attn_mask = attn_mask.expand(*query.all.shape[1:-2], places, key.all.shape[-2])
-        attn_mask = attn_mask.expand(n_models, *attn_mask.shape).flatten(0, -4)
-    query_, key_, value_ = (part.all.flatten(0, -4) for part in parts)
-    outputs = functional.scaled_dot_product_attention(
-        query_,
-        key_,
-        value_,
-        attn_mask=attn_mask,
-        is_causal=is_causal,
-        scale=scale,
-        enable_gqa=enable_gqa,
-    )
-    return outputs.reshape(*query.all.shape[:-1], value.all.shape[-1])
-
-
 def average_pool(
     x: Part,
     kernel_size: Any,
@@ -250,7 +205,8 @@ def average_pool(
     apart = not stride or _pair(stride) == (height, width)
     whole = x.all.shape[-2] % height == 0 and x.all.shape[-1] % width == 0
     if apart and whole and _pair(padding) == (0, 0) and divisor_override is None:
-        return _mean_of_windows(x.all, height, width)
+        folded = _folded(x.all)
+        return _unfolded(_mean_of_windows(folded, height, width), len(x.all))
     options = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return _pooled(functional.avg_pool2d, x.all, *options)
 
@@ -260,12 +216,13 @@ def _pair(size: Any) -> tuple[int, int]:
     return both[0], both[1]
 
 
-def _mean_of_windows(all_: Tensor, height: int, width: int) -> Tensor:
+def _mean_of_windows(images: Tensor, height: int, width: int) -> Tensor:
     """Non-overlapping windows: `height` lines of an image, one after the other, by one matrix."""
-    *first, lines, places = all_.shape
-    columns = torch.eye(places // width, dtype=all_.dtype, device=all_.device)
+    *first, lines, places = images.shape
+    columns = torch.eye(places // width, dtype=images.dtype, device=images.device)
     columns = columns.repeat_interleave(width, 0).repeat(height, 1) / (height * width)
-    return all_.reshape(*first, lines // height, height * places) @ columns
+    windows = images.reshape(-1, height * places) @ columns
+    return windows.view(*first, lines // height, places // width)
 
 
 def max_pool(x: Part, *options: Any, **named: Any) -> Any:

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.func import functional_call, vmap
+from torch.nn import functional
 
+from fl_sv.training.attention import self_attention
 from fl_sv.training.calls import Answering
-from fl_sv.training.kernels import KERNELS, Stack
+from fl_sv.training.kernels import KERNELS
+from fl_sv.training.stacked import Stack
 
 
 def stack_forward(module: nn.Module, views: Mapping[str, Tensor], inputs: Any) -> Tensor:
@@ -49,6 +52,9 @@ class _Layers(Answering):
         self.level = level
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is functional.multi_head_attention_forward:
+            with self:
+                return self_attention(*args, **kwargs)
         kernel = KERNELS.get(func)
         if kernel is None or _functorch.maybe_current_level() != self.level:
             return NotImplemented

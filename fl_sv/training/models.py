@@ -46,6 +46,7 @@ from fl_sv.training.base import NO_BASE, base_sha256, copied, flat, hollow, trai
 from fl_sv.training.draws import OwnDraws
 from fl_sv.training.entrance import Entrance, entered
 from fl_sv.training.factories import blank_rows, module_inputs, quoting, users_start
+from fl_sv.training.shapes import Widest
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
 
@@ -172,6 +173,17 @@ class ModelSpec:
             if with_gradient:
                 outputs.sum().backward()
         return int(counter.get_total_flops())
+
+    @cached_property
+    def widest(self) -> int:
+        """The most numbers of one row in any result of the module's layers."""
+        row = blank_rows(self.task, 1, self.dtype)
+        if not isinstance(self.config, Module):
+            row = row.to("meta")
+        module = self.fresh(row.device) if isinstance(self.config, Module) else self._skeleton
+        with self.drawing(0), _layers_apart(), torch.no_grad(), Widest() as found:
+            module(self.inputs(row))
+        return int(found.numbers)
 
     def training_flops(self, rows: float) -> float:
         """Floating-point operations of training on `rows` rows.

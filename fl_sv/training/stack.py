@@ -49,10 +49,14 @@ from fl_sv.training.sgd import Batches, Recipe, SoftTargets, batches_of, train
 # Updates the views of a stack in place by one step on a batch, at a learning rate.
 Descent = Callable[..., None]
 
-# Above this many operations a step, `vmap` lost against one model after the other: two-layer CNNs
-# on 28x28 images, batch 32, gained 2.3 times with 4 channels (16 MFLOP a step) and lost 1.3 to 3
-# times with 16 and 32 channels (195 MFLOP and more). 2 CPU cores, torch 2.13, 2026-11.
-VMAP_MAX_FLOPS = 50e6
+# The widest result of a layer on a batch says how a stack trains (`python -m
+# benchmarks.architectures --others`; one core, torch 2.13, 2026-11-30). Models with less than a
+# megabyte gained from 8 models together on: 5 times (4 KB) down to 1.1 (512 KB); with more the loop
+# was as fast or faster (.7 to 1.2 times).
+ALONE_BYTES = 1 << 20
+# So much of all models together. With four times as much, a stack of the wider ones lost a tenth to
+# a third, as each layer's results left the cache before the next one read them.
+CACHE_BYTES = 8 << 20
 
 # Of a model while it trains in a stack: as it came, in work and as it goes, its gradient, and what
 # FedProx or an optimiser keeps beside it.
@@ -94,7 +98,7 @@ def train_stack(
             targets_of = partial(
                 mlp_targets, kind=model.task.kind, n_outputs=model.task.n_outputs, dtype=x.dtype
             )
-    elif trains_as_stack(model, len(recipe.batches[0])):
+    elif (chunk := models_together(model, len(recipe.batches[0]), chunk)) > 1:
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
@@ -104,9 +108,19 @@ def train_stack(
     return torch.cat(trained) if len(trained) > 1 else trained[0]
 
 
-def trains_as_stack(model: ModelSpec, batch_size: int) -> bool:
-    """Whether models of this size train together, and not one after the other."""
-    return model.unstackable is None and model.training_flops(batch_size) <= VMAP_MAX_FLOPS
+def models_together(model: ModelSpec, batch_size: int, chunk: int) -> int:
+    """How many models of a stack take a step together; 1 where each trains alone.
+
+    chunk: the most.
+    """
+    if model.unstackable is not None:
+        return 1
+    parameters = max(shape.numel() for shape in model.shapes.values())
+    widest = max(model.widest * batch_size, parameters) * model.dtype.itemsize
+    if widest >= ALONE_BYTES:
+        return 1
+    fitting = 1 << (max(1, CACHE_BYTES // widest).bit_length() - 1)  # a power of two, so that
+    return min(chunk, fitting)  # models begin where vectors of the processor do
 
 
 def score_stack(
