@@ -1,6 +1,6 @@
 """Attention in a stack of models: torch's fused one for all models, and one for few places.
 
-Shapes: N = models x rows x heads, T places, D numbers of a head.
+Shapes: C models of a stack, B rows of a batch. Heads are those of all rows and models together.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fl_sv.training.stacked import Part, Stack
 
-# Up to so many products of two numbers a head, T x T x D, ours was faster: forwards and backwards
+# Up to so many products of two numbers a head, places x places x width, ours was faster: forwards and backwards
 # 2.9 times at 8 x 8 x 4, 1.9 times at 8 x 8 x 8; as fast at 8 x 8 x 16 and slower (.8) at
 # 16 x 16 x 8. One core (Intel Sapphire Rapids), torch 2.13, 2026-11.
 FEW_PRODUCTS = 512
@@ -59,7 +59,7 @@ def _is_small(query: Tensor, key: Tensor, value: Tensor) -> bool:
 
 
 def _few_places(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Attention (..., T, D), where a product for each head would be too small to be worth a call.
+    """Attention (..., places, width), where a product for each head would be too small to be worth a call.
 
     Heads are the last dimension: a few passes over long rows of numbers do what thousands of small
     products would.
@@ -71,30 +71,30 @@ def _few_places(query: Tensor, key: Tensor, value: Tensor, scale: float | None) 
 
 
 class _FewPlaces(torch.autograd.Function):
-    """All arguments are (T, D, N)."""
+    """All arguments are (places, width, heads), weights (places, places, heads)."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         query, key, value = query * scale, key.contiguous(), value.contiguous()
-        weights_TTN = torch.softmax(_products(query, key), 1)
-        ctx.save_for_backward(query.contiguous(), key, value, weights_TTN)
+        weights = torch.softmax(_products(query, key), 1)
+        ctx.save_for_backward(query.contiguous(), key, value, weights)
         ctx.scale = scale
-        return _sums(weights_TTN, value)
+        return _sums(weights, value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value, weights_TTN = ctx.saved_tensors
+        query, key, value, weights = ctx.saved_tensors
         gradient = gradient.contiguous()
-        to_value = _sums(weights_TTN.transpose(0, 1), gradient)
-        by_weight_TTN = _products(gradient, value).mul_(weights_TTN)
-        by_weight_TTN.addcmul_(weights_TTN, by_weight_TTN.sum(1, keepdim=True), value=-1)
+        to_value = _sums(weights.transpose(0, 1), gradient)
+        by_weight_TTN = _products(gradient, value).mul_(weights)
+        by_weight_TTN.addcmul_(weights, by_weight_TTN.sum(1, keepdim=True), value=-1)
         to_query = _sums(by_weight_TTN, key).mul_(ctx.scale)
         return to_query, _sums(by_weight_TTN.transpose(0, 1), query), to_value, None
 
 
 def _products(one: Tensor, other: Tensor) -> Tensor:
-    """(T, T, N): the product of each place of one with each of the other, over D."""
+    """The product of each place of one with each of the other, summed over their width."""
     products = one[:, None, 0] * other[None, :, 0]
     for d in range(1, one.shape[1]):
         products.addcmul_(one[:, None, d], other[None, :, d])
@@ -102,7 +102,7 @@ def _products(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _sums(weights: Tensor, parts: Tensor) -> Tensor:
-    """(T, D, N): for each place the sum over all places of their parts, weighted (T, T, N)."""
+    """For each place the sum over all places of their parts, weighted."""
     sums = weights[:, 0, None] * parts[None, 0]
     for place in range(1, len(parts)):
         sums.addcmul_(weights[:, place, None], parts[None, place])
