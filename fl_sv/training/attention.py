@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from fl_sv.training.stacked import Part, Stack
 
-# Up to so many products of two numbers a head, places x places x width, ours was faster: forwards and backwards
-# 2.9 times at 8 x 8 x 4, 1.9 times at 8 x 8 x 8; as fast at 8 x 8 x 16 and slower (.8) at
+# Up to so many products of two numbers a head, places x places x width, ours was faster: forwards
+# and backwards 2.9 times at 8 x 8 x 4, 1.9 times at 8 x 8 x 8; as fast at 8 x 8 x 16 and slower (.8) at
 # 16 x 16 x 8. One core (Intel Sapphire Rapids), torch 2.13, 2026-11.
 FEW_PRODUCTS = 512
 
@@ -59,7 +59,7 @@ def _is_small(query: Tensor, key: Tensor, value: Tensor) -> bool:
 
 
 def _few_places(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Attention (..., places, width), where a product for each head would be too small to be worth a call.
+    """Attention (..., places, width), where a product for each head would be too small for a call.
 
     Heads are the last dimension: a few passes over long rows of numbers do what thousands of small
     products would.
@@ -87,10 +87,10 @@ class _FewPlaces(torch.autograd.Function):
         query, key, value, weights = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_value = _sums(weights.transpose(0, 1), gradient)
-        by_weight_TTN = _products(gradient, value).mul_(weights)
-        by_weight_TTN.addcmul_(weights, by_weight_TTN.sum(1, keepdim=True), value=-1)
-        to_query = _sums(by_weight_TTN, key).mul_(ctx.scale)
-        return to_query, _sums(by_weight_TTN.transpose(0, 1), query), to_value, None
+        by_weight = _products(gradient, value).mul_(weights)
+        by_weight.addcmul_(weights, by_weight.sum(1, keepdim=True), value=-1)
+        to_query = _sums(by_weight, key).mul_(ctx.scale)
+        return to_query, _sums(by_weight.transpose(0, 1), query), to_value, None
 
 
 def _products(one: Tensor, other: Tensor) -> Tensor:
