@@ -13,8 +13,8 @@ from torch.nn import functional
 from fl_sv.training.stacked import Part, Stack
 
 # Up to so many products of two numbers a head, places x places x width, ours was faster: forwards
-# and backwards 2.9 times at 8 x 8 x 4, 1.9 times at 8 x 8 x 8; as fast at 8 x 8 x 16 and slower (.8) at
-# 16 x 16 x 8. One core (Intel Sapphire Rapids), torch 2.13, 2026-11.
+# and backwards 2.9 times at 8 x 8 x 4, 1.9 times at 8 x 8 x 8; as fast at 8 x 8 x 16 and
+# slower (.8) at 16 x 16 x 8. One core (Intel Sapphire Rapids), torch 2.13, 2026-11.
 FEW_PRODUCTS = 512
 
 
