@@ -174,7 +174,8 @@ def test_every_reason_of_an_alarm_has_a_remedy_of_its_own() -> None:
         ("D5", "range_over_seed_std=2 share_at_ceiling=.9"): "learn more",
         ("D5", "range_over_seed_std=9 share_at_ceiling=.9"): "wider small models",
         ("D5", "share_at_ceiling=.1 share_missed=.5"): "a lower one",
-        ("P1", "sum=-1 largest=2"): "--negative clip",
+        ("P1", "sum=-1 largest=2"): "negative values, and train again",
+        ("P1", "sum=1 largest=2"): "A higher payouts.max_charge",
         ("P1", "sum=-1 largest=-1"): "No rule and no pot helps",
     }
     for (code, figures), words in reasons.items():

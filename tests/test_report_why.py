@@ -87,8 +87,33 @@ def test_much_and_little_are_what_others_lose_beside_what_it_gains_alone(
 def test_all_alike_get_the_first_figure(finished: FinishedRun) -> None:
     why = why_sentences(finished, found([0.95] * 5, [0.5] * 5), EVEN)
     assert {text(sentence) for sentence in why.values()} == {
-        "Easier to replace than most: without it the others reach 95.0 % as well."
+        "As hard to replace as most: without it the others reach 95.0 % as well."
     }
+
+
+def test_groups_are_named_only_where_much_more_of_a_companys_gain_lies_there(
+    finished: FinishedRun,
+) -> None:
+    shares = found([0.95] * 5, [0.5] * 5)
+    for more, is_named in ((0.005, False), (0.03, True)):
+        part = EVEN.part_NK.copy()
+        part[2, [3, 8]] += more  # of its gain 27.3 or 50 %, of all companies' 21.6 or 28.6 %
+        why = why_sentences(finished, shares, replace(EVEN, part_NK=part))
+        assert ("classes 3 and 8" in why["Chestnut"]) == is_named
+
+
+def test_a_company_that_makes_the_model_surer_is_not_said_to_help_small_groups_only(
+    finished: FinishedRun,
+) -> None:
+    """Without Ash the others are right more often, at a higher loss in one case of the two."""
+    shares = found([0.96, 0.94, 0.94, 0.94, 0.94], [0.5] * 5)
+    everybody = finished.law.anchors[31]
+    for loss, said in (
+        (everybody + 0.1, "Makes the model surer, not more often right: without it "),
+        (everybody - 0.1, "Helps small groups only: without it "),
+    ):
+        law = finished.law.model_copy(update={"anchors": {**finished.law.anchors, 30: loss}})
+        assert why_sentences(replace(finished, law=law), shares, EVEN)["Ash"].startswith(said)
 
 
 def test_a_run_without_groups_has_its_page_too(finished: FinishedRun) -> None:
@@ -131,7 +156,10 @@ def test_a_company_that_alone_does_better_than_all_is_named_with_what_it_means(
     assert "What this means: Beech gained nothing from the others in this measure." in said
     equal = found([0.9] * 5, [0.5, 0.5, 0.5, 0.95, 0.5])
     said = text(" ".join(alone_sentences(finished, equal, notation)))
-    assert "Damson alone (95.0 %) reaches as much as all companies together (95.0 %)" in said
+    assert (
+        "Damson alone (95.0 %) reaches as much as or more than all companies together (95.0 %)"
+        in said
+    )
 
 
 def test_of_many_companies_three_are_named(tmp_path: Path) -> None:

@@ -98,10 +98,18 @@ def _not_divided(figures: Figures) -> Advice:
             "No rule and no pot helps: train again so that the model learns (training.rounds,"
             " learning_rate: auto), and look at the validation rows.",
         )
+    clip = "fl-sv pay DIR --pot CENTS --negative clip leaves negative values out."
+    if figures.get("sum", 0.0) <= 0:
+        return Advice(
+            "Taken together the companies did not make the model better, so every amount is zero."
+            " This alarm cannot be accepted.",
+            "Look first at the rows of the companies with negative values, and train again without"
+            f" what is wrong there. If you pay all the same: {clip}",
+        )
     return Advice(
-        "Nothing is divided, and every amount is zero. This alarm cannot be accepted.",
-        "Pay by the rule that leaves negative values out: fl-sv pay DIR --pot CENTS --negative"
-        " clip",
+        "A company would pay more than was agreed, so every amount is zero. This alarm cannot be"
+        " accepted.",
+        f"{clip} A higher payouts.max_charge takes a new run, agreed on before it.",
     )
 
 

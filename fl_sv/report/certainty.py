@@ -57,6 +57,7 @@ def certainty_section(run: FinishedRun, notation: Notation) -> Section:
             for pair in run.valuation.order
         ),
         source="valuation.json",
+        text_columns=True,
     )
     sentences = certainty_sentences(run)
     return Section(

@@ -13,6 +13,7 @@ from fl_sv.report.reached import Reached
 from fl_sv.report.wording import some
 
 HEIGHT = 24  # pixels
+MATERIAL = 0.02  # of the gain: a smaller fall of the loss without a company accuses nobody
 
 
 def model_section(run: FinishedRun, found: Reached, notation: Notation) -> Section:
@@ -72,8 +73,8 @@ def alone_sentences(run: FinishedRun, found: Reached, notation: Notation) -> tup
     if by_share:
         each = some([f"{name} alone ({found.text(found.alone[name])})" for name in by_share])
         sentences.append(
-            f"{share}, {each} {'reaches' if len(by_share) == 1 else 'reach'} as much as all"
-            f" companies together ({found.text(found.everybody)})."
+            f"{share}, {each} {'reaches' if len(by_share) == 1 else 'reach'} as much as or"
+            f" more than all companies together ({found.text(found.everybody)})."
         )
     else:
         each = some([f"{name} {found.text(found.alone[name])}" for name in by_loss])
@@ -100,13 +101,11 @@ def _meaning(run: FinishedRun, names: list[str]) -> str:
     harmful = min(companies, key=lambda name: (without[name], name))
     text = (
         f"What this means: {some(names)} gained nothing from the others in this measure. The"
-        " others are paid for what they add where not everybody is in."
+        " others' values come from what they add where not everybody is in."
     )
-    if without[harmful] < run.loss(everybody):
-        text += (
-            f" The loss would fall most without {harmful}: look at its data first, such as wrong"
-            " labels."
-        )
+    if run.loss(everybody) - without[harmful] > MATERIAL * abs(run.gain):
+        rows = "rows" if run.evidence.config.data.text else "rows first, such as wrong labels"
+        text += f" The loss would fall most without {harmful}: look at its {rows}."
     return f"{text} More rounds for all companies together may help, too (training.rounds)."
 
 

@@ -52,7 +52,8 @@ def reached(run: FinishedRun) -> Reached:
     is_large = needed <= {*table.coalitions(table.large)}
     model = table.large if is_large else table.largest_small
     shares = {coalition: _accuracy(table, model, coalition) for coalition in needed}
-    measure = "of the examples classified correctly"
+    of_texts = run.evidence.config.data.text is not None
+    measure = f"of the {'next tokens predicted' if of_texts else 'examples classified'} correctly"
     if any(math.isnan(share) for share in shares.values()):
         losses = table.mean_losses(model)
         untrained = losses[EMPTY]

@@ -1,5 +1,6 @@
 """The verdict: may these amounts be paid, and why?"""
 
+import math
 from dataclasses import dataclass
 from shlex import quote
 
@@ -96,7 +97,7 @@ def decision_sentence(payment: PaymentRecord) -> str:
     if not payment.objections:
         return ""
     if NOT_DIVIDED in _codes(payment.objections):
-        return "What to do stands with the alarm: there are no amounts that could be accepted."
+        return "There are no amounts that could be accepted."
     one = len(_codes(payment.objections)) == 1
     return (
         f"Decide on {'this alarm' if one else 'each alarm'}: remove its cause and run again, or"
@@ -153,7 +154,15 @@ def _model(run: FinishedRun, notation: Notation) -> list[str]:
     companies = sentence_case(counted(evidence.config.n_companies, "company", "companies"))
     rows = f"of {notation.validation_examples:,} validation examples"
     text = f"{companies} trained one large model together."
-    if first.accuracy is not None and last.accuracy is not None:
+    if evidence.config.data.text is not None and last.accuracy is not None:
+        text += (
+            f" It predicts {percent(last.accuracy)} of the next tokens {rows} correctly (untrained:"
+            f" {percent(first.accuracy or 0.0)})."
+        )
+        if evidence.config.training.loss is None:
+            before, after = (f"{math.exp(each.loss):.3g}" for each in (first, last))
+            text += f" Its perplexity is {after} (untrained: {before})."
+    elif first.accuracy is not None and last.accuracy is not None:
         text += (
             f" It classifies {percent(last.accuracy)} {rows} correctly (untrained:"
             f" {percent(first.accuracy)})."

@@ -5,7 +5,8 @@ The rule, in this order:
 1. Where it is not certain that the value is above zero, the sentence says so.
 2. Of a company whose rows another one holds, too, the sentence says that.
 3. Else three figures are compared: by how much the others are worse without it, what it reaches
-   alone, and which part of its gain lies on a few groups of examples. The sentence is about the one
+   alone, and which part of its gain lies on a few groups of examples (where that is a tenth more
+   than of everybody's gain). The sentence is about the one
    in which it stands out most: farthest from the median of all companies, in mean distances from
    that median. Of equal ones the first counts.
 """
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from fl_sv.game.coalitions import grand
 from fl_sv.report.certainty import sign_of
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.reached import Reached
@@ -24,13 +26,19 @@ RULE = (
     "How a sentence is chosen: a value that is not certainly above zero, and rows that another"
     " company holds, too, come first. Else the sentence is about the figure in which the company"
     " stands out most from the median company: what the others reach without it, what it reaches"
-    " alone, or how much of its gain lies on a few groups of examples. Others lack little of what a"
+    " alone, or how much of its gain lies on a few groups of examples, where that is at least ten"
+    " points more than of all companies' gain. Others lack little of what a"
     " company has where they lose less than a tenth of what it gains alone, much from a half on."
 )
 
 # What a company adds last, as a part of what it reaches alone: below LITTLE the others lack little
 # of what it has, from MUCH on they lack much.
 LITTLE, MUCH = 0.1, 0.5
+# By how much the part of a company's gain that lies on a few groups exceeds that of all companies'
+# gain before a sentence speaks of it.
+FOCUSED = 0.1
+# So near the median, in mean distances from it, a company is like most.
+ALIKE = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,11 @@ class Focus:
     part: float
     of_all: float  # the part of all companies' gain that lies on the same groups
 
+    @property
+    def lead(self) -> float:
+        """How much more of its gain lies there."""
+        return self.part - self.of_all
+
 
 def why_sentences(run: FinishedRun, found: Reached, by_group: Strengths | None) -> dict[str, str]:
     """The sentence of each company, by name."""
@@ -49,17 +62,17 @@ def why_sentences(run: FinishedRun, found: Reached, by_group: Strengths | None) 
     figures = {
         "without": {name: found.everybody - found.without[name] for name in companies},
         "alone": found.alone,
-        "focus": {name: each.part - each.of_all for name, each in focus.items()},
+        "focus": {name: each.lead for name, each in focus.items()},
     }
     standing = {figure: _standing(numbers) for figure, numbers in figures.items()}
     same_rows = _same_rows(run.evidence.fingerprints)
     sentences = {}
     for company in run.valuation.companies:
         name, sign = company.name, sign_of(company)
-        most = max(standing, key=lambda figure: abs(standing[figure].get(name, 0.0)))
-        missed = standing["without"][name] > 0
+        figures_of = [*standing] if _is_focused(focus.get(name)) else ["without", "alone"]
+        most = max(figures_of, key=lambda figure: abs(standing[figure].get(name, 0.0)))
         if sign < 0:
-            text = f"Its data made the model's loss worse: {_without(found, name)}"
+            text = _by_harm(found, name)
         elif sign == 0:
             text = f"Not certain that it helped at all: {_without(found, name)}"
         elif name in same_rows:
@@ -69,7 +82,7 @@ def why_sentences(run: FinishedRun, found: Reached, by_group: Strengths | None) 
         elif most == "alone":
             text = _by_itself(found, name, strong=standing["alone"][name] > 0)
         else:
-            text = _by_the_others(found, name, missed=missed)
+            text = _by_the_others(run, found, name, standing["without"][name])
         sentences[name] = f"{text}."
     return sentences
 
@@ -112,11 +125,30 @@ def _without(found: Reached, name: str) -> str:
     return f"without it the others reach {rest} instead of {everybody}"
 
 
-def _by_the_others(found: Reached, name: str, *, missed: bool) -> str:
+def _is_focused(focus: Focus | None) -> bool:
+    return focus is not None and focus.lead >= FOCUSED
+
+
+def _by_harm(found: Reached, name: str) -> str:
+    but = ", though not its answers" if found.without[name] < found.everybody else ""
+    return f"Its data made the model's loss worse{but}: {_without(found, name)}"
+
+
+def _by_the_others(run: FinishedRun, found: Reached, name: str, standing: float) -> str:
+    """standing: by how much the others miss it, from the median company on."""
     if found.without[name] > found.everybody:
+        companies = run.evidence.config.companies
+        everybody = grand(len(companies))
+        others = everybody & ~(1 << companies.index(name))
+        if run.loss(others) > run.loss(everybody):
+            return f"Makes the model surer, not more often right: {_without(found, name)}"
         return f"Helps small groups only: {_without(found, name)}"
     most = "most" if len(found.alone) > 2 else "the other"
-    return f"{'Harder' if missed else 'Easier'} to replace than {most}: {_without(found, name)}"
+    if abs(standing) < ALIKE:
+        return f"As hard to replace as {most}: {_without(found, name)}"
+    return (
+        f"{'Harder' if standing > 0 else 'Easier'} to replace than {most}: {_without(found, name)}"
+    )
 
 
 def _by_itself(found: Reached, name: str, *, strong: bool) -> str:
