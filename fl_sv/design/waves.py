@@ -14,6 +14,7 @@ from fl_sv.config import Config
 
 IN_FLIGHT = 2  # waves at the same time: one with the companies, one with the server
 MEGABYTE = 1_000_000
+FULL_WAVES = 50  # companies up to whose number a message may have all of `wave_megabytes`
 
 
 def bytes_per_coalition(config: Config, n_params: Sequence[int]) -> int:
@@ -31,13 +32,15 @@ def plan_waves(
     """The waves of the small models: the coalitions, without the known ones, ascending.
 
     The messages of a wave stay within `coalitions.wave_megabytes`. There are at least
-    `coalitions.waves` waves.
+    `coalitions.waves` waves. Of more than FULL_WAVES companies a message is smaller, so that
+    those of all companies together take no more memory.
 
     n_params: parameters of every small size. known: coalitions that are trained already.
     """
     known = frozenset(known)
     todo = sorted(coalition for coalition in coalitions if coalition not in known)
-    return _split(config, todo, bytes_per_coalition(config, n_params), config.coalitions.waves)
+    n_bytes = bytes_per_coalition(config, n_params) * max(1, config.n_companies / FULL_WAVES)
+    return _split(config, todo, n_bytes, config.coalitions.waves)
 
 
 def large_run_waves(config: Config, n_params: int, coalitions: Iterable[int]) -> list[list[int]]:
@@ -69,7 +72,7 @@ def split_models(config: Config, n_params: Sequence[int]) -> list[tuple[int, int
     return [*pairwise([*bounds, len(n_params)])] if n_params else []
 
 
-def _split(config: Config, coalitions: list[int], n_bytes: int, least: int) -> list[list[int]]:
+def _split(config: Config, coalitions: list[int], n_bytes: float, least: int) -> list[list[int]]:
     """At least `least` waves of nearly equal length.
 
     n_bytes: of one coalition's models in a message.

@@ -5,16 +5,19 @@ Shapes: N companies.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_sv.config import Config
 from fl_sv.design.large_runs import further_seeds
 from fl_sv.design.sample import design_steps
 from fl_sv.design.workloads import (
+    SWEEP,
+    TEACHER,
     PlannedRun,
     averaged_evaluations,
     expected_large_runs,
@@ -25,6 +28,7 @@ from fl_sv.machine import LARGE_BYTES, free_memory
 from fl_sv.planning.checks import CheckedData
 
 if TYPE_CHECKING:
+    from fl_sv.planning.stages import PlannedStage
     from fl_sv.planning.states import PlannedStates
     from fl_sv.training.models import ModelSpec
 
@@ -68,6 +72,7 @@ class Plan:
     rate_trainings: of those, the ones that try learning rates (`auto`), by the grand coalition.
     averaged_evaluations: averages of the companies' own models that are evaluated, not trained.
     more_seeds: what it would cost to train each large run more often.
+    stages: what each stage costs, by its name in cost.json.
     sweep_share_of_teacher_flops: the sweep's arithmetic divided by the teacher's.
     models: by name, how many of its `parameters` are `trainable`: these travel.
     rows_left_out: of a shared source, those that belong to no company.
@@ -91,6 +96,7 @@ class Plan:
     rate_trainings: int
     averaged_evaluations: int
     more_seeds: PlannedSeeds
+    stages: "dict[str, PlannedStage]"
     sweep_share_of_teacher_flops: float
     models: dict[str, dict[str, int]]
     rows_left_out: int
@@ -121,6 +127,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     # Imported here, because these modules load torch.
     from fl_sv.planning import memory as needs
     from fl_sv.planning.modules import module_remarks
+    from fl_sv.planning.stages import planned_stages
     from fl_sv.planning.states import planned_states, require_disk
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
@@ -147,7 +154,10 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     if config.deployed is not None:
         try_distillation(config, config.deployed, large, scaling)
     remarks = module_remarks(config, (*small, large), x, y)
-    seconds, large_seed = _seconds(config, run, (*small, large), checked, n_workers, sent, on_ray)
+    stages = planned_stages(config, run, _rows(config, checked), on_ray=on_ray)
+    seconds, large_seed = _seconds(
+        config, run, (*small, large), checked, n_workers, sent, stages, on_ray
+    )
     return Plan(
         n_companies=config.n_companies,
         sampled=config.coalitions.design == "sampled",
@@ -166,15 +176,11 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         rate_trainings=sum(workload.trainings for workload in run.rates),
         averaged_evaluations=averaged_evaluations(config),
         more_seeds=_more_seeds(config, large_seed),
-        sweep_share_of_teacher_flops=_sweep_share(config, run, examples),
+        stages=stages,
+        sweep_share_of_teacher_flops=stages[SWEEP].flops / stages[TEACHER].flops,
         models=_counts((*small, large)),
         rows_left_out=checked.rows_left_out,
-        remarks=(
-            *checked.remarks,
-            *remarks,
-            *needs.strategy_remarks(config, run),
-            *needs.keep_remarks(config, large),
-        ),
+        remarks=(*checked.remarks, *remarks, *needs.need_remarks(config, run, large)),
     )
 
 
@@ -185,6 +191,7 @@ def _seconds(
     checked: CheckedData,
     n_workers: int,
     sent: "PlannedTraffic",
+    stages: "dict[str, PlannedStage]",
     on_ray: bool,
 ) -> tuple[float | None, float | None]:
     """Seconds of the run, and of one seed of its large runs; None where no rows are here."""
@@ -193,10 +200,11 @@ def _seconds(
     if not checked.examples:
         return None, None
     *small, large = models
-    rows_N = np.array([checked.examples[c] for c in config.companies], dtype=np.float64)
+    rows_N = _rows(config, checked)
     together = min(n_workers, config.n_companies)
     trained = training_seconds(config, run, tuple(small), large, checked, rows_N, together)
     seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
+    seconds += sum(stage.message_seconds for stage in stages.values())
     seconds += settling_seconds(
         len({c for step in run.sweep for wave in step for c in wave.coalitions})
     )
@@ -241,12 +249,10 @@ def _more_seeds(config: Config, large_seed: float | None) -> PlannedSeeds:
     )
 
 
-def _sweep_share(config: Config, run: PlannedRun, examples: Mapping[str, int]) -> float:
-    """The sweep's FLOPs over the teacher's; equal companies where sizes are unknown."""
-    rows_N = [examples.get(company, 1) for company in config.companies]
-    epochs = config.training.local_epochs
-    sweep = sum(wave.flops(rows_N, epochs) for step in run.sweep for wave in step)
-    return sweep / sum(workload.flops(rows_N, epochs) for workload in run.teacher)
+def _rows(config: Config, checked: CheckedData) -> NDArray[np.float64]:
+    """Rows of each company (N,); equal companies where they are unknown."""
+    examples = checked.examples
+    return np.array([examples.get(company, 1) for company in config.companies], dtype=np.float64)
 
 
 def _require_memory(memory: int, free: int) -> None:
@@ -280,6 +286,8 @@ def _require_time(config: Config, seconds: float) -> None:
 
 def plan_text(plan: Plan) -> str:
     """The forecast as a person reads it."""
+    from fl_sv.planning.stages import stages_text
+
     at_most = " at most" if plan.sampled else ""
     memory, free = plan.peak_memory_bytes / 1e9, plan.available_memory_bytes / 1e9
     duration = "not known: the companies' files are not here"
@@ -323,6 +331,7 @@ def plan_text(plan: Plan) -> str:
         "across companies": f"{megabytes:,.1f} MB each, and {least} to {most} more:"
         f" {plan.exchanges} exchanges of messages",
         **seeds,
+        "trainings by stage": stages_text(plan.stages),
         "sweep / teacher FLOPs": f"{plan.sweep_share_of_teacher_flops:.2f}",
     }
     return "\n".join([*(f"{name:<23}{value}" for name, value in rows.items()), *plan.remarks])

@@ -106,7 +106,7 @@ def disk_space(
     the outputs of the companies' own models. The deployed model is written when no reply waits.
     """
     itemsize = np.dtype(config.compute.dtype).itemsize
-    replies = [_messages_bytes(load, itemsize) for load in run.all if _on_disk(load, itemsize)]
+    replies = [_messages_bytes(load, itemsize) for load in run.all if waits_on_disk(load, itemsize)]
     deployed = large.n_params_in_all * itemsize
     kept = [load.params_of_a_coalition * itemsize for load in run.teacher]
     # The round before goes when the next one is there.
@@ -122,6 +122,11 @@ def disk_space(
         + kept_rounds(config, large)
         + alone * outputs_of_a_model(config, scaling, n_validation)
     )
+
+
+def need_remarks(config: Config, run: PlannedRun, large: ModelSpec) -> list[str]:
+    """What a strategy, or kept rounds, take where that is much."""
+    return [*strategy_remarks(config, run), *keep_remarks(config, large)]
 
 
 def keep_remarks(config: Config, large: ModelSpec) -> list[str]:
@@ -176,7 +181,7 @@ def strategy_remarks(config: Config, run: PlannedRun) -> list[str]:
     itemsize = np.dtype(config.compute.dtype).itemsize
     teacher = run.teacher[0]
     needed = _strategy_bytes(config, teacher)
-    if not needed or not _on_disk(teacher, itemsize):
+    if not needed or not waits_on_disk(teacher, itemsize):
         return []
     model = teacher.params_of_a_coalition * itemsize
     return [
@@ -211,7 +216,7 @@ def _messages_bytes(wave: Workload, itemsize: int) -> float:
     return wave.params_of_a_coalition * itemsize * memberships
 
 
-def _on_disk(load: Workload, itemsize: int) -> bool:
+def waits_on_disk(load: Workload, itemsize: int) -> bool:
     """Whether the companies' replies are so large that they wait on disk."""
     of_a_company = _messages_bytes(load, itemsize) / load.companies.bit_count()
     return of_a_company > LARGE_BYTES
@@ -220,7 +225,7 @@ def _on_disk(load: Workload, itemsize: int) -> bool:
 def _replies_bytes(load: Workload, itemsize: int, n_workers: int) -> float:
     """Bytes of the replies in memory: of all companies, or before they are on disk."""
     replies = _messages_bytes(load, itemsize)
-    if not _on_disk(load, itemsize):
+    if not waits_on_disk(load, itemsize):
         return replies
     at_work = replies * n_workers / load.companies.bit_count()
     return min(replies, max(at_work, ARRIVING_BYTES))

@@ -1,0 +1,80 @@
+"""What each stage of a run costs: trainings, messages, bytes, arithmetic, and time of messages.
+
+`python -m benchmarks.scale` makes the tables of docs/scale.md from these numbers.
+
+Shapes: N companies.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_sv.config import Config
+from fl_sv.design.workloads import LARGE_RUNS, RATES, PlannedRun, Workload
+from fl_sv.planning.memory import waits_on_disk
+
+# Seconds of one machine for a gigabyte of messages, both ways together: written, read, checked and
+# averaged. In one process 1.9 s for 2.96 GB (docs/sweep.md); on Ray 0.11 s of a round for 0.1 GB
+# beside those of an empty one; with replies on disk 8.8 s of a round for 4.3 GB (docs/large.md),
+# and 11 s by the clock. 2 CPU cores, 2026-11.
+PROCESS_SECONDS, RAY_SECONDS, DISK_SECONDS = 0.65, 1.1, 2.3
+GIGABYTE = 1e9
+SHOWN = {LARGE_RUNS: "large runs", RATES: "learning rates"}
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of the run, under its name in cost.json.
+
+    bytes: of the parameters in messages, both ways.
+    flops: floating-point operations of all trainings; equal companies where sizes are unknown.
+    message_seconds: that messages take where all companies are on this machine.
+    """
+
+    trainings: int
+    messages: int
+    exchanges: int
+    bytes: int
+    flops: float
+    message_seconds: float
+
+
+def planned_stages(
+    config: Config, run: PlannedRun, rows_N: NDArray[np.float64], *, on_ray: bool
+) -> dict[str, PlannedStage]:
+    """The stages that train, in their order. rows_N: rows of each company."""
+    names = dict.fromkeys(workload.stage for workload in run.all)
+    itemsize = np.dtype(config.compute.dtype).itemsize
+    epochs = config.training.local_epochs
+
+    def stage(loads: list[Workload]) -> PlannedStage:
+        n_bytes = [2 * load.params_sent * itemsize for load in loads]
+        return PlannedStage(
+            trainings=sum(load.trainings for load in loads),
+            messages=sum(load.messages for load in loads),
+            exchanges=sum(load.exchanges for load in loads),
+            bytes=sum(n_bytes),
+            flops=sum(load.flops(rows_N, epochs) for load in loads),
+            message_seconds=sum(
+                each / GIGABYTE * _seconds_of_a_gigabyte(load, itemsize, on_ray=on_ray)
+                for load, each in zip(loads, n_bytes, strict=True)
+            ),
+        )
+
+    return {name: stage([load for load in run.all if load.stage == name]) for name in names}
+
+
+def _seconds_of_a_gigabyte(load: Workload, itemsize: int, *, on_ray: bool) -> float:
+    if waits_on_disk(load, itemsize):
+        return DISK_SECONDS
+    return RAY_SECONDS if on_ray else PROCESS_SECONDS
+
+
+def stages_text(stages: dict[str, PlannedStage]) -> str:
+    """The stages as a person reads them."""
+    return "; ".join(
+        f"{SHOWN.get(name, name)} {stage.trainings:,}, {stage.flops / 1e9:,.3g} GFLOP,"
+        f" {stage.bytes / GIGABYTE:,.3g} GB"
+        for name, stage in stages.items()
+    )
