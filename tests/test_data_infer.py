@@ -256,7 +256,8 @@ def test_no_cell_and_no_name_leaves_its_place_in_the_proposal(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "no separator"),
+        (b"", "is empty. Give a header line"),
+        (b",".join([b"a"] * 100_001), "the header has 100,001 columns; a .csv file may have"),
         (b"a\n1\n", "no separator"),
         (b"a,b\n1,2,3\n", "line 2: 3 cells, and the header one less. R's write.table"),
         (b"a,b\n", "no rows below its header"),

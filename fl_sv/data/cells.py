@@ -42,10 +42,13 @@ def stripped(frame: "pl.DataFrame", csv: Csv) -> "pl.DataFrame":
     import polars as pl
 
     frame = frame.with_columns(pl.selectors.string().str.strip_chars())
+    texts = pl.selectors.string()
+    lengths = (frame.select(texts.str.len_bytes().sum()), frame.select(texts.str.len_chars().sum()))
+    n_bytes, n_letters = (each.row(0) if each.width else () for each in lengths)
     foreign = [
-        column.str.normalize("NFC")
-        for column in frame.select(pl.selectors.string())
-        if column.str.len_bytes().sum() != column.str.len_chars().sum()
+        frame[name].str.normalize("NFC")
+        for name, long, short in zip(lengths[0].columns, n_bytes, n_letters, strict=True)
+        if long != short
     ]
     frame = frame.with_columns(foreign)
     if not csv.empty:
@@ -67,8 +70,9 @@ def numbers(frame: "pl.DataFrame", csv: Csv) -> NDArray[np.float64]:
     if csv.decimal == "," or csv.thousands is not None or csv.minus != "before":
         frame = frame.with_columns(_with_point(frame[name], csv) for name in texts)
     found: NDArray[np.float64] = frame.cast(pl.Float64, strict=False).to_numpy()
-    for j, name in enumerate(frame.columns):
-        if name in texts and np.isnan(found[:, j]).any():
+    read = {*texts}
+    for j in np.flatnonzero(np.isnan(found).any(axis=0)).tolist():
+        if (name := frame.columns[j]) in read:
             plain = frame[name].str.replace("^\u2212", "-")
             if not plain.equals(frame[name]):
                 found = found if found.flags.writeable else found.copy()

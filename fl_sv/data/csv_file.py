@@ -18,6 +18,7 @@ from fl_sv.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
+MOST_COLUMNS = 100_000
 ROW = "__row_of_the_file__"
 
 
@@ -107,6 +108,11 @@ def _header(path: str, csv: Csv, fewest: int) -> list[str]:
         raise InputError(
             f"{path}: the header has the single column {header[0][:60]!r}. Give the target and at"
             f" least one feature, separated by {_sign(csv)}. {_other_separator(header[0], csv)}"
+        )
+    if len(header) > MOST_COLUMNS:
+        raise InputError(
+            f"{path}: the header has {len(header):,} columns; a .csv file may have"
+            f" {MOST_COLUMNS:,}. Give an .npz archive."
         )
     header = [name.strip() for name in header]
     several = header.count("") > 1

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fl_sv.data.archive import require_growth, require_room
+from fl_sv.data.csv_file import MOST_COLUMNS
 from fl_sv.errors import InputError, listed
 
 if TYPE_CHECKING:
     import polars as pl
 
 ARROW_FILE = b"ARROW1"  # how a file begins that is no stream
-MOST_COLUMNS = 100_000
 # How a buffer begins that LZ4 or Zstandard packed.
 PACKED = re.compile(rb"\x04\x22\x4d\x18[\x40-\x7f][\x40\x50\x60\x70]|\x28\xb5\x2f\xfd[\s\S]")
 ANEW = "If its rows are real, write it without compression."

@@ -120,6 +120,8 @@ def _unparted(path: str, csv: Csv) -> str:
             found = [each for each in islice(records(path, _parted(csv, sign)), 2) if each[1]]
         except OSError:
             continue
+        if not found:
+            return f"{path} is empty. Give a header line with the columns' names and a row."
         if len(found) == 2 and 1 < len(found[0][1]) == len(found[1][1]) - 1:
             return (
                 f"{path}, line {found[1][0]}: {len(found[1][1])} cells, and the header one less."
@@ -183,7 +185,8 @@ def _encoding(path: str) -> tuple[str, str]:
         return "utf-16", "its first bytes say so"
     if b"\0" in start:
         raise InputError(
-            f"{path} holds NUL bytes, as no text in UTF-8 or cp1252 does. Save it as UTF-8."
+            f"{path} holds NUL bytes, as no text in UTF-8 or cp1252 does, and UTF-16 begins with a"
+            " mark. Save it as UTF-8."
         )
     if _is_utf_8(path):
         return "utf-8", ""
