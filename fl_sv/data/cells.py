@@ -42,8 +42,11 @@ def stripped(frame: "pl.DataFrame", csv: Csv) -> "pl.DataFrame":
     import polars as pl
 
     frame = frame.with_columns(pl.selectors.string().str.strip_chars())
-    texts = pl.selectors.string()
-    lengths = (frame.select(texts.str.len_bytes().sum()), frame.select(texts.str.len_chars().sum()))
+    of_text = pl.selectors.string()
+    lengths = (
+        frame.select(of_text.str.len_bytes().sum()),
+        frame.select(of_text.str.len_chars().sum()),
+    )
     n_bytes, n_letters = (each.row(0) if each.width else () for each in lengths)
     foreign = [
         frame[name].str.normalize("NFC")
