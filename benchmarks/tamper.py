@@ -49,6 +49,8 @@ REASONS = {
     "cost.json": "what a run cost is measured once; nobody is paid by it",
     "ledger.jsonl, open, software": "the versions are those that its owner says",
     "ledger.jsonl, open, time": "the time is what its owner says, while sections stay in order",
+    "audit.csv, figure": "figures of the audit are measured once, on what no file holds",
+    "audit.csv, bits": "a digit of such a figure",
     "averaged.csv, loss": "averages of a coalition that the law does not ask for",
     "averaged.csv, bits": "a digit of such an average",
     "model.json, scaling": "the scaling is measured on the operator's rows, which no copy holds",

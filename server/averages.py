@@ -75,8 +75,8 @@ def _evaluate(
     # In the order of the names, as all sums are.
     by_name = sorted(range(len(companies)), key=companies.__getitem__)
     own = {i: kept[1 << i] for i in by_name if 1 << i in singletons}
-    examples = {i: job.examples[companies[i]] for i in own}
-    for block in average_losses(job.large.task, validation.y, own, examples, coalitions):
+    weights = {i: job.federation.roster.weights[companies[i]] for i in own}
+    for block in average_losses(job.large.task, validation.y, own, weights, coalitions):
         if job.federation.stop.is_set():
             raise Interrupted("The run was interrupted.")
         for coalition, loss in block.items():

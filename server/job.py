@@ -138,8 +138,8 @@ class Job:
 
     def flops(self, workload: Workload) -> float:
         """Floating-point operations of a workload with the companies' registered examples."""
-        examples_N = [self.examples[company] for company in self.config.companies]
-        return workload.flops(examples_N, self.config.training.local_epochs)
+        rows_of = self.config.training.rows_of_a_round
+        return workload.flops([rows_of(self.examples[c]) for c in self.config.companies])
 
     def flops_of_a_round(self, workload: Workload) -> float:
         """As `flops`, of one of its rounds."""

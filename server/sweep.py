@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
+from fl_sv.audit.wave import WaveWork
 from fl_sv.design.sample import Step
 from fl_sv.design.waves import IN_FLIGHT
 from fl_sv.design.workloads import SWEEP, Workload, sweep_workloads
@@ -131,16 +132,18 @@ def _run_wave(job: Job, number: int, wave: Workload, place: str, bar: Bar) -> Wo
     """Trains the wave and enters its scores into the journal."""
     coalitions = [*wave.coalitions]
     what = f"{place} (coalitions {coalitions[0]} to {coalitions[-1]})"
-    stacks = yield from _train(job, wave, what, bar)
+    stacks, work = yield from _train(job, wave, what, bar)
     scores, finished, outputs = _score(job, coalitions, stacks, what)
-    job.journal.add_wave(number, scores, finished, outputs)
+    job.journal.add_wave(number, scores, finished, outputs, work)
     largest = max(coalitions, key=int.bit_count)
     loss = next(score.loss for score in reversed(scores) if score.coalition == largest)
     bar.advance(0, loss, coalition_name(largest, job.config.companies))
 
 
-def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[Stacks]:
-    """The trained stack of every model and replicate, rows in the order of the coalitions."""
+def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[tuple[Stacks, WaveWork]]:
+    """The trained stack of every model and replicate, rows in the order of the coalitions, and what
+    the audit saw.
+    """
     model_of = {
         (wire.stack_key(model.name, r), r): model
         for model in job.small
@@ -155,6 +158,7 @@ def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[Stacks]:
         [*wave.coalitions],
         job.config.compute.dtype,
         {key: pairs_of(model) for (key, _), model in model_of.items()},
+        watched=initial,
     )
 
     def advance(_round: int, _arrays: ArrayRecord) -> None:
@@ -170,7 +174,8 @@ def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[Stacks]:
     trained = yield from job.run_rounds(
         strategy, start, 1, what, advance, before_retry, flops=flops
     )
-    return to_numpy(trained)
+    assert strategy.watch is not None, "the sweep is watched"
+    return to_numpy(trained), strategy.watch.found()
 
 
 def _score(

@@ -30,6 +30,7 @@ from fl_sv.runs.files import COST, JOURNAL, PROGRESS
 from fl_sv.runs.journal import Journal
 from fl_sv.runs.publish import publish
 from fl_sv.valuation.appraise import paid_weighting, shapley_weighting
+from server.audit import audit
 from server.averages import average_singletons
 from server.job import Job, open_job
 from server.large_runs import measure_large_runs
@@ -67,7 +68,7 @@ def value_companies(
             large_runs = measure_large_runs(job)  #                large model, few coalitions
             table = job.table(step.coalitions, large_runs)  #      every utility so far
             averaged = average_singletons(job, table)  #           the companies' own models
-            evidence = _gather(job, table, averaged, curve, student)  # all else that payouts need
+            evidence = gather(job, table, averaged, curve, student)  # all else that payouts need
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
         settlement = settle(evidence, progress)  #                 law, values, payouts
@@ -81,7 +82,7 @@ def value_companies(
     return settlement
 
 
-def _gather(
+def gather(
     job: Job,
     table: UtilityTable,
     averaged: AveragedLosses,
@@ -106,4 +107,5 @@ def _gather(
         rows_left_out=job.rows_left_out,
         rates=job.rates,
         groups=job.groups,
+        audit=audit(job),
     )

@@ -2,8 +2,8 @@
 
 The message to a company carries a stack for each model size and replicate: the models of the
 coalitions to which the company belongs. The company trains the stack and sends it back. The new
-model of a coalition is the mean over its members, weighted by their examples. Sums are in float64,
-in the order of the companies' names. In the first round all coalitions still have the same
+model of a coalition is the mean over its members, weighted by `training.weights`. Sums are in
+float64, in the order of the companies' names. In the first round all coalitions still have the same
 untrained model, so only one is sent, and trained for all of them.
 
 Shapes: N companies, C coalitions of the wave. A stack has one flat vector of parameters a row:
@@ -26,6 +26,7 @@ from strategies.mean import CACHE_NUMBERS, blocks, cuts, within
 from strategies.products import Members
 from strategies.roster import Roster, to_array, to_numpy
 from strategies.spool import reader
+from strategies.watch import Watch
 
 PairsOf = Mapping[str, Sequence[Pair]]
 NO_PAIRS: PairsOf = {}
@@ -37,21 +38,29 @@ class CoalitionStrategy(Strategy):
     coalitions: of the wave, as bitmasks; rows of a stack have their order.
     dtype: numpy's name of the type that parameters have in messages.
     pairs: by the key of a stack, the adapters of which the products are averaged.
+    watched: the untrained models (1, parameters) by key, where the audit watches the wave.
     may_diverge: whether parameters may be any numbers, NaN and infinite too.
     """
 
     may_diverge = False
 
     def __init__(
-        self, roster: Roster, coalitions: Sequence[int], dtype: str, pairs: PairsOf = NO_PAIRS
+        self,
+        roster: Roster,
+        coalitions: Sequence[int],
+        dtype: str,
+        pairs: PairsOf = NO_PAIRS,
+        watched: Mapping[str, NDArray[np.floating]] | None = None,
     ) -> None:
         self.roster = roster
         self.dtype = dtype
         self.pairs = pairs
         companies = roster.config.companies
         members_CN = members_matrix(coalitions, len(companies))
-        examples = [roster.examples[company] for company in companies]
-        self.examples_C = members_CN @ np.array(examples, dtype=np.float64)
+        weights = [roster.weights[company] for company in companies]
+        weight_CN = members_CN * np.array(weights, dtype=np.float64)
+        self.weight_C = weight_CN.sum(axis=1)
+        self.watch = watched and Watch(companies, coalitions, weight_CN, watched)
         # The rows of a wave's stack that hold the models of a company's coalitions, ascending.
         self.rows_of = {
             company: np.flatnonzero(members_CN[:, i]) for i, company in enumerate(companies)
@@ -111,9 +120,11 @@ class CoalitionStrategy(Strategy):
         mean = ArrayRecord()
         for key, shape in self._sent_shapes[next(iter(contents))].items():
             stacks = {company: content[wire.ARRAYS][key] for company, content in contents.items()}
-            shape = (len(self.examples_C), shape[1])
+            shape = (len(self.weight_C), shape[1])
             parts = self._mean(stacks, shape[1], self.pairs.get(key, ()))
             mean[key] = to_array(parts, shape, self.dtype)
+            if self.watch:
+                self.watch.see(key, stacks, mean[key])
         return mean, None
 
     def _mean(
@@ -125,7 +136,7 @@ class CoalitionStrategy(Strategy):
         """
         readers = {company: reader(stack) for company, stack in stacks.items()}
         n_rows, n_columns = max(1, CACHE_NUMBERS // n_params), min(n_params, CACHE_NUMBERS)
-        for start, end in blocks(len(self.examples_C), n_rows):
+        for start, end in blocks(len(self.weight_C), n_rows):
             for left, right in cuts(n_params, n_columns, pairs):
                 total = torch.zeros(end - start, right - left, dtype=torch.float64)
                 here, members = within(pairs, left, right), Members()
@@ -140,10 +151,10 @@ class CoalitionStrategy(Strategy):
                     part = read(first * n_params + left, (last - 1) * n_params + right)
                     models = torch.tensor(part.reshape(last - first, -1), dtype=torch.float64)
                     models = models.expand(len(places), -1)
-                    total.index_add_(0, places, models, alpha=self.roster.examples[company])
+                    total.index_add_(0, places, models, alpha=self.roster.weights[company])
                     if here:
-                        members.add(places, models, self.roster.examples[company])
-                mean = total / torch.from_numpy(self.examples_C[start:end, None])
+                        members.add(places, models, self.roster.weights[company])
+                mean = total / torch.from_numpy(self.weight_C[start:end, None])
                 members.put_products(mean, left, here)
                 yield mean.numpy()
 

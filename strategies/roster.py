@@ -29,6 +29,12 @@ class Roster:
     # Learning rates that the config leaves to the run, by the models' names in messages.
     rates: Mapping[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """What each company's model weighs in the mean of a coalition."""
+        weight = self.config.training.weight
+        return {company: weight(n_examples) for company, n_examples in self.examples.items()}
+
     @property
     def by_name(self) -> list[str]:
         """Companies in the order of aggregation.

@@ -5,7 +5,8 @@ Here
 
 - every company must reply with finite parameters of the right shape,
 - the replies are put in the order of the companies' names,
-- the inner strategy works in float64, with the numbers of examples registered before the run.
+- the inner strategy works in float64, with the weights that follow from the examples registered
+  before the run.
 
 FedAvg, whose teacher may be large, is computed here block by block: its mean is Flower's to every
 bit. Other strategies get all replies in memory.
@@ -134,7 +135,7 @@ class TeacherStrategy(Strategy):
         assert isinstance(self.inner, FedAvg)
         if not contents:
             return None, None
-        weights = [self.roster.examples[company] for company in contents]
+        weights = [self.roster.weights[company] for company in contents]
         record = ArrayRecord()
         for key, shape in self.shapes.items():
             readers = [reader(content[wire.ARRAYS][key]) for content in contents.values()]
@@ -203,13 +204,13 @@ class TeacherStrategy(Strategy):
         return briefed
 
     def _metrics(self, content: RecordDict, company: str) -> MetricRecord:
-        """A reply's metrics, with the number of examples that the company registered."""
-        registered = {wire.NUM_EXAMPLES: self.roster.examples[company]}
-        return MetricRecord({**content[wire.METRICS], **registered})
+        """A reply's metrics, in which the number of examples is what the company weighs."""
+        weight = {wire.NUM_EXAMPLES: self.roster.weights[company]}
+        return MetricRecord({**content[wire.METRICS], **weight})
 
     def _exact(self, replies: Iterable[Message]) -> list[Message]:
-        """The replies in float64 and in the order of the companies' names, with the numbers of
-        examples that the companies registered.
+        """The replies in float64 and in the order of the companies' names, with the
+        companies' weights.
         """
         exact: dict[str, Message] = {}
         for reply in replies:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fl_sv.audit.lines import untested
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.design.sample import design_steps
 from fl_sv.game.coalitions import members_of
@@ -118,6 +119,7 @@ def game_evidence(config: Config, *, harm: float = 0.0, accuracy: bool = True) -
         ),
         averaged=None,
         student=student,
+        audit=untested(config.companies),
         groups=groups_of(np.arange(60) % 10, classes=accuracy),
     )
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from fl_sv.audit.lines import untested
 from fl_sv.config import Config, dump_config, parse_config
 from fl_sv.design.large_runs import MoreSeeds, NextLargeRun
 from fl_sv.game.scores import Score, Scores
@@ -82,6 +83,7 @@ def make_evidence(config: Config) -> Evidence:
             TeacherLoss(r, UNTRAINED + (end - UNTRAINED) * r / 3, 0.1 + 0.25 * r) for r in range(4)
         ),
         averaged=None,
+        audit=untested(config.companies),
     )
 
 

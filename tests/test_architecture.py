@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("config",),
     ("data", "game", "distillation", "flower"),
-    ("values", "training"),
+    ("values", "training", "audit"),
     ("law",),
     ("valuation",),
     ("design",),

@@ -76,13 +76,14 @@ def _rounds(
 
 
 def _weights(config: Config) -> Tensor:
-    """(C, N) weight of each company's update in each coalition, by its examples; the empty
+    """(C, N) weight of each company's update in each coalition, by `training.weights`; the empty
     coalition has none.
     """
     scaling = operator_data(config).scaling
-    examples_N = np.array([len(rows) for rows in all_company_data(config, scaling).values()])
-    weight_CN = members_matrix(
-        range(1 << config.n_companies), config.n_companies
-    ) * examples_N.astype(float)
+    weight = config.training.weight
+    weight_N = [weight(len(rows)) for rows in all_company_data(config, scaling).values()]
+    weight_CN = members_matrix(range(1 << config.n_companies), config.n_companies) * np.array(
+        weight_N, dtype=float
+    )
     weight_CN[1:] /= weight_CN[1:].sum(axis=1, keepdims=True)
     return torch.from_numpy(weight_CN)

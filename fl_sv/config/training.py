@@ -43,6 +43,24 @@ class Training(Frozen):
     local_epochs: int = Field(
         1, ge=1, le=1000, description="passes over a company's own data in one round"
     )
+    local_steps: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description=(
+            "steps of every company in one round, in place of passes: it goes through its shuffled"
+            " rows again and again, so that more rows make no more steps. For money across"
+            " companies (docs/attacks.md)"
+        ),
+    )
+    weights: Literal["examples", "equal"] = Field(
+        "examples",
+        description=(
+            "what a member's model weighs in the mean of its coalition: its registered `examples`,"
+            " or the same as every other's (`equal`), so that nobody gains by a number that nobody"
+            " can check. For money across companies (docs/attacks.md)"
+        ),
+    )
     batch_size: int = Field(
         32, ge=1, le=1_000_000, description="rows in a batch; the short last batch is kept"
     )
@@ -111,6 +129,16 @@ class Training(Frozen):
             "trainings in each large run, seeds 0, 1, ...; the teacher of seed 0 is deployed"
         ),
     )
+
+    def rows_of_a_round(self, n_examples: float) -> float:
+        """Rows through which a company with so many examples goes in one round."""
+        if self.local_steps is None:
+            return self.local_epochs * n_examples
+        return self.local_steps * min(self.batch_size, n_examples)
+
+    def weight(self, n_examples: int) -> int:
+        """What the model of a member with so many examples weighs in the mean of a coalition."""
+        return n_examples if self.weights == "examples" else 1
 
     @model_validator(mode="before")
     @classmethod

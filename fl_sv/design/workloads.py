@@ -103,17 +103,19 @@ class Workload:
         return replace(self, coalitions=coalitions)
 
     def rows(self, examples: ArrayLike) -> float:
-        """Rows in one epoch of one model and seed, over all coalitions.
+        """Rows of one model and seed, over all coalitions.
 
-        examples: (N,) rows of each company.
+        examples: (N,) rows of each company, all or those of a round.
         """
         examples_N = np.asarray(examples, dtype=np.float64)
         return float((members_matrix(self.coalitions, len(examples_N)) @ examples_N).sum())
 
-    def flops(self, examples: ArrayLike, local_epochs: int) -> float:
-        """Floating-point operations of all trainings. examples: (N,) rows of each company."""
-        epochs = local_epochs * self.rounds
-        rows = self.rows(examples) * epochs * len(self.replicates)
+    def flops(self, rows_of_a_round: ArrayLike) -> float:
+        """Floating-point operations of all trainings.
+
+        rows_of_a_round: (N,) rows through which each company goes in a round.
+        """
+        rows = self.rows(rows_of_a_round) * self.rounds * len(self.replicates)
         return sum(model.training_flops(rows) for model in self.models)
 
 

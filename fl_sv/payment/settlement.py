@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.audit.lines import AuditLine
 from fl_sv.config import Config
 from fl_sv.config.valuation import Payouts
 from fl_sv.design.large_runs import (
@@ -80,6 +81,7 @@ class Evidence:
     rates: TriedRates | None = None  # None where the config states all learning rates
     # Of the validation examples; None where one has several targets, and in runs of older versions.
     groups: Groups | None = None
+    audit: tuple[AuditLine, ...] = ()  # none in runs of older versions
 
     @property
     def deployed_utility(self) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_sv.app import import_app
+from fl_sv.audit.lines import steps_remarks
 from fl_sv.config import Config
 from fl_sv.config.data import ColumnPartition
 from fl_sv.config.models import Pretrained
@@ -119,7 +120,7 @@ def _remarks(
     config: Config, operator: OperatorData, rows: Mapping[str, Dataset], left_out: int
 ) -> tuple[str, ...]:
     """Sentences on rows that are left out, and on what the validation set cannot score."""
-    found, validation = [], operator.validation
+    found, validation = steps_remarks(config), operator.validation
     partition = config.data.partition
     if isinstance(partition, ColumnPartition) and left_out:
         found.append(left_out_sentence(partition, left_out))

@@ -57,20 +57,21 @@ def training_seconds(
         for model in small
     )
     large_row = seconds_per_row(config, large, checked.validation, stacked=1)
-    sweep = sum(wave.rows(rows_N) * len(wave.replicates) for wave in waves)
-    large_runs = sum(load.rows(rows_N) for load in run.large_runs) / n_workers
+    of_round_N = np.array([*map(config.training.rows_of_a_round, rows_N)])
+    sweep = sum(wave.rows(of_round_N) * len(wave.replicates) for wave in waves)
+    large_runs = sum(load.rows(of_round_N) for load in run.large_runs) / n_workers
     # A round of the teacher waits for its largest company, however many workers there are.
-    teacher = max(rows_N.sum() / n_workers, rows_N.max())
-    epochs = config.training.local_epochs * config.training.rounds
-    rates = _rates_seconds(config, run, (*small, large), checked, rows_N, n_workers)
+    teacher = max(of_round_N.sum() / n_workers, of_round_N.max())
+    rounds = config.training.rounds
+    rates = _rates_seconds(config, run, (*small, large), checked, of_round_N, n_workers)
     large_rows = len(run.teacher) * teacher + config.training.large_seeds * large_runs
     seconds = rates + small_row * sweep / n_workers + large_row * large_rows
     rows = rows_N.sum() + len(checked.validation)
     once = rows * sum(seconds_of_a_state(config, m, checked.validation) for m in (*small, large))
     once += _student_seconds(config, large_row, checked)
     return TrainingSeconds(
-        total=float(epochs * seconds + once),
-        large_seed=float(epochs * large_row * (teacher + large_runs)),
+        total=float(rounds * seconds + once),
+        large_seed=float(rounds * large_row * (teacher + large_runs)),
     )
 
 
@@ -82,7 +83,7 @@ def _rates_seconds(
     rows_N: NDArray[np.float64],
     n_workers: int,
 ) -> float:
-    """Seconds of an epoch of all models that try learning rates; each trains alone."""
+    """Seconds of a round of all models that try learning rates; each trains alone."""
     tried = Counter(model for wave in run.rates for model, _ in wave.candidates)
     of_one_row = sum(
         tried[model.name] * seconds_per_row(config, model, checked.validation, stacked=1)

@@ -46,7 +46,7 @@ def planned_stages(
     """The stages that train, in their order. rows_N: rows of each company."""
     names = dict.fromkeys(workload.stage for workload in run.all)
     itemsize = np.dtype(config.compute.dtype).itemsize
-    epochs = config.training.local_epochs
+    of_round_N = [*map(config.training.rows_of_a_round, rows_N)]
 
     def stage(loads: list[Workload]) -> PlannedStage:
         n_bytes = [2 * load.params_sent * itemsize for load in loads]
@@ -55,7 +55,7 @@ def planned_stages(
             messages=sum(load.messages for load in loads),
             exchanges=sum(load.exchanges for load in loads),
             bytes=sum(n_bytes),
-            flops=sum(load.flops(rows_N, epochs) for load in loads),
+            flops=sum(load.flops(of_round_N) for load in loads),
             message_seconds=sum(
                 each / GIGABYTE * _seconds_of_a_gigabyte(load, itemsize, on_ray=on_ray)
                 for load, each in zip(loads, n_bytes, strict=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from fl_sv.audit.lines import AuditLine, finding_sentences, steps_remarks
 from fl_sv.config import Config
 from fl_sv.config.data import (
     ColumnPartition,
@@ -36,12 +37,23 @@ def remarks(run: FinishedRun) -> tuple[str, ...]:
         *(rates_remarks(evidence.rates) if evidence.rates else ()),
         *perplexity_remarks(evidence.config, run.valuation),
         *data_remarks(evidence.config, evidence.rows_left_out, evidence.validation_NV.shape[1]),
+        *steps_remarks(evidence.config),
+        *audit_remarks(evidence.audit, evidence.config),
         *(same_rows or ["No two companies registered exactly the same rows."]),
         *(
             f"A defect was put in on purpose for this study: {_defect(corruption)} (config.yaml)."
             for corruption in evidence.config.data.corruptions
         ),
     )
+
+
+def audit_remarks(lines: Sequence[AuditLine], config: Config) -> list[str]:
+    """The findings of the audit, or that there is none."""
+    if found := finding_sentences(lines, config):
+        return found
+    made = sum(line.figure is not None for line in lines)
+    untested = f"; {len(lines) - made} could not be made" if made < len(lines) else ""
+    return [f"Audit: no finding in {made} checks of the companies' work and rows{untested}."]
 
 
 def data_remarks(config: Config, rows_left_out: int, n_validation: int) -> list[str]:

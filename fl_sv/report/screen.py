@@ -10,6 +10,7 @@ import textwrap
 from rich.console import Console
 from rich.table import Table
 
+from fl_sv.audit.lines import finding_sentences
 from fl_sv.payment.payouts import money
 from fl_sv.report.advice import advice_for
 from fl_sv.report.checks import missing_sentence
@@ -27,6 +28,7 @@ from fl_sv.report.verdict import (
 )
 from fl_sv.report.wording import counted, percent
 from fl_sv.runs import files
+from fl_sv.runs.audit_table import read_audit
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.ledger import newest, read_ledger
 from fl_sv.runs.records import LawRecord, ModelsRecord, PaymentRecord
@@ -77,6 +79,7 @@ def _render(directory: RunDirectory, screen: Console) -> None:
         *(rates_remarks(rates) if rates else ()),
         *perplexity_remarks(config, valuation),
         *alone_remarks(config.legal_names, law.anchors),
+        *finding_sentences(read_audit(directory), config),
         *data_remarks(config, rows_left_out, validation_NV.shape[1]),
     ]
     if law.untested:
@@ -192,6 +195,7 @@ def verification_lines(found: Verification, *, pinned: bool) -> list[str]:
         " utilities.",
         f"The tables are closed by line {tables.number}; the report quotes it as {tables.digest}.",
     ]
+    lines += finding_sentences(found.evidence.audit, found.evidence.config)
     if not pinned:
         lines.append(
             "You gave no --key, so the signer is not checked: a directory that somebody signed anew"

@@ -15,6 +15,7 @@ from fl_sv.config.data import (
 from fl_sv.config.models import model_name
 from fl_sv.config.schema import Config
 from fl_sv.config.students import Distillation
+from fl_sv.config.training import Training
 from fl_sv.design.rates import rates_in_force
 from fl_sv.game.coalitions import EMPTY
 from fl_sv.payment.settlement import StudentLoss
@@ -113,12 +114,19 @@ def _teacher(run: FinishedRun, notation: Notation) -> StoryStep:
         "The large model",
         f"The teacher is {name} with {_parameters(run)}. It is trained on the data"
         f" of all companies in {counted(training.rounds, 'round')}. In each round every company"
-        f" makes {counted(training.local_epochs, 'pass', 'passes')} over its own data in batches of"
-        f" {training.batch_size:,} ({OPTIMIZERS[training.optimizer]}learning rate"
+        f" {_local_work(training)} in batches of {training.batch_size:,}"
+        f" ({OPTIMIZERS[training.optimizer]}learning rate"
         f" {rates[name]:g}, {training.schedule}). The data"
         f" never leave the company. The strategy {evidence.config.teacher.strategy} combines the"
         f" results. {role} is the model of seed 0; its loss is {loss} {notation.unit}.",
     )
+
+
+def _local_work(training: Training) -> str:
+    """What a company does in a round."""
+    if training.local_steps is None:
+        return f"makes {counted(training.local_epochs, 'pass', 'passes')} over its own data"
+    return f"takes {counted(training.local_steps, 'step')} on its own data"
 
 
 def _parameters(run: FinishedRun) -> str:

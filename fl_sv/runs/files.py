@@ -14,6 +14,7 @@ CONFIG = "config.yaml"
 UTILITIES = "utilities.csv"
 AVERAGED = "averaged.csv"
 COMPANIES = "companies.csv"
+AUDIT = "audit.csv"
 RATES = "rates.csv"
 TEACHER = "teacher.csv"
 STUDENT = "student.csv"
@@ -77,6 +78,11 @@ def _coalitions(config: Config) -> int:
     return (coalitions + 2) * seeds * (_LINE + _NAME * config.n_companies)
 
 
+def _pairs(config: Config) -> int:
+    """A line for each company and check, and for each two companies."""
+    return (config.n_companies + 3) ** 2 * (_LINE + _NAME * config.n_companies)
+
+
 def _law(config: Config) -> int:
     """A number for each large run, which are coalitions, and names of companies in sentences."""
     return _TEXT + min(_coalitions(config), 10_000 * _LINE) + 100 * _companies(config)
@@ -98,6 +104,7 @@ FILES = (
     RunFile(CONFIG, at_most=lambda config: MAX_CONFIG),
     RunFile(UTILITIES, at_most=_coalitions),
     RunFile(COMPANIES, at_most=_companies),
+    RunFile(AUDIT, at_most=_pairs),
     RunFile(TEACHER, at_most=lambda config: (config.training.rounds + 2) * _LINE),
     RunFile(VALIDATION, at_most=lambda config: MAX_BYTES),  # the config does not say how many rows
     RunFile(LAW, at_most=_law),

@@ -20,6 +20,7 @@ from fl_sv.game.utilities import utilities_csv
 from fl_sv.payment.payouts import payouts_csv, read_payouts
 from fl_sv.payment.settlement import Evidence
 from fl_sv.runs import files
+from fl_sv.runs.audit_table import audit_csv
 from fl_sv.runs.compare import compare
 from fl_sv.runs.directory import RunFiles
 from fl_sv.runs.held import HeldRun
@@ -164,6 +165,7 @@ def writing_problems(
         files.CONFIG: lambda: dump_config(config),
         files.UTILITIES: lambda: utilities_csv(evidence.table),
         files.COMPANIES: lambda: companies_csv(evidence),
+        files.AUDIT: lambda: audit_csv(evidence.audit),
         files.TEACHER: lambda: teacher_csv(evidence.curve),
         files.LAW: lambda: read_law(run).to_json(),
         files.VALUATION: lambda: read_valuation(run).to_json(config.names),

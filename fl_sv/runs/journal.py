@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_sv.audit.wave import NO_WORK, WaveWork
 from fl_sv.design.rates import TriedRate
 from fl_sv.errors import InputError, RunError
 from fl_sv.game.coalitions import ascending
@@ -27,6 +28,7 @@ from fl_sv.payment.settlement import TeacherLoss
 from fl_sv.runs.arrays import ArrayFiles, Cell, blob
 from fl_sv.runs.database import Database
 from fl_sv.runs.files import ARRAYS
+from fl_sv.runs.wave_work import WORK_SCHEMA, read_work, work_statements
 
 REUSED = -1  # number of the wave with the trainings of the run that this one extends
 OPERATOR = ""  # no company has this name
@@ -114,7 +116,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA + WORK_SCHEMA)
         self._arrays = ArrayFiles(path.with_suffix(ARRAYS))
 
     @property
@@ -130,8 +132,8 @@ class Journal:
 
     def scores(self) -> Scores:
         """Every score so far."""
-        trained = self._database.read("SELECT DISTINCT model, seed FROM score ORDER BY model, seed")
-        return Scores({(model, seed): self._column(model, seed) for model, seed in trained})
+        query = "SELECT DISTINCT model, seed FROM score ORDER BY model, seed"
+        return Scores({key: self._column(*key) for key in self._database.read(query)})
 
     def _column(self, model: str, seed: int) -> Column:
         """The scores of one model and seed; rows become numbers one by one, as there are many."""
@@ -178,17 +180,27 @@ class Journal:
         return Wave(self.wave_coalitions(number), self._array(losses))
 
     def add_wave(
-        self, number: int, scores: Iterable[Score], wave: Wave, outputs: OutputsOf = NO_OUTPUTS
+        self,
+        number: int,
+        scores: Iterable[Score],
+        wave: Wave,
+        outputs: OutputsOf = NO_OUTPUTS,
+        work: WaveWork = NO_WORK,
     ) -> None:
-        """Enters a finished wave: the scores of every model, the losses by example, and outputs."""
+        """Enters a finished wave: scores, losses by example, outputs, and what the audit saw."""
         values = (number, " ".join(map(str, wave.coalitions)), blob(wave.losses_CV))
         self._database.write(
             [
                 *_score_statements(scores),
                 *_output_statements(outputs),
                 ("INSERT INTO wave VALUES (?, ?, ?)", values),
+                *work_statements(number, work),
             ]
         )
+
+    def wave_work(self) -> list[WaveWork]:
+        """What the audit saw of each finished wave, in their order."""
+        return [read_work(self._database, n, self._array) for n in sorted(self.finished_waves())]
 
     # --- the large model --------------------------------------------------------------------------
 
@@ -276,9 +288,8 @@ class Journal:
 
     def finish_stacks(self, run: str, scores: Iterable[Score]) -> None:
         """Enters the scores of a finished wave of large runs, and drops its stacks."""
-        self._database.write(
-            [*_score_statements(scores), ("DELETE FROM stack WHERE run=?", (run,))]
-        )
+        drop = ("DELETE FROM stack WHERE run=?", (run,))
+        self._database.write([*_score_statements(scores), drop])
         self._drop_arrays()
 
     def tried_rates(self) -> list[TriedRate]:

@@ -5,6 +5,7 @@ from fl_sv.game.utilities import utilities_csv
 from fl_sv.payment.payouts import payouts_csv
 from fl_sv.payment.settlement import Evidence, Settlement
 from fl_sv.runs import files
+from fl_sv.runs.audit_table import audit_csv
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.keys import owner_key
 from fl_sv.runs.ledger import append_section, file_hash, read_ledger, records_of, tables_head
@@ -30,6 +31,7 @@ def publish(
     if evidence.rates is not None:
         run.write_text(files.RATES, rates_csv(evidence.rates))
     run.write_text(files.COMPANIES, companies_csv(evidence))
+    run.write_text(files.AUDIT, audit_csv(evidence.audit))
     run.write_text(files.TEACHER, teacher_csv(evidence.curve))
     if evidence.student is not None:
         run.write_text(files.STUDENT, student_csv(evidence.student))

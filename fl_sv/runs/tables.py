@@ -25,6 +25,7 @@ from fl_sv.game.utilities import read_utilities
 from fl_sv.numbers import decimal_number, whole_number
 from fl_sv.payment.settlement import Evidence, StudentLoss, TeacherLoss
 from fl_sv.runs import files
+from fl_sv.runs.audit_table import read_audit
 from fl_sv.runs.cost import CostRecord
 from fl_sv.runs.directory import RunFiles
 from fl_sv.runs.records import LawRecord
@@ -86,6 +87,7 @@ def read_evidence(run: RunFiles) -> Evidence:
         student=None if config.deployed is None else _read_student(run),
         rows_left_out=rows_left_out,
         rates=read_rates(run) if config.tries_rates else None,
+        audit=read_audit(run),
         groups=load_groups(validation, validation_NV.shape[1]),
     )
 

@@ -28,6 +28,7 @@ Whether they agree
 15. It ends in the loss and accuracy of utilities.csv, and begins in the untrained model's.
 16. The rows held out are the config's share of all rows; accuracies are whole numbers of them, or
     with several targets in a row shares.
+    audit.csv has the lines of these companies, its limits and findings follow from its figures.
 17. The student is the one of the config, and the share in cost.json that of its stages.
 What follows
 18. Law, alarms, values and intervals follow from the utilities, to 1e-9 (`fl_sv.runs.follow`).

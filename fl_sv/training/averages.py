@@ -22,7 +22,7 @@ def average_losses(
     task: Task,
     y: Tensor,
     own: Mapping[int, Outputs],
-    examples: Mapping[int, int],
+    weights: Mapping[int, int],
     coalitions: Iterable[int],
 ) -> Iterator[dict[int, float]]:
     """The loss of the average of the members' own models, by coalition, block by block.
@@ -30,12 +30,12 @@ def average_losses(
     y: the targets (V,).
     own: the outputs (V, K) of each company's own model. Sums go in this order, so that it must not
         be the config's.
-    examples: the weight of each company.
+    weights: of each company, above 0.
     coalitions: bitmasks of one company or more. They come back in another order.
     """
     outputs = {i: torch.tensor(own_VK).to(y.device).double() for i, own_VK in own.items()}
     at_once = max(1, BLOCK // (len(y) * task.outputs_of_a_row))
-    averages = _averages(outputs, examples, coalitions)
+    averages = _averages(outputs, weights, coalitions)
     while block := list(islice(averages, at_once)):
         losses_CV, _ = score_outputs(task, torch.stack([average for _, average in block]), y)
         means = mean_scores(losses_CV.cpu(), None)
@@ -43,7 +43,7 @@ def average_losses(
 
 
 def _averages(
-    outputs: Mapping[int, Tensor], examples: Mapping[int, int], coalitions: Iterable[int]
+    outputs: Mapping[int, Tensor], weights: Mapping[int, int], coalitions: Iterable[int]
 ) -> Iterator[tuple[int, Tensor]]:
     """Each coalition with the weighted mean (V, K) of its members' outputs.
 
@@ -62,7 +62,7 @@ def _averages(
         common = sum(1 for _ in takewhile(lambda c: eq(*c), zip(before, members, strict=False)))
         del sums[common:]
         for company in members[common:]:
-            weighted = examples[company] * outputs[company]
+            weighted = weights[company] * outputs[company]
             sums.append(sums[-1] + weighted if sums else weighted)
         before = members
-        yield coalition, sums[-1] / sum(examples[company] for company in members)
+        yield coalition, sums[-1] / sum(weights[company] for company in members)

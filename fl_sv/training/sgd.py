@@ -4,7 +4,9 @@
 parameters. tests/test_twins.py holds the two together.
 
 A company takes ceil(n / batch size) steps of `torch.optim` an epoch. It keeps the short last batch,
-shuffles its rows anew in every epoch, and starts a fresh optimiser in every round. Its batches
+shuffles its rows anew in every epoch, and starts a fresh optimiser in every round. With
+`training.local_steps` every company takes that many steps, each on a whole batch (on all its rows,
+if it has fewer); a batch may hold the last rows of one shuffle and the first of the next. Batches
 depend on seed, replicate, company name and round, never on the coalition. Its learning rates depend
 on the round, with `training.schedule_by: step` on its own steps too.
 
@@ -85,7 +87,10 @@ def make_recipe(
     training = config.training
     key = (config.seed, replicate, company, server_round)
     generator = stream(*key, "batches")
-    batches = _batches(generator, n_examples, training.batch_size, training.local_epochs)
+    if training.local_steps is None:
+        batches = _batches(generator, n_examples, training.batch_size, training.local_epochs)
+    else:
+        batches = _steps(generator, n_examples, training.batch_size, training.local_steps)
     rate = learning_rate or model.learning_rate
     factors = rate_factors(training, server_round, len(batches))
     return Recipe(
@@ -231,3 +236,12 @@ def _batches(
         starts = range(0, n_examples, batch_size)
         steps += [order[start : start + batch_size] for start in starts]
     return tuple(steps)
+
+
+def _steps(
+    generator: np.random.Generator, n_examples: int, batch_size: int, steps: int
+) -> tuple[NDArray[np.intp], ...]:
+    size = min(batch_size, n_examples)
+    shuffles = -(-steps * size // n_examples)
+    order = np.concatenate([generator.permutation(n_examples) for _ in range(shuffles)])
+    return tuple(order[start : start + size] for start in range(0, steps * size, size))

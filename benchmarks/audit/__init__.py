@@ -1,0 +1,1 @@
+"""What cheating pays, and what of it the audit finds."""

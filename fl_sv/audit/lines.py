@@ -1,0 +1,115 @@
+"""The lines of the audit: one figure for each check and company or pair, beside its limit.
+
+A figure beyond its limit is a finding. It blocks no payment: it says whose work to look at. The
+limits come from honest games of many kinds (docs/attacks.md).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from fl_sv.config import Config
+from fl_sv.game.coalitions import member_names
+
+WORK, LENGTH, GROWTH, COPIES = "work", "length", "growth", "copies"
+
+# Beyond these a figure is a finding.
+LIMITS = {WORK: 2.5, LENGTH: 2.5, GROWTH: 1.5, COPIES: 0.3}
+QUESTIONS = {
+    WORK: "whether a company does the same work in all its coalitions",
+    LENGTH: "whether a company's updates are as long as those of the others",
+    GROWTH: "whether the large model of a company alone grew as its small one did",
+    COPIES: "whether two companies hold the same rows, or some of them",
+}
+
+
+@dataclass(frozen=True)
+class AuditLine:
+    """One figure of the audit; None where the check could not be made.
+
+    other: the second company of a pair; in `work` the members of the coalition that stands out.
+    """
+
+    check: str
+    company: str
+    other: str
+    figure: float | None
+
+    @property
+    def limit(self) -> float:
+        """Beyond it the figure is a finding."""
+        return LIMITS[self.check]
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether the figure is beyond the limit."""
+        return self.figure is not None and self.figure > self.limit
+
+
+def due(companies: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The check, the company and the second one of every line of a run, in their order.
+
+    The coalition that `work` names is found, not due.
+    """
+    alone = [(check, company, "") for check in (WORK, LENGTH, GROWTH) for company in companies]
+    pairs = [(COPIES, one, other) for one, other in combinations(companies, 2)]
+    return [*alone, *pairs]
+
+
+def untested(companies: Sequence[str]) -> tuple[AuditLine, ...]:
+    """The lines of a run in which no check could be made."""
+    return tuple(AuditLine(*line, None) for line in due(companies))
+
+
+def findings(lines: Iterable[AuditLine]) -> list[AuditLine]:
+    """Those beyond their limits, in their order."""
+    return [line for line in lines if line.is_finding]
+
+
+def sentence(line: AuditLine, config: Config) -> str:
+    """What a finding means, and what to do."""
+    company, other = config.legal_name(line.company), line.other
+    figure = f"{line.figure:.2f}; the limit is {line.limit:g}"
+    match line.check:
+        case "work":
+            return (
+                f"{company} did other work in the coalition {other} than in its others: its update"
+                f" is off what they predict, {figure} times as far as those of other companies."
+            )
+        case "length":
+            return (
+                f"The updates of {company} are longer or shorter than those of the others, by a"
+                f" factor of {figure}: more steps, other rates, or unlike rows."
+            )
+        case "growth":
+            return (
+                f"The large model that {company} trained alone differs from its small one more than"
+                f" those of the others do, by a factor of {figure}: more steps in one of them."
+            )
+        case _:
+            return (
+                f"The first updates of {company} and {config.legal_name(other)} share their noise"
+                f" (correlation at least {figure}): one may hold rows of the other, or both are"
+                " one."
+            )
+
+
+def finding_sentences(lines: Iterable[AuditLine], config: Config) -> list[str]:
+    """What the audit found, a sentence each."""
+    return [f"Audit: {sentence(line, config)}" for line in findings(lines)]
+
+
+def steps_remarks(config: Config) -> list[str]:
+    """That more rows are more steps, which pays for copies of rows."""
+    if config.training.local_steps is not None:
+        return []
+    return [
+        "A company with more rows takes more steps in a round here, and copies of its rows do so"
+        " too: where companies are paid and nobody can check their rows, set training.local_steps"
+        " (docs/attacks.md)."
+    ]
+
+
+def named(coalition: int, config: Config) -> str:
+    """A coalition as the tables spell it."""
+    return member_names(coalition, config.companies)

@@ -1,0 +1,76 @@
+"""Do two companies hold the same rows?
+
+A company's first update is what its rows say, with the noise of a sample. Two companies whose rows
+were drawn apart share no noise, however like their populations are; copies, jittered too, do. Let
+u_i be company i's first update. For any four
+
+    (u_i - u_k) (u_j - u_l)  =  the covariance of the noise of i and j, in the mean,
+
+since what all have in common cancels, and k and l have noise of their own. Parts of the validation
+rows stand beside the companies' rows, and the operator trains on each. Their noise is independent
+by how they were drawn: it shows by how much the correlation of honest parties differs from zero in
+this game, with its data and models. What a mix of classes does to an update is taken out first:
+companies with the same classes are no copies.
+
+A company that trains on the validation rows is not found so. It shares as much with every part as
+with any other, so that nothing tells it from a company with many good rows.
+
+Shapes: N companies, P parts of the validation rows. "parties" are both, companies first.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MOST_PARTS, FEWEST_PARTS = 8, 4
+LEAST_NOISE = 0.05  # of a party, as a share of the mean: an estimate may even be negative
+RANK = 1e-6  # directions that are shorter than this share of the longest are none
+DEVIATIONS = 3.0  # that honest parties are allowed
+
+
+def shared_noise(updates: Iterable[tuple[Floats, Floats]], n_companies: int) -> Floats:
+    """(N, N) the correlation of the noise of each two companies, less what chance makes of none: a
+    lower bound.
+
+    updates: of each model and seed the first updates (parties, numbers), and the directions
+        (directions, numbers) in which a mix of classes moves an update.
+    """
+    product: Floats = np.sum(
+        [_products(update, directions) for update, directions in updates], axis=0
+    )
+    covariance = _covariances(product)
+    noise = np.diag(covariance)
+    noise = np.maximum(noise, LEAST_NOISE * np.abs(noise).mean())
+    correlation = covariance / np.sqrt(np.outer(noise, noise))
+    parts = correlation[n_companies:, n_companies:]
+    by_chance = np.sqrt((parts[np.triu_indices(len(parts), 1)] ** 2).mean())
+    lower_NN: Floats = correlation[:n_companies, :n_companies] - DEVIATIONS * by_chance
+    return lower_NN
+
+
+def _products(update: Floats, directions: Floats) -> Floats:
+    """Inner products of the updates, each of length 1, without their parts along the directions."""
+    length = np.linalg.norm(update, axis=1, keepdims=True)
+    rest = update / np.where(length > 0, length, 1)
+    if len(directions):
+        _, size, basis = np.linalg.svd(directions, full_matrices=False)
+        basis = basis[size > RANK * size[0]]
+        rest = rest - rest @ basis.T @ basis
+    return rest @ rest.T
+
+
+def _covariances(product: Floats) -> Floats:
+    """The mean over all k, l, different from each other and from i and j, of what is above."""
+    n = len(product)
+    covariance = np.empty((n, n))
+    for i in range(n):
+        for j in range(i, n):
+            others = [k for k in range(n) if k not in (i, j)]
+            m, inner = len(others), product[np.ix_(others, others)]
+            between = (inner.sum() - np.trace(inner)) / (m * (m - 1))
+            crossed = (product[i, others].sum() + product[j, others].sum()) / m
+            covariance[i, j] = covariance[j, i] = product[i, j] - crossed + between
+    return covariance

@@ -1,0 +1,74 @@
+"""Does a company do the same work in every coalition?
+
+In a round a company goes through the same batches for all its coalitions, so its update is one
+function of the model from which it starts: the same in the first round, where all start from one
+model, and later a smooth one. Near enough to a straight line in what the members weigh, as models
+of coalitions are means: the update of each coalition follows from those of the others, up to a
+residual. More steps in some coalitions, or a poisoned half of them, do not.
+
+Shapes: C coalitions of a company, N companies.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# What N numbers fit exactly leaves nothing to predict; so many coalitions more are needed.
+LEAST_MORE = 1
+USUAL = 0.25  # a residual that says nothing, in lengths of an update
+MOST_LEVERAGE = 0.95
+
+
+def deviation(weight_CN: Floats, updates: Floats) -> tuple[float, int] | None:
+    """How far the updates are from what the others predict, and which of them stands out.
+
+    The first is the largest distance of an update from its prediction by all others, over the
+    median update's length. The second is the row of the update that, changed, explains most.
+
+    weight_CN: what each member weighs in the coalition; rows sum to 1.
+    updates: sketches (C, numbers).
+
+    None where there are too few coalitions, or no update at all.
+    """
+    if len(updates) < np.linalg.matrix_rank(weight_CN) + LEAST_MORE:
+        return None
+    length = float(np.median(np.linalg.norm(updates, axis=1)))
+    if length == 0:
+        return None
+    hat_CC = weight_CN @ np.linalg.pinv(weight_CN)
+    free_C = 1 - np.minimum(np.diag(hat_CC), MOST_LEVERAGE)
+    missed_C = np.linalg.norm(updates - hat_CC @ updates, axis=1)
+    return float((missed_C / free_C).max()) / length, int((missed_C / np.sqrt(free_C)).argmax())
+
+
+def log_lengths(updates: Floats) -> float:
+    """The median of the logarithm of the updates' lengths; NaN where one is nothing."""
+    length_C = np.linalg.norm(updates, axis=1)
+    return float(np.median(np.log(length_C))) if length_C.all() else float("nan")
+
+
+def difference(update: Floats, other: Floats) -> float:
+    """How far two updates are apart, over the length of the longer one; 0 if both are nothing."""
+    longest = max(np.linalg.norm(update), np.linalg.norm(other))
+    return float(np.linalg.norm(update - other) / longest) if longest else 0.0
+
+
+def beside_others(residual_N: Floats) -> Floats:
+    """(N,) each company's largest residual over the median of the others', or USUAL.
+
+    Where one company's work changes from coalition to coalition, so do the models from which the
+    others start, and all residuals rise; that company's most.
+    """
+    others = [np.median(np.delete(residual_N, i)) for i in range(len(residual_N))]
+    beside_N: Floats = residual_N / np.maximum(others, USUAL)
+    return beside_N
+
+
+def factors(log_N: Floats) -> Floats:
+    """(N,) the factor, at least 1, between each company's figure and the median of the others'.
+
+    log_N: logarithms of positive figures.
+    """
+    apart = [log_N[i] - np.median(np.delete(log_N, i)) for i in range(len(log_N))]
+    return np.exp(np.abs(apart))

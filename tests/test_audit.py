@@ -1,0 +1,207 @@
+"""Fixed local steps, equal weights and the audit: attacks that do not pay."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from benchmarks.audit.attacks import ATTACKS
+from benchmarks.audit.play import play
+from benchmarks.audit.tables import findings
+from benchmarks.audit.tasks import AFTER, SECOND, game, rows_of, validation_of
+from benchmarks.common.forging import Data, bytes_of, sections_of, signed_again, verified_bytes
+from fl_sv.audit.lines import LIMITS, AuditLine, due
+from fl_sv.audit.rows import shared_noise
+from fl_sv.audit.sketch import WIDTH, sketch
+from fl_sv.audit.work import beside_others, deviation, difference, factors
+from fl_sv.config import Config
+from fl_sv.config.training import Training
+from fl_sv.errors import InputError, VerificationError
+from fl_sv.game.coalitions import members_matrix
+from fl_sv.runs.audit_table import audit_csv, read_audit
+from fl_sv.runs.directory import RunDirectory
+from fl_sv.streams import stream
+from fl_sv.training.sgd import _steps
+
+DRAW = stream(0, "tests of the audit")
+
+
+# --- steps and weights ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_examples", [1, 7, 32, 33, 1000])
+def test_every_company_takes_as_many_steps_on_whole_batches(n_examples: int) -> None:
+    batches = _steps(stream(1, "batches"), n_examples, batch_size=32, steps=9)
+    assert [len(rows) for rows in batches] == [min(32, n_examples)] * 9
+    counts = np.bincount(np.concatenate(batches), minlength=n_examples)
+    assert counts.max() - counts.min() <= 1, "no row comes twice before all have come once"
+
+
+def test_what_a_round_costs_follows_from_its_steps() -> None:
+    assert Training(local_epochs=3).rows_of_a_round(50) == 150
+    assert Training(local_steps=4, batch_size=32).rows_of_a_round(50) == 128
+    assert Training(local_steps=4, batch_size=32).rows_of_a_round(5) == 20
+
+
+def test_equal_weights_do_not_know_the_number_of_examples() -> None:
+    assert {Training(weights="equal").weight(n) for n in (1, 5, 1000)} == {1}
+    assert Training().weight(1000) == 1000
+
+
+# --- the figures ----------------------------------------------------------------------------------
+
+
+def test_a_sketch_is_linear_and_keeps_inner_products_in_the_mean() -> None:
+    one, other = DRAW.normal(size=(2, 3, 5000))
+    assert np.allclose(sketch(one) - sketch(other), sketch(one - other))
+    close = sketch(one) @ sketch(one + other).T / 5000
+    assert np.allclose(close, one @ (one + other).T / 5000, atol=6 / np.sqrt(WIDTH))
+    short = DRAW.normal(size=(2, 10))
+    assert np.array_equal(sketch(short)[:, :10], short)
+
+
+def _linear_updates(n_companies: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Of the first company: the weights of its coalitions' members, and updates linear in them."""
+    coalitions = [c for c in range(1, 1 << n_companies) if c & 1]
+    members_CN = members_matrix(coalitions, n_companies).astype(float)
+    share_CN = members_CN / members_CN.sum(axis=1, keepdims=True)
+    return share_CN, share_CN @ DRAW.normal(size=(n_companies, 50))
+
+
+def test_updates_that_are_linear_in_the_members_deviate_by_nothing() -> None:
+    found = deviation(*_linear_updates())
+    assert found is not None and found[0] < 1e-12
+
+
+@pytest.mark.parametrize("coalition", range(8))
+def test_the_coalition_with_another_update_stands_out(coalition: int) -> None:
+    share_CN, updates = _linear_updates()
+    updates[coalition] *= 3
+    found = deviation(share_CN, updates)
+    assert found is not None and found[0] > 1
+    assert found[1] == coalition
+
+
+def test_too_few_coalitions_and_no_update_have_no_deviation() -> None:
+    share_CN, updates = _linear_updates()
+    assert deviation(share_CN[:3], updates[:3]) is None
+    assert deviation(share_CN, 0 * updates) is None
+
+
+def test_figures_beside_the_others_are_ratios_to_their_median() -> None:
+    assert np.allclose(factors(np.log([2.0, 2.0, 2.0, 8.0])), [1, 1, 1, 4])
+    assert np.allclose(factors(np.log([2.0, 2.0, 2.0, 0.5])), [1, 1, 1, 4])
+    assert beside_others(np.array([0.5, 0.5, 0.5, 2.0]))[3] == pytest.approx(4)
+    assert beside_others(np.array([0.01, 0.01, 0.01]))[0] < 1, "small residuals say nothing"
+    assert difference(np.ones(4), np.ones(4)) == difference(np.zeros(4), np.zeros(4)) == 0
+
+
+def test_copies_share_noise_and_rows_drawn_apart_do_not() -> None:
+    """Four companies with a common part; the second holds the first one's rows as well as its own.
+    Beside them eight parts of the validation rows.
+    """
+    common, noise = DRAW.normal(size=200) * 3, DRAW.normal(size=(12, 200))
+    noise[1] = (noise[0] + noise[1]) / 2
+    apart = shared_noise([(common + noise, np.empty((0, 200)))], 4)
+    assert apart[0, 1] > 0.3
+    others = [apart[i, j] for i in range(4) for j in range(i) if (i, j) != (1, 0)]
+    assert max(others) < 0.1
+
+
+def test_the_mix_of_classes_is_no_copy() -> None:
+    """Two companies have the same mix of two classes, and noise of their own."""
+    directions, noise = DRAW.normal(size=(2, 200)), DRAW.normal(size=(12, 200))
+    mix = DRAW.uniform(size=(12, 2)) * 20
+    mix[1] = mix[0]
+    found = shared_noise([(noise + mix @ directions, directions)], 4)
+    assert found[0, 1] < 0.1
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def test_who_works_more_in_some_coalitions_is_named_and_honest_companies_are_not() -> None:
+    config = game("digits", 0, AFTER)
+    rows, validation = rows_of(config), validation_of(config)
+    assert findings(play(config, rows, {})) == []
+    attack = ATTACKS["five passes in the middle"]
+    attacked, held = attack.game(config, rows, SECOND, validation)
+    found = findings(play(attacked, held, {SECOND: (attack, "")}))
+    assert {line.company for line in found} == {SECOND}
+    work = next(line for line in found if line.check == "work")
+    assert SECOND in work.other.split("+") and work.figure is not None
+
+
+def test_every_check_of_every_company_and_pair_has_a_line() -> None:
+    lines = due(["Ash", "Beech", "Cedar"])
+    assert {check for check, *_ in lines} == {*LIMITS}
+    assert [line[1:] for line in lines if line[0] == "copies"] == [
+        ("Ash", "Beech"),
+        ("Ash", "Cedar"),
+        ("Beech", "Cedar"),
+    ]
+
+
+def test_a_check_that_could_not_be_made_is_no_finding() -> None:
+    assert not AuditLine("work", "Ash", "", None).is_finding
+    assert AuditLine("work", "Ash", "Ash+Beech", LIMITS["work"] + 1e-9).is_finding
+    assert not AuditLine("work", "Ash", "Ash+Beech", LIMITS["work"]).is_finding
+
+
+# --- audit.csv ------------------------------------------------------------------------------------
+
+
+def test_the_table_reads_back_as_it_was_written(run: RunDirectory) -> None:
+    lines = read_audit(run)
+    assert [line.check for line in lines] == [check for check, *_ in due(run.config.companies)]
+    assert audit_csv(lines) == run.read_text("audit.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("copies,Ash,Beech,", "copies,Ash,Damson,", "not those of the companies"),
+        ("growth,Ash,,1", "growth,Ash,,one", "is no"),
+        ("growth,Ash,,1", "growth,Ash,,nan", "nan"),
+    ],
+    ids=["a line of another pair", "a word for a figure", "no number"],
+)
+def test_a_damaged_table_is_refused_in_a_sentence(
+    run: RunDirectory, old: str, new: str, sentence: str
+) -> None:
+    text = run.read_text("audit.csv")
+    assert text.count(old) == 1
+    run.write_text("audit.csv", text.replace(old, new))
+    with pytest.raises(InputError, match=sentence):
+        read_audit(run)
+
+
+@pytest.mark.parametrize("change", ["limit", "finding", "line dropped"])
+def test_verify_finds_what_does_not_follow_from_the_figures(
+    finished_run: Path, change: str
+) -> None:
+    """Signed again by the owner, so that every hash is right."""
+    data: Data = bytes_of(RunDirectory(finished_run))
+    text = data["audit.csv"].decode()
+    changes = {
+        "limit": (",0.3,no", ",0.4,no"),
+        "finding": (",0.3,no", ",0.3,yes"),
+        "line dropped": (text.splitlines(keepends=True)[1], ""),
+    }
+    data = {**data, "audit.csv": text.replace(*changes[change], 1).encode()}
+    again = signed_again(data, Ed25519PrivateKey.generate(), sections_of(data))
+    with pytest.raises(VerificationError, match=r"audit\.csv"):
+        verified_bytes(again)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("local_steps", 0), ("local_steps", 1.5), ("weights", "rows")]
+)
+def test_other_steps_and_weights_are_refused_by_name(
+    key: str, value: object, run: RunDirectory
+) -> None:
+    content = run.config.model_dump(mode="json")
+    content["training"][key] = value
+    with pytest.raises(ValueError, match=key):
+        Config.model_validate(content)
