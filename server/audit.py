@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 
 FEWEST_ALIKE = 3  # companies, so that one of them can be unlike the others
 LEAST_ROWS = 4  # of a part of the validation rows
+MOST_ROWS = 256  # of a group, in one step
 
 
 def audit(job: Job) -> tuple[AuditLine, ...]:
@@ -224,7 +225,9 @@ class Operator:
         if self.groups is None:
             return []
         of_V = torch.from_numpy(self.groups.of_V)
-        rows = [torch.nonzero(of_V == group)[:, 0] for group in range(len(self.groups.names))]
+        rows = [
+            torch.nonzero(of_V == group)[:MOST_ROWS, 0] for group in range(len(self.groups.names))
+        ]
         return [each for each in rows if len(each)]
 
     def _start(self, model: ModelSpec, replicate: int) -> Tensor:

@@ -91,8 +91,7 @@ def gather(
 ) -> Evidence:
     """The evidence from which law, values and payouts are computed."""
     config, roster = job.config, job.federation.roster
-    weighting = shapley_weighting(config, table)
-    paid, coalitions = paid_weighting(config, weighting), table.coalitions(table.largest_small)
+    weighting, coalitions = shapley_weighting(config, table), table.coalitions(table.largest_small)
     return Evidence(
         config=config,
         table=table,
@@ -100,7 +99,7 @@ def gather(
         examples={company: roster.examples[company] for company in config.companies},
         fingerprints={company: roster.fingerprints[company] for company in config.companies},
         weighting=weighting,
-        validation_NV=validation_values(job, coalitions, paid),
+        validation_NV=validation_values(job, coalitions, paid_weighting(config, weighting)),
         curve=tuple(curve),
         averaged=averaged,
         student=student,

@@ -271,7 +271,8 @@ class Attacker(Company):
 
     def _honest(self) -> Company:
         """The same company, which keeps to the rules and claims what it holds."""
-        return Company(self.name, self.config, self.data, self.models, self.x, self.y, self.rates)
+        held = (self.name, self.config, self.data, self.models, self.x, self.y)
+        return Company(*held, self.states, self.rates)
 
     def _coalitions(self, key: str, n_rows: int) -> list[int]:
         """The coalition of each row of a stack: what a company can tell from the rows' number."""

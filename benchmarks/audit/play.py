@@ -18,6 +18,7 @@ from fl_sv.payment.settlement import Evidence, settle
 from fl_sv.progress import Progress
 from fl_sv.runs.files import JOURNAL
 from fl_sv.runs.journal import Journal
+from fl_sv.training.kept import KeptStates
 from fl_sv.training.models import tensors
 from fl_sv.training.trial import tried_models
 from server.averages import average_singletons
@@ -75,10 +76,11 @@ def _companies(
         x, y = tensors(data, config)
         small, large = tried_models(config, task, x, y)
         models = {model.name: model for model in (*small, large)}
-        company = Company(name, config, data, models, x, y)
+        held = (name, config, data, models, x, y, KeptStates(x, config.compute.states_megabytes))
+        company = Company(*held)
         if name in cheats:
             attack, partner = cheats[name]
-            company = Attacker(name, config, data, models, x, y, attack=attack, partner=partner)
+            company = Attacker(*held, attack=attack, partner=partner)
         made[name] = company
 
     class Made(LoadedCompanies):
