@@ -3,7 +3,7 @@
     >>> import fl_sv
     >>> run = fl_sv.run("configs/smoke.yaml", "runs/first")  # doctest: +SKIP
     >>> run.payouts  # doctest: +SKIP
-    {'Ash': 338347, 'Beech': 321102, 'Chestnut': 226555, 'Damson': 113996}
+    {'Ash': 357702, 'Beech': 318701, 'Chestnut': 218882, 'Damson': 104715}
 
 Every error is an exception of `fl_sv.errors`: InputError for wrong input, RunError for a run that
 stopped, VerificationError for a run that differs from what was signed.
@@ -61,7 +61,7 @@ class Run:
     evidence: everything that the payouts rest on.
 
     >>> run = read_run("runs/first")  # doctest: +SKIP
-    >>> [(company.name, company.value) for company in run.valuation.companies]  # doctest: +SKIP
+    >>> [(each.name, round(each.value, 4)) for each in run.valuation.companies]  # doctest: +SKIP
     [('Ash', 0.7304), ('Beech', 0.6508), ('Chestnut', 0.4469), ('Damson', 0.2138)]
     """
 
@@ -133,7 +133,7 @@ def run(
 
     >>> run = run("configs/smoke.yaml", "runs/first")  # doctest: +SKIP
     >>> run.valuation.payable, run.payouts["Ash"]  # doctest: +SKIP
-    (True, 338347)
+    (True, 357702)
     """
     if not isinstance(resume, bool):
         raise InputError(f"resume is {resume!r}; allowed are True and False.")

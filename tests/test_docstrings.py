@@ -4,10 +4,12 @@ import doctest
 import inspect
 import math
 import pydoc
+import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 import fl_sv
 
@@ -47,4 +49,25 @@ def test_help_fits_a_screen_and_names_types_and_shows_an_example(name: str) -> N
         assert of_another_library not in signature
     if inspect.isfunction(public):
         shown = pydoc.plain(pydoc.render_doc(public)).splitlines()
-        assert sum(max(1, math.ceil(len(line) / 100)) for line in shown) <= 48
+        assert sum(max(1, math.ceil(len(line) / 100)) for line in shown) <= 40
+
+
+def test_examples_on_a_finished_run_are_true_too(
+    finished_run: Path, owner_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that docstrings skip, in their order: a run, and what is read from it. The run itself
+    is there.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    shutil.copytree(finished_run, tmp_path / "runs" / "first")
+    shutil.copy(owner_home / "owner.pub", tmp_path)
+    names = {name: getattr(fl_sv, name) for name in fl_sv.__all__} | {"torch": torch}
+    names["run"] = lambda config, out: fl_sv.run(config, out, resume=True)
+    for name in ("run", "plan", "read_run", "Run", "verify", "load_model"):
+        text = inspect.getdoc(getattr(fl_sv, name)) or ""
+        assert "+SKIP" in text
+        example = doctest.DocTestParser().get_doctest(
+            text.replace("  # doctest: +SKIP", ""), dict(names), name, None, None
+        )
+        assert doctest.DocTestRunner().run(example).failed == 0 < len(example.examples)
