@@ -292,3 +292,14 @@ def test_the_command_prints_the_proposal(tmp_path: Path, command: Command) -> No
     assert answer.out == proposal(path, "target", "shop")
     assert command("data", "infer", tmp_path / "no.csv").code == 2
     assert "must end in" in command("data", "infer", tmp_path / "a.xlsx").err
+
+
+def test_a_folder_of_texts_belongs_to_the_companies_that_its_folders_are_named_after(
+    tmp_path: Path,
+) -> None:
+    for name in ("Ash", "Beech"):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        (tmp_path / "texts" / name / "a.txt").write_text("A text.")
+    said = proposal(f"{tmp_path}/texts")
+    assert "task: next_token" in said and "classes" not in said
+    assert "partition: {kind: column, column: folder}" in said

@@ -56,7 +56,7 @@ def _of_folder(folder: Path, column: str, owner: str | None) -> Iterator[Documen
     for entry in _entries(folder):
         by_name = owner == NAME_IN_FOLDER
         name = unicodedata.normalize("NFC", entry.name if entry.is_dir() else entry.stem)
-        for file in _files_below(entry):
+        for file in files_below(entry):
             if not file.name.endswith(TEXT_FILES):
                 raise InputError(
                     f"{file} is no text: in a folder of texts every name must end in"
@@ -75,10 +75,11 @@ def _entries(folder: Path) -> list[Path]:
         raise InputError(f"The folder {folder} cannot be read: {error.strerror}.") from None
 
 
-def _files_below(entry: Path) -> Iterator[Path]:
+def files_below(entry: Path) -> Iterator[Path]:
+    """A file itself, or all files in a folder and its folders, without hidden ones."""
     if entry.is_dir() and not entry.is_symlink():
         for each in _entries(entry):
-            yield from _files_below(each)
+            yield from files_below(each)
     else:
         yield entry
 

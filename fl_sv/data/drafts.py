@@ -13,6 +13,7 @@ from fl_sv.config.base import DATA_FILES
 from fl_sv.config.columns import ANSWER, Csv, unanswered
 from fl_sv.config.dialect import yaml_line
 from fl_sv.data.csv_file import Lines, read_csv
+from fl_sv.data.documents import NAME_IN_FOLDER, files_below
 from fl_sv.data.faults import Places
 from fl_sv.data.files import read_frame, readable
 from fl_sv.data.folders import ARRAY
@@ -35,8 +36,11 @@ OWNERS = (
 def draft_of_folder(
     path: str, entries: Sequence[Path], target: str | None, owner: str | None
 ) -> str | None:
-    """The proposal for a folder of arrays or images; None for one of tables."""
+    """The proposal for a folder of arrays, images or texts; None for one of tables."""
     names = {each.name for each in entries}
+    first = (next(files_below(each), each) for each in entries)
+    if any(each.name.endswith(TEXTS) for each in first):
+        return draft_of_texts(path, owner or NAME_IN_FOLDER)
     if ARRAY in names:
         others = sorted(Path(name).stem for name in names - {ARRAY, "y.npy"})
         said = "arrays have no columns, so nothing need be described"
@@ -77,11 +81,11 @@ def _of_image_list(path: str, target: str | None, owner: str | None) -> str:
 
 
 def draft_of_texts(path: str, owner: str | None) -> str:
-    """The proposal for a file of texts."""
+    """The proposal for a file or folder of texts."""
     asked = "where is the tokenizer.json of the package tokenizers?"
     remarks = [
         Remark("source", path),
-        Remark("task", "next_token", "a file of texts"),
+        Remark("task", "next_token", "texts"),
         Remark("text", {"tokenizer": ANSWER}, asked),
     ]
     return _draft(path, remarks, owner)

@@ -118,7 +118,7 @@ def _kind(
     if with_unit:
         said = (
             f"{with_unit[0][:40]!r} ({{at}}) has a unit, and not every cell has the same. Write"
-            " all in one; or is it a category, or ignored?"
+            " all in one; or is it a category, or to be left out (ignore)?"
         )
         return ANSWER, said, with_unit[0]
     if is_number.any():
@@ -127,7 +127,7 @@ def _kind(
             return ANSWER, f"{text[:40]!r} ({{at}}) is a ruling. Remove the line; infer again", text
         said = (
             f"numbers such as {number[:40]!r} beside texts such as {text[:40]!r} ({{at}}). Correct"
-            " the cells, or give the text in `csv.empty`; or is it a category, or ignored?"
+            " the cells, or give the text in `csv.empty`; or is it a category, or `ignore`?"
         )
         return ANSWER, said, text
     return _words(held, words)
@@ -149,7 +149,7 @@ def _has_unit(cell: str) -> bool:
 def _number(
     name: str, held: "pl.Series", words: "pl.Series"
 ) -> tuple[str | dict[str, Any], str, str | None]:
-    ask = "Is it a quantity (numeric), a category, or ignored?"
+    ask = "Is it a quantity (numeric), a category, or to be left out (ignore)?"
     zeros = words.filter(words.str.contains(r"^0[0-9]"))
     zeros = zeros.filter(zeros.str.contains(r"^[0-9]+$"))
     if len(zeros):
