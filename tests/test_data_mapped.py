@@ -1,5 +1,6 @@
 """Rows that stay on disk: a folder of x.npy and y.npy trains as the same rows in memory do."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fl_sv.data import all_company_data, fingerprint, operator_data
 from fl_sv.data.archive import require_room
 from fl_sv.data.dataset import Dataset
 from fl_sv.data.mapped import empty_like_rows
+from fl_sv.data.parquet_footer import n_values
 from fl_sv.data.raw import RawRows
 from fl_sv.data.sources import read_file
 from fl_sv.errors import InputError
@@ -183,6 +185,36 @@ def test_an_arrow_file_is_not_unpacked_beyond_reason(tmp_path: Path) -> None:
         read_file(str(path), config_of({"source": str(path)}).data)
     pl.DataFrame({"a": [1.5, 2.5], "target": [0, 1]}).write_ipc(path, compression="lz4")
     assert read_file(str(path), config_of({"source": str(path)}).data).x.tolist() == [[1.5], [2.5]]
+
+
+def test_a_list_in_a_parquet_file_is_not_unpacked_beyond_reason(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    zeros = pl.Series([pl.Series(np.zeros(70_000_000, np.int8))])
+    pl.DataFrame({"a": zeros, "target": [0]}).write_parquet(path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(InputError, match=r"would take 560,000,008 in memory"):
+        read_file(str(path), config_of({"source": str(path)}).data)
+
+
+@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
+def test_the_footer_of_a_parquet_file_counts_what_lists_hold(
+    tmp_path: Path, compression: Any
+) -> None:
+    path = tmp_path / "rows.parquet"
+    lists = [[float(i), i + 0.5, 7.0] for i in range(1000)]
+    frame = pl.DataFrame({"a": lists, "b": ["x"] * 1000, "c": [True, False] * 500})
+    frame.write_parquet(path, compression=compression, row_group_size=300)
+    assert n_values(str(path)) == 5000
+    whole = path.read_bytes()
+    for size in (0, 3, 8, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="footer"):
+            n_values(str(path))
+    generator = np.random.default_rng(0)
+    for place in generator.integers(len(whole) - 400, len(whole), 200):  # damage is no crash
+        path.write_bytes(whole[:place] + bytes([generator.integers(256)]) + whole[place + 1 :])
+        with suppress(ValueError):
+            assert n_values(str(path)) is not None
 
 
 def test_the_guides_lines_write_the_arrays_of_a_parquet_file(

@@ -21,6 +21,7 @@ from fl_sv.data.cells import advice, ambiguous, numbers, stripped
 from fl_sv.data.csv_file import read_csv
 from fl_sv.data.faults import BadCells, Numbered, Places, message
 from fl_sv.data.lists import grid, read_arrow, without_lists
+from fl_sv.data.parquet_footer import n_values
 from fl_sv.data.raw import NAMES, RawRows, rows_of_arrays, with_inputs
 from fl_sv.data.table import NUMBER, read_table
 from fl_sv.errors import InputError, suggestion
@@ -130,10 +131,13 @@ def _read_parquet(path: str) -> "pl.DataFrame":
 
     try:
         size = pl.scan_parquet(path, glob=False)
-        n_cells = size.select(pl.len()).collect().item() * len(size.collect_schema())
+        schema = size.collect_schema()
+        n_cells = size.select(pl.len()).collect().item() * len(schema)
+        if any(dtype.is_nested() for dtype in schema.dtypes()):
+            n_cells = max(n_cells, n_values(path))
         require_growth(path, n_cells * np.dtype(np.float64).itemsize)
         return pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
         raise InputError(
             f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}."
         ) from None
