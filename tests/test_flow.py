@@ -229,12 +229,25 @@ def test_company_with_wrong_labels_gets_less_than_an_honest_one_of_its_size(
 
 
 @pytest.mark.slow
-def test_large_model_of_the_demo_is_thirty_times_the_middle_small_one(
+def test_large_model_of_the_demo_is_nine_hundred_times_the_middle_small_one(
     demo: tuple[RunDirectory, Settlement],
 ) -> None:
     sizes = json.loads(demo[0].read_text(files.LAW))["sizes"]
-    ascending = sorted(sizes.values())
-    assert ascending[-1] >= 30 * ascending[1]
+    _, middle, _, large = sorted(sizes.values())
+    assert (middle, large) == (1_210, 1_126_410)
+    assert large > 900 * middle
+
+
+@pytest.mark.slow
+def test_sweep_of_the_demo_takes_no_more_arithmetic_than_its_teacher(
+    demo: tuple[RunDirectory, Settlement],
+) -> None:
+    cost = json.loads(demo[0].read_text(files.COST))
+    # 256 coalitions have half of the rows on average: 128 times, with two seeds.
+    small = sum(64 * width + width * 10 for width in (8, 16, 32))
+    large = 64 * 1024 + 1024 * 1024 + 1024 * 10
+    assert cost["sweep_share_of_teacher_flops"] == pytest.approx(128 * 2 * small / large)
+    assert cost["sweep_share_of_teacher_flops"] < 1
 
 
 @pytest.mark.slow
@@ -254,7 +267,7 @@ def test_table_has_every_planned_row_sorted_by_size_seed_and_coalition(
 ) -> None:
     directory, _ = demo
     rows = directory.read_text(files.UTILITIES).splitlines()[1:]
-    assert len(rows) == 3 * 3 * 256 + 1 + 1 + 8
+    assert len(rows) == 3 * 2 * 256 + 1 + 1 + 8
     table = read_utilities(directory.file(files.UTILITIES), directory.config.companies)
     rank = {model: place for place, model in enumerate(table.models)}
     keys = [(rank[model], seed, coalition) for model, seed, coalition in table.scores]
