@@ -328,7 +328,7 @@ def test_classes_that_the_validation_set_or_every_company_lacks_are_named(tmp_pa
     )
     assert check(own_files(tmp_path, [0, 1], classes=2)).remarks == (
         "The validation set has only 2 rows: with fewer than 30 the intervals are wide, and"
-        " too narrow where single rows decide the loss.",
+        " too narrow where single rows decide the loss. Give more of them (data.validation).",
     )
 
 

@@ -202,7 +202,8 @@ def few_tuning_sentence(n_tuning: int) -> str:
         return ""
     return (
         f"Only {n_tuning} of the operator's rows choose the learning rates: with fewer than"
-        f" {FEW_VALIDATION} the choice is a matter of chance."
+        f" {FEW_VALIDATION} the choice is a matter of chance. Give more validation rows"
+        " (data.validation), or state the rates."
     )
 
 
@@ -212,7 +213,8 @@ def few_rows_sentence(n_validation: int) -> str:
         return ""
     return (
         f"The validation set has only {n_validation} rows: with fewer than {FEW_VALIDATION} the"
-        " intervals are wide, and too narrow where single rows decide the loss."
+        " intervals are wide, and too narrow where single rows decide the loss. Give more of them"
+        " (data.validation)."
     )
 
 
