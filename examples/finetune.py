@@ -110,13 +110,13 @@ def make_bases(folder: Path) -> None:
     folder.rename(whole)
 
 
-def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, float]:
-    """A small Llama, trained for about this long, and its mean loss in the last steps."""
+def new_base(width: int, n_outputs: int = len(LETTERS)) -> nn.Module:
+    """A small Llama that was trained on nothing."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    base = LlamaForCausalLM(
+    return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(LETTERS),
+            vocab_size=n_outputs,
             hidden_size=width,
             intermediate_size=3 * width,
             num_hidden_layers=2,
@@ -127,6 +127,11 @@ def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, f
             attn_implementation="eager",
         )
     )
+
+
+def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, float]:
+    """A small Llama, trained for about this long, and its mean loss in the last steps."""
+    base = new_base(width)
     optimizer = torch.optim.AdamW(base.parameters(), lr=0.1 / width, weight_decay=0.01)
     generator, started, losses = torch.Generator().manual_seed(0), time.perf_counter(), []
     spent = 0.0

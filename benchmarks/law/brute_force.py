@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.law.known import KnownGame, read, write
+from benchmarks.law.merging import with_merged_models
 from benchmarks.law.updates import reconstruct
 from benchmarks.sweep.sweeps import swept_job
 from clients.app import app as client_app
@@ -40,12 +41,19 @@ LATER = ("law", "values", "valuation", "payment", "planning", "report", "federat
 
 
 def brute_force(
-    config: Config, task: str, kept: Path | None, *, updates: bool = True, workers: int = 1
+    config: Config,
+    task: str,
+    kept: Path | None,
+    *,
+    updates: bool = True,
+    merged: bool = False,
+    workers: int = 1,
 ) -> KnownGame:
     """All trainings of the game, or those that the folder `kept` holds of it; new ones are added to
     the folder.
 
     updates: whether the losses of models that are put together from updates are wanted, too.
+    merged: whether those of models are that are merged from the companies' own (merging.py).
     workers: threads of companies.
     """
     name = f"{task}, seed {config.seed} ({config_hash(config)[:8]}-{code_hash()[:8]})"
@@ -53,6 +61,8 @@ def brute_force(
     if file and file.exists():
         return read(file)
     game = _trained(config, name, updates=updates, workers=workers)
+    if merged:
+        game = with_merged_models(game, config)
     if file:
         write(game, file)
     return game

@@ -14,7 +14,7 @@ from benchmarks.law.alarm_curves import BAD, GOOD, label
 from benchmarks.law.known import KnownGame, kind_of
 from benchmarks.law.protocol import large_runs, values_by_training, with_shared_trainings
 from benchmarks.law.simple_rules import simple_rules
-from benchmarks.law.truth import judged
+from benchmarks.law.truth import by_merging, judged
 
 FEW = (2, 3)  # trainings of a truth that is cheap
 
@@ -43,7 +43,7 @@ def _shared(game: KnownGame) -> dict[str, Any]:
     runs_of = large_runs(game.n_companies)
     estimates = {name: seen.law(runs).shapley() for name, runs in runs_of.items()}
     values = {name: found.values for name, found in estimates.items()}
-    values |= simple_rules(seen, runs_of["law_n"])
+    values |= simple_rules(seen, runs_of["law_n"]) | by_merging(seen, runs_of["law_n"])
     return {
         "errors": {name: relative_l2(value_N, true_N) for name, value_N in values.items()},
         "coverage": {

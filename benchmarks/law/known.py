@@ -33,6 +33,19 @@ KINDS = {
     "fashion_inv": "images",
     "fashion_patho": "images",
     "mlp2cnn": "images",
+    "pretrained": "pretrained bases",
+    "scratch": "from scratch",
+    "four_factors": "average factors",
+    "four_product": "average product",
+    "four_frozen_a": "average frozen_a",
+}
+
+# Fields of a game that a file may have, by the names of its arrays.
+MERGED = {
+    "merged_small_RCM": "averaged_parameters_small_RCM",
+    "merged_large_RC": "averaged_parameters_large_RC",
+    "products_small_RCM": "averaged_products_small_RCM",
+    "products_large_RC": "averaged_products_large_RC",
 }
 
 
@@ -42,6 +55,8 @@ class KnownGame:
 
     small_RCM: of the small models, sizes ascending; large_RC: of the large one's trainings.
     averaged_small_RCM, averaged_large_RC: of the averages of the members' own models (outputs).
+    merged_small_RCM, merged_large_RC: of models merged from the members' own (averaged parameters);
+        products_*: the same of averaged products of adapters. None where they are unknown.
     sizes: (M+1,) parameters, the large model's last; examples_N: rows of the companies.
     one_round_RC, by_round (R, rounds, C): losses of models that were put together from the updates
         of the large model's trainings (updates.py); None where they are unknown.
@@ -56,6 +71,23 @@ class KnownGame:
     examples_N: Floats
     one_round_RC: Floats | None = None
     by_round: Floats | None = None
+    merged_small_RCM: Floats | None = None
+    merged_large_RC: Floats | None = None
+    products_small_RCM: Floats | None = None
+    products_large_RC: Floats | None = None
+
+    def columns(self) -> dict[str, tuple[Floats, Floats]]:
+        """Losses of models put together from the members' own, small and large, by how."""
+        known = {
+            "outputs": (self.averaged_small_RCM, self.averaged_large_RC),
+            "merged": (self.merged_small_RCM, self.merged_large_RC),
+            "products": (self.products_small_RCM, self.products_large_RC),
+        }
+        return {
+            name: (small, large)
+            for name, (small, large) in known.items()
+            if small is not None and large is not None
+        }
 
     @property
     def n_companies(self) -> int:
@@ -81,12 +113,14 @@ def read(path: Path) -> KnownGame:
             examples_N=file["examples"].astype(np.float64),
             one_round_RC=file.get("one_round_RC"),
             by_round=file.get("by_round"),
+            **{field: file.get(name) for field, name in MERGED.items()},
         )
 
 
 def write(game: KnownGame, path: Path) -> None:
     """The file that `read` reads: whole, or not at all."""
-    updates = {"one_round_RC": game.one_round_RC, "by_round": game.by_round}
+    further = {"one_round_RC": game.one_round_RC, "by_round": game.by_round}
+    further |= {name: getattr(game, field) for field, name in MERGED.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.npz")
     np.savez_compressed(
@@ -97,7 +131,7 @@ def write(game: KnownGame, path: Path) -> None:
         averaged_outputs_large_RC=game.averaged_large_RC,
         sizes=game.sizes,
         examples=game.examples_N,
-        **{name: losses for name, losses in updates.items() if losses is not None},
+        **{name: losses for name, losses in further.items() if losses is not None},
     )
     unfinished.replace(path)
 

@@ -1,6 +1,6 @@
-"""A CNN and a transformer of any width for benchmarks.truth, as a user would plug in his own.
+"""Networks of any width for benchmarks.truth, as a user would plug in his own.
 
-Both give zeros as long as they are untrained. Norms are per row, so that coalitions do not
+All give zeros as long as they are untrained. Norms are per row, so that coalitions do not
 mix.
 
 Shapes: B rows, S characters of a window, A letters of the alphabet, W width, H heads.
@@ -36,6 +36,29 @@ def transformer(input_shape: tuple[int, ...], n_outputs: int, width: int, layers
     """
     window, letters = input_shape
     return Transformer(window, letters, n_outputs, width, layers)
+
+
+def llama(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module:
+    """Ids (B, S) to the logits (B, S, K) of what follows each: a base of examples/finetune.py
+    before it was trained on anything.
+    """
+    from examples.finetune import new_base
+
+    base = new_base(width, n_outputs)
+    _silent(base.get_output_embeddings())
+    return Llama(base)
+
+
+class Llama(nn.Module):
+    """A causal transformer of the package transformers that answers with its logits alone."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.base(input_ids=ids, use_cache=False).logits
+        return logits
 
 
 class Transformer(nn.Module):

@@ -66,14 +66,17 @@ class Seen:
         mean_CM: Floats = self.game.small_RCM.mean(axis=0)
         return mean_CM
 
-    def averaged(self, runs: Sequence[int]) -> Floats:
+    def averaged(self, runs: Sequence[int], column: str = "outputs") -> Floats:
         """(C, M+1) losses of the averages of the members' own models; NaN where the large model was
         not trained on a member alone.
+
+        column: how they are averaged (`KnownGame.columns`).
         """
+        small_RCM, large_RC = self.game.columns()[column]
         trained = sum(run for run in runs if run.bit_count() == 1)
-        large_C = self.game.averaged_large_RC[list(self.given)].mean(axis=0)
+        large_C = large_RC[list(self.given)].mean(axis=0)
         unknown = [not trained or bool(c & ~trained) for c in range(len(large_C))]
-        small_CM = self.game.averaged_small_RCM.mean(axis=0)
+        small_CM = small_RCM.mean(axis=0)
         return np.column_stack([small_CM, np.where(unknown, np.nan, large_C)])
 
     def noise(self, runs: Sequence[int]) -> dict[int, float] | float | None:
@@ -90,15 +93,15 @@ class Seen:
         std = std_of_means(measured, size_C[runs], expected_C[runs])
         return dict(zip(runs, std.tolist(), strict=True))
 
-    def law(self, runs: Sequence[int]) -> Law:
-        """Our law, given these large runs."""
+    def law(self, runs: Sequence[int], column: str = "outputs") -> Law:
+        """Our law, given these large runs and these averages (as in `averaged`)."""
         return fit_law(
             self.small,
             {run: float(self.large[run]) for run in sorted(runs)},
             sizes=self.game.sizes,
             examples=self.game.examples_N,
             by_seed=self.game.small_RCM,
-            averaged=self.averaged(runs),
+            averaged=self.averaged(runs, column),
             large_std=self.noise(runs),
             level=LEVEL,
         )

@@ -71,3 +71,27 @@ def averaged_difference(small_CM: Floats, averaged: Floats) -> Floats:
             share = (float(x @ y) + weight * share) / (float(x @ x) + weight)
         loss_C[here] += share * (averaged[:, -1] - averaged[:, largest])[here]
     return loss_C
+
+
+def merging_rules(seen: Seen, runs: Sequence[int]) -> dict[str, Floats]:
+    """Values by the models that are put together from the members' own, for each way to do so.
+
+    `as they are`: their losses alone. `scaled`: to the measured gain, known runs put in.
+    `corrected`: plus one factor times what the largest small model's losses say more than its own
+    averages do; the factor is right for the grand coalition. Known runs are put in.
+    """
+    known = np.array(sorted(runs))
+    small_C, value = seen.small[:, -1], {}
+    gain = float(seen.large[EMPTY] - seen.large[-1])
+    for column in seen.game.columns():
+        below_C, here_C = seen.averaged(runs, column)[:, -2:].T
+        scaled_C = seen.large[EMPTY] - (here_C[EMPTY] - here_C) * gain / (
+            here_C[EMPTY] - here_C[-1]
+        )
+        factor = (seen.large[-1] - here_C[-1]) / (small_C[-1] - below_C[-1])
+        corrected_C = here_C + factor * (small_C - below_C)
+        value[f"{column} as they are"] = shapley(-here_C)
+        for name, loss_C in (("scaled", scaled_C), ("corrected", corrected_C)):
+            loss_C[known] = seen.large[known]
+            value[f"{column} {name}"] = shapley(-loss_C)
+    return value

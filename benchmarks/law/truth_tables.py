@@ -28,7 +28,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     error is smaller than those of BEATEN.
     """
     error = {
-        name: float(np.mean([row["errors"][name] for row in rows])) for name in rows[0]["errors"]
+        name: float(np.mean([row["errors"][name] for row in rows]))
+        for name in rows[0]["errors"]
+        if all(name in row["errors"] for row in rows)
     }
     judged_by = {
         law: {what: float(np.mean([row["by_law"][law][what] for row in rows])) for what in JUDGED}
@@ -71,7 +73,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     columns.append(found["mean"])
     rows = [
         [name, *(f"{100 * column['errors'][name]:.1f}" for column in columns)]
-        for name in columns[0]["errors"]
+        for name in found["mean"]["errors"]
     ]
     rows.append(["noise floor", *(f"{100 * column['noise_floor']:.1f}" for column in columns)])
     rows += [

@@ -39,7 +39,7 @@ def reconstruct(config: Config, replicate: int) -> Reconstructed:
     operator = operator_data(config)
     model = model_specs(config, operator.task)[1]
     validation = ValidationSet(config, *tensors(operator.validation, config))
-    weight_CN = _weights(config)
+    weight_CN = weights(config)
 
     def utilities(start: Tensor, updates: Tensor) -> Floats:
         stack = (start.double() + weight_CN @ updates).to(start.dtype)
@@ -75,7 +75,7 @@ def _rounds(
         params = (params.double() + weight_N @ updates).to(params.dtype)
 
 
-def _weights(config: Config) -> Tensor:
+def weights(config: Config) -> Tensor:
     """(C, N) weight of each company's update in each coalition, by `training.weights`; the empty
     coalition has none.
     """
