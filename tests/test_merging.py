@@ -81,10 +81,10 @@ def test_stored_games_of_fine_tuning_are_whole_and_are_told_in_three_tables() ->
             # The members' own models are those that trained alone.
             assert small_RCM[:, alone] == pytest.approx(each.small_RCM[:, alone], abs=1e-4)
             assert large_RC[:, alone] == pytest.approx(each.large_RC[:, alone], abs=1e-4)
-    of_averages = [each for each in games if each.name.startswith("four_f")]
-    row = merging.measured(of_averages[0])
+    of_averages = [each for each in games if each.name.startswith("four_")]
+    row = merging.measured(next(each for each in games if each.products_large_RC is not None))
     found = {"games": [row], "averages": [merging.compared(each) for each in of_averages]}
     text = merging.as_text(found)
-    assert text.count("| --- |") == 3
+    assert len(text.split("\n\n")) == 3
     assert row["merged"]["outputs"]["spearman"] > 0.8
     assert "law_n with products" in row["errors"]

@@ -79,7 +79,9 @@ EXAMPLES = {"Ash": 10, "Beech": 30, "Cedar": 7}
 
 def average(models: dict[str, Tensor], wave: list[int]) -> Tensor:
     """The strategy's means for a wave, of stacks (members' coalitions, LENGTH)."""
-    roster: Any = SimpleNamespace(config=SimpleNamespace(companies=COMPANIES), examples=EXAMPLES)
+    roster: Any = SimpleNamespace(
+        config=SimpleNamespace(companies=COMPANIES), examples=EXAMPLES, weights=EXAMPLES
+    )
     strategy = CoalitionStrategy(roster, wave, "float64", {"m/0": PAIRS})
     arrays = {name: to_array([x.numpy()], tuple(x.shape), "float64") for name, x in models.items()}
     parts = strategy._mean(arrays, LENGTH, PAIRS)

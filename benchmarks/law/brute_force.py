@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 REPOSITORY = Path(__file__).resolve().parents[2]
 DECISIVE = (
     "fl_sv/**/*.py",
+    "benchmarks/law/merging.py",
     "benchmarks/law/networks.py",
     "benchmarks/law/sources.py",
     "benchmarks/law/updates.py",

@@ -54,9 +54,8 @@ class Task:
     training: Mapping[str, Any] = field(default_factory=lambda: {"rounds": 15})
     package: str | None = None  # that contains the rows, as pip names it
     compute: Mapping[str, Any] = field(default_factory=dict)
-    merged: bool = (
-        False  # models are merged from the companies' own, and not put together by OR, MR and GTG
-    )
+    updates: bool = True  # models are put together from the teacher's updates: OR, MR and GTG
+    merged: bool = False  # models are merged from the companies' own
 
     def game(self, seed: int, small_rate: float = 1.0) -> Config:
         """The config of one run: it names no large runs, the benchmark picks its own
