@@ -1,4 +1,4 @@
-"""CSV text, record by record: cells of any length, and a quote that never closes is named."""
+"""CSV text, record by record: long cells, and a quote that never closes is named."""
 
 import csv
 import errno
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fl_sv.files import AnyFile, opened
 
-csv.field_size_limit(2**31 - 1)  # a cell may be long; what a column may hold is checked later
+MOST_LETTERS = 1 << 22  # of a cell; what a column may hold is checked later
+csv.field_size_limit(MOST_LETTERS)
 QUOTE = b'"'
 CHUNK = 1 << 24  # bytes
 
@@ -40,6 +41,8 @@ def csv_records(
         fault = str(error)
         if fault == "unexpected end of data":
             fault = "a quote opens and never closes; close it, or double a quote inside a cell"
+        if "field limit" in fault:
+            fault = f"a cell has more than {MOST_LETTERS:,} letters; does its quote never close?"
         raise OSError(errno.EILSEQ, f"line {line}: {fault}") from None
 
 

@@ -214,3 +214,10 @@ def test_a_letter_and_its_accent_are_one_however_a_file_holds_them(tmp_path: Pat
 def test_truth_is_told_in_several_languages(tmp_path: Path, yes: str, no: str) -> None:
     data = answered(write(tmp_path / "a.csv", *table([yes, no, no, yes])))
     assert data["columns"]["n"] == "boolean" and read(data) == [1, 0, 0, 1]
+
+
+def test_a_cell_without_end_is_named_before_it_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"n;target\n" + b"x" * ((1 << 22) + 1) + b";1\n")
+    with pytest.raises(InputError, match=r"line 2: a cell has more than 4,194,304 letters"):
+        proposal(str(path))

@@ -115,10 +115,12 @@ def _note_of_excel(path: str, csv: Csv) -> bool:
 
 def _unparted(path: str, csv: Csv) -> str:
     """The message where no separator parts every line alike."""
+    faults = []
     for sign in SEPARATORS:
         try:
             found = [each for each in islice(records(path, _parted(csv, sign)), 2) if each[1]]
-        except OSError:
+        except OSError as error:
+            faults.append(str(error.strerror))
             continue
         if not found:
             return f"{path} is empty. Give a header line with the columns' names and a row."
@@ -128,6 +130,8 @@ def _unparted(path: str, csv: Csv) -> str:
                 " R's write.table leaves out the name of the rows' names: write it with"
                 " `col.names=NA`, or with `row.names=FALSE`."
             )
+    if len(faults) == len(SEPARATORS):
+        return f"{path} cannot be read: {faults[0].rstrip('.')}."
     return (
         f"{path}: no separator ({', '.join(SEPARATORS)}) parts every line into as many cells"
         " as its first line, at least two. Give a header line and one cell a column, not parted by"
