@@ -22,7 +22,7 @@ from fl_sv.config import Config
 from fl_sv.data import operator_data
 from fl_sv.design.workloads import SWEEP, planned_run
 from fl_sv.planning import memory as needs
-from fl_sv.planning.stages import GIGABYTE, planned_stages
+from fl_sv.planning.stages import GIGABYTE, flops_of, planned_stages
 from fl_sv.training.models import ModelSpec, model_specs
 
 ROWS, ROUNDS, SEEDS = 1000, 15, 3  # rows of each company
@@ -114,8 +114,8 @@ def computed(config: Config, adapter: Adapter | None = None, rows: int = ROWS) -
         together = min(machine.workers, config.n_companies)
         seconds[machine.name] = {
             name: (
-                stage.flops / (machine.stack if name == SWEEP else machine.large) / together,
-                stage.message_seconds,
+                flops_of(stage) / (machine.stack if name == SWEEP else machine.large) / together,
+                stage.message_seconds or 0.0,
             )
             for name, stage in stages.items()
         }

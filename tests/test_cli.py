@@ -127,7 +127,9 @@ def test_plan_forecasts_the_bytes_that_the_run_then_sends(
 def test_plan_for_people_has_a_line_for_each_figure(command: Command) -> None:
     answer = command("plan", SMOKE)
     assert (answer.code, answer.err) == (0, "")
-    assert [line.split("  ")[0] for line in answer.out.splitlines()] == [
+    *figures, remark = answer.out.splitlines()
+    assert remark.startswith("A company with more rows takes more steps in a round here")
+    assert [line.split("  ")[0] for line in figures] == [
         "companies",
         "coalitions",
         "trainings",
@@ -138,6 +140,7 @@ def test_plan_for_people_has_a_line_for_each_figure(command: Command) -> None:
         "expected time",
         "across companies",
         "more large seeds",
+        "trainings by stage",
         "sweep / teacher FLOPs",
     ]
 
@@ -150,6 +153,9 @@ def test_plan_of_a_federation_forecasts_everything_but_the_time_of_machines_that
     for company in load_config(path).companies:
         (tmp_path / f"{company}.npz").unlink()
     away = json.loads(command("plan", path, "--json").out)
+    for stage in here["stages"].values():
+        assert stage["flops"] > 0 and stage["message_seconds"] > 0
+        stage |= {"flops": None, "message_seconds": None}  # of rows and machines that are not here
     of_this_machine = {"seconds", "peak_memory_bytes", "available_memory_bytes"}
     assert away["more_seeds"] == here.pop("more_seeds") | {"seconds": None}
     assert {name for name in here if here[name] != away[name]} <= of_this_machine

@@ -24,6 +24,7 @@ from fl_sv.design.rates import TUNING_SEED, TriedRate, TriedRates, rates_in_forc
 from fl_sv.design.workloads import rates_workloads
 from fl_sv.errors import InputError, RunError, VerificationError
 from fl_sv.planning.forecast import Plan, PlannedSeeds, plan_text
+from fl_sv.planning.stages import PlannedStage
 from fl_sv.progress import Progress
 from fl_sv.report.rates import rates_remarks
 from fl_sv.runs import files
@@ -349,6 +350,7 @@ def test_plan_counts_what_the_trials_cost_and_cost_json_has_their_stage(
     assert plan["messages"] - without["messages"] == 4 * 3
     assert plan["seconds"] >= without["seconds"] - 1
     plan["more_seeds"] = PlannedSeeds(**plan["more_seeds"])
+    plan["stages"] = {name: PlannedStage(**stage) for name, stage in plan["stages"].items()}
     assert "15 of these trainings try rates" in plan_text(Plan(**plan))
     stages = json.loads(finished.read_text(files.COST))["stages"]
     sent = sum(stage["bytes"] for stage in stages.values())

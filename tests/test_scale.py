@@ -6,6 +6,7 @@ from benchmarks import scale
 from fl_sv.design.waves import plan_waves
 from fl_sv.planning.checks import check
 from fl_sv.planning.forecast import forecast
+from fl_sv.planning.stages import flops_of
 from tests.config_of import config_of
 
 
@@ -19,7 +20,7 @@ def test_stages_of_a_plan_add_up_to_it() -> None:
     registration = len(config.companies)
     assert sum(stage.messages for stage in stages) == plan.messages - registration
     teacher, sweep = plan.stages["teacher"], plan.stages["sweep"]
-    assert plan.sweep_share_of_teacher_flops == sweep.flops / teacher.flops
+    assert plan.sweep_share_of_teacher_flops == flops_of(sweep) / flops_of(teacher)
     large = 4 * 64 + 64 + 64 * 3 + 3
     assert teacher.bytes == 2 * 4 * large * 4 * 2  # both ways, 4 companies, 4 bytes, 2 rounds
 

@@ -127,7 +127,7 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
     # Imported here, because these modules load torch.
     from fl_sv.planning import memory as needs
     from fl_sv.planning.modules import module_remarks
-    from fl_sv.planning.stages import planned_stages
+    from fl_sv.planning.stages import flops_of, of_other_machines, planned_stages
     from fl_sv.planning.states import planned_states, require_disk
     from fl_sv.training.deployed import try_distillation
     from fl_sv.training.models import model_specs, tensors
@@ -176,8 +176,8 @@ def forecast(config: Config, checked: CheckedData, *, on_ray: bool = True) -> Pl
         rate_trainings=sum(workload.trainings for workload in run.rates),
         averaged_evaluations=averaged_evaluations(config),
         more_seeds=_more_seeds(config, large_seed),
-        stages=stages,
-        sweep_share_of_teacher_flops=stages[SWEEP].flops / stages[TEACHER].flops,
+        stages=stages if examples else of_other_machines(stages),
+        sweep_share_of_teacher_flops=flops_of(stages[SWEEP]) / flops_of(stages[TEACHER]),
         models=_counts((*small, large)),
         rows_left_out=checked.rows_left_out,
         remarks=(*checked.remarks, *remarks, *needs.need_remarks(config, run, large)),
@@ -204,7 +204,7 @@ def _seconds(
     together = min(n_workers, config.n_companies)
     trained = training_seconds(config, run, tuple(small), large, checked, rows_N, together)
     seconds = trained.total + exchange_seconds(sent.exchanges, on_ray=on_ray)
-    seconds += sum(stage.message_seconds for stage in stages.values())
+    seconds += sum(stage.message_seconds or 0.0 for stage in stages.values())
     seconds += settling_seconds(
         len({c for step in run.sweep for wave in step for c in wave.coalitions})
     )

@@ -5,7 +5,7 @@
 Shapes: N companies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,16 @@ class PlannedStage:
     """A stage of the run, under its name in cost.json.
 
     bytes: of the parameters in messages, both ways.
-    flops: floating-point operations of all trainings; equal companies where sizes are unknown.
-    message_seconds: that messages take where all companies are on this machine.
+    flops: floating-point operations of all trainings; None where the companies' rows are unknown.
+    message_seconds: that messages take on this machine; None where the companies are on others.
     """
 
     trainings: int
     messages: int
     exchanges: int
     bytes: int
-    flops: float
-    message_seconds: float
+    flops: float | None
+    message_seconds: float | None
 
 
 def planned_stages(
@@ -71,10 +71,27 @@ def _seconds_of_a_gigabyte(load: Workload, itemsize: int, *, on_ray: bool) -> fl
     return RAY_SECONDS if on_ray else PROCESS_SECONDS
 
 
+def of_other_machines(stages: dict[str, PlannedStage]) -> dict[str, PlannedStage]:
+    """The stages without what depends on rows and machines that are not here."""
+    return {
+        name: replace(stage, flops=None, message_seconds=None) for name, stage in stages.items()
+    }
+
+
+def flops_of(stage: PlannedStage) -> float:
+    """The operations of a stage whose companies' rows are known."""
+    assert stage.flops is not None
+    return stage.flops
+
+
 def stages_text(stages: dict[str, PlannedStage]) -> str:
     """The stages as a person reads them."""
     return "; ".join(
-        f"{SHOWN.get(name, name)} {stage.trainings:,}, {stage.flops / 1e9:,.3g} GFLOP,"
+        f"{SHOWN.get(name, name)} {stage.trainings:,}{_flops_text(stage.flops)},"
         f" {stage.bytes / GIGABYTE:,.3g} GB"
         for name, stage in stages.items()
     )
+
+
+def _flops_text(flops: float | None) -> str:
+    return "" if flops is None else f", {flops / 1e9:,.3g} GFLOP"
