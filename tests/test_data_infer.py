@@ -303,3 +303,10 @@ def test_a_folder_of_texts_belongs_to_the_companies_that_its_folders_are_named_a
     said = proposal(f"{tmp_path}/texts")
     assert "task: next_token" in said and "classes" not in said
     assert "partition: {kind: column, column: folder}" in said
+
+
+def test_the_owners_are_named_as_the_config_has_to_list_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,target,shop\n" + "".join(f"{i},{i % 2},{'Ö b'[i % 3]}\n" for i in range(9)))
+    said = proposal(str(path), "target", "shop")
+    assert "# The owners, for `companies`: [b, Ö].\n" in said

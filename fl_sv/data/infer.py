@@ -39,11 +39,13 @@ from fl_sv.data.guesses import (
 from fl_sv.data.signs import signs
 from fl_sv.data.sniff import Remark
 from fl_sv.errors import InputError, suggestion
+from fl_sv.text import one_line
 
 if TYPE_CHECKING:
     import polars as pl
 
 
+MOST_OWNERS = 50  # that a comment names
 MOST_COLUMNS = 1000  # a person is to read every one of them
 
 
@@ -213,6 +215,14 @@ def _nothing(texts: "pl.DataFrame", csv: Csv) -> list[Remark]:
 # --- as text --------------------------------------------------------------------------------------
 
 
+def _owners(column: "pl.Series") -> str:
+    """The comment that names the owners, which the config lists."""
+    names = sorted({str(each).strip() for each in column.drop_nulls().to_list()} - {""})
+    shown = yaml_line(names[:MOST_OWNERS])
+    more = f" and {len(names) - MOST_OWNERS:,} more" * (len(names) > MOST_OWNERS)
+    return f"# The owners, for `companies`: {one_line(shown)}{more}."
+
+
 def _lines(
     path: str,
     frame: "pl.DataFrame",
@@ -230,6 +240,8 @@ def _lines(
     }
     n_questions = sum(len(unanswered(remark.value)) for remark in everything) + (owner is None)
     yield from heading(path, f"{len(frame):,} rows", n_questions)
+    if owner is not None:
+        yield _owners(frame[owner])
     yield "data:"
     yield from block(top, at, 2)
     if csv:
