@@ -141,7 +141,7 @@ def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
         "loop_gemm_fraction": flops / statistics.median(loops) / peak,
         "speedup_two_workers": statistics.median(both),
         "max_abs_difference": None if draws else float((together - alone).abs().max()),
-        "models_together": models_together(trainee.model, BATCH, MODELS),
+        "models_together": models_together(trainee.model, BATCH, MODELS, trainee.x.device),
         "parameters": trainee.model.n_params,
         "step_ms": 1e3 * statistics.median(stacks) / len(trainee.recipe.batches) / MODELS,
         "matrix_peak_gflops": peak / 1e9,

@@ -34,20 +34,22 @@ def module_remarks(
     }
     return (
         *_by_model(models, seeds),
-        *_of_small_bases(small, config.training.batch_size, config.compute.chunk),
+        *_of_small_bases(small, config),
         *untrained_remarks(config, losses),
     )
 
 
-def _of_small_bases(small: Sequence[ModelSpec], batch_size: int, chunk: int) -> Iterator[str]:
+def _of_small_bases(small: Sequence[ModelSpec], config: Config) -> Iterator[str]:
     """That adapters of the sweep train one by one, where arithmetic is what a step costs."""
+    compute = config.compute
+    together = (config.training.batch_size, compute.chunk, torch.device(compute.device))
     slow = [
         model.name
         for model in small
         if isinstance(model.config, Module)
         and model.config.factory == PRETRAINED
         and model.unstackable is None
-        and models_together(model, batch_size, chunk) == 1
+        and models_together(model, *together) == 1
     ]
     if slow:
         yield (

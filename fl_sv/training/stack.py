@@ -98,7 +98,7 @@ def train_stack(
             targets_of = partial(
                 mlp_targets, kind=model.task.kind, n_outputs=model.task.n_outputs, dtype=x.dtype
             )
-    elif (chunk := models_together(model, len(recipe.batches[0]), chunk)) > 1:
+    elif (chunk := models_together(model, len(recipe.batches[0]), chunk, stack.device)) > 1:
         train_chunk = _train_modules
     else:
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
@@ -108,19 +108,29 @@ def train_stack(
     return torch.cat(trained) if len(trained) > 1 else trained[0]
 
 
-def models_together(model: ModelSpec, batch_size: int, chunk: int) -> int:
+def models_together(model: ModelSpec, batch_size: int, chunk: int, device: torch.device) -> int:
     """How many models of a stack take a step together; 1 where each trains alone.
 
-    chunk: the most.
+    chunk: the most. device: on which they train. On a GPU nothing was measured: all of a chunk do.
     """
     if model.unstackable is not None:
         return 1
-    parameters = max(shape.numel() for shape in model.shapes.values())
-    widest = max(model.widest * batch_size, parameters) * model.dtype.itemsize
-    if widest >= ALONE_BYTES:
+    if device.type == "cuda":
+        return chunk
+    largest = max(shape.numel() for shape in model.shapes.values())
+    if max(model.widest * batch_size, largest) * model.dtype.itemsize >= ALONE_BYTES:
         return 1
-    fitting = 1 << (max(1, CACHE_BYTES // widest).bit_length() - 1)  # a power of two, so that
-    return min(chunk, fitting)  # models begin where vectors of the processor do
+    return min(chunk, _fitting(model, batch_size))
+
+
+def _fitting(model: ModelSpec, rows: int) -> int:
+    """How many models fit the cache together, by the widest result of a layer on so many rows.
+
+    It is a power of two, so that models begin where vectors of the processor do.
+    """
+    return 1 << (
+        max(1, CACHE_BYTES // (model.widest * rows * model.dtype.itemsize)).bit_length() - 1
+    )
 
 
 def score_stack(
@@ -141,6 +151,8 @@ def score_stack(
     """
     rows = rows_at_once(model.task, len(x))
     chunk = _models_at_once(model, stack, rows, chunk)
+    if not isinstance(model.config, Mlp) and stack.device.type == "cpu":
+        chunk = min(chunk, _fitting(model, rows))
     blocks = [*zip(torch.split(x, rows), torch.split(y, rows), strict=True)]
     losses, hits = [], []
     kept: dict[int, list[Tensor]] = {}
