@@ -3,9 +3,11 @@
 All take rows of shape (2, 8, 8).
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -157,6 +159,18 @@ def _own_products(m: Any, x: Tensor) -> Tensor:
     return torch.matmul(h.amax((2, 3)), m.out)
 
 
+class Meeting:
+    """Where two trainings wait for each other, in the middle of a forward pass."""
+
+    barrier: threading.Barrier | None = None
+
+
+def _meets(m: Any, x: Tensor) -> Tensor:
+    if m.training and Meeting.barrier is not None:
+        Meeting.barrier.wait(timeout=30)
+    return _drops(m, x)
+
+
 MODULES: dict[str, Factory] = {
     "cnn": _factory(
         lambda: nn.Conv2d(2, 4, 3, padding=1),
@@ -220,6 +234,9 @@ MODULES: dict[str, Factory] = {
     "dropout": _written(
         _drops, lambda n_outputs: {"conv": nn.Conv2d(2, 3, 3), "head": nn.Linear(108, n_outputs)}
     ),
+    "meeting": _written(
+        _meets, lambda n_outputs: {"conv": nn.Conv2d(2, 3, 3), "head": nn.Linear(108, n_outputs)}
+    ),
     "products": _written(
         _own_products,
         lambda n_outputs: {
@@ -240,5 +257,12 @@ MODULES: dict[str, Factory] = {
 }
 
 
+DRAWING_BY_NUMPY = _written(
+    lambda m, x: m.a(x.flatten(1)) * (1 + m.training * np.random.rand()),  # noqa: NPY002
+    lambda n_outputs: {"a": nn.Linear(128, n_outputs)},
+)
+
+
 def make(input_shape: tuple[int, ...], n_outputs: int, which: str) -> nn.Module:
-    return MODULES[which](input_shape, n_outputs)
+    factory = DRAWING_BY_NUMPY if which == "numpy draws" else MODULES[which]
+    return factory(input_shape, n_outputs)

@@ -15,6 +15,8 @@ from torch import nn
 
 import fl_sv
 from benchmarks import tamper
+from benchmarks.architectures import measure as architectures
+from benchmarks.architectures.cases import ROWS
 from benchmarks.common.command_line import Answer
 from benchmarks.common.distance import relative_l2
 from benchmarks.common.forging import bytes_of
@@ -225,3 +227,23 @@ def test_campaign_finds_all_changes_but_those_that_are_by_design(finished_run: P
     missed = {"kind": "bit flipped", "place": files.PAYOUTS, "signed_again": True}
     assert tamper.unexplained_of({"missed": [missed]}) == [missed]
     assert sum(1 for _ in tamper.changes(data)) > 509
+
+
+def test_row_of_an_architecture_compares_the_same_models_in_a_stack_and_in_a_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.architectures.measure.MODELS", 3)
+    monkeypatch.setattr("benchmarks.architectures.measure.PEAK_SIZES", (64,))
+    (row,) = architectures.measure([ROWS[3]], turns=1)
+    named = {"model": "transformer", "width": 8, "places": 8}
+    measured = {
+        *("speedup_vs_torch_loop", "gemm_fraction", "loop_gemm_fraction"),
+        *("speedup_two_workers", "max_abs_difference"),
+    }
+    assert named.items() <= row.items() and measured <= row.keys()
+    assert 0 < row["max_abs_difference"] < 1e-5
+    assert all(0 < row[name] < float("inf") for name in measured)
+    assert [(case.row["model"], case.row["width"], case.row["places"]) for case in ROWS] == [
+        *(("cnn", width, None) for width in (2, 4, 8)),
+        *(("transformer", width, places) for places in (8, 64) for width in (8, 16, 32)),
+    ]

@@ -1,5 +1,7 @@
 """Stacks of modules made of the usual layers: equal to one model after the other, by two ways."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +12,12 @@ import torch
 from fl_sv.config import Config, parse_config
 from fl_sv.config.training import Optimizer
 from fl_sv.data import Task
+from fl_sv.training import stack as stack_module
 from fl_sv.training.models import ModelSpec, model_specs
 from fl_sv.training.sgd import Recipe, train
-from fl_sv.training.stack import score_stack, stack_outputs, train_stack
+from fl_sv.training.stack import models_together, score_stack, stack_outputs, train_stack
 from fl_sv.training.trial import tried
-from tests.own_layers import MODULES
+from tests.own_layers import MODULES, Meeting
 
 GAME = """
 seed: 5
@@ -116,3 +119,52 @@ def test_models_of_a_stack_draw_what_each_draws_alone_by_its_seed(which: str) ->
     before = torch.get_rng_state()
     train(model, twice[0], x, y, same)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_two_companies_train_modules_with_dropout_at_the_same_time() -> None:
+    """Each waits for the other in its forward passes, and gets what it gets alone."""
+    _, model, x, y = drawn("meeting")
+    model = replace(model, draws_globally=False)
+    stack = stack_of(model)
+    recipes = [replace(recipe_of(len(x)), torch_seed=seed) for seed in (1, 2)]
+    alone = [train_stack(model, stack, x, y, recipe, chunk=3) for recipe in recipes]
+    Meeting.barrier = threading.Barrier(2)
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            both = [
+                threads.submit(train_stack, model, stack, x, y, recipe, chunk=3)
+                for recipe in recipes
+            ]
+            at_once = [each.result() for each in both]
+    finally:
+        Meeting.barrier = None
+    assert all(torch.equal(one, other) for one, other in zip(alone, at_once, strict=True))
+    assert not torch.equal(*alone)
+
+
+def test_module_that_draws_from_numpy_has_the_global_generators_for_itself() -> None:
+    config, model, x, y = drawn("numpy draws")
+    assert tried(model, config, x, y).draws_globally
+
+
+def test_widest_result_is_that_of_the_layer_with_most_numbers() -> None:
+    _, cnn, *_ = drawn("cnn")
+    assert cnn.widest == 4 * 8 * 8  # after the first convolution, of the input's 2 * 8 * 8
+    _, attention, *_ = drawn("transformer by hand")
+    assert attention.widest == 12 * 4 * 8  # inside a block: 12 places, four times as wide
+
+
+def test_how_many_models_train_together_follows_from_shapes_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, model, *_ = drawn("cnn")
+    row = 4 * 8 * 8 * 8  # bytes of the widest result of a row in float64
+    cpu = torch.device("cpu")
+    assert models_together(model, 32, 128, cpu) == 128  # the chunk: 8 MB would hold 128
+    assert models_together(model, 32, 4, cpu) == 4
+    for limit, together in ((40 * row, 8), (33 * row, 8), (32 * row, 1), (row, 1)):
+        monkeypatch.setattr(stack_module, "ALONE_BYTES", limit)
+        monkeypatch.setattr(stack_module, "CACHE_BYTES", 11 * 32 * row)  # eleven: a power of two
+        assert models_together(model, 32, 128, cpu) == together
+    assert models_together(model, 32, 128, torch.device("cuda")) == 128
+    assert models_together(replace(model, unstackable="LSTM"), 1, 128, cpu) == 1

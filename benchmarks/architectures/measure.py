@@ -125,14 +125,15 @@ def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
     together, modules = trainee.together(), trainee.modules()
     trainee.in_a_loop(modules)
     alone = torch.stack([nn.utils.parameters_to_vector(m.parameters()) for m in modules])
-    draws = any(isinstance(part, nn.Dropout) for part in modules[0].modules())
-    stacks, loops, peaks, both = [], [], [], []
+    draws = any(isinstance(part, nn.Dropout) and part.p > 0 for part in modules[0].modules())
+    stacks, loops, peaks, both, products = [], [], [], [], []
     for _ in range(turns):
         peaks.append(matrix_peak())
         stacks.append(_seconds(trainee.together))
         loops.append(_seconds(lambda: trainee.in_a_loop(modules)))
         peaks.append(matrix_peak())
         both.append(_speedup_of_two(trainee.together))
+        products.append(_speedup_of_two(_products(stacks[-1])))
     ratios = [loop / stack for loop, stack in zip(loops, stacks, strict=True)]
     peak = max(peaks)
     return {
@@ -140,6 +141,7 @@ def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
         "gemm_fraction": flops / statistics.median(stacks) / peak,
         "loop_gemm_fraction": flops / statistics.median(loops) / peak,
         "speedup_two_workers": statistics.median(both),
+        "speedup_two_products": statistics.median(products),
         "max_abs_difference": None if draws else float((together - alone).abs().max()),
         "models_together": models_together(trainee.model, BATCH, MODELS, trainee.x.device),
         "parameters": trainee.model.n_params,
@@ -166,6 +168,13 @@ def _speedup_of_two(work: Callable[[], object]) -> float:
     for thread in threads:
         thread.join()
     return (after - started) / (time.perf_counter() - after)
+
+
+def _products(seconds: float) -> Callable[[], object]:
+    """Matrix products for about so long, which take no turns with Python."""
+    square = torch.randn(PEAK_SIZES[0], PEAK_SIZES[0])
+    times = max(1, round(seconds / _seconds(lambda: square @ square)))
+    return lambda: [square @ square for _ in range(times)]
 
 
 def _alone(work: Callable[[], object]) -> None:
