@@ -124,7 +124,7 @@ def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
     flops = trainee.flops()
     together, modules = trainee.together(), trainee.modules()
     trainee.in_a_loop(modules)
-    alone = torch.stack([nn.utils.parameters_to_vector(m.parameters()) for m in modules])
+    alone = torch.stack([nn.utils.parameters_to_vector(m.parameters()) for m in modules]).detach()
     draws = any(isinstance(part, nn.Dropout) and part.p > 0 for part in modules[0].modules())
     stacks, loops, peaks, both, products = [], [], [], [], []
     for _ in range(turns):
