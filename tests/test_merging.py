@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import merging
 from benchmarks.law.known import STORED, KnownGame, games_in, read
-from benchmarks.law.merging import beside_each_other, merged
+from benchmarks.law.merging import beside_each_other, merged, with_merged_models
 from benchmarks.law.protocol import Seen, large_runs
 from benchmarks.law.simple_rules import merging_rules
 from fl_sv.config.load import config_of
@@ -24,7 +24,9 @@ def game() -> KnownGame:
     return read(STORED / "oj-0.npz")
 
 
-def test_a_merged_model_adds_the_mean_of_what_its_members_add(tmp_path: Path) -> None:
+def test_a_merged_model_adds_the_mean_of_what_its_members_add(
+    game: KnownGame, tmp_path: Path
+) -> None:
     config = config_of(lm_config(tmp_path / "lm"), "test")
     operator = operator_data(config)
     (small,), _ = model_specs(config, operator.task)
@@ -46,6 +48,13 @@ def test_a_merged_model_adds_the_mean_of_what_its_members_add(tmp_path: Path) ->
     # Nobody has the base's loss, and a company alone is its own model, however it is averaged.
     found = merged(config, "tiny", 0)
     assert found.products_C is not None
+    filled = with_merged_models(game, config)
+    assert [
+        each is not None and each.shape
+        for each in (filled.merged_small_RCM, filled.merged_large_RC)
+    ] == [(1, 8, 1), (1, 8)]
+    assert filled.products_small_RCM is not None
+    assert (filled.products_small_RCM[0, :, 0] == found.products_C).all()
     x, y = tensors(operator.validation, config)
     with torch.no_grad():
         outputs = small.loaded(small.initial_params(config.seed, 0))(x)
