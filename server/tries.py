@@ -52,7 +52,7 @@ def company_failed(ended: Mapping[str, Tries], what: str, *, is_simulated: bool)
     if failed:
         tries = ended[failed[0]]
         times = len(tries.problems) if is_simulated else tries.number("fault")
-        text = f"{failed[0]} failed in {what}, {times} times: {tries.last.text}."
+        text = f"{failed[0]} failed in {what}, {times} times: {tries.last.text.removesuffix('.')}."
         text += f" So did {listed(sorted(failed[1:]))}." if failed[1:] else ""
         text += f" No reply signed by {listed(sorted(unheard))} arrived." if unheard else ""
         advice = "Correct the fault there"
