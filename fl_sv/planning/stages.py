@@ -88,10 +88,10 @@ def stages_text(stages: dict[str, PlannedStage]) -> str:
     """The stages as a person reads them."""
     return "; ".join(
         f"{SHOWN.get(name, name)} {stage.trainings:,}{_flops_text(stage.flops)},"
-        f" {stage.bytes / GIGABYTE:,.3g} GB"
+        f" {stage.bytes / 1e6:,.1f} MB"
         for name, stage in stages.items()
     )
 
 
 def _flops_text(flops: float | None) -> str:
-    return "" if flops is None else f", {flops / 1e9:,.3g} GFLOP"
+    return "" if flops is None else f", {flops / 1e9:,.1f} GFLOP"
