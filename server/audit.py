@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_sv.audit.lines import COPIES, GROWTH, LENGTH, WORK, AuditLine, due, named
+from fl_sv.audit.lines import COPIES, GROWTH, LENGTH, MOST_PAIRED, WORK, AuditLine, due, named
 from fl_sv.audit.rows import FEWEST_PARTS, MOST_PARTS, shared_noise
 from fl_sv.audit.sketch import WIDTH, sketch
 from fl_sv.audit.wave import Deviation, WaveWork, Work
@@ -142,6 +142,7 @@ def _shared(job: Job, work: Mapping[tuple[str, str], Work]) -> dict[tuple[str, s
     operator = Operator(job.config, job.validation.x, job.validation.y, job.groups)
     if (
         not keys
+        or len(companies) > MOST_PAIRED
         or job.config.students  # they learn from a teacher whom the operator's rows do not have
         or any((key, company) not in work for key in keys for company in companies)
         or len(operator.parts) < FEWEST_PARTS

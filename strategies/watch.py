@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import Array
 from numpy.typing import NDArray
 
+from fl_sv.audit.lines import MOST_PAIRED
 from fl_sv.audit.sketch import BLOCK, WIDTH, sketch
 from fl_sv.audit.wave import Deviation, WaveWork, Work
 from fl_sv.audit.work import deviation, log_lengths
@@ -50,7 +51,8 @@ class Watch:
             rows = np.flatnonzero(self._share_CN[:, self._companies.index(company)])
             update = _sketch(reply) - (start if len(start) == 1 else start[rows])
             if (key, company) not in self._first:
-                self._first[key, company] = update[0]
+                paired = len(self._companies) <= MOST_PAIRED
+                self._first[key, company] = update[0] if paired else np.empty(0)
             self._lengths.setdefault((key, company), []).append(log_lengths(update))
             if apart := deviation(self._share_CN[rows], update) if len(update) > 1 else None:
                 found = Deviation(apart[0], self._coalitions[rows[apart[1]]])

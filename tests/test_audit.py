@@ -12,7 +12,7 @@ from benchmarks.audit.tables import findings
 from benchmarks.audit.tasks import AFTER, SECOND, game, rows_of, validation_of
 from benchmarks.common.forging import Data, bytes_of, sections_of, signed_again, verified_bytes
 from fl_sv.audit.lines import LIMITS, AuditLine, due
-from fl_sv.audit.rows import shared_noise
+from fl_sv.audit.rows import _covariances, shared_noise
 from fl_sv.audit.sketch import WIDTH, sketch
 from fl_sv.audit.work import beside_others, deviation, difference, factors
 from fl_sv.config import Config
@@ -107,6 +107,22 @@ def test_copies_share_noise_and_rows_drawn_apart_do_not() -> None:
     assert apart[0, 1] > 0.3
     others = [apart[i, j] for i in range(4) for j in range(i) if (i, j) != (1, 0)]
     assert max(others) < 0.1
+
+
+def test_covariances_are_those_of_the_sum_over_all_fours() -> None:
+    """The slow twin: every k and l, different from each other and from i and j."""
+    update = DRAW.normal(size=(6, 20))
+    fast = _covariances(update @ update.T)
+    for i in range(6):
+        for j in range(6):
+            others = [k for k in range(6) if k not in (i, j)]
+            slow = [
+                (update[i] - update[k]) @ (update[j] - update[m])
+                for k in others
+                for m in others
+                if k != m
+            ]
+            assert fast[i, j] == pytest.approx(np.mean(slow))
 
 
 def test_the_mix_of_classes_is_no_copy() -> None:

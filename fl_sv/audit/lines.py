@@ -15,6 +15,8 @@ WORK, LENGTH, GROWTH, COPIES = "work", "length", "growth", "copies"
 
 # Beyond these a figure is a finding.
 LIMITS = {WORK: 2.5, LENGTH: 2.5, GROWTH: 1.5, COPIES: 0.3}
+MOST_PAIRED = 100  # companies: of more the pairs are too many to be compared
+
 QUESTIONS = {
     WORK: "whether a company does the same work in all its coalitions",
     LENGTH: "whether a company's updates are as long as those of the others",
@@ -52,8 +54,8 @@ def due(companies: Sequence[str]) -> list[tuple[str, str, str]]:
     The coalition that `work` names is found, not due.
     """
     alone = [(check, company, "") for check in (WORK, LENGTH, GROWTH) for company in companies]
-    pairs = [(COPIES, one, other) for one, other in combinations(companies, 2)]
-    return [*alone, *pairs]
+    paired = companies if len(companies) <= MOST_PAIRED else ()
+    return [*alone, *((COPIES, one, other) for one, other in combinations(paired, 2))]
 
 
 def untested(companies: Sequence[str]) -> tuple[AuditLine, ...]:

@@ -64,13 +64,15 @@ def _products(update: Floats, directions: Floats) -> Floats:
 
 def _covariances(product: Floats) -> Floats:
     """The mean over all k, l, different from each other and from i and j, of what is above."""
-    n = len(product)
-    covariance = np.empty((n, n))
-    for i in range(n):
-        for j in range(i, n):
-            others = [k for k in range(n) if k not in (i, j)]
-            m, inner = len(others), product[np.ix_(others, others)]
-            between = (inner.sum() - np.trace(inner)) / (m * (m - 1))
-            crossed = (product[i, others].sum() + product[j, others].sum()) / m
-            covariance[i, j] = covariance[j, i] = product[i, j] - crossed + between
+    n, row, own = len(product), product.sum(axis=1), np.diag(product)
+    once, twice = row[:, None] + row, own[:, None] + own
+    # The others of two: the sum of their products with i and j, and among each other.
+    crossed = once - twice - 2 * product
+    among = product.sum() - 2 * once + twice + 2 * product - (own.sum() - twice)
+    covariance: Floats = product - crossed / (n - 2) + among / ((n - 2) * (n - 3))
+    # The others of one.
+    crossed_of_one = 2 * (row - own)
+    among_of_one = product.sum() - 2 * row + own - (own.sum() - own)
+    of_one = own - crossed_of_one / (n - 1) + among_of_one / ((n - 1) * (n - 2))
+    np.fill_diagonal(covariance, of_one)
     return covariance

@@ -31,14 +31,15 @@ def deviation(weight_CN: Floats, updates: Floats) -> tuple[float, int] | None:
 
     None where there are too few coalitions, or no update at all.
     """
-    if len(updates) < np.linalg.matrix_rank(weight_CN) + LEAST_MORE:
+    share_CN = weight_CN[:, weight_CN.any(axis=0)]
+    if len(updates) < share_CN.shape[1] + LEAST_MORE:
         return None
     length = float(np.median(np.linalg.norm(updates, axis=1)))
     if length == 0:
         return None
-    hat_CC = weight_CN @ np.linalg.pinv(weight_CN)
-    free_C = 1 - np.minimum(np.diag(hat_CC), MOST_LEVERAGE)
-    missed_C = np.linalg.norm(updates - hat_CC @ updates, axis=1)
+    fit_NC = np.linalg.pinv(share_CN)
+    free_C = 1 - np.minimum((share_CN * fit_NC.T).sum(axis=1), MOST_LEVERAGE)
+    missed_C = np.linalg.norm(updates - share_CN @ (fit_NC @ updates), axis=1)
     return float((missed_C / free_C).max()) / length, int((missed_C / np.sqrt(free_C)).argmax())
 
 
