@@ -2,7 +2,7 @@
 
     python -m benchmarks.truth [--json] [--full | --tasks TASK ...] [--seeds 0 1 2]
                                [--large-seeds 1] [--processes 2] [--tables FOLDER]
-                               [--small-rate 0.5] [--picture FILE.svg]
+                               [--small-rate 0.5] [--money] [--picture FILE.svg]
 
 A game is a task and a seed (its partition, its defects). First the small models, then the large one
 train on every coalition by the product's own sweep, the large one R times.
@@ -83,6 +83,11 @@ def options_parser() -> argparse.ArgumentParser:
         help="trainings of each large run that the law is given",
     )
     parser.add_argument(
+        "--money",
+        action="store_true",
+        help="train as fl-sv init writes: fixed local steps, equal weights (docs/attacks.md)",
+    )
+    parser.add_argument(
         "--processes", type=int, default=2, help="games measured side by side, one thread each"
     )
     return parser
@@ -107,6 +112,7 @@ def main() -> None:
         kept=options.tables,
         small_rate=options.small_rate,
         large_seeds=options.large_seeds,
+        money=options.money,
     )
     started = time.perf_counter()
     rows = []

@@ -10,6 +10,7 @@ from fl_sv.config import Config
 
 COMPANIES = ("Ash", "Beech", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel")
 LARGE_SEEDS = 4
+MONEY = {"local_steps": 8, "weights": "equal"}  # the steps of a middle company on digits
 
 
 def _mlps(*widths: int, small_rate: float, large_rate: float) -> tuple[dict[str, Any], ...]:
@@ -57,11 +58,12 @@ class Task:
     updates: bool = True  # models are put together from the teacher's updates: OR, MR and GTG
     merged: bool = False  # models are merged from the companies' own
 
-    def game(self, seed: int, small_rate: float = 1.0) -> Config:
+    def game(self, seed: int, small_rate: float = 1.0, *, money: bool = False) -> Config:
         """The config of one run: it names no large runs, the benchmark picks its own
         large runs.
 
         small_rate: the small models' learning rate, in terms of the task's.
+        money: whether it trains as `fl-sv init` writes where companies are paid (docs/attacks.md).
         """
         *small, large = self.models
         small = [{**model, "learning_rate": small_rate * model["learning_rate"]} for model in small]
@@ -71,7 +73,12 @@ class Task:
                 "companies": list(self.companies),
                 "data": dict(self.data),
                 "models": {"small": small, "large": large},
-                "training": {"seeds": 3, "large_seeds": LARGE_SEEDS, **self.training},
+                "training": {
+                    "seeds": 3,
+                    "large_seeds": LARGE_SEEDS,
+                    **self.training,
+                    **(MONEY if money else {}),
+                },
                 "compute": dict(self.compute),
                 "payouts": {"pot": {"kind": "fixed", "cents": 1}},
             }

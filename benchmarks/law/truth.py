@@ -46,6 +46,8 @@ def measure(
     kept: Path | None = None,
     small_rate: float = 1.0,
     large_seeds: int = 1,
+    *,
+    money: bool = False,
 ) -> dict[str, Any]:
     """Everything about one game of ours."""
     use_threads(1)
@@ -53,7 +55,7 @@ def measure(
     quietly()
     started, worked = time.perf_counter(), time.process_time()
     wanted = TASKS[task]
-    config = wanted.game(seed, small_rate)
+    config = wanted.game(seed, small_rate, money=money)
     game = brute_force(config, task, kept, updates=wanted.updates, merged=wanted.merged)
     return {
         "task": task,
