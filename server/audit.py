@@ -127,7 +127,8 @@ def _log_sizes(job: Job, model: ModelSpec) -> Floats | None:
         own_VK = kept[singleton].astype(np.float64)
         if own_VK.shape[-1] > 1:
             own_VK = own_VK - own_VK.mean(axis=-1, keepdims=True)
-        sizes.append(np.sqrt((own_VK**2).mean()))
+        with np.errstate(over="ignore"):  # a class that a model rules out has the lowest number
+            sizes.append(np.sqrt((own_VK**2).mean()))
     size_N = np.array(sizes)
     return np.log(size_N) if np.isfinite(size_N).all() and (size_N > 0).all() else None
 

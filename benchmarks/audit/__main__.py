@@ -10,6 +10,7 @@ init` writes for companies that are paid (tasks.py). Every game is the product's
 `gain_before`     the same, before
 `detected`        share of runs with an alarm of the law that the honest run of the same seed does
                   not have, or an audit line that names the attacker (or one of its identities)
+`named`           share of runs with such a line
 `false_alarms`    share of honest runs with any audit line or any alarm
 `unseen`          `gain` times the share of runs that nobody flagged
 

@@ -48,6 +48,7 @@ def _row(known: Mapping[Any, Played], task: str, attack: str, company: str) -> d
         "interval": _interval(gains),
         "gain_before": float(np.mean([_gain(h, p, group) for h, p in before])) if before else None,
         "detected": detected,
+        "named": float(np.mean([_named(played, group) for _, played in after])),
         "false_alarms": _honest(known, task, AFTER)["false_alarms"],
         "unseen": gain * (1 - detected),
         "seeds": len(after),
@@ -94,8 +95,11 @@ def findings(played: Played) -> list[AuditLine]:
 
 
 def _detected(honest: Played, played: Played, group: Sequence[str]) -> bool:
-    named = any({line.company, line.other} & {*group} for line in findings(played))
-    return named or bool({*played["alarms"]} - {*honest["alarms"]})
+    return _named(played, group) or bool({*played["alarms"]} - {*honest["alarms"]})
+
+
+def _named(played: Played, group: Sequence[str]) -> bool:
+    return any({line.company, line.other} & {*group} for line in findings(played))
 
 
 def _honest(known: Mapping[Any, Played], task: str, rules: str) -> dict[str, Any]:
@@ -127,6 +131,7 @@ def as_text(found: Mapping[str, Any]) -> str:
         "gain after, %",
         "90 % interval",
         "detected, %",
+        "named, %",
         "gain unseen, %",
         "seeds",
     ]
@@ -139,6 +144,7 @@ def as_text(found: Mapping[str, Any]) -> str:
             _percent(row["gain"]),
             "" if row["interval"] is None else " to ".join(map(_percent, row["interval"])),
             f"{100 * row['detected']:.0f}",
+            f"{100 * row['named']:.0f}",
             _percent(row["unseen"]),
             str(row["seeds"]),
         ]

@@ -76,7 +76,8 @@ def sentence(line: AuditLine, config: Config) -> str:
         case "work":
             return (
                 f"{company} did other work in the coalition {other} than in its others: its update"
-                f" is off what they predict, {figure} times as far as those of other companies."
+                f" is further off what they predict than other companies' are, by a factor of"
+                f" {figure}."
             )
         case "length":
             return (
