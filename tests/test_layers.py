@@ -162,7 +162,7 @@ def test_how_many_models_train_together_follows_from_shapes_alone(
     cpu = torch.device("cpu")
     assert models_together(model, 32, 128, cpu) == 128  # the chunk: 8 MB would hold 128
     assert models_together(model, 32, 4, cpu) == 4
-    for limit, together in ((40 * row, 8), (33 * row, 8), (32 * row, 1), (row, 1)):
+    for limit, together in ((40 * row, 8), (32 * row, 8), (31 * row, 1), (row, 1)):
         monkeypatch.setattr(stack_module, "ALONE_BYTES", limit)
         monkeypatch.setattr(stack_module, "CACHE_BYTES", 11 * 32 * row)  # eleven: a power of two
         assert models_together(model, 32, 128, cpu) == together

@@ -13,7 +13,7 @@ matrices that take as long: what the machine had to give.
 `gemm_fraction` counts the products and convolutions that a training needs (by torch's counter,
 attention's products too) by the seconds of everything, and divides by the best square matrix
 product in float32 on the same thread; `loop_gemm_fraction` is the same of the loop. `others` are
-modules by which no constant of ours was chosen.
+modules of other kinds and sizes.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is timed: the models of the aims, and others by which no constant was chosen."""
+"""What is timed: the models of the aims, and others of many kinds and sizes."""
 
 from benchmarks.architectures.measure import Case
 

@@ -49,10 +49,10 @@ from fl_sv.training.sgd import Batches, Recipe, SoftTargets, batches_of, train
 # Updates the views of a stack in place by one step on a batch, at a learning rate.
 Descent = Callable[..., None]
 
-# The widest result of a layer on a batch says how a stack trains (`python -m
-# benchmarks.architectures --others`; one core, torch 2.13, 2026-11-30). Models with less than a
-# megabyte gained from 8 models together on: 5 times (4 KB) down to 1.1 (512 KB); with more the loop
-# was as fast or faster (.7 to 1.2 times).
+# The widest result of a layer on a batch says how a stack trains (docs/architectures.md; one core,
+# torch 2.13, 2026-11-30). Models with less than a megabyte gained from 8 models together on: 5
+# times (4 KB) down to 1.1 (512 KB). At a megabyte a stack was as fast as a loop (.94 to 1.01); with
+# three and four megabytes a stack of 8 had 1.04 and .69 times the speed of a loop.
 ALONE_BYTES = 1 << 20
 # So much of all models together. With four times as much, a stack of the wider ones lost a tenth to
 # a third, as each layer's results left the cache before the next one read them.
@@ -118,19 +118,16 @@ def models_together(model: ModelSpec, batch_size: int, chunk: int, device: torch
     if device.type == "cuda":
         return chunk
     largest = max(shape.numel() for shape in model.shapes.values())
-    if max(model.widest * batch_size, largest) * model.dtype.itemsize >= ALONE_BYTES:
-        return 1
-    return min(chunk, _fitting(model, batch_size))
+    n_bytes = max(model.widest * batch_size, largest) * model.dtype.itemsize
+    return 1 if n_bytes > ALONE_BYTES else min(chunk, _fitting(n_bytes))
 
 
-def _fitting(model: ModelSpec, rows: int) -> int:
-    """How many models fit the cache together, by the widest result of a layer on so many rows.
+def _fitting(n_bytes: int) -> int:
+    """How many models fit the cache together that have so many bytes each.
 
     It is a power of two, so that models begin where vectors of the processor do.
     """
-    return 1 << (
-        max(1, CACHE_BYTES // (model.widest * rows * model.dtype.itemsize)).bit_length() - 1
-    )
+    return 1 << (max(1, CACHE_BYTES // n_bytes).bit_length() - 1)
 
 
 def score_stack(
@@ -152,7 +149,7 @@ def score_stack(
     rows = rows_at_once(model.task, len(x))
     chunk = _models_at_once(model, stack, rows, chunk)
     if not isinstance(model.config, Mlp) and stack.device.type == "cpu":
-        chunk = min(chunk, _fitting(model, rows))
+        chunk = min(chunk, _fitting(model.widest * rows * model.dtype.itemsize))
     blocks = [*zip(torch.split(x, rows), torch.split(y, rows), strict=True)]
     losses, hits = [], []
     kept: dict[int, list[Tensor]] = {}
