@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from benchmarks.adapters.cases import RANK, Game
 from fl_sv.training.pretrained import quiet
 
-
 # Every linear layer of a Llama's block.
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

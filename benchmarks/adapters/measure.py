@@ -3,17 +3,17 @@
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.adapters.cases import BATCH, Case, Game, make
 from benchmarks.adapters.loop import PeftLoop
 from benchmarks.sweep.measure import matrix_peak
 from fl_sv.training.kept import KeptStates
-from fl_sv.training.stack import score_stack, train_stack, trains_as_stack
+from fl_sv.training.stack import models_together, score_stack, train_stack
 
 TURNS = 3
 CHUNK = 128  # the default of compute.chunk
@@ -24,7 +24,8 @@ def measure(case: Case) -> dict[str, Any]:
 
     Both sides take the same steps with the same adapters, in turns, and the best turn counts. Time
     is that of the processor, of one thread: others on the machine do not count in it. Operations
-    are those that torch counts while each side computes; the peak is measured in every turn, too.
+    are those that torch counts for one model, ours from its kept states on; the peak is that of a
+    square matrix product, in the same turns.
     """
     with tempfile.TemporaryDirectory() as folder:
         game = make(case, Path(folder))
@@ -43,7 +44,10 @@ def _row(game: Game, loop: PeftLoop) -> dict[str, Any]:
     def one_by_one() -> list[torch.Tensor]:
         return [loop.train(params) for params in game.stack[:sample]]
 
-    flops, loop_flops = _flops(together), _flops(one_by_one)
+    together(), one_by_one()  # so that everything is warm
+    rows = BATCH * case.steps * case.models
+    flops = model.training_flops(rows)
+    loop_flops = replace(game.model, from_states=None).training_flops(rows)
     ours, theirs, peaks = [], [], []
     for _ in range(TURNS):
         loop_seconds, looped = _seconds(one_by_one)
@@ -52,25 +56,25 @@ def _row(game: Game, loop: PeftLoop) -> dict[str, Any]:
         ours.append(stack_seconds)
         peaks.append(matrix_peak())
     seconds, loop_seconds, peak = min(ours), min(theirs), max(peaks)
-    rows = slice(-BATCH, None)
-    losses, *_ = score_stack(model, stacked[:sample], x[rows], game.y[rows], CHUNK)
-    of_loop = [loop.loss(params, game.x[rows], game.y[rows]) for params in looped]
+    held = slice(-BATCH, None)
+    losses, *_ = score_stack(model, stacked[:sample], x[held], game.y[held], CHUNK)
+    of_loop = [loop.loss(params, game.x[held], game.y[held]) for params in looped]
     differences = [abs(a - b) for a, b in zip(losses.mean(1).tolist(), of_loop, strict=True)]
     return {
         "case": case.name,
         "speedup_vs_peft_loop": loop_seconds / seconds,
         "gemm_fraction": flops / seconds / peak,
-        "loop_gemm_fraction": loop_flops * case.models / sample / loop_seconds / peak,
+        "loop_gemm_fraction": loop_flops / loop_seconds / peak,
         "max_abs_difference": max(differences),
         "trainable": game.model.n_params,
         "parameters": game.model.n_params_in_all,
         "places": case.places,
         "models": case.models,
-        "operations_vs_loop": flops / (loop_flops * case.models / sample),
+        "operations_vs_loop": flops / loop_flops,
         "seconds_of_a_step": seconds / case.models / case.steps,
         "loop_seconds_of_a_step": loop_seconds / case.models / case.steps,
         "seconds_of_the_states": states_seconds,
-        "together": trains_as_stack(model, BATCH),
+        "models_together": models_together(model, BATCH, CHUNK),
         "matrix_peak_gflops": peak / 1e9,
     }
 
@@ -80,10 +84,3 @@ def _seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     started = time.process_time()
     found = work()
     return time.process_time() - started, found
-
-
-def _flops(work: Callable[[], Any]) -> float:
-    """The operations that torch counts; it also warms everything up."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return float(counter.get_total_flops())

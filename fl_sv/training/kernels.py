@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fl_sv.training.adapted import adapted_linear, scaled_norm, stacked_linear, stacked_norm
 from fl_sv.training.attention import attention
 from fl_sv.training.stacked import Part, Stack
 
@@ -237,6 +238,8 @@ def _pooled(pool: Callable[..., Tensor], all_: Tensor, *options: Any, **named: A
 
 
 KERNELS: dict[Any, Callable[..., Any]] = {
+    adapted_linear: stacked_linear,
+    scaled_norm: stacked_norm,
     functional.linear: linear,
     torch.conv1d: convolution,
     torch.conv2d: convolution,

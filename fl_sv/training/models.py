@@ -158,9 +158,7 @@ class ModelSpec:
 
     def _counted_flops(self, model: Module, *, with_gradient: bool = False) -> int:
         """The operations that torch counts for one row, forwards or forwards and backwards."""
-        row = blank_rows(self.task, 1, self.dtype)
-        if self.entrance is not None:
-            row = torch.zeros(1, *self.entrance.shape, dtype=self.dtype)
+        row = self._blank_row()
         module = self.fresh(row.device).eval()
         with (
             quoting(model, f"on rows of shape {tuple(row.shape)}"),
@@ -174,10 +172,15 @@ class ModelSpec:
                 outputs.sum().backward()
         return int(counter.get_total_flops())
 
+    def _blank_row(self) -> Tensor:
+        if self.entrance is not None:
+            return torch.zeros(1, *self.entrance.shape, dtype=self.dtype)
+        return blank_rows(self.task, 1, self.dtype)
+
     @cached_property
     def widest(self) -> int:
         """The most numbers of one row in any result of the module's layers."""
-        row = blank_rows(self.task, 1, self.dtype)
+        row = self._blank_row()
         if not isinstance(self.config, Module):
             row = row.to("meta")
         module = self.fresh(row.device) if isinstance(self.config, Module) else self._skeleton

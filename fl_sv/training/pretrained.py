@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fl_sv.errors import InputError, listed
+from fl_sv.training.adapted import in_one_step
 from fl_sv.training.base_folder import CONFIG, description
 from fl_sv.training.entrance import HEAD, blocks_of, entering, home
 from fl_sv.training.extra import require_extra
@@ -133,6 +134,7 @@ def pretrained(
             base = _adapted(base, rank, alpha, target_modules, layers, dropout, folder)
             if average == "frozen_a":
                 _freeze_a(base)
+            in_one_step(base)
     head = _zero_head(config.hidden_size, n_outputs) if task == "head" else None
     return Pretrained(base, n_outputs, head, text)
 

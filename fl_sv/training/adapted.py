@@ -1,0 +1,184 @@
+"""Frozen layers with adapters, and norms, as one step each in a stack.
+
+peft and transformers write these layers out operation by operation, and each goes through all
+numbers of a stack: that is where the time goes, not into products of matrices. In a stack W + s B A
+is one matrix for each model, small beside the rows, and takes one product; the gradient of A and B
+needs four thin ones. One model alone computes as peft and transformers wrote it.
+
+Shapes: C models of a stack, M rows and places together, R the rank.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function
+
+from fl_sv.training.stacked import Part, Stack
+
+PROBE_ROWS = 3  # on which a norm is compared with its formula
+
+
+# --- the layers of one model ----------------------------------------------------------------------
+
+
+def adapted_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> Tensor:
+    """W x + bias + s B A x, as peft computes it."""
+    if has_torch_function((x,)):
+        outputs: Tensor = handle_torch_function(adapted_linear, (x,), x, weight, bias, a, b, scale)
+        return outputs
+    return (
+        functional.linear(x, weight, bias) + functional.linear(functional.linear(x, a), b) * scale
+    )
+
+
+def scaled_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x by the root of its mean square, times a weight, as transformers computes it."""
+    if has_torch_function((x,)):
+        outputs: Tensor = handle_torch_function(scaled_norm, (x,), x, weight, eps)
+        return outputs
+    return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps))
+
+
+def in_one_step(base: nn.Module) -> None:
+    """Lets adapted layers and norms of this base be asked for as one step each."""
+    from peft.tuners.lora.layer import Linear
+
+    for part in base.modules():
+        if type(part) is Linear and _is_plain(part):
+            part.__class__ = _subclass(Linear, _forward_adapted)
+        elif type(part).__name__.endswith("RMSNorm") and _is_scaled_norm(part):
+            part.__class__ = _subclass(type(part), _forward_norm)
+
+
+def _subclass(kind: type, forward: Any) -> type:
+    return type(kind.__name__, (kind,), {"forward": forward, "__module__": __name__})
+
+
+def _is_plain(part: Any) -> bool:
+    """Whether a layer of peft is W x + s B A x with nothing else, in training too."""
+    (name,) = part.active_adapters
+    return (
+        isinstance(part.lora_dropout[name], nn.Identity)
+        and not part.lora_variant
+        and part.lora_A[name].bias is None
+        and part.lora_B[name].bias is None
+    )
+
+
+def _forward_adapted(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    if args or kwargs:
+        return super(type(self), self).forward(x, *args, **kwargs)
+    (name,), base = self.active_adapters, self.base_layer
+    weight = base.weight if isinstance(base, nn.Linear) else base.weight.T  # of a Conv1D
+    a, b = self.lora_A[name].weight, self.lora_B[name].weight
+    return adapted_linear(x, weight, base.bias, a, b, self.scaling[name])
+
+
+def _is_scaled_norm(part: Any) -> bool:
+    weight, eps = getattr(part, "weight", None), _eps(part)
+    if weight is None or eps is None or weight.requires_grad:
+        return False
+    x = torch.randn(PROBE_ROWS, len(weight), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return torch.equal(part(x.to(weight)), scaled_norm(x.to(weight), weight, eps))
+
+
+def _eps(part: Any) -> float | None:
+    found: float | None = getattr(part, "variance_epsilon", getattr(part, "eps", None))
+    return found
+
+
+def _forward_norm(self: Any, x: Tensor) -> Tensor:
+    eps = _eps(self)
+    assert eps is not None
+    return scaled_norm(x, self.weight, eps)
+
+
+# --- the layers of a stack ------------------------------------------------------------------------
+
+
+def stacked_linear(x: Part, weight: Tensor, bias: Any, a: Part, b: Part, scale: float) -> Any:
+    """`adapted_linear` of all models."""
+    if isinstance(weight, Stack) or isinstance(bias, Stack) or not isinstance(b, Stack):
+        return NotImplemented
+    a_ = a.all if isinstance(a, Stack) else a.expand(len(b.all), *a.shape)
+    if isinstance(x, Stack):
+        rows, places = x.all.flatten(1, -2), x.all.shape[1:-1]
+    else:
+        rows, places = x.flatten(0, -2), x.shape[:-1]
+    outputs = _Adapted.apply(rows, weight, bias, a_, b.all, scale)  # type: ignore[no-untyped-call]
+    return outputs.view(len(b.all), *places, -1)
+
+
+class _Adapted(torch.autograd.Function):
+    """x: the rows of all models (C, M, inputs), or (M, inputs) where they are the same for all."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        merged = None
+        if x.ndim == 3:
+            merged = torch.baddbmm(weight.expand(len(a), *weight.shape), b, a, alpha=scale)
+            outputs = torch.bmm(x, merged.mT)
+            if bias is not None:
+                outputs += bias
+        else:  # one product with the frozen weight serves all
+            same = functional.linear(x, weight, bias).expand(len(a), -1, -1)
+            outputs = torch.baddbmm(same, _thin(x, a), b.mT, alpha=scale)
+        ctx.save_for_backward(x, a, b, *([] if merged is None else [merged]))
+        ctx.scale = scale
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, a, b, *merged = ctx.saved_tensors
+        of_x = torch.bmm(gradient, merged[0]) if merged and ctx.needs_input_grad[0] else None
+        of_a = of_b = None
+        if ctx.needs_input_grad[3]:
+            thin = torch.bmm(gradient, b).mul_(ctx.scale)  # (C, M, R)
+            rows = x if x.ndim == 3 else x.expand(len(a), -1, -1)
+            of_a = torch.bmm(thin.mT, rows)
+        if ctx.needs_input_grad[4]:
+            of_b = torch.bmm(gradient.mT, _thin(x, a)).mul_(ctx.scale)
+        return of_x, None, None, of_a, of_b, None
+
+
+def _thin(x: Tensor, a: Tensor) -> Tensor:
+    """A x of all models, (C, M, R)."""
+    if x.ndim == 3:
+        return torch.bmm(x, a.mT)
+    thin = functional.linear(x, a.flatten(0, 1))
+    return thin.view(len(x), *a.shape[:2]).transpose(0, 1)
+
+
+def stacked_norm(x: Part, weight: Part, eps: float) -> Any:
+    """`scaled_norm` of all models; its weight is frozen."""
+    if not isinstance(x, Stack) or isinstance(weight, Stack):
+        return NotImplemented
+    return _ScaledNorm.apply(x.all, weight, eps)  # type: ignore[no-untyped-call]
+
+
+class _ScaledNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = length.square().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        scaled: Tensor = (x * inverse).mul_(weight)
+        return scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, weight, inverse = ctx.saved_tensors
+        scaled = gradient * weight
+        along = (scaled * x).sum(-1, keepdim=True)
+        factor = along.mul_(inverse**3).div_(-x.shape[-1])
+        return scaled.mul_(inverse).addcmul_(x, factor), None, None
