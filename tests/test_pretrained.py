@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import fl_sv
 from fl_sv.config.load import config_of
@@ -17,6 +18,7 @@ from fl_sv.deployment.load import stored_model
 from fl_sv.errors import InputError
 from fl_sv.planning.checks import check
 from fl_sv.planning.forecast import forecast
+from fl_sv.training import factories
 from fl_sv.training.models import model_specs, tensors
 from fl_sv.training.trial import tried_models
 from tests.pretrained import LETTERS, lm_config, make_base, make_tokenizer
@@ -195,3 +197,21 @@ def test_weights_that_lack_a_part_are_refused(folder: Path, tmp_path: Path) -> N
     config = of(folder, models=large(folder, path=str(base)))
     with pytest.raises(InputError, match=r"lack model\.layers\.2"):
         forecast(config, check(config), on_ray=False)
+
+
+@pytest.mark.slow
+def test_a_tuned_model_is_loaded_from_its_base_and_says_so_where_that_has_gone(
+    folder: Path, tmp_path: Path
+) -> None:
+    content = lm_config(tmp_path / "lm")
+    content["training"]["rounds"] = 1
+    run = fl_sv.run(content, tmp_path / "run", backend="inline")
+    x = torch.arange(6)[None] % len(LETTERS)
+    before = fl_sv.load_model(run.path)(x)
+    (tmp_path / "lm" / "large").rename(tmp_path / "moved")
+    factories._made.cache_clear()
+    with pytest.raises(InputError, match=r"fine-tuned on a frozen base.*does not exist.*--config"):
+        fl_sv.load_model(run.path)
+    content["models"]["large"]["path"] = str(tmp_path / "moved")
+    (tmp_path / "moved.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert torch.equal(fl_sv.load_model(run.path, config=tmp_path / "moved.yaml")(x), before)

@@ -40,10 +40,10 @@ def _verb(verbs: Any, name: str, meaning: str) -> argparse.ArgumentParser:
 def export(options: argparse.Namespace) -> int:
     """Writes the model to new files."""
     from fl_sv.deployment.export import export
-    from fl_sv.deployment.load import find_code, stored_model
+    from fl_sv.deployment.load import find_code, stored_model, with_base
 
-    stored = stored_model(options.run, options.model)
     find_code(options.config)
+    stored = with_base(stored_model(options.run, options.model), options.config)
     with redirect_stdout(sys.stderr):  # a user's own modules may print
         written = export(stored, options.format, options.out)
     for path in written:
@@ -55,7 +55,7 @@ def predict(options: argparse.Namespace) -> int:
     """Writes what the model answers to the rows of a file."""
     from fl_sv.data.encoding import unknown_sentence
     from fl_sv.deployment.export import require_new
-    from fl_sv.deployment.load import built, find_code, stored_model
+    from fl_sv.deployment.load import built, find_code, stored_model, with_base
     from fl_sv.deployment.predict import (
         labels_of,
         prediction_lines,
@@ -65,8 +65,8 @@ def predict(options: argparse.Namespace) -> int:
 
     if options.out is not None:
         require_new(options.out)
-    stored = stored_model(options.run, options.model)
     find_code(options.config)
+    stored = with_base(stored_model(options.run, options.model), options.config)
     output = sys.stdout
     with redirect_stdout(sys.stderr):
         rows = read_raw_rows(options.rows, stored)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from fl_sv.config.models import optimizer_of, usual_rate
+from fl_sv.config import load_config
+from fl_sv.config.models import PRETRAINED, Pretrained, optimizer_of, usual_rate
 from fl_sv.config.training import Training
 from fl_sv.data import Scaling
 from fl_sv.deployment.raw_rows import OnRawRows
@@ -77,7 +78,8 @@ def load_model(
     which: `teacher`, `student` where one is deployed, and where `teacher.keep` kept them `best` or
         `round-N`. Of an exported file there is only the one in it.
     config: the run's config file. A factory of the user's own must be importable: installed, on
-        PYTHONPATH, in the current folder or, where this is given, beside the config.
+        PYTHONPATH, in the current folder or, where this is given, beside the config. A fine-tuned
+        model is made from the folder of its frozen base: where the run had it, or where this says.
 
     Raises InputError when there is no such model, or it cannot be loaded; VerificationError when a
     file is not what the run's ledger signed.
@@ -85,9 +87,8 @@ def load_model(
     >>> load_model("runs/first")(torch.zeros(2, 1, 8, 8)).shape  # doctest: +SKIP
     torch.Size([2, 10])
     """
-    stored = stored_model(path, which)
     find_code(config)
-    return built(stored)
+    return built(with_base(stored_model(path, which), config))
 
 
 def find_code(config: str | Path | None) -> None:
@@ -95,6 +96,22 @@ def find_code(config: str | Path | None) -> None:
     if config is not None:
         find_modules_in(Path(config).resolve().parent)
     find_modules_in(Path.cwd())
+
+
+def with_base(stored: StoredModel, config: str | Path | None) -> StoredModel:
+    """The model with its frozen base where the config has it; without one, where the run had it."""
+    if config is None or stored.record.factory != PRETRAINED:
+        return stored
+    models = load_config(config).models
+    paths = {
+        model.name: model.path
+        for model in (*models.small, models.large)
+        if isinstance(model, Pretrained)
+    }
+    options = stored.record.options
+    path = paths.get(stored.record.name, options.get("path"))
+    record = stored.record.model_copy(update={"options": {**options, "path": path}})
+    return replace(stored, record=record)
 
 
 def stored_model(path: str | Path, which: str = TEACHER) -> StoredModel:
@@ -210,7 +227,7 @@ def built(stored: StoredModel) -> OnRawRows:
             held = {name: _form(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
             if spec.starts_at_zero:  # built in: nothing is allocated for shapes that do not fit
                 _require_same(stored, held, {n: (dtype, s) for n, s in spec.shapes.items()})
-            module = copy.deepcopy(spec.module).eval()  # whose numbers are nobody else's
+            module = copy.deepcopy(_made(stored, spec)).eval()  # whose numbers are nobody else's
             state = own_state(module)
             _require_same(stored, held, {n: (part.dtype, part.shape) for n, part in state.items()})
             with torch.no_grad():
@@ -220,6 +237,20 @@ def built(stored: StoredModel) -> OnRawRows:
         raise InputError(f"{stored.tensors} cannot be loaded: {quoted(error)}.") from None
     _require_same_outputs(stored, probe(blank_outputs(spec, module)))
     return OnRawRows(module, stored.scaling, dtype).eval()
+
+
+def _made(stored: StoredModel, spec: ModelSpec) -> nn.Module:
+    try:
+        return spec.module
+    except InputError as error:
+        if stored.record.factory != PRETRAINED:
+            raise
+        raise InputError(
+            f"{stored.tensors} is of a model that was fine-tuned on a frozen base, and is made from"
+            f" the folder of that base. {error} Copy the base's folder to that place, or name a"
+            f" config in which `path` of the model {spec.name} says where it is (--config; config="
+            " in Python)."
+        ) from None
 
 
 def _form(part: Any) -> tuple[torch.dtype | None, torch.Size]:

@@ -11,8 +11,10 @@ from fl_sv.errors import listed
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.scoring import ValidationSet
-from fl_sv.training.stack import models_together
 from fl_sv.valuation.untrained import untrained_remarks
+
+# Operations of a step from which a stack of adapters gains little (docs/benchmarks.md, adapters).
+BOUND_BY_ARITHMETIC = 1e9
 
 
 def module_remarks(
@@ -34,28 +36,27 @@ def module_remarks(
     }
     return (
         *_by_model(models, seeds),
-        *_of_small_bases(small, config),
+        *_of_small_bases(small, config.training.batch_size),
         *untrained_remarks(config, losses),
     )
 
 
-def _of_small_bases(small: Sequence[ModelSpec], config: Config) -> Iterator[str]:
-    """That adapters of the sweep train one by one, where arithmetic is what a step costs."""
-    compute = config.compute
-    together = (config.training.batch_size, compute.chunk, torch.device(compute.device))
+def _of_small_bases(small: Sequence[ModelSpec], batch_size: int) -> Iterator[str]:
+    """That a stack gains little, where adapters stand everywhere and arithmetic costs the step."""
     slow = [
         model.name
         for model in small
         if isinstance(model.config, Module)
         and model.config.factory == PRETRAINED
-        and model.unstackable is None
-        and models_together(model, *together) == 1
+        and model.from_states is None
+        and model.training_flops(batch_size) > BOUND_BY_ARITHMETIC
     ]
     if slow:
         yield (
-            f"models.small: {listed(slow)} train one coalition after the other, because a step of"
-            " theirs is bound by arithmetic and a stack would gain little. Smaller bases make the"
-            " sweep cheaper."
+            f"models.small: a step of {listed(slow)} runs the whole base and is bound by"
+            " arithmetic, so that training the coalitions together gains little over one after the"
+            " other. Smaller bases make the sweep cheaper, or adapters in the last blocks alone"
+            " (adapter.layers), before which each row's states are computed once."
         )
 
 
