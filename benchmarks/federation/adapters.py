@@ -11,7 +11,6 @@ script and no test of the suite.
 
 import argparse
 import json
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -92,10 +91,8 @@ def measure(rounds: int) -> dict[str, Any]:
         here = shell("run", config, "--out", folder / "here", "--backend", "inline", "--quiet")
         assert here.code == 0, here
         began = time.monotonic()
-        with Deployment(folder / "machines", config) as federation:
+        with Deployment(folder / "machines", config, folder / BASES) as federation:
             federation.set_up()
-            for kit in federation.kits.values():
-                shutil.copytree(folder / BASES, kit / BASES)
             online = time.monotonic()
             where = ("--out", folder / "there", "--dir", federation.operator)
             ran = federation.fl_sv("federation", "run", config, *where)

@@ -23,6 +23,7 @@ import yaml
 
 from benchmarks.common.command_line import REPOSITORY, SMOKE, Answer
 from fl_sv.config import load_config
+from fl_sv.config.redact import BASES
 from fl_sv.data import all_company_data, operator_data
 from fl_sv.federation.node import PROGRAMS
 from fl_sv.federation.settings import environment
@@ -66,8 +67,9 @@ class Deployment:
     started.
     """
 
-    def __init__(self, folder: Path, config: Path) -> None:
-        self.config = config
+    def __init__(self, folder: Path, config: Path, bases: Path | None = None) -> None:
+        """bases: a folder of pretrained models, of which each company gets a copy of its own."""
+        self.config, self.bases = config, bases
         self.companies = load_config(config).companies
         self.data = {company: config.parent / f"{company}.npz" for company in self.companies}
         self.operator = folder / "operator"
@@ -148,6 +150,8 @@ class Deployment:
         self.start_server()
         for company, kit in self.kits.items():
             shutil.copytree(self.operator / "company", kit)
+            if self.bases is not None:
+                shutil.copytree(self.bases, kit / BASES)
             self.data[company] = Path(
                 shutil.move(self.data[company], kit / f"rows-of-{kit.name}.npz")
             )
