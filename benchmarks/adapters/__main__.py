@@ -20,7 +20,9 @@ from benchmarks.adapters.cases import CASES
 from benchmarks.adapters.measure import measure
 from benchmarks.common.machine import machine_text
 from benchmarks.common.markdown import table
+from fl_sv.errors import InputError
 from fl_sv.machine import keep_freed_memory, use_threads
+from fl_sv.training.pretrained import require_extra
 
 COLUMNS = (
     "case",
@@ -42,6 +44,10 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [*{*options.cases} - {*names}]:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(names)}")
+    try:
+        require_extra()
+    except InputError as error:
+        raise SystemExit(str(error)) from None
     use_threads(1)
     keep_freed_memory()  # as `fl-sv run` does
     rows = [measure(case) for case in CASES if not options.cases or case.name in options.cases]

@@ -74,7 +74,7 @@ def _row(game: Game, loop: PeftLoop) -> dict[str, Any]:
         "seconds_of_a_step": seconds / case.models / case.steps,
         "loop_seconds_of_a_step": loop_seconds / case.models / case.steps,
         "seconds_of_the_states": states_seconds,
-        "models_together": models_together(model, BATCH, CHUNK),
+        "models_together": models_together(model, BATCH, CHUNK, x.device),
         "matrix_peak_gflops": peak / 1e9,
     }
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fl_sv.config import Config
-from fl_sv.config.models import PRETRAINED, Module
+from fl_sv.config.models import Module
 from fl_sv.errors import listed
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
@@ -46,8 +46,7 @@ def _of_small_bases(small: Sequence[ModelSpec], batch_size: int) -> Iterator[str
     slow = [
         model.name
         for model in small
-        if isinstance(model.config, Module)
-        and model.config.factory == PRETRAINED
+        if model.has_frozen_base
         and model.from_states is None
         and model.training_flops(batch_size) > BOUND_BY_ARITHMETIC
     ]
@@ -65,7 +64,7 @@ def _by_model(models: Sequence[ModelSpec], seeds: dict[str, int]) -> Iterator[st
         if not isinstance(model.config, Module):
             continue
         name = f"{model.config.factory} (models.factory, size {model.name})"
-        if model.config.factory == PRETRAINED:
+        if model.has_frozen_base:
             name = f"models, {model.name}: the model"
         if model.unkept is not None:
             yield (

@@ -146,7 +146,7 @@ class _Adapted(torch.autograd.Function):
             rows = x if x.ndim == 3 else x.expand(len(a), -1, -1)
             of_a = torch.bmm(thin.mT, rows)
         if ctx.needs_input_grad[4]:
-            of_b = torch.bmm(gradient.mT, _thin(x, a)).mul_(ctx.scale)
+            of_b = torch.bmm(_thin(x, a).mT, gradient).mul_(ctx.scale).mT
         return of_x, None, None, of_a, of_b, None
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fl_sv.config.models import (
+    PRETRAINED,
     Mlp,
     Model,
     Module,
@@ -204,6 +205,11 @@ class ModelSpec:
         if not isinstance(self.config, Module) or self.n_params == self.n_params_in_all:
             return usual
         return self._counted_flops(self.config, with_gradient=True)
+
+    @property
+    def has_frozen_base(self) -> bool:
+        """Whether it is a pretrained transformer, beside which little is trained."""
+        return isinstance(self.config, Module) and self.config.factory == PRETRAINED
 
     @property
     def starts_at_zero(self) -> bool:

@@ -119,7 +119,10 @@ def models_together(model: ModelSpec, batch_size: int, chunk: int, device: torch
         return chunk
     largest = max(shape.numel() for shape in model.shapes.values())
     n_bytes = max(model.widest * batch_size, largest) * model.dtype.itemsize
-    return 1 if n_bytes > ALONE_BYTES else min(chunk, _fitting(n_bytes))
+    # Models with one frozen base gain longer: they share products, and take few passes over their
+    # numbers (`fl_sv.training.adapted`; `python -m benchmarks.adapters`).
+    most = CACHE_BYTES if model.has_frozen_base else ALONE_BYTES
+    return 1 if n_bytes > most else min(chunk, _fitting(n_bytes))
 
 
 def _fitting(n_bytes: int) -> int:
