@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import fl_sv
 from fl_sv.config.load import config_of
@@ -213,5 +212,5 @@ def test_a_tuned_model_is_loaded_from_its_base_and_says_so_where_that_has_gone(
     with pytest.raises(InputError, match=r"fine-tuned on a frozen base.*does not exist.*--config"):
         fl_sv.load_model(run.path)
     content["models"]["large"]["path"] = str(tmp_path / "moved")
-    (tmp_path / "moved.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (tmp_path / "moved.yaml").write_text(json.dumps(content), encoding="utf-8")
     assert torch.equal(fl_sv.load_model(run.path, config=tmp_path / "moved.yaml")(x), before)
