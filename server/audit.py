@@ -44,7 +44,7 @@ def audit(job: Job) -> tuple[AuditLine, ...]:
     work = _first_work(waves)
     figures: dict[tuple[str, str, str], float] = {}
     others: dict[tuple[str, str], str] = {}
-    deviations = _deviations(waves, work)
+    deviations = _deviations(waves, work, equal_steps=job.config.training.local_steps is not None)
     if len(deviations) >= FEWEST_ALIKE:
         residual_N = np.array([each.figure for each in deviations.values()])
         beside_N = beside_others(residual_N).tolist()
@@ -67,11 +67,13 @@ def _first_work(waves: Sequence[WaveWork]) -> dict[tuple[str, str], Work]:
 
 
 def _deviations(
-    waves: Sequence[WaveWork], work: Mapping[tuple[str, str], Work]
+    waves: Sequence[WaveWork], work: Mapping[tuple[str, str], Work], *, equal_steps: bool
 ) -> dict[str, Deviation]:
     """The largest deviation of each company, that from wave to wave included.
 
-    In the first round all waves start from the same models on the same batches.
+    In the first round all waves start from the same models on the same batches. What follows from
+    other coalitions counts only where all companies take as many steps: a company of few rows takes
+    one, which depends on where it starts far more than many steps do.
     """
     found: dict[str, Deviation] = {}
     for wave in waves:
@@ -79,7 +81,7 @@ def _deviations(
             apart = Deviation(difference(each.first, work[key, company].first), 0)
             if apart.figure > 0 and (company not in found or apart.figure > found[company].figure):
                 found[company] = apart
-        for company, deviation in wave.deviations.items():
+        for company, deviation in wave.deviations.items() if equal_steps else ():
             if company not in found or deviation.figure > found[company].figure:
                 found[company] = deviation
     return found

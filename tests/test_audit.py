@@ -14,6 +14,7 @@ from benchmarks.common.forging import Data, bytes_of, sections_of, signed_again,
 from fl_sv.audit.lines import LIMITS, AuditLine, due
 from fl_sv.audit.rows import _covariances, shared_noise
 from fl_sv.audit.sketch import WIDTH, sketch
+from fl_sv.audit.wave import Deviation, WaveWork
 from fl_sv.audit.work import beside_others, deviation, difference, factors
 from fl_sv.config import Config
 from fl_sv.config.training import Training
@@ -23,6 +24,7 @@ from fl_sv.runs.audit_table import audit_csv, read_audit
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.streams import stream
 from fl_sv.training.sgd import _steps
+from server.audit import _deviations
 
 DRAW = stream(0, "tests of the audit")
 
@@ -147,6 +149,13 @@ def test_who_works_more_in_some_coalitions_is_named_and_honest_companies_are_not
     assert {line.company for line in found} == {SECOND}
     work = next(line for line in found if line.check == "work")
     assert SECOND in work.other.split("+") and work.figure is not None
+
+
+def test_other_work_is_looked_for_only_where_all_take_as_many_steps() -> None:
+    """A company of few rows takes one step, which no other coalitions predict."""
+    wave = WaveWork(deviations={"Ash": Deviation(9.0, 3)})
+    assert _deviations([wave], {}, equal_steps=True) == wave.deviations
+    assert _deviations([wave], {}, equal_steps=False) == {}
 
 
 def test_every_check_of_every_company_and_pair_has_a_line() -> None:

@@ -103,13 +103,15 @@ def finding_sentences(lines: Iterable[AuditLine], config: Config) -> list[str]:
 
 
 def steps_remarks(config: Config) -> list[str]:
-    """That more rows are more steps, which pays for copies of rows."""
-    if config.training.local_steps is not None:
+    """That more rows are more steps, which pays for copies of rows.
+
+    Where the operator divides a source among the companies, no company can add a row.
+    """
+    if config.data.source != "own" or config.training.local_steps is not None:
         return []
     return [
         "A company with more rows takes more steps in a round here, and copies of its rows do so"
-        " too: where companies are paid and nobody can check their rows, set training.local_steps"
-        " (docs/attacks.md)."
+        " too. Nobody can check its rows: set training.local_steps (docs/attacks.md)."
     ]
 
 
