@@ -181,6 +181,8 @@ def test_the_table_reads_back_as_it_was_written(run: RunDirectory) -> None:
     lines = read_audit(run)
     assert [line.check for line in lines] == [check for check, *_ in due(run.config.companies)]
     assert audit_csv(lines) == run.read_text("audit.csv")
+    # In configs/smoke.yaml a company with more rows takes more steps: no two works are alike.
+    assert all(line.figure is None for line in lines if line.check in ("work", "length"))
 
 
 @pytest.mark.parametrize(
