@@ -620,6 +620,7 @@ FROZEN_KEYS = [
     "compute.device",
     "compute.dtype",
     "compute.max_hours",
+    "compute.states_megabytes",
     "compute.threads",
     "compute.workers",
     "data",

@@ -305,7 +305,8 @@ def test_a_sampled_run_that_was_killed_resumes_to_the_same_bytes(
         ((number, coalitions),) = journal.execute(
             "SELECT number, coalitions FROM wave ORDER BY number DESC LIMIT 1"
         )
-        journal.execute("DELETE FROM wave WHERE number=?", (number,))
+        for table, key in (("wave", "number"), ("work", "wave"), ("deviation", "wave")):
+            journal.execute(f"DELETE FROM {table} WHERE {key}=?", (number,))
         journal.executemany(
             "DELETE FROM score WHERE coalition=?", [(c,) for c in coalitions.split()]
         )

@@ -120,7 +120,7 @@ def _remarks(
     config: Config, operator: OperatorData, rows: Mapping[str, Dataset], left_out: int
 ) -> tuple[str, ...]:
     """Sentences on rows that are left out, and on what the validation set cannot score."""
-    found, validation = steps_remarks(config), operator.validation
+    found, validation = list[str](), operator.validation
     partition = config.data.partition
     if isinstance(partition, ColumnPartition) and left_out:
         found.append(left_out_sentence(partition, left_out))
@@ -154,7 +154,7 @@ def _remarks(
             found.append(
                 f"No company has a row of {_classes(unknown)}, which the validation set has."
             )
-    return tuple(found)
+    return (*found, *steps_remarks(config))
 
 
 def _classes(labels: list[int]) -> str:

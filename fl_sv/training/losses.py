@@ -6,7 +6,7 @@ Shapes: B rows of a batch, K outputs; a row may have several places, each with K
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, func, nn
+from torch import Tensor, nn
 
 from fl_sv.data import Task
 from fl_sv.data.dataset import IGNORED
@@ -53,8 +53,8 @@ def right(outputs: Tensor, targets: Tensor) -> Tensor:
     return (hits.flatten(1) & counted).sum(1) / counted.sum(1).double()
 
 
-def try_loss(task: Task, outputs: Tensor, targets: Tensor) -> str | None:
-    """Tries the user's own loss on a few rows, and says why it cannot be stacked, if it cannot.
+def try_loss(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Tries the user's own loss on a few rows.
 
     outputs: of an untrained model, (B, ...); B is at least 2. targets: (B, *places).
 
@@ -84,14 +84,11 @@ def try_loss(task: Task, outputs: Tensor, targets: Tensor) -> str | None:
             "gives a row another loss when other rows are beside it. The loss of a row depends on"
             " its own outputs and targets alone: take no mean over the batch.",
         )
-    gradient = (
-        torch.autograd.grad(losses.sum(), own, allow_unused=True)[0]
-        if (losses.requires_grad)
-        else None
-    )
+    gradient = None
+    if losses.requires_grad:
+        gradient = torch.autograd.grad(losses.sum(), own, allow_unused=True)[0]
     if gradient is None or not gradient.isfinite().all():
         raise _refusal(task, "has no finite gradient with respect to the outputs.")
-    return _why_unstackable(loss, given, targets, gradient)
 
 
 def _check_losses(task: Task, losses: object, n_rows: int) -> None:
@@ -102,20 +99,6 @@ def _check_losses(task: Task, losses: object, n_rows: int) -> None:
         raise _refusal(
             task, "returns a number that is no loss: NaN, infinite or below 0, or no real number."
         )
-
-
-def _why_unstackable(
-    loss: RowLoss, outputs: Tensor, targets: Tensor, gradient: Tensor
-) -> str | None:
-    def total(outputs: Tensor) -> Tensor:
-        return loss(outputs, targets).sum()
-
-    try:
-        stacked = func.vmap(func.grad(total))(torch.stack([outputs, outputs]))
-    except Exception as error:  # vmap refuses what it cannot follow by errors of many kinds
-        return quoted(error)
-    same = torch.allclose(stacked[1], gradient, rtol=TOLERANCE, atol=TOLERANCE)
-    return None if same else "in a stack the loss has another gradient"
 
 
 def _refusal(task: Task, what: str) -> InputError:

@@ -68,21 +68,21 @@ def tried(model: ModelSpec, config: Config, x: Tensor, y: Tensor) -> ModelSpec:
     Raises InputError that names factory and size when the module cannot be trained.
     """
     if not isinstance(model.config, Module):
-        return _with_loss_tried(model, x, y)
+        _try_loss(model, x, y)
+        return model
     return _Trial.of(model, model.config, config, x, y).outcome()
 
 
-def _with_loss_tried(model: ModelSpec, x: Tensor, y: Tensor) -> ModelSpec:
-    """The model, once a loss of the user's own has passed its trial with it."""
+def _try_loss(model: ModelSpec, x: Tensor, y: Tensor) -> None:
+    """Raises InputError when a loss of the user's own fails its trial on the model's outputs."""
     if model.task.loss is None:
-        return model
+        return
     rows = torch.arange(STEPS[0]) % len(x)
     untrained = model.initial_params(model.seed, 0)[None].to(x.device)
     with torch.no_grad():
         outputs = stack_outputs(model, untrained, x[rows])[0]
     noise = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
-    why = try_loss(model.task, outputs + noise.to(outputs), y[rows])
-    return model if why is None else replace(model, unstackable=why)
+    try_loss(model.task, outputs + noise.to(outputs), y[rows])
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ class _Trial:
                 self._check_outputs(rows, training=training)
         most = rows_at_once(self.model.task, len(self.x))
         self._check_outputs(self.x[:most], training=False)  # as every scoring does
-        # A module that cannot be stacked shows it in `_why_unstackable`, its loss included.
-        _with_loss_tried(replace(self.model, unstackable="not yet known"), self.x, self.y)
+        _try_loss(replace(self.model, unstackable="not yet known"), self.x, self.y)
         used = self._used_parameters()
         trained = self._check_training(base)
         self._check_state(trained)
