@@ -212,6 +212,25 @@ def test_the_shell_gets_the_exit_codes(run: RunDirectory) -> None:
     assert "payouts.csv was changed after it was signed" in changed.err
 
 
+def test_pay_finds_payouts_unchanged_where_companies_do_not_stand_by_name(
+    command: Command, tmp_path: Path
+) -> None:
+    """The ledger's lines are sorted, the table is not."""
+    config = tmp_path / "config.yaml"
+    order, other = "[Ash, Beech, Chestnut, Damson]", "[Damson, Beech, Chestnut, Ash]"
+    config.write_text(SMOKE.read_text(encoding="utf-8").replace(order, other), encoding="utf-8")
+    assert command("run", config, "--out", tmp_path / "run", "--backend", "inline").code == 0
+    paid = command("pay", tmp_path / "run", "--pot", "500")
+    assert paid.code == 0 and "had been changed" not in paid.out
+    written = (tmp_path / "run" / files.PAYOUTS).read_text(encoding="utf-8")
+    assert [line.split(",")[0] for line in written.splitlines()[1:]] == [
+        "Damson",
+        "Beech",
+        "Chestnut",
+        "Ash",
+    ]
+
+
 def test_pay_says_that_it_replaces_payouts_that_were_changed(
     command: Command, run: RunDirectory
 ) -> None:

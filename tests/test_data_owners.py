@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 from fl_sv.config import Config
+from fl_sv.config.data import ColumnPartition
 from fl_sv.data import all_company_data, operator_data, read_source, rows_left_out
+from fl_sv.data.owners import owned_rows
 from fl_sv.errors import InputError
 from fl_sv.runs.directory import RunDirectory
 from fl_sv.runs.tables import read_evidence
@@ -98,9 +100,10 @@ def test_rows_that_are_left_out_are_counted_wherever_a_person_looks(
         f"{count} rows of the source belong to no company of the run (column 'who'): left out of"
         " every training."
     )
+    whose = sentence.replace("training.", f"training ('Elm': {count}).")
     assert 0 < count < 24
-    assert settings["remarks"] == [sentence]
-    assert command("plan", with_strangers).out.endswith(sentence + "\n")
+    assert settings["remarks"] == [whose]
+    assert command("plan", with_strangers).out.endswith(whose + "\n")
     looked = command("data", "check", with_strangers, "--company", "Ash").out
     assert f"{sentence}\nleft out  'Elm': {count}\n" in looked
     out = tmp_path / "run"
@@ -139,8 +142,15 @@ def test_an_owner_that_is_almost_a_companys_is_refused_and_named(
 ) -> None:
     text = refusal(source(tmp_path, suffix, [*NAMES * 20, wrong, wrong, "Elm"]))
     where = {"csv": "line 42", "parquet": "row 41", "npz": "row 41 (index 40)"}[suffix]
-    shown = repr(wrong) if wrong.isascii() else ascii(wrong)
+    shown = repr(wrong) if wrong == "\u00c5sh" else ascii(wrong)  # an accent is seen
     assert f"pool.{suffix}, {where}, column 'who': {shown} (2 rows) is almost 'Ash'." in text
+
+
+def test_owners_are_written_as_they_are_where_a_company_has_no_row() -> None:
+    partition = config("pool.csv").data.partition
+    assert isinstance(partition, ColumnPartition)
+    with pytest.raises(InputError, match=r"it holds 'Beech', 'M\u00fcller & S\u00f6hne'"):
+        owned_rows(partition, NAMES, {"who": np.array(["M\u00fcller & S\u00f6hne", "Beech"])})
 
 
 def test_names_that_only_resemble_a_companys_are_owners_of_their_own(tmp_path: Path) -> None:

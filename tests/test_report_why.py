@@ -109,7 +109,7 @@ def test_a_company_that_makes_the_model_surer_is_not_said_to_help_small_groups_o
     shares = found([0.96, 0.94, 0.94, 0.94, 0.94], [0.5] * 5)
     everybody = finished.law.anchors[31]
     for loss, said in (
-        (everybody + 0.1, "Makes the model surer, not more often right: without it "),
+        (everybody + 0.1, "Makes the model surer, though not more often right: without it "),
         (everybody - 0.1, "Helps small groups only: without it "),
     ):
         law = finished.law.model_copy(update={"anchors": {**finished.law.anchors, 30: loss}})

@@ -38,7 +38,7 @@ def owned_rows(
         raise InputError(
             f"data.partition: {empty[0]} would get no row: where rows are not held out, column"
             f" {partition.column!r} never holds {value_of[empty[0]]!r}; it holds"
-            f" {listed([_shown(owner) for owner in np.unique(owner_of).tolist()])}. Name each"
+            f" {listed([repr(owner[:40]) for owner in np.unique(owner_of).tolist()])}. Name each"
             " company's value in `data.partition.owners`."
         )
     return rows
@@ -57,12 +57,21 @@ def left_out(
     return dict(found.most_common())
 
 
-def left_out_sentence(partition: ColumnPartition, rows: int) -> str:
-    """What must be known about rows that belong to no company of the run."""
+def left_out_sentence(
+    partition: ColumnPartition, rows: int, rows_of: Mapping[str, int] | None = None
+) -> str:
+    """What must be known about rows that belong to no company of the run.
+
+    rows_of: how many rows each such owner has, where that may be told.
+    """
+    named = [
+        f"{owner[:40]!r}: {n:,}" if owner else f"no owner: {n:,}"
+        for owner, n in (rows_of or {}).items()
+    ]
     belong = "row of the source belongs" if rows == 1 else "rows of the source belong"
     return (
         f"{rows:,} {belong} to no company of the run (column {partition.column!r}): left out of"
-        " every training."
+        f" every training{f' ({listed(named, 3)})' if named else ''}."
     )
 
 
@@ -121,8 +130,9 @@ def check_owners(raw: RawRows, partition: ColumnPartition, companies: Sequence[s
     }
     if alike:
         pairs = [
-            f"{_shown(owner)} ({rows_of[owner]:,} rows) is almost {_shown(value)}"
+            f"{one} ({rows_of[owner]:,} rows) is almost {other}"
             for owner, value in alike.items()
+            for one, other in [_told_apart(owner[:40], value[:40])]
         ]
         raise InputError(
             f"{raw.place(first[next(iter(alike))])}, {column}: {listed(pairs, 5)}. These rows would"
@@ -146,6 +156,10 @@ def _spelling(text: str) -> Hashable:
     return number if number.is_finite() else kept
 
 
-def _shown(text: str) -> str:
-    """The text in quotes, with the codes of letters that cannot be told apart by eye."""
-    return repr(text[:40]) if text.isascii() else ascii(text[:40])
+def _told_apart(one: str, other: str) -> tuple[str, str]:
+    """Both in quotes, with the codes of their letters where the eye could not tell them apart."""
+    folded = [text.casefold() for text in (one, other)]
+    seen = {unicodedata.normalize("NFKC", text).translate(OTHER_SCRIPTS) for text in folded}
+    if len(seen) == 1 and folded[0] != folded[1]:
+        return ascii(one), ascii(other)
+    return repr(one), repr(other)

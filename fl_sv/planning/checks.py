@@ -76,16 +76,16 @@ def check(config: Config, *, own_data: bool = True) -> CheckedData:
     if config.deployed is not None and isinstance(config.deployed.transfer_set, PublicRows):
         public_rows(config, scaling)
     rows: Mapping[str, Dataset] = {}
-    left_out = 0
+    left_out: dict[str, int] = {}
     if source is not None or own_data:
         rows = all_company_data(config, scaling, source)
-        left_out = sum(rows_left_out(config, source).values())
+        left_out = rows_left_out(config, source)
     import_app("server.trial").try_strategy(config, scaling)
     return CheckedData(
         scaling,
         validation,
         {company: len(data) for company, data in rows.items()},
-        left_out,
+        sum(left_out.values()),
         _remarks(config, operator, rows, left_out),
     )
 
@@ -117,13 +117,16 @@ def check_device(device: str) -> None:
 
 
 def _remarks(
-    config: Config, operator: OperatorData, rows: Mapping[str, Dataset], left_out: int
+    config: Config,
+    operator: OperatorData,
+    rows: Mapping[str, Dataset],
+    left_out: Mapping[str, int],
 ) -> tuple[str, ...]:
     """Sentences on rows that are left out, and on what the validation set cannot score."""
     found, validation = list[str](), operator.validation
     partition = config.data.partition
     if isinstance(partition, ColumnPartition) and left_out:
-        found.append(left_out_sentence(partition, left_out))
+        found.append(left_out_sentence(partition, sum(left_out.values()), left_out))
     rows = {config.legal_name(company): data for company, data in rows.items()}
     far = {company: operator.scaling.far_from(validation, data) for company, data in rows.items()}
     if far := {company: what for company, what in far.items() if what}:

@@ -87,9 +87,12 @@ def _payouts_title(run: FinishedRun) -> str:
 
 def _payouts_note(run: FinishedRun, found: Reached, notation: Notation) -> str:
     what = "payout" if run.is_divided else f"value in {notation.unit}"
+    reached_by_all = ""
+    if not found.is_large:  # the headline's figure is the large model's
+        reached_by_all = f"; with all companies it reaches {found.text(found.everybody)}"
     return (
         f"Bar: {what}. Line: its {notation.level} interval. Percentages, where nothing else is"
-        f" said: {found.measure}, by {found.model_text}."
+        f" said: {found.measure}, by {found.model_text}{reached_by_all}."
     )
 
 

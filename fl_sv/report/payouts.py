@@ -183,9 +183,8 @@ def _waterfall_text(run: FinishedRun) -> str:
     text = "Each bar takes its part of what the bars above it left."
     nothing = [c.name for c in run.by_amount if c.value < 0 and run.payment.amounts[c.name] == 0]
     if nothing and run.is_divided:
-        text += (
-            f" Below zero in value, and therefore paid nothing by the rule: {enumerated(nothing)}."
-        )
+        named = enumerated(nothing).removesuffix(".")
+        text += f" Below zero in value, and therefore paid nothing by the rule: {named}."
     return text
 
 

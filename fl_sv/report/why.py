@@ -141,7 +141,7 @@ def _by_the_others(run: FinishedRun, found: Reached, name: str, standing: float)
         everybody = grand(len(companies))
         others = everybody & ~(1 << companies.index(name))
         if run.loss(others) > run.loss(everybody):
-            return f"Makes the model surer, not more often right: {_without(found, name)}"
+            return f"Makes the model surer, though not more often right: {_without(found, name)}"
         return f"Helps small groups only: {_without(found, name)}"
     most = "most" if len(found.alone) > 2 else "the other"
     if abs(standing) < ALIKE:

@@ -66,7 +66,9 @@ def pay_run(
 def payouts_were_changed(run: RunDirectory) -> bool:
     """Whether payouts.csv is not what the last payment in the ledger says: `pay` replaces it."""
     last = newest(read_ledger(run), PaymentRecord)
+    # The ledger's lines are sorted by name, the table has the order of the config.
+    amounts = {name: last.amounts[name] for name in run.config.companies}
     try:
-        return run.read_bytes(files.PAYOUTS) != payouts_csv(last.amounts).encode()
+        return run.read_bytes(files.PAYOUTS) != payouts_csv(amounts).encode()
     except InputError:
         return run.has(files.PAYOUTS)
