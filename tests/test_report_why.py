@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fl_sv.audit.lines import AuditLine
 from fl_sv.config.columns import Label
 from fl_sv.report.blocks import HeatMap, Text
 from fl_sv.report.finished_run import FinishedRun, read_finished_run
@@ -17,6 +18,7 @@ from fl_sv.report.notation import Notation
 from fl_sv.report.page import build_page
 from fl_sv.report.reached import Reached, reached
 from fl_sv.report.strengths import Strengths, strengths, strengths_section
+from fl_sv.report.verdict import verdict
 from fl_sv.report.why import why_sentences
 from fl_sv.valuation.groups import groups_of
 from tests.report_games import TREES, game_of_kind
@@ -204,3 +206,16 @@ def test_of_many_classes_those_with_the_largest_gain_have_columns(finished: Fini
     foot = [float(cell) for cell in heat.table.foot[1:]]
     assert sum(foot) == pytest.approx(100, abs=0.7)
     assert min(foot[:-1]) >= foot[-1] / 19 - 0.1  # of the other 19 classes
+
+
+def test_the_first_screen_names_whom_the_audit_found(finished: FinishedRun) -> None:
+    audit = (
+        AuditLine("work", "Ash", "Ash+Beech", 9.0),
+        AuditLine("length", "Chestnut", "", 1.0),
+        AuditLine("copies", "Ash", "Damson", 0.9),
+    )
+    look = "Audit: look at Ash and Damson before anything is paid; the remarks say why."
+    seen = replace(finished, evidence=replace(finished.evidence, audit=audit))
+    assert look in verdict(seen, Notation.of(seen)).context
+    honest = replace(finished, evidence=replace(finished.evidence, audit=audit[1:2]))
+    assert not [each for each in verdict(honest, Notation.of(honest)).context if "Audit" in each]

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 from shlex import quote
 
+from fl_sv.audit.lines import COPIES, findings
 from fl_sv.config.valuation import PerformancePot
 from fl_sv.payment.settlement import NOT_DIVIDED
 from fl_sv.report.blocks import Block, Finding, Findings, Folded, Text
@@ -16,7 +18,7 @@ from fl_sv.report.checks import (
 from fl_sv.report.finished_run import FinishedRun
 from fl_sv.report.notation import Notation
 from fl_sv.report.pot import is_different_pot
-from fl_sv.report.wording import counted, enumerated, percent, sentence_case
+from fl_sv.report.wording import counted, enumerated, percent, sentence_case, some
 from fl_sv.runs.records import FiredAlarm, PaymentRecord
 
 
@@ -41,7 +43,13 @@ def verdict(run: FinishedRun, notation: Notation) -> Verdict:
     return Verdict(
         payable=payment.payable,
         sentence=_sentence(run, notation),
-        context=(*_model(run, notation), *_student(run, notation), *_pot(run), *checks),
+        context=(
+            *_model(run, notation),
+            *_student(run, notation),
+            *_pot(run),
+            *checks,
+            *_audit(run),
+        ),
         decision=decision_sentence(payment),
         command=accept_command(payment),
         objections=tuple(map(objection_finding, payment.objections)),
@@ -60,13 +68,13 @@ def checks_folded(run: FinishedRun) -> Folded:
         untested_finding(code, law, run.evidence.config.n_companies) for code in law.untested
     )
     blocks: list[Block] = [check_table(law, payment)]
-    for heading, findings in (
+    for heading, some_found in (
         ("Alarms that block payment:", tuple(map(objection_finding, payment.objections))),
         ("Alarms accepted by name:", tuple(map(accepted_finding, payment.accepted_alarms))),
         ("Not made, because this run lacks the data; each might have raised an alarm:", untested),
     ):
-        if findings:
-            blocks += [Text((heading,)), Findings(findings)]
+        if some_found:
+            blocks += [Text((heading,)), Findings(some_found)]
     return Folded(summary, tuple(blocks))
 
 
@@ -176,6 +184,20 @@ def _model(run: FinishedRun, notation: Notation) -> list[str]:
     if run.gain <= 0:
         text += " Taken by its loss, that is no better than the untrained model."
     return [text]
+
+
+def _audit(run: FinishedRun) -> list[str]:
+    """Whom to look at before money moves; a finding of the audit blocks no payment."""
+    config, found = run.evidence.config, findings(run.evidence.audit)
+    seen = [
+        (line.company, line.other) if line.check == COPIES else (line.company,) for line in found
+    ]
+    names = [config.legal_name(name) for name in dict.fromkeys(chain.from_iterable(seen))]
+    return (
+        [f"Audit: look at {some(names)} before anything is paid; the remarks say why."]
+        if names
+        else []
+    )
 
 
 def _student(run: FinishedRun, notation: Notation) -> list[str]:
