@@ -66,9 +66,10 @@ def pay_run(
 def payouts_were_changed(run: RunDirectory) -> bool:
     """Whether payouts.csv is not what the last payment in the ledger says: `pay` replaces it."""
     last = newest(read_ledger(run), PaymentRecord)
-    # The ledger's lines are sorted by name, the table has the order of the config.
-    amounts = {name: last.amounts[name] for name in run.config.companies}
     try:
-        return run.read_bytes(files.PAYOUTS) != payouts_csv(amounts).encode()
+        # The ledger's lines are sorted by name, the table has the order of the config.
+        place = {name: i for i, name in enumerate(run.config.companies)}
+        amounts = sorted(last.amounts.items(), key=lambda each: place.get(each[0], len(place)))
+        return run.read_bytes(files.PAYOUTS) != payouts_csv(dict(amounts)).encode()
     except InputError:
         return run.has(files.PAYOUTS)
