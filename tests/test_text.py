@@ -175,6 +175,7 @@ def test_what_is_wrong_with_texts_is_a_sentence(tmp_path: Path, tokenizer: str) 
 
 
 def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
     path = tmp_path / "a.txt"
     path.write_text("abc")
     for name, content in (("tokenizer.json", "{}"), ("other.json", "[")):
