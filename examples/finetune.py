@@ -25,6 +25,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
+from fl_sv.projects.bases import new_base
+
 # A character each; all others become a blank.
 LETTERS = "\n !\"$%&'(),-./0123456789:;?abcdefghijklmnopqrstuvwxyz"
 PLACES = 32  # characters of a row
@@ -110,28 +112,9 @@ def make_bases(folder: Path) -> None:
     folder.rename(whole)
 
 
-def new_base(width: int, n_outputs: int = len(LETTERS)) -> nn.Module:
-    """A small Llama that was trained on nothing."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=n_outputs,
-            hidden_size=width,
-            intermediate_size=3 * width,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=PLACES,
-            tie_word_embeddings=False,
-            attn_implementation="eager",
-        )
-    )
-
-
 def train_base(width: int, tokens: Tensor, seconds: float) -> tuple[nn.Module, float]:
     """A small Llama, trained for about this long, and its mean loss in the last steps."""
-    base = new_base(width)
+    base = new_base(width, len(LETTERS), PLACES)
     optimizer = torch.optim.AdamW(base.parameters(), lr=0.1 / width, weight_decay=0.01)
     generator, started, losses = torch.Generator().manual_seed(0), time.perf_counter(), []
     spent = 0.0

@@ -2,7 +2,7 @@
 
     companies join -> learning rates are chosen, where the config leaves them to the run
         -> the teacher is trained -> coalitions train the small models -> large runs
-        -> the law predicts the large model's losses -> values -> payouts
+        -> the audit -> the law predicts the large model's losses -> values -> payouts
         -> the model's files, ledger and report
 
 Every stage reads the results of earlier ones from the journal and writes its own there. So a killed
@@ -11,6 +11,7 @@ run can resume where it stopped. A result that is missing raises an exception; i
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 from flwr.serverapp import Grid
@@ -50,8 +51,7 @@ def value_companies(
     config: validated and checked.
     run: the run directory, locked; all files of the run are written there.
     grid: Flower's grid, behind which the companies are.
-    progress: where the stages report.
-    stop: when it is set, the run is interrupted.
+    progress: where the stages report. stop: when it is set, the run is interrupted.
 
     Raises RunError when the run cannot be finished; the journal keeps what is.
     """
@@ -71,6 +71,7 @@ def value_companies(
             evidence = gather(job, table, averaged, curve, student)  # all else that payouts need
             if is_large_enough(evidence, progress):  #             the sample is large enough
                 break
+        evidence = replace(evidence, audit=audit(job))  #          what the companies' work says
         settlement = settle(evidence, progress)  #                 law, values, payouts
         save_models(job, run)  #                                   what the companies joined for
         meter.enter()
@@ -89,7 +90,7 @@ def gather(
     curve: list[TeacherLoss],
     student: StudentLoss | None,
 ) -> Evidence:
-    """The evidence from which law, values and payouts are computed."""
+    """The evidence from which law, values and payouts are computed, all but the audit."""
     config, roster = job.config, job.federation.roster
     weighting, coalitions = shapley_weighting(config, table), table.coalitions(table.largest_small)
     return Evidence(
@@ -106,5 +107,4 @@ def gather(
         rows_left_out=job.rows_left_out,
         rates=job.rates,
         groups=job.groups,
-        audit=audit(job),
     )

@@ -4,6 +4,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fl_sv.runs.journal import Journal
 from fl_sv.training.kept import KeptStates
 from fl_sv.training.models import tensors
 from fl_sv.training.trial import tried_models
+from server.audit import audit
 from server.averages import average_singletons
 from server.inline import InlineGrid
 from server.job import open_job
@@ -62,7 +64,8 @@ def _evidence(config: Config) -> Evidence:
         (step,) = design_steps(config)
         sweep_coalitions(job, step)
         table = job.table(step.coalitions, measure_large_runs(job))
-        return gather(job, table, average_singletons(job, table), curve, None)
+        evidence = gather(job, table, average_singletons(job, table), curve, None)
+        return replace(evidence, audit=audit(job))
 
 
 @contextmanager

@@ -42,9 +42,9 @@ def llama(input_shape: tuple[int, ...], n_outputs: int, width: int) -> nn.Module
     """Ids (B, S) to the logits (B, S, K) of what follows each: a base of examples/finetune.py
     before it was trained on anything.
     """
-    from examples.finetune import new_base
+    from fl_sv.projects.bases import PLACES, new_base
 
-    base = new_base(width, n_outputs)
+    base = new_base(width, n_outputs, PLACES)
     _silent(base.get_output_embeddings())
     return Llama(base)
 

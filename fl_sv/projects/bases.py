@@ -52,29 +52,34 @@ def byte_tokenizer() -> Any:
     return tokenizer
 
 
+def new_base(width: int, n_tokens: int, places: int) -> Any:
+    """A small Llama that was trained on nothing. The caller seeds torch."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=n_tokens,
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=places,
+            tie_word_embeddings=False,
+            attn_implementation="eager",
+        )
+    )
+
+
 def _train(width: int, ids: list[int], folder: Path) -> float:
     """Trains and writes a base. Returns the mean loss of its last steps."""
     import torch
     from torch.nn.functional import cross_entropy
 
     with quiet():
-        from transformers import LlamaConfig, LlamaForCausalLM
-
         generator = torch.Generator().manual_seed(0)
         torch.manual_seed(0)
-        base = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=256,
-                hidden_size=width,
-                intermediate_size=3 * width,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=4,
-                max_position_embeddings=PLACES,
-                tie_word_embeddings=False,
-                attn_implementation="eager",
-            )
-        )
+        base = new_base(width, 256, PLACES)
         tokens = torch.tensor(ids)
         optimizer = torch.optim.AdamW(base.parameters(), lr=RATE)
         losses = []
