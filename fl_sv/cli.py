@@ -155,7 +155,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def data_check(options: argparse.Namespace) -> int:
     """Prints what a company's file holds, whether it fits, and what will leave the machine."""
-    from fl_sv.config.base import DATA_FILES
+    from fl_sv.config.base import DATA_FILES, spreadsheet_hint
     from fl_sv.federation.kit import is_kit
     from fl_sv.planning.inspection import inspect_company, inspect_source
     from fl_sv.plugins import find_modules_in
@@ -165,7 +165,8 @@ def data_check(options: argparse.Namespace) -> int:
     elif options.target or not options.company:
         raise InputError(
             f"{options.source} is read as a config, because its name does not end in"
-            f" {listed(DATA_FILES)}. Give --company, and not --target: the config has data.target."
+            f" {listed(DATA_FILES)}{spreadsheet_hint(str(options.source))}."
+            " Give --company, and not --target: the config has data.target."
         )
     else:
         for folder in (options.source.resolve().parent, Path.cwd()):

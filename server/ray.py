@@ -1,19 +1,44 @@
-"""An existing Ray cluster: this process joins it before Flower does, and checks every node."""
+"""Ray, before Flower uses it: one of this machine's own, or a cluster whose nodes are checked."""
 
 import logging
 import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fl_sv.errors import InputError
 from fl_sv.machine import software
 
+PRELOADED = "clients.app"
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 120.0  # a fresh worker imports the library from a cold disk
 # Ray takes a node for dead after five missed checks, of 3 to 10 s each.
 NOTICE_SECONDS = 45.0
+
+
+def start_ray(n_workers: int, *, verbose: bool) -> None:
+    """Starts a Ray on this machine, whose workers import what companies need while Flower starts.
+
+    Flower itself would start it with an environment for its workers, and Ray gives that to new ones
+    only: the workers that stand ready are in vain, and each imports torch when it is first asked.
+    A Ray that this process uses already serves as it is.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    with _environment(PYTHONPATH=_paths()):  # the workers inherit it
+        ray.init(
+            address="local",  # else Ray joins any cluster that it finds on this machine
+            num_cpus=n_workers,
+            include_dashboard=False,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            log_to_driver=verbose,
+            _system_config={"preload_python_modules": [PRELOADED]},
+        )
 
 
 def join_cluster(address: str, *, verbose: bool) -> None:
@@ -24,13 +49,11 @@ def join_cluster(address: str, *, verbose: bool) -> None:
     """
     import ray
 
-    # The workers import what this process can import; the paths must exist on every node.
-    path = os.pathsep.join([*filter(None, sys.path), *filter(None, [os.environ.get("PYTHONPATH")])])
     require_head(address)
     try:
         ray.init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
+            runtime_env={"env_vars": {"PYTHONPATH": _paths()}},  # which must exist on every node
             logging_level=logging.INFO if verbose else logging.ERROR,
             log_to_driver=verbose,
         )
@@ -44,6 +67,25 @@ def join_cluster(address: str, *, verbose: bool) -> None:
     except BaseException:
         ray.shutdown()
         raise
+
+
+def _paths() -> str:
+    """What this process can import from, for the workers."""
+    return os.pathsep.join([*filter(None, sys.path), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def require_head(address: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flwr.app import Context
 from flwr.clientapp import ClientApp
@@ -20,7 +20,7 @@ from fl_sv.payment.settlement import Settlement
 from fl_sv.progress import Progress
 from fl_sv.runs.directory import RunDirectory
 from server.inline import InlineGrid
-from server.ray import join_cluster
+from server.ray import join_cluster, start_ray
 from server.valuation import value_companies
 
 Outcome = TypeVar("Outcome")
@@ -84,6 +84,7 @@ def on_ray(
     from flwr.simulation import run_simulation  # here, because it imports Ray
 
     server_app = ServerApp()
+    gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
     outcome: list[Outcome] = []
     failure: list[BaseException] = []
 
@@ -100,11 +101,13 @@ def on_ray(
             warnings.simplefilter("ignore")  # Ray and Flower warn about their own future
             if config.ray.address:
                 join_cluster(config.ray.address, verbose=verbose)
+            else:
+                start_ray(config.compute.at_once, verbose=verbose)
             run_simulation(
                 server_app,
                 companies,
                 config.n_companies,
-                backend_config=_backend(config, verbose),
+                backend_config={"client_resources": {"num_cpus": 1, "num_gpus": gpus}},
                 verbose_logging=verbose,
             )
     except InputError:
@@ -117,19 +120,6 @@ def on_ray(
     if not outcome:
         raise RunError("Flower's simulation engine ended before the server app did.")
     return outcome[0]
-
-
-def _backend(config: Config, verbose: bool) -> dict[str, Any]:
-    """Flower's settings: what an actor needs, and how Ray starts where no cluster was joined."""
-    gpus = 1.0 if config.compute.device.startswith("cuda") else 0.0
-    start = {
-        "address": "local",  # else Ray joins any cluster that it finds on this machine
-        "num_cpus": config.compute.at_once,
-        "include_dashboard": False,
-        "logging_level": logging.INFO if verbose else logging.ERROR,
-        "log_to_driver": verbose,
-    }
-    return {"client_resources": {"num_cpus": 1, "num_gpus": gpus}, "init_args": start}
 
 
 def _quieten(verbose: bool) -> None:

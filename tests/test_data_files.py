@@ -311,3 +311,9 @@ def test_classes_are_counted_when_no_number_is_given(csv: Any) -> None:
 def test_counting_refuses_gaps_and_a_single_class(csv: Any, label: str, expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         class_labels(read_rows(csv(GOOD.replace("1.8,1", f"1.8,{label}")), "target"), None)
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "ROWS.XLS", "rows.ods"])
+def test_whoever_gives_a_spreadsheet_is_told_to_save_it_as_csv(name: str) -> None:
+    with pytest.raises(InputError, match=r"name must end in .*; save its sheet as \.csv\."):
+        read_rows(name, "y")

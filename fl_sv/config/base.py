@@ -14,6 +14,7 @@ REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 Reference = Annotated[str, StringConstraints(pattern=REFERENCE)]
 Scalar = bool | int | float | str
 DATA_FILES = (".npz", ".csv", ".parquet", ".arrow")  # suffixes
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 FOLDER = "/"  # at the end of a path: a folder of data files, or of images
 TEXT_FILES = (".txt", ".jsonl", ".parquet")  # of files with texts (`task: next_token`)
 
@@ -41,3 +42,8 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"it lacks {place!r}"
     return f"{place}: {problem['msg']}" if place else problem["msg"]
+
+
+def spreadsheet_hint(name: str) -> str:
+    """What to do with a spreadsheet, which is no data file; empty for any other file."""
+    return "; save its sheet as .csv" if name.casefold().endswith(SPREADSHEETS) else ""

@@ -2,7 +2,14 @@
 
 import re
 
-from fl_sv.config.base import DATA_FILES, FOLDER, REFERENCE, TEXT_FILES, is_data_path
+from fl_sv.config.base import (
+    DATA_FILES,
+    FOLDER,
+    REFERENCE,
+    TEXT_FILES,
+    is_data_path,
+    spreadsheet_hint,
+)
 from fl_sv.config.columns import Label, Numeric
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data, Duplicate
 
@@ -23,6 +30,7 @@ def check_data(data: Data) -> None:
             f"data.source: there is no source {data.source!r}; allowed are"
             f" {', '.join(BUILT_IN_SOURCES)}, own, a file ({', '.join(DATA_FILES)}; texts:"
             f" {', '.join(TEXT_FILES)}), a folder (its path ends in /) or module:function"
+            f"{spreadsheet_hint(data.source)}"
         )
     if data.options and not is_function:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.base import DATA_FILES
+from fl_sv.config.base import DATA_FILES, spreadsheet_hint
 from fl_sv.config.columns import ANSWER, Csv, unanswered
 from fl_sv.config.dialect import yaml_line
 from fl_sv.data.csv_file import Lines, read_csv
@@ -140,7 +140,8 @@ def read_tables(
 
     if strangers := [file for file in files if not file.endswith(DATA_FILES)]:
         raise InputError(
-            f"{listed(strangers, 5)} is no data file: its name must end in {', '.join(DATA_FILES)}."
+            f"{listed(strangers, 5)} is no data file: its name must end in"
+            f" {', '.join(DATA_FILES)}{spreadsheet_hint(strangers[0])}."
         )
     if not files or any(file.endswith(".npz") for file in files):
         raise InputError(f"{path}: an .npz archive has no columns; it needs no description.")

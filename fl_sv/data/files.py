@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_sv.config.base import DATA_FILES
+from fl_sv.config.base import DATA_FILES, spreadsheet_hint
 from fl_sv.config.columns import Column, Csv
 from fl_sv.config.data import Inputs
 from fl_sv.data.archive import read_arrays, require_growth
@@ -77,7 +77,10 @@ def readable(path: str, kinds: tuple[str, ...] = DATA_FILES) -> Iterator[None]:
     kinds: the suffixes that are allowed.
     """
     if not path.endswith(kinds):
-        raise InputError(f"{path} is no data file: its name must end in {', '.join(kinds)}.")
+        raise InputError(
+            f"{path} is no data file: its name must end in"
+            f" {', '.join(kinds)}{spreadsheet_hint(path)}."
+        )
     try:
         require_regular(Path(path))
         yield
