@@ -32,8 +32,9 @@ STAGES = {
         "configure_train",
         ("server writes messages",),
     ),
-    "server checks replies": ("exchange.py", "_problem", ()),
-    "aggregation, with a check of its own": ("coalitions.py", "aggregate_train", ()),
+    "server checks replies": ("exchange.py", "_problem_of", ()),
+    "audit": ("watch.py", "see", ()),
+    "aggregation, with a check of its own": ("coalitions.py", "aggregate_train", ("audit",)),
     "scoring": ("scoring.py", "losses", ()),
 }
 

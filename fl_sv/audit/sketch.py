@@ -1,9 +1,10 @@
 """Sketches: a few numbers that keep the inner products of long vectors.
 
-Each parameter is added to one of WIDTH sums, with a sign; both are drawn (a count sketch, Charikar,
-Chen and Farach-Colton 2002). Inner products of sketches are those of the vectors in the mean, with
-a relative error of about 1 / sqrt(WIDTH). A sketch is linear, so that of a difference is the
-difference of two.
+Each parameter is added to one of WIDTH sums, in turn, with a sign that is drawn (a count sketch,
+Charikar, Chen and Farach-Colton 2002). Inner products of sketches are those of the vectors in the
+mean, with a relative error of about 1 / sqrt(WIDTH). WIDTH is prime, so that the weights of one
+input or one unit, which stand at regular distances, fall into different sums. A sketch is linear,
+so that of a difference is the difference of two.
 
 Shapes: C models of a stack.
 """
@@ -11,40 +12,34 @@ Shapes: C models of a stack.
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fl_sv.streams import stream
 
 Floats = NDArray[np.float64]
 
-WIDTH = 256
+WIDTH = 257
+MOST_LINES = 1 << 10  # of WIDTH parameters, which are summed in the stack's own precision
 BLOCK = 1 << 20  # parameters that are summed at once
 
 
 def sketch(stack: NDArray[np.floating]) -> Floats:
     """The sketches (C, WIDTH) of a stack (C, parameters)."""
-    n_params = stack.shape[1]
+    n_rows, n_params = stack.shape
+    sums = np.zeros((n_rows, WIDTH))
     if n_params <= WIDTH:
-        short = np.zeros((len(stack), WIDTH))
-        short[:, :n_params] = stack
-        return short
-    order, sign, start = _drawn(n_params)
-    size = max(1, BLOCK // n_params)
-    parts = [
-        np.add.reduceat(stack[first : first + size, order] * sign, start, axis=1)
-        for first in range(0, len(stack), size)
-    ]
-    return np.concatenate(parts)
+        sums[:, :n_params] = stack
+        return sums
+    sign = _signs(n_params, stack.dtype)
+    whole = n_params - n_params % WIDTH
+    lines, signs = stack[:, :whole].reshape(n_rows, -1, WIDTH), sign[:whole].reshape(-1, WIDTH)
+    for first in range(0, lines.shape[1], MOST_LINES):
+        block = slice(first, first + MOST_LINES)
+        sums += np.einsum("clw,lw->cw", lines[:, block], signs[block])
+    sums[:, : n_params - whole] += stack[:, whole:] * sign[whole:]
+    return sums
 
 
 @lru_cache(maxsize=8)
-def _drawn(n_params: int) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
-    """The parameters in the order of their sums, the sign of each, and where each sum begins.
-
-    Every sum has at least one parameter: they are dealt like cards.
-    """
-    draw = stream("audit", n_params)
-    order = draw.permutation(n_params)
-    sign = draw.choice([-1.0, 1.0], n_params)
-    start = np.arange(WIDTH) * n_params // WIDTH
-    return order, sign, start
+def _signs(n_params: int, dtype: DTypeLike) -> NDArray[np.floating]:
+    return stream("audit", n_params).choice([-1, 1], n_params).astype(dtype)
