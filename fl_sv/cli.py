@@ -166,7 +166,7 @@ def data_check(options: argparse.Namespace) -> int:
         raise InputError(
             f"{options.source} is read as a config, because its name does not end in"
             f" {listed(DATA_FILES)}{spreadsheet_hint(str(options.source))}."
-            " Give --company, and not --target: the config has data.target."
+            " Give --company, one of the config's, and not --target: the config has data.target."
         )
     else:
         for folder in (options.source.resolve().parent, Path.cwd()):

@@ -97,7 +97,8 @@ def test_a_spreadsheet_of_six_shops_is_paid_out_with_no_step_in_between(
     cells = [line.split(";")[6:0:-1] for line in lines]
     new.write_text("\n".join(map(";".join, cells)), encoding="cp1252")
     answer = command("predict", tmp_path / "out", new)
-    assert (answer.code, answer.err) == (0, "")
+    assert answer.code == 0
+    assert answer.err == "fl-sv: the shares are p_0 of schlecht, p_1 of gut.\n"
     found = [line.split(",") for line in answer.out.splitlines()]
     assert found[0] == ["prediction", "p_0", "p_1"]
     assert all(text == ("gut" if float(p_1) > 0.5 else "schlecht") for text, _, p_1 in found[1:])

@@ -6,6 +6,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from fl_sv.errors import listed
 from fl_sv.terminal import complain, say
 
 FORMATS = ("safetensors", "onnx", "peft")
@@ -72,7 +73,10 @@ def predict(options: argparse.Namespace) -> int:
         rows = read_raw_rows(options.rows, stored)
         if remark := unknown_sentence(options.rows, rows.unknown):
             complain(f"fl-sv: {remark} They count as no word.")
-        lines = prediction_lines(built(stored), rows, labels_of(stored))
+        if labels := labels_of(stored):
+            names = [f"p_{k} of {label}" for k, label in enumerate(labels)]
+            complain(f"fl-sv: the shares are {listed(names)}.")
+        lines = prediction_lines(built(stored), rows, labels)
         if options.out is None:
             for block in lines:
                 output.write(block)
