@@ -138,6 +138,22 @@ def test_plan_and_run_refuse_and_say_one_by_one(command: Command, tmp_path: Path
     assert "tests.own_modules:flow (models.factory, size s)" in answer.out
 
 
+def test_plan_names_small_models_that_are_too_wide_to_gain_by_a_stack() -> None:
+    config = parse_config(
+        """
+companies: [Ash, Beech]
+data: {source: digits, partition: {kind: iid}}
+models:
+  small: [{kind: cnn, channels: [4]}, {kind: cnn, channels: [200]}]
+  large: {kind: cnn, channels: [400]}
+payouts: {pot: {kind: fixed, cents: 1}}
+""",
+        "game",
+    )
+    (remark,) = remarks_on(config)
+    assert "the layers of cnn-200 give more numbers" in remark and "one by one" in remark
+
+
 def test_company_tries_a_module_on_its_own_rows() -> None:
     config = config_with("spectral")
     with pytest.raises(InputError, match=r"models\.factory: tests\.own_modules:spectral"):

@@ -6,27 +6,30 @@ import torch
 from torch import Tensor
 
 from fl_sv.config import Config
-from fl_sv.config.models import Module
+from fl_sv.config.models import Mlp, Module
 from fl_sv.errors import listed
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.scoring import ValidationSet
+from fl_sv.training.stack import models_together
 from fl_sv.valuation.untrained import untrained_remarks
 
 # Operations of a step from which a stack of adapters gains little (docs/benchmarks.md, adapters).
 BOUND_BY_ARITHMETIC = 1e9
+MANY = 1 << 10  # models that could train together
 
 
 def module_remarks(
     config: Config, models: Sequence[ModelSpec], x: Tensor, y: Tensor
 ) -> tuple[str, ...]:
-    """Sentences on users' modules; nothing for built-in models.
+    """Sentences on users' modules, and on small models that gain nothing as a stack.
 
     models: of all sizes, the large one last, tried. x, y: the validation rows.
     """
-    if not any(isinstance(model.config, Module) for model in models):
-        return ()
     *small, large = models
+    slow = _of_wide_models(small, config)
+    if not any(isinstance(model.config, Module) for model in models):
+        return (*slow,)
     seeds = {model.name: config.training.seeds for model in small}
     seeds[large.name] = config.training.large_seeds
     validation = ValidationSet(config, x, y)
@@ -36,9 +39,28 @@ def module_remarks(
     }
     return (
         *_by_model(models, seeds),
+        *slow,
         *_of_small_bases(small, config.training.batch_size),
         *untrained_remarks(config, losses),
     )
+
+
+def _of_wide_models(small: Sequence[ModelSpec], config: Config) -> Iterator[str]:
+    """That models with wide layers train one after the other."""
+    device = torch.device(config.compute.device)
+    wide = [
+        model.name
+        for model in small
+        if not isinstance(model.config, Mlp)
+        and model.unstackable is None
+        and models_together(model, config.training.batch_size, MANY, device) == 1
+    ]
+    if wide:
+        yield (
+            f"models.small: the layers of {listed(wide)} give more numbers in a step than fit the"
+            " processor's cache several times, so its models train one by one: a stack would gain"
+            " nothing. Narrower small models make the sweep cheaper."
+        )
 
 
 def _of_small_bases(small: Sequence[ModelSpec], batch_size: int) -> Iterator[str]:
