@@ -263,6 +263,27 @@ DRAWING_BY_NUMPY = _written(
 )
 
 
+def _reading(scale: Callable[[Tensor], Any]) -> Factory:
+    """The scale of a layer's outputs depends on the numbers of the rows."""
+    return _written(
+        lambda m, x: m.a(x.flatten(1)) * scale(x),
+        lambda n_outputs: {"a": nn.Linear(128, n_outputs)},
+    )
+
+
+# Numbers that they read decide what they compute: no sequence of operations is that of all rows.
+READING: dict[str, Factory] = {
+    "a branch": _reading(lambda x: 2 if x.mean() > 0 else 1),
+    "item": _reading(lambda x: x.abs().max().item()),
+    "a list": _reading(lambda x: max(x.flatten().tolist())),
+    "numpy": _reading(lambda x: float(x.numpy().max())),
+    "an array": _reading(lambda x: float(np.asarray(x).max())),
+    "a mask": _reading(lambda x: x[x > 0].sum()),
+    "places": _reading(lambda x: len(torch.nonzero(x > 1)) / 9),
+    "equality": _reading(lambda x: 1 + torch.equal(x, x.abs())),
+}
+
+
 def make(input_shape: tuple[int, ...], n_outputs: int, which: str) -> nn.Module:
-    factory = DRAWING_BY_NUMPY if which == "numpy draws" else MODULES[which]
-    return factory(input_shape, n_outputs)
+    others = {**MODULES, **READING, "numpy draws": DRAWING_BY_NUMPY}
+    return others[which](input_shape, n_outputs)

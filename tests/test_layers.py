@@ -15,7 +15,14 @@ from fl_sv.data import Task
 from fl_sv.training import stack as stack_module
 from fl_sv.training.models import ModelSpec, model_specs
 from fl_sv.training.sgd import Recipe, train
-from fl_sv.training.stack import models_together, score_stack, stack_outputs, train_stack
+from fl_sv.training.stack import (
+    Bounds,
+    models_together,
+    score_stack,
+    stack_outputs,
+    train_stack,
+    trains_alone,
+)
 from fl_sv.training.trial import tried
 from tests.own_layers import MODULES, Meeting
 
@@ -65,8 +72,8 @@ def test_module_of_usual_layers_trains_as_a_stack_by_its_own_code(which: str) ->
     """Nothing of it is left to torch's rules, and no generator is shared."""
     config, model, x, y = drawn(which)
     model = tried(model, config, x, y)
-    assert (model.unstackable, model.unreplaced) == (None, None)
-    assert not model.draws_globally
+    assert (model.unstackable, model.unreplaced, model.untraced) == (None, None, None)
+    assert not model.draws_globally and model.is_traced
 
 
 @pytest.mark.parametrize("which", MODULES)
@@ -158,13 +165,16 @@ def test_how_many_models_train_together_follows_from_shapes_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, model, *_ = drawn("cnn")
+    model = replace(model, draws_globally=False)
     row = 4 * 8 * 8 * 8  # bytes of the widest result of a row in float64
-    cpu = torch.device("cpu")
-    assert models_together(model, 32, 128, cpu) == 128  # the chunk: 8 MB would hold 128
+    cpu, step = torch.device("cpu"), 32 * row
+    assert models_together(model, 32, 128, cpu) == 32  # 3.5 MB would hold 56
     assert models_together(model, 32, 4, cpu) == 4
-    for limit, together in ((40 * row, 8), (32 * row, 8), (31 * row, 1), (row, 1)):
-        monkeypatch.setattr(stack_module, "ALONE_BYTES", limit)
-        monkeypatch.setattr(stack_module, "CACHE_BYTES", 11 * 32 * row)  # eleven: a power of two
+    assert models_together(replace(model, untraced="reads"), 32, 256, cpu) == 128  # 8 MB
+    for limit, together in ((step + 1, 8), (step, 8), (step - 1, 1), (row, 1)):
+        # eleven: a power of two
+        monkeypatch.setattr(stack_module, "TRACED", Bounds(together=11 * step, alone=limit))
         assert models_together(model, 32, 128, cpu) == together
+        assert trains_alone(model, 32, cpu) == (together == 1)
     assert models_together(model, 32, 128, torch.device("cuda")) == 128
     assert models_together(replace(model, unstackable="LSTM"), 1, 128, cpu) == 1

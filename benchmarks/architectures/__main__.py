@@ -8,7 +8,8 @@ after the other. Stack, loop and the matrix product that is the peak take turns 
 each ratio is the median over turns. Their seconds are those of the thread on its processor, which
 on a quiet machine are seconds; those of two workers are by the clock: two companies one after the
 other, divided by both at once in two threads. `speedup_two_products` is the same for products of
-matrices that take as long: what the machine had to give.
+matrices that take as long: what the machine had to give. Before the turns come as many rounds as
+a stack needs until its steps are traced; what one trace takes is `trace_ms`.
 
 `gemm_fraction` counts the products and convolutions that a training needs (by torch's counter,
 attention's products too) by the seconds of everything, and divides by the best square matrix

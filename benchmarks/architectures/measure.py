@@ -17,13 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from fl_sv.config import Config, parse_config
 from fl_sv.data import Task
 from fl_sv.data.inputs import Input
+from fl_sv.training.gradients import Gradients
 from fl_sv.training.models import ModelSpec, model_specs
 from fl_sv.training.sgd import Recipe, make_recipe
-from fl_sv.training.stack import models_together, train_stack
+from fl_sv.training.stack import models_together, train_stack, trains_alone
 from fl_sv.training.trial import tried
 
 MODELS, ROWS, BATCH, CLASSES, RATE = 64, 128, 32, 10, 0.02
 TURNS = 3
+WARM_UP = 5
 PEAK_SIZES = (512, 1024, 2048)
 
 GAME = """
@@ -91,6 +93,16 @@ class Trainee:
     def together(self) -> Tensor:
         return train_stack(self.model, self.stack, self.x, self.y, self.recipe, chunk=128)
 
+    def trace_ms(self) -> float | None:
+        """Milliseconds of one trace: of a step of as many models and rows as in a run."""
+        model, rows = self.model, self.recipe.batches[0]
+        if trains_alone(model, BATCH, self.x.device):
+            return None
+        views = model.views(self.stack[: models_together(model, BATCH, MODELS, self.x.device)])
+        with model.drawing(0) as draws, torch.no_grad():
+            gradients = Gradients.of(model, views, None, draws)
+            return 1e3 * _seconds(lambda: gradients.trace(self.x[rows], self.y[rows]))
+
     def modules(self) -> list[nn.Module]:
         return [self.model.loaded(params).train() for params in self.stack]
 
@@ -122,7 +134,9 @@ def measure(cases: list[Case], turns: int = TURNS) -> Iterator[dict[str, Any]]:
 
 def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
     flops = trainee.flops()
-    together, modules = trainee.together(), trainee.modules()
+    together, modules, trace_ms = trainee.together(), trainee.modules(), trainee.trace_ms()
+    for _ in range(WARM_UP):  # as a run does in its first rounds: then the steps are traced
+        trainee.together()
     trainee.in_a_loop(modules)
     alone = torch.stack([nn.utils.parameters_to_vector(m.parameters()) for m in modules]).detach()
     draws = any(isinstance(part, nn.Dropout) and part.p > 0 for part in modules[0].modules())
@@ -144,6 +158,7 @@ def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
         "speedup_two_products": statistics.median(products),
         "max_abs_difference": None if draws else float((together - alone).abs().max()),
         "models_together": models_together(trainee.model, BATCH, MODELS, trainee.x.device),
+        "trace_ms": trace_ms,
         "parameters": trainee.model.n_params,
         "step_ms": 1e3 * statistics.median(stacks) / len(trainee.recipe.batches) / MODELS,
         "matrix_peak_gflops": peak / 1e9,

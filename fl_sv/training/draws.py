@@ -50,11 +50,12 @@ class OwnDraws(Answering):
                 (each.device for each in args if isinstance(each, Tensor)),
                 torch.device(kwargs.get("device") or "cpu"),
             )
-            return func(*args, **{**kwargs, "generator": self._generator(device)})
+            return func(*args, **{**kwargs, "generator": self.generator(device)})
         draw = _DRAWS.get(func)
         return NotImplemented if draw is None else draw(self, *args, **kwargs)
 
-    def _generator(self, device: torch.device) -> torch.Generator:
+    def generator(self, device: torch.device) -> torch.Generator:
+        """From which everything on this device is drawn."""
         if device not in self.generators:
             self.generators[device] = torch.Generator(device).manual_seed(self.seed)
         return self.generators[device]
@@ -64,13 +65,13 @@ class OwnDraws(Answering):
         options.pop("memory_format", None)
         options = {"dtype": x.dtype, "device": x.device, **options}
         empty = torch.empty(x.shape, **options)
-        return draw(empty, generator=self._generator(empty.device))
+        return draw(empty, generator=self.generator(empty.device))
 
     def _kept(self, x: Tensor, rate: float, features: bool) -> Tensor:
         """What x is multiplied with: 0 in `rate` of the places, else 1 / (1 - rate)."""
         shape = (*x.shape[:2], *[1] * (x.ndim - 2)) if features else x.shape
         kept = torch.empty(shape, dtype=x.dtype, device=x.device)
-        return kept.bernoulli_(1 - rate, generator=self._generator(x.device)).div_(1 - rate)
+        return kept.bernoulli_(1 - rate, generator=self.generator(x.device)).div_(1 - rate)
 
 
 def _dropout(*, features: bool = False, in_place: bool = False) -> Callable[..., Any]:

@@ -63,6 +63,9 @@ def convolution(
         return _frozen_convolution(x, weight, bias, *options, groups)
     n_models = len(weight.all)
     convolve: Any = CONVOLUTIONS[weight.all.ndim - 1]
+    if n_models == 1 and isinstance(x, Stack) and x.all.ndim == weight.all.ndim:
+        bias_ = _of_channels(bias, 1)
+        return convolve(x.all[0], weight.all[0], bias_, *options, groups)[None]
     if isinstance(x, Stack) and x.all.ndim == weight.all.ndim:
         inputs = _channels_last(_folded(x.all))
         groups *= n_models

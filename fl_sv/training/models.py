@@ -48,6 +48,7 @@ from fl_sv.training.draws import OwnDraws
 from fl_sv.training.entrance import Entrance, entered
 from fl_sv.training.factories import blank_rows, module_inputs, quoting, users_start
 from fl_sv.training.shapes import Widest
+from fl_sv.training.traced import Traces
 
 FORWARD_PASSES_OF_A_STEP = 3  # a training step: one forward pass, and two more for the gradient
 
@@ -65,6 +66,7 @@ class ModelSpec:
     unused: parameters that get no gradient. They stay as they are.
     unstackable: why models of this size cannot train as a stack; None where they can.
     unreplaced: why a stack goes by torch's rules alone (`fl_sv.training.layers`); None elsewhere.
+    untraced: why its steps go through Python (`fl_sv.training.traced`); None where they need not.
     draws_globally: whether the module draws from a process's global generators.
     from_states: the same model for rows' kept states (`fl_sv.training.kept`); None where every row
         goes through all of it.
@@ -84,6 +86,7 @@ class ModelSpec:
     unused: frozenset[str] = frozenset()
     unstackable: str | None = None
     unreplaced: str | None = None
+    untraced: str | None = None
     draws_globally: bool = True
     from_states: "ModelSpec | None" = None
     unkept: str | None = None
@@ -105,6 +108,17 @@ class ModelSpec:
     def fresh(self, device: torch.device) -> nn.Module:
         """A new module of this architecture on the device; it shares the frozen parameters."""
         return copied(self.module, device)
+
+    @cached_property
+    def traces(self) -> Traces:
+        """The steps of stacks of this model that were traced."""
+        return Traces()
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether steps of its stacks can be traced."""
+        own = isinstance(self.config, Module) and self.draws_globally
+        return self.untraced is None and not own
 
     @cached_property
     def base_sha256(self) -> str:
@@ -251,7 +265,7 @@ class ModelSpec:
         state = self.loaded(params).state_dict()
         return {name: part for name, part in state.items() if isinstance(part, Tensor)}
 
-    def drawing(self, seed: int) -> AbstractContextManager[None]:
+    def drawing(self, seed: int) -> AbstractContextManager[OwnDraws | None]:
         """A context in which the module trains.
 
         A user's module may draw random numbers, as dropout does: in the context they come from this

@@ -57,17 +57,18 @@ def clipped(gradients: Views, optimizer: Optimizer) -> Views:
 
 
 def _sgd(optimizer: Optimizer, views: Views) -> Update:
-    velocity: Views = {}
+    parameters = [*views.values()]
+    velocity = [torch.zeros_like(view) for view in parameters] if optimizer.momentum else []
 
     def update(gradients: Views, rate: float) -> None:
-        for name, step in gradients.items():
-            if optimizer.weight_decay:
-                step = step + optimizer.weight_decay * views[name]
-            if optimizer.momentum:
-                if name in velocity:
-                    step = optimizer.momentum * velocity[name] + step
-                velocity[name] = step
-            views[name].sub_(step, alpha=rate)
+        steps = [gradients[name] for name in views]
+        if optimizer.weight_decay:
+            steps = [*torch._foreach_add(steps, parameters, alpha=optimizer.weight_decay)]
+        if optimizer.momentum:
+            torch._foreach_mul_(velocity, optimizer.momentum)
+            torch._foreach_add_(velocity, steps)
+            steps = velocity
+        torch._foreach_sub_(parameters, steps, alpha=rate)
 
     return update
 
@@ -76,21 +77,24 @@ def _adam(optimizer: Optimizer, views: Views) -> Update:
     """Adam (Kingma and Ba 2015), or with decay apart from the gradient (Loshchilov 2019)."""
     beta1, beta2 = optimizer.betas
     decay, is_apart = optimizer.weight_decay, optimizer.kind == "adamw"
-    means = {name: torch.zeros_like(view) for name, view in views.items()}
-    squares = {name: torch.zeros_like(view) for name, view in views.items()}
+    parameters = [*views.values()]
+    means, squares = ([torch.zeros_like(view) for view in parameters] for _ in range(2))
     steps = count(1)
 
     def update(gradients: Views, rate: float) -> None:
         step = next(steps)
         first, second = 1 - beta1**step, math.sqrt(1 - beta2**step)
-        for name, gradient in gradients.items():
-            view, mean, square = views[name], means[name], squares[name]
-            if decay and is_apart:
-                view.mul_(1 - rate * decay)
-            elif decay:
-                gradient = gradient + decay * view
-            mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            view.addcdiv_(mean, (square.sqrt() / second).add_(optimizer.eps), value=-rate / first)
+        own = [gradients[name] for name in views]
+        if decay and is_apart:
+            torch._foreach_mul_(parameters, 1 - rate * decay)
+        elif decay:
+            own = [*torch._foreach_add(own, parameters, alpha=decay)]
+        torch._foreach_lerp_(means, own, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, own, own, value=1 - beta2)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_div_(roots, second)
+        torch._foreach_add_(roots, optimizer.eps)
+        torch._foreach_addcdiv_(parameters, means, roots, value=-rate / first)
 
     return update

@@ -15,7 +15,7 @@ parameters of one model as a flat vector.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,8 @@ class SoftTargets:
     # The gradient of the mean loss of each model of a stack, for outputs (C, K, B), where it is
     # written out. None: torch differentiates `loss_of`.
     gradient_of: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    # What tells `loss_of` from others, as it is made anew for every round.
+    kind: Hashable = None
 
 
 def make_recipe(

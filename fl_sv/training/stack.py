@@ -22,15 +22,17 @@ the parameters of C models, one flat vector a row.
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch import Tensor
+from torch.func import functional_call, vmap
 
 from fl_sv.config.models import Mlp
 from fl_sv.data import Task
 from fl_sv.machine import free_device_memory, models_at_once
+from fl_sv.training.gradients import Gradients
 from fl_sv.training.layers import stack_forward
 from fl_sv.training.losses import right, row_loss
 from fl_sv.training.mlp import (
@@ -49,14 +51,32 @@ from fl_sv.training.sgd import Batches, Recipe, SoftTargets, batches_of, train
 # Updates the views of a stack in place by one step on a batch, at a learning rate.
 Descent = Callable[..., None]
 
-# The widest result of a layer on a batch says how a stack trains (docs/architectures.md; one core,
-# torch 2.13, 2026-11-30). Models with less than a megabyte gained from 8 models together on: 5
-# times (4 KB) down to 1.1 (512 KB). At a megabyte a stack was as fast as a loop (.94 to 1.01); with
-# three and four megabytes a stack of 8 had 1.04 and .69 times the speed of a loop.
-ALONE_BYTES = 1 << 20
-# So much of all models together. With four times as much, a stack of the wider ones lost a tenth to
-# a third, as each layer's results left the cache before the next one read them.
-CACHE_BYTES = 8 << 20
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bytes of the widest result of a layer on a batch, which say how a stack trains.
+
+    together: of all models that take a step together. alone: with more, a model trains by itself.
+    """
+
+    together: int
+    alone: int
+
+
+# Where they lie was measured (docs/architectures.md; one core with two megabytes of level-two
+# cache, torch 2.13, 2026-11-30). A traced step costs little besides its arithmetic, so that few
+# models fill it: with one to three megabytes 18 of 21 models were within a few percent of their
+# fastest, and with 8 they took a tenth to a third longer. With 4 MB a single model lost.
+TRACED = Bounds(together=7 << 19, alone=7 << 19)
+# With milliseconds of Python in each step models gained from 8 together on: 5 times (4 KB) down to
+# 1.1 (512 KB). At a megabyte a stack was as fast as a loop; with three and four it lost.
+UNTRACED = Bounds(together=1 << 23, alone=1 << 20)
+# Models with one frozen base share products, and take few passes over their numbers
+# (`fl_sv.training.adapted`; `python -m benchmarks.adapters`).
+FROZEN_BASE = Bounds(together=1 << 23, alone=1 << 23)
+
+# So much of the largest parameter of all models together.
+PARAMETER_BYTES = 1 << 23
 
 # Of a model while it trains in a stack: as it came, in work and as it goes, its gradient, and what
 # FedProx or an optimiser keeps beside it.
@@ -98,10 +118,11 @@ def train_stack(
             targets_of = partial(
                 mlp_targets, kind=model.task.kind, n_outputs=model.task.n_outputs, dtype=x.dtype
             )
-    elif (chunk := models_together(model, len(recipe.batches[0]), chunk, stack.device)) > 1:
-        train_chunk = _train_modules
-    else:
+    elif trains_alone(model, len(recipe.batches[0]), stack.device):
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
+    else:
+        train_chunk = _train_modules
+        chunk = models_together(model, len(recipe.batches[0]), chunk, stack.device)
     batches = batches_of(x, y, recipe, soft_targets, targets_of)
     chunks = torch.split(stack, _models_at_once(model, stack, len(recipe.batches[0]), chunk))
     trained = [train_chunk(model, part, batches, recipe, soft_targets) for part in chunks]
@@ -109,28 +130,49 @@ def train_stack(
 
 
 def models_together(model: ModelSpec, batch_size: int, chunk: int, device: torch.device) -> int:
-    """How many models of a stack take a step together; 1 where each trains alone.
+    """How many models of a stack take a step together.
 
     chunk: the most. device: on which they train. On a GPU nothing was measured: all of a chunk do.
     """
-    if model.unstackable is not None:
+    if trains_alone(model, batch_size, device):
         return 1
     if device.type == "cuda":
         return chunk
-    largest = max(shape.numel() for shape in model.shapes.values())
-    n_bytes = max(model.widest * batch_size, largest) * model.dtype.itemsize
-    # Models with one frozen base gain longer: they share products, and take few passes over their
-    # numbers (`fl_sv.training.adapted`; `python -m benchmarks.adapters`).
-    most = CACHE_BYTES if model.has_frozen_base else ALONE_BYTES
-    return 1 if n_bytes > most else min(chunk, _fitting(n_bytes))
+    most = _fitting(widest_bytes(model, batch_size), bounds(model).together)
+    return min(chunk, most, _fitting(largest_bytes(model)))
 
 
-def _fitting(n_bytes: int) -> int:
-    """How many models fit the cache together that have so many bytes each.
+def trains_alone(model: ModelSpec, batch_size: int, device: torch.device) -> bool:
+    """Whether each model of a stack trains by the definition, after the other."""
+    if model.unstackable is not None:
+        return True
+    n_bytes = max(widest_bytes(model, batch_size), largest_bytes(model))
+    return device.type != "cuda" and n_bytes > bounds(model).alone
+
+
+def bounds(model: ModelSpec) -> Bounds:
+    """By how many bytes this model trains in one way or the other."""
+    if model.has_frozen_base:
+        return FROZEN_BASE
+    return TRACED if model.is_traced else UNTRACED
+
+
+def widest_bytes(model: ModelSpec, rows: int) -> int:
+    """The bytes of one model's widest result on so many rows."""
+    return model.widest * rows * model.dtype.itemsize
+
+
+def largest_bytes(model: ModelSpec) -> int:
+    """The bytes of one model's largest parameter."""
+    return max(shape.numel() for shape in model.shapes.values()) * model.dtype.itemsize
+
+
+def _fitting(n_bytes: int, most: int = PARAMETER_BYTES) -> int:
+    """How many models fit together that have so many bytes each.
 
     It is a power of two, so that models begin where vectors of the processor do.
     """
-    return 1 << (max(1, CACHE_BYTES // n_bytes).bit_length() - 1)
+    return 1 << (max(1, most // n_bytes).bit_length() - 1)
 
 
 def score_stack(
@@ -152,7 +194,7 @@ def score_stack(
     rows = rows_at_once(model.task, len(x))
     chunk = _models_at_once(model, stack, rows, chunk)
     if not isinstance(model.config, Mlp) and stack.device.type == "cpu":
-        chunk = min(chunk, _fitting(model.widest * rows * model.dtype.itemsize))
+        chunk = min(chunk, _fitting(widest_bytes(model, rows)))
     blocks = [*zip(torch.split(x, rows), torch.split(y, rows), strict=True)]
     losses, hits = [], []
     kept: dict[int, list[Tensor]] = {}
@@ -261,58 +303,12 @@ def _train_modules(
     soft_targets: SoftTargets | None,
 ) -> Tensor:
     views = _own_views(model, stack)
-    trained = {name: views[name] for name in model.trained}
-    still = {name: view for name, view in views.items() if name not in trained}
-    module = model.fresh(stack.device).train()
-    loss_of = soft_targets.loss_of if soft_targets else row_loss(model.task)
-    gradients = _by_torchs_rules if model.unreplaced else _by_layers
-    gradients_of = partial(gradients, model, module, loss_of, trained, still)
-    descend = _descent(trained, gradients_of, recipe)
-    with model.drawing(recipe.torch_seed), torch.no_grad():
+    with model.drawing(recipe.torch_seed) as draws, torch.no_grad():
+        gradients_of = Gradients.of(model, views, soft_targets, draws)
+        descend = _descent(gradients_of.trained, gradients_of, recipe)
         for rate, batch in zip(recipe.rates, batches, strict=True):
             descend(*batch, rate=rate)
     return model.flatten(views)
-
-
-def _by_layers(
-    model: ModelSpec,
-    module: nn.Module,
-    loss_of: Callable[..., Tensor],
-    trained: Views,
-    still: Views,
-    rows: Tensor,
-    *targets: Tensor,
-) -> Views:
-    """The gradient of each model's mean loss over the batch, by one backward pass for all."""
-    leaves = {name: view.detach().requires_grad_() for name, view in trained.items()}
-    with torch.enable_grad():
-        outputs = stack_forward(module, {**leaves, **still}, model.inputs(rows))
-        # The rows of all models form one batch: a row's loss depends on its own outputs only.
-        repeated = [part.repeat(len(outputs), *[1] * (part.ndim - 1)) for part in targets]
-        losses = loss_of(outputs.flatten(0, 1), *repeated)
-        gradients = torch.autograd.grad(losses.sum() / len(rows), [*leaves.values()])
-    return dict(zip(leaves, gradients, strict=True))
-
-
-def _by_torchs_rules(
-    model: ModelSpec,
-    module: nn.Module,
-    loss_of: Callable[..., Tensor],
-    trained: Views,
-    still: Views,
-    rows: Tensor,
-    *targets: Tensor,
-) -> Views:
-    """The same gradients by `vmap` of torch's own gradient of one model: the general twin."""
-
-    def mean_loss(trained: Views, still: Views) -> Tensor:
-        outputs = functional_call(module, {**trained, **still}, (model.inputs(rows),))
-        return loss_of(outputs, *targets).mean()
-
-    # One set of parameters for each model, the same batch for all.
-    in_dims = (0, 0 if still else None)
-    gradients: Views = vmap(grad(mean_loss), in_dims=in_dims, randomness="same")(trained, still)
-    return gradients
 
 
 def _own_views(model: ModelSpec, stack: Tensor) -> Views:

@@ -45,7 +45,10 @@ def make_soft_targets(
     else:
         of_rows = logits[rows.to(logits.device)]
     return SoftTargets(
-        student_loss(students, task), torch.split(of_rows, sizes), student_gradient(students, task)
+        student_loss(students, task),
+        torch.split(of_rows, sizes),
+        student_gradient(students, task),
+        kind=students.model_dump_json(),
     )
 
 

@@ -30,6 +30,7 @@ from fl_sv.training.base import base_digests, trainable
 from fl_sv.training.draws import global_states
 from fl_sv.training.entrance import Entrance, find_entrance
 from fl_sv.training.factories import quoted, quoting, refusal
+from fl_sv.training.gradients import Gradients
 from fl_sv.training.kept import row_states
 from fl_sv.training.losses import row_loss, try_loss
 from fl_sv.training.models import ModelSpec, model_specs
@@ -133,9 +134,11 @@ class _Trial:
         """The model with what hinders its stacks, if anything does."""
         unreplaced = self._why_unstackable(model, trained)
         if unreplaced is None:
-            return model
+            return replace(model, untraced=self._why_untraced(model, trained))
         model = replace(model, unreplaced=unreplaced)
-        return replace(model, unstackable=self._why_unstackable(model, trained))
+        unstackable = self._why_unstackable(model, trained)
+        untraced = unstackable or self._why_untraced(model, trained)
+        return replace(model, unstackable=unstackable, untraced=untraced)
 
     def _with_states(self, model: ModelSpec, trained: Tensor) -> ModelSpec:
         """The model with its form for kept states, where that gives the same.
@@ -329,6 +332,18 @@ class _Trial:
                 return "in a stack its training gives other parameters"
         if not _same(torch.stack(outputs), outputs_CBK, exactly=False):
             return "in a stack it gives other outputs"
+        return None
+
+    def _why_untraced(self, model: ModelSpec, trained: Tensor) -> str | None:
+        """Why a step of two models goes through Python; None where it can be traced."""
+        views = model.views(torch.stack([self.initial, trained]))
+        try:
+            with model.drawing(0) as draws, torch.no_grad():
+                Gradients.of(model, views, None, draws).trace(
+                    self.x[: STEPS[0]], self.y[: STEPS[0]]
+                )
+        except Exception as error:  # the module's code and torch's can fail in many ways
+            return quoted(error)
         return None
 
     def _outputs(
