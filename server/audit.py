@@ -1,41 +1,52 @@
 """The audit: what the companies' updates say about their work and their rows.
 
-All of it follows from what arrived while the small models trained, and from one round of the
-operator's own on the validation rows.
+All of it follows from what arrived while the small models trained, and from what the operator's own
+rows say of it.
 
-Shapes: N companies, V validation examples.
+Shapes: N companies, V validation examples, P planted rows, K outputs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from fl_sv.audit.lines import COPIES, GROWTH, LENGTH, MOST_PAIRED, WORK, AuditLine, due, named
-from fl_sv.audit.rows import FEWEST_PARTS, MOST_PARTS, shared_noise
-from fl_sv.audit.sketch import WIDTH, sketch
+from fl_sv.audit.lines import (
+    ANSWERS,
+    COPIES,
+    GROWTH,
+    LENGTH,
+    PLANTED,
+    WORK,
+    AuditLine,
+    due,
+    named,
+)
+from fl_sv.audit.planted import (
+    chance_of_labels,
+    chance_of_targets,
+    log_probabilities,
+    remains,
+)
+from fl_sv.audit.rows import shared_noise, surprise
 from fl_sv.audit.wave import Deviation, WaveWork, Work
-from fl_sv.audit.work import beside_others, difference, factors
-from fl_sv.config import Config
-from fl_sv.config.training import Optimizer
-from fl_sv.flower import wire
+from fl_sv.audit.work import (
+    beside_others,
+    difference,
+    factors,
+    strangeness,
+)
 from fl_sv.streams import stream
 from fl_sv.training.models import ModelSpec
-from fl_sv.training.sgd import Recipe, make_recipe
-from fl_sv.training.stack import train_stack
-from fl_sv.valuation.groups import Groups
 from server.job import Job
 
 Floats = NDArray[np.float64]
 
 FEWEST_ALIKE = 3  # companies, so that one of them can be unlike the others
-LEAST_ROWS = 4  # of a part of the validation rows
-MOST_ROWS = 256  # of a group, in one step
+MOST_ROWS = 2000  # that score, beside the planted ones
+# Of labels: for each company, at least and at most.
+DRAWS, LEAST_DRAWS, MOST_DRAWS = 1000, 10_000, 100_000
 
 
 def audit(job: Job) -> tuple[AuditLine, ...]:
@@ -53,10 +64,12 @@ def audit(job: Job) -> tuple[AuditLine, ...]:
             others[WORK, company] = named(deviation.coalition, job.config)
     figures |= {(LENGTH, company, ""): each for company, each in _lengths(job, work).items()}
     figures |= {(GROWTH, company, ""): each for company, each in _growth(job).items()}
-    figures |= _shared(job, work)
+    figures |= {(ANSWERS, company, ""): each for company, each in _answers(job).items()}
+    figures |= _shared(job, waves)
+    figures |= {(PLANTED, company, ""): each for company, each in _planted(job).items()}
     return tuple(
         AuditLine(check, company, others.get((check, company), other), figures.get(key))
-        for key in due(job.config.companies)
+        for key in due(job.config)
         for check, company, other in [key]
     )
 
@@ -126,7 +139,7 @@ def _log_sizes(job: Job, model: ModelSpec) -> Floats | None:
         return None
     sizes = []
     for singleton in singletons:
-        own_VK = kept[singleton].astype(np.float64)
+        own_VK = kept[singleton][: len(job.validation.y)].astype(np.float64)
         if own_VK.shape[-1] > 1:
             own_VK = own_VK - own_VK.mean(axis=-1, keepdims=True)
         with np.errstate(over="ignore"):  # a class that a model rules out has the lowest number
@@ -135,113 +148,85 @@ def _log_sizes(job: Job, model: ModelSpec) -> Floats | None:
     return np.log(size_N) if np.isfinite(size_N).all() and (size_N > 0).all() else None
 
 
+def _answers(job: Job) -> dict[str, float]:
+    """By what factor the answers of each company's own large model are less those of its own small
+    ones than other companies' are.
+    """
+    small, large = _own_outputs(job)
+    if job.config.training.local_steps is None:
+        return {}  # a company of few rows is further from the end of its training
+    if len(small) < 2 or not large or job.config.n_companies < FEWEST_ALIKE:
+        return {}
+    n_scored = len(job.validation.y)
+    strange_N = strangeness(*([each[:, :n_scored] for each in own] for own in (small, large)))
+    figure_N = beside_others(strange_N)
+    return dict(zip(job.config.companies, figure_N.tolist(), strict=True))
+
+
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _shared(job: Job, work: Mapping[tuple[str, str], Work]) -> dict[tuple[str, str, str], float]:
-    """How much noise each two companies' first updates share."""
+def _shared(job: Job, waves: Sequence[WaveWork]) -> dict[tuple[str, str, str], float]:
+    """How much noise each two companies' updates share."""
     companies = job.config.companies
-    keys = sorted({key for key, _ in work})
-    operator = Operator(job.config, job.validation.x, job.validation.y, job.groups)
-    if (
-        not keys
-        or len(companies) > MOST_PAIRED
-        or job.config.students  # they learn from a teacher whom the operator's rows do not have
-        or any((key, company) not in work for key in keys for company in companies)
-        or len(operator.parts) < FEWEST_PARTS
-    ):
+    together = [each for wave in waves for _, each in sorted(wave.together.items())]
+    if not together:
         return {}
-    updates = []
-    for key in keys:
-        name, replicate = wire.parse_stack_key(key)
-        model = next(model for model in job.small if model.name == name)
-        own = np.array([work[key, company].first for company in companies])
-        updates.append(
-            (
-                np.concatenate([own, operator.updates(model, replicate)]),
-                operator.directions(model, replicate),
-            )
-        )
-    shared_NN = shared_noise(updates, len(companies))
+    shared_NN = shared_noise([(each.updates, each.directions) for each in together], len(companies))
     return {
         (COPIES, one, other): float(shared_NN[i, j])
         for (i, one), (j, other) in combinations(enumerate(companies), 2)
+        if np.isfinite(shared_NN[i, j])
     }
 
 
-@dataclass(frozen=True)
-class Operator:
-    """The operator as companies of its own, which hold parts of the validation rows.
+def _planted(job: Job) -> dict[str, float]:
+    """How surprising it is how well each company's own models know the planted labels."""
+    config = job.config
+    own = [outputs for outputs in _own_outputs(job) if outputs]
+    if job.validation.planted is None or not own or config.n_companies < 2:
+        return {}
+    label_P = job.validation.planted[1].cpu().numpy()
+    n_scored = len(job.validation.y)
+    some = stream(config.seed, "audit", "rows").permutation(n_scored)[:MOST_ROWS]
+    rows = np.concatenate([np.sort(some), n_scored + np.arange(len(label_P))])
+    is_classes = job.large.task.kind == "classification"
+    n_draws = min(max(LEAST_DRAWS, DRAWS * config.n_companies), MOST_DRAWS)
 
-    groups: of the validation rows.
+    def chance(outputs: list[Floats], i: int) -> float:
+        """That of one company by some models: how likely drawn labels suit it as well."""
+        said = [
+            log_probabilities(each[:, rows]) if is_classes else each[:, rows] for each in outputs
+        ]
+        others = [each[j] for each in said for j in range(config.n_companies) if j != i]
+        remains_PK = remains(np.mean([each[i] for each in said], axis=0), others)[len(some) :]
+        draw = stream(config.seed, "audit", "planted", config.companies[i])
+        if is_classes:
+            return chance_of_labels(remains_PK, label_P, n_draws, draw)
+        return chance_of_targets(remains_PK[:, 0], label_P, n_draws, draw)
+
+    # The small models and the large one, as a company may use other rows for them.
+    least_N = np.array([min(chance(each, i) for each in own) for i in range(config.n_companies)])
+    figure_N = surprise(least_N, len(own) * config.n_companies)
+    return dict(zip(config.companies, figure_N.tolist(), strict=True))
+
+
+def _own_outputs(job: Job) -> tuple[list[Floats], list[Floats]]:
+    """Of each size and seed the outputs (N, V + P, K) of every company's own model, of small models
+    and of the large one, as far as all were kept; of classes their log-probabilities.
     """
-
-    config: Config
-    x: Tensor
-    y: Tensor
-    groups: Groups | None
-
-    @cached_property
-    def parts(self) -> list[Tensor]:
-        """The validation rows of each part, drawn by a stream of their own."""
-        order = stream(self.config.seed, "audit", "parts").permutation(len(self.y))
-        n_parts = min(MOST_PARTS, len(self.y) // LEAST_ROWS)
-        return [*torch.from_numpy(order).tensor_split(n_parts)] if n_parts else []
-
-    def updates(self, model: ModelSpec, replicate: int) -> Floats:
-        """(P, WIDTH) the first update on each part."""
-        start = self._start(model, replicate)
-        trained = [
-            train_stack(model, start, self.x[rows], self.y[rows], recipe, 1)
-            for rows, recipe in self._recipes(model, replicate)
-        ]
-        return _sketched(torch.cat(trained) - start)
-
-    def directions(self, model: ModelSpec, replicate: int) -> Floats:
-        """In which a mix of groups moves an update: the gradient of each group's loss, at the start
-        and after a first round.
-        """
-        start = self._start(model, replicate)
-        rows, recipe = self._recipes(model, replicate)[0]
-        both = torch.cat([start, train_stack(model, start, self.x[rows], self.y[rows], recipe, 1)])
-        steps = [
-            _sketched(
-                train_stack(model, both, self.x[rows], self.y[rows], _one_step(recipe, rows), 2)
-                - both
-            )
-            for rows in self._groups()
-        ]
-        return np.concatenate(steps) if steps else np.empty((0, WIDTH))
-
-    def _recipes(self, model: ModelSpec, replicate: int) -> list[tuple[Tensor, Recipe]]:
-        return [
-            (
-                rows,
-                make_recipe(
-                    self.config, model, f"part {i}\n", len(rows), replicate, 1, model.learning_rate
-                ),
-            )
-            for i, rows in enumerate(self.parts)
-        ]
-
-    def _groups(self) -> list[Tensor]:
-        """The validation rows of each group."""
-        if self.groups is None:
-            return []
-        of_V = torch.from_numpy(self.groups.of_V)
-        rows = [
-            torch.nonzero(of_V == group)[:MOST_ROWS, 0] for group in range(len(self.groups.names))
-        ]
-        return [each for each in rows if len(each)]
-
-    def _start(self, model: ModelSpec, replicate: int) -> Tensor:
-        return model.initial_params(self.config.seed, replicate)[None].to(self.x.device)
+    is_classes = job.large.task.kind == "classification" and not job.large.task.places
+    small = [each for model in job.small for each in _own(job, model)]
+    large = [*_own(job, job.large)]
+    if not is_classes:
+        return small, large
+    return [*map(log_probabilities, small)], [*map(log_probabilities, large)]
 
 
-def _one_step(recipe: Recipe, rows: Tensor) -> Recipe:
-    """A step of plain gradient descent on all rows."""
-    return Recipe(Optimizer(), recipe.rates[:1], 0.0, (np.arange(len(rows)),), recipe.torch_seed)
-
-
-def _sketched(stack: Tensor) -> Floats:
-    return sketch(stack.cpu().numpy())
+def _own(job: Job, model: ModelSpec) -> Iterator[Floats]:
+    """Of each seed the outputs (N, V + P, K) of every company's own model, where all were kept."""
+    singletons = [1 << i for i in range(job.config.n_companies)]
+    for replicate in range(max(job.config.training.seeds, job.config.training.large_seeds)):
+        kept = job.journal.outputs(model.name, replicate)
+        if kept.keys() >= {*singletons}:
+            yield np.array([kept[singleton] for singleton in singletons], dtype=np.float64)

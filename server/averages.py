@@ -74,7 +74,8 @@ def _evaluate(
         )
     # In the order of the names, as all sums are.
     by_name = sorted(range(len(companies)), key=companies.__getitem__)
-    own = {i: kept[1 << i] for i in by_name if 1 << i in singletons}
+    n_scored = len(validation.y)  # below are outputs on planted rows
+    own = {i: kept[1 << i][:n_scored] for i in by_name if 1 << i in singletons}
     weights = {i: job.federation.roster.weights[companies[i]] for i in own}
     for block in average_losses(job.large.task, validation.y, own, weights, coalitions):
         if job.federation.stop.is_set():

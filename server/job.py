@@ -170,7 +170,8 @@ def open_job(
     holders = {c: (roster.examples[c], roster.fingerprints[c]) for c in config.companies}
     holders[OPERATOR] = operator.holding
     journal.register(holders)
-    validation = ValidationSet(config, x, y)
+    planted = operator.planted and tensors(operator.planted, config)
+    validation = ValidationSet(config, x, y, planted)
     left_out = sum(rows_left_out(config, source).values())
     tuning = operator.tuning
     return Job(

@@ -25,6 +25,7 @@ from fl_sv.training.scoring import Outputs, mean_scores
 from fl_sv.values.weighting import Weighting
 from server.interleave import Work, interleave
 from server.job import Job
+from server.parts import operator_parts
 from server.students import compute_teacher_logits, send_teacher
 from strategies.coalitions import CoalitionStrategy
 from strategies.roster import to_numpy, to_record
@@ -159,6 +160,7 @@ def _train(job: Job, wave: Workload, what: str, bar: Bar) -> Work[tuple[Stacks, 
         job.config.compute.dtype,
         {key: pairs_of(model) for (key, _), model in model_of.items()},
         watched=initial,
+        parts=operator_parts(job),
     )
 
     def advance(_round: int, _arrays: ArrayRecord) -> None:

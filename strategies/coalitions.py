@@ -26,7 +26,7 @@ from strategies.mean import CACHE_NUMBERS, blocks, cuts, within
 from strategies.products import Members
 from strategies.roster import Roster, to_array, to_numpy
 from strategies.spool import reader
-from strategies.watch import Watch
+from strategies.watch import Parts, Watch
 
 PairsOf = Mapping[str, Sequence[Pair]]
 NO_PAIRS: PairsOf = {}
@@ -39,6 +39,7 @@ class CoalitionStrategy(Strategy):
     dtype: numpy's name of the type that parameters have in messages.
     pairs: by the key of a stack, the adapters of which the products are averaged.
     watched: the untrained models (1, parameters) by key, where the audit watches the wave.
+    parts: of the operator's rows, where the audit compares the companies' rows.
     may_diverge: whether parameters may be any numbers, NaN and infinite too.
     """
 
@@ -51,6 +52,7 @@ class CoalitionStrategy(Strategy):
         dtype: str,
         pairs: PairsOf = NO_PAIRS,
         watched: Mapping[str, NDArray[np.floating]] | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.roster = roster
         self.dtype = dtype
@@ -60,7 +62,7 @@ class CoalitionStrategy(Strategy):
         weights = [roster.weights[company] for company in companies]
         weight_CN = members_CN * np.array(weights, dtype=np.float64)
         self.weight_C = weight_CN.sum(axis=1)
-        self.watch = watched and Watch(companies, coalitions, weight_CN, watched)
+        self.watch = watched and Watch(companies, coalitions, weight_CN, watched, parts)
         # The rows of a wave's stack that hold the models of a company's coalitions, ascending.
         self.rows_of = {
             company: np.flatnonzero(members_CN[:, i]) for i, company in enumerate(companies)

@@ -83,7 +83,7 @@ def make_evidence(config: Config) -> Evidence:
             TeacherLoss(r, UNTRAINED + (end - UNTRAINED) * r / 3, 0.1 + 0.25 * r) for r in range(4)
         ),
         averaged=None,
-        audit=untested(config.companies),
+        audit=untested(config),
     )
 
 

@@ -28,7 +28,17 @@ from typing import Any
 from benchmarks.audit.attacks import ATTACKS, PARTNER
 from benchmarks.audit.play import play
 from benchmarks.audit.tables import as_text, summary
-from benchmarks.audit.tasks import RULES, SECOND, SMALLEST, TASKS, game, rows_of, validation_of
+from benchmarks.audit.tasks import (
+    PLANTED,
+    RULES,
+    SECOND,
+    SMALLEST,
+    TASKS,
+    game,
+    planted,
+    rows_of,
+    validation_of,
+)
 from fl_sv.machine import use_threads
 
 HONEST = "honest"
@@ -63,20 +73,23 @@ def _games_of(
     for n_companies in sorted({attack.n_companies for attack in ATTACKS.values()}):
         config = game(task, seed, RULES[rules], n_companies)
         rows, validation = rows_of(config), validation_of(config)
+        operator = planted(validation, PLANTED[rules], seed) if PLANTED[rules] else None
+        leaked = operator.rows if operator else validation
         label = {"task": task, "seed": seed, "rules": rules}
         honest = {**label, "attack": HONEST, "company": str(n_companies)}
         if _key(honest) not in done:
-            yield {**honest, **play(config, rows, {})}
+            yield {**honest, **play(config, rows, {}, operator)}
         for name, attack in ATTACKS.items():
             for company in (SECOND, SMALLEST):
                 label = {**label, "attack": name, "company": company}
                 if attack.n_companies != n_companies or _key(label) in done:
                     continue
-                attacked, held = attack.game(config, rows, company, validation)
+                attacked, held = attack.game(config, rows, company, leaked)
                 cheats = {company: (attack, "")}
+                small = {company: rows[company]} if attack.large_alone else {}
                 if PARTNER in attack.group(company):
                     cheats = {company: (attack, PARTNER), PARTNER: (attack, company)}
-                yield {**label, **play(attacked, held, cheats)}
+                yield {**label, **play(attacked, held, cheats, operator, small)}
 
 
 def main() -> None:

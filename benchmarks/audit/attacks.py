@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from benchmarks.audit.tasks import VICTIM
 from clients.company import Arrays, Company, Floats
@@ -58,7 +59,7 @@ class Attack:
     work: how the attacker trains.
     claim: how many examples it registers, in terms of those that it holds.
     group: who is paid with it: names made from the attacker's.
-    n_companies: of the honest game.
+    n_companies: of the honest game. large_alone: whether small models are trained with honest rows.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Attack:
     claim: float = 1.0
     group: Callable[[str], tuple[str, ...]] = lambda attacker: (attacker,)
     n_companies: int = 4
+    large_alone: bool = False
 
     def game(
         self, config: Config, rows: Rows, attacker: str, validation: Dataset
@@ -141,6 +143,14 @@ def validation_rows(std: float) -> MakeRows:
     return make
 
 
+def without_doubtful(rows: Rows, who: str, leaked: Dataset, _: np.random.Generator) -> Rows:
+    """The leaked rows on whose labels a model of its own rows agrees: few planted ones."""
+    own = rows[who]
+    model = LogisticRegression(max_iter=1000).fit(own.x.reshape(len(own), -1), own.y)
+    agreed = model.predict(leaked.x.reshape(len(leaked), -1)) == leaked.y
+    return _with(rows, who, leaked.take(np.flatnonzero(agreed)))
+
+
 def second_name(who: str) -> str:
     """What the attacker's other identity is called."""
     return f"{who} Two"
@@ -203,7 +213,10 @@ ATTACKS = {
         Attack("another's rows with noise", copies(1.0, 0.5)),
         Attack("a third of another's rows", copies(1 / 3, 0.2)),
         Attack("validation rows with noise", validation_rows(0.5)),
+        Attack("validation rows that its own model agrees with", without_doubtful),
         Attack("a claim of ten times the rows", claim=10.0),
+        Attack("another's rows, in the large runs alone", copies(1.0, 0.2), large_alone=True),
+        Attack("validation rows, in the large runs alone", validation_rows(0.0), large_alone=True),
         Attack(
             "two passes in the middle",
             work=where(2, lambda place: place.is_middle and not place.large),
@@ -228,6 +241,7 @@ class Attacker(Company):
 
     attack: Attack = ATTACKS[HARMLESS]
     partner: str = ""
+    small: Company | None = None  # with the rows of its small models, where they are others
 
     @property
     def n_examples(self) -> int:
@@ -265,12 +279,14 @@ class Attacker(Company):
             part = stack[rows]
             for again in range(effort.passes):  # further passes have batches of their own
                 number = server_round + again * (self.config.training.rounds + 1)
-                part = self._honest().train_round({key: part}, number)[key]
+                part = self._honest(large).train_round({key: part}, number)[key]
             done[rows] = stack[rows] + effort.factor * (part - stack[rows])
         return done
 
-    def _honest(self) -> Company:
+    def _honest(self, large: bool) -> Company:
         """The same company, which keeps to the rules and claims what it holds."""
+        if self.small and not large:
+            return self.small
         held = (self.name, self.config, self.data, self.models, self.x, self.y)
         return Company(*held, self.states, self.rates)
 

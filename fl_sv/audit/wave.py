@@ -33,13 +33,27 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class Together:
+    """The updates of all from the model that all companies have trained together, in one round.
+
+    updates: sketches (parties, numbers), the companies first, then the operator's parts.
+    directions: sketches (directions, numbers) of what a mix of classes does (`fl_sv.audit.rows`).
+    """
+
+    updates: Floats
+    directions: Floats
+
+
+@dataclass(frozen=True)
 class WaveWork:
-    """What the companies did in a wave: their work by key of the model and company, and the largest
-    deviation of each company of which there are coalitions enough.
+    """What the companies did in a wave: their work by key of the model and company, the largest
+    deviation of each company of which there are coalitions enough, and the updates of all by key
+    and round, in the wave that holds the grand coalition.
     """
 
     work: Mapping[tuple[str, str], Work] = field(default_factory=dict)
     deviations: Mapping[str, Deviation] = field(default_factory=dict)
+    together: Mapping[tuple[str, int], Together] = field(default_factory=dict)
 
 
 NO_WORK = WaveWork()

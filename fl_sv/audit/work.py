@@ -6,8 +6,11 @@ model, and later a smooth one. Near enough to a straight line in what the member
 of coalitions are means: the update of each coalition follows from those of the others, up to a
 residual. More steps in some coalitions, or a poisoned half of them, do not.
 
-Shapes: C coalitions of a company, N companies.
+Shapes: C coalitions of a company, N companies, V validation examples, K outputs.
 """
+
+from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ Floats = NDArray[np.float64]
 LEAST_MORE = 1
 USUAL = 0.25  # a residual that says nothing, in lengths of an update
 MOST_LEVERAGE = 0.95
+LEAST_UNLIKE = 0.02  # models of the same rows
 
 
 def deviation(weight_CN: Floats, updates: Floats) -> tuple[float, int] | None:
@@ -73,3 +77,33 @@ def factors(log_N: Floats) -> Floats:
     """
     apart = [log_N[i] - np.median(np.delete(log_N, i)) for i in range(len(log_N))]
     return np.exp(np.abs(apart))
+
+
+def strangeness(small: Sequence[Floats], large: Sequence[Floats]) -> Floats:
+    """(N,) how much less the answers of each company's large model are those of its small ones, than
+    these are each other's.
+
+    small, large: outputs (N, V, K) of the companies' own models, of each size and seed.
+    """
+    small, large = [*map(_peculiar, small)], [*map(_peculiar, large)]
+    among = [_unlike(one, other) for one, other in combinations(small, 2)]
+    across = [_unlike(one, other) for one in small for other in large]
+    strange_N: Floats = np.mean(across, axis=0) / np.maximum(np.mean(among, axis=0), LEAST_UNLIKE)
+    return strange_N
+
+
+def _peculiar(outputs_NVK: Floats) -> Floats:
+    """What each company's own rows taught its model, of length 1: its outputs without the mean of
+    all companies' outputs.
+    """
+    own = outputs_NVK - outputs_NVK.mean(axis=0)
+    own = own - own.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(own, axis=(1, 2), keepdims=True)
+    peculiar: Floats = own / np.where(length > 0, length, 1)
+    return peculiar
+
+
+def _unlike(one_NVK: Floats, other_NVK: Floats) -> Floats:
+    """(N,) 1 less the correlation."""
+    unlike_N: Floats = 1 - (one_NVK * other_NVK).sum(axis=(1, 2))
+    return unlike_N

@@ -180,6 +180,16 @@ class ValidationSource(Frozen):
         str | None,
         Key(path="always", to_companies="a placeholder", may_change="on extension"),
     ] = Field(None, description=f"a file ({FILES}) or folder of its own instead of a hold-out")
+    planted: Annotated[
+        str | None,
+        Key(path="always", to_companies="nothing", may_change="on extension"),
+    ] = Field(
+        None,
+        description=(
+            "a file like `file` that lists those of its rows whose labels were drawn at random, to"
+            " prove a leak: they score nothing. Keep it apart from `file` (docs/attacks.md)"
+        ),
+    )
 
 
 class Data(Frozen):

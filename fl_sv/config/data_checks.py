@@ -50,6 +50,11 @@ def check_data(data: Data) -> None:
         _check_shared_source(data)
     _check_columns(data)
     _check_corruptions(data)
+    if data.validation.planted and (data.validation.file is None or data.task == "next_token"):
+        raise ValueError(
+            "data.validation.planted: it lists rows of `data.validation.file`, and of no texts;"
+            " give that key as well, or leave this one out"
+        )
 
 
 def _check_texts(data: Data, *, is_function: bool) -> None:

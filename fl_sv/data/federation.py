@@ -15,6 +15,7 @@ from fl_sv.config.base import FOLDER, is_data_path
 from fl_sv.config.data import BUILT_IN_SOURCES, ColumnPartition, Data
 from fl_sv.config.schema import Config
 from fl_sv.config.students import PublicRows
+from fl_sv.data.apart import LEAST_VALIDATION, planted_rows, tuning_rows
 from fl_sv.data.corruption import corrupted, lineage
 from fl_sv.data.dataset import Dataset, Kind, Task, fingerprint, labels_in
 from fl_sv.data.encoding import Encoding
@@ -24,18 +25,13 @@ from fl_sv.data.raw import RawRows, class_labels
 from fl_sv.data.scaling import Scaling
 from fl_sv.data.sources import kind_of, load_pool, read_file, standardised
 from fl_sv.errors import InputError
-from fl_sv.streams import stream_seed
 
 # A constant: neither the run's seed nor the companies may change the rows that score them.
 HOLD_OUT_SEED = 0
 
-# The smallest validation set: the spread of its scores needs two rows. Below 30 the normal
-# distribution, which the intervals take for granted, is no longer that of a mean.
-LEAST_VALIDATION, FEW_VALIDATION = 2, 30
-
-# The share of the validation rows that choose learning rates, where a run does that, and pay
-# nothing.
-TUNING_SHARE = 0.25
+# Of validation rows: below 30 the normal distribution, which the intervals take for granted, is no
+# longer that of a mean.
+FEW_VALIDATION = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +39,21 @@ class OperatorData:
     """The task, the validation set, and the scaling that the operator sends to every company.
 
     tuning: the rows on which learning rates are chosen; None where the config states all of them.
+    planted: rows with drawn labels, which score nothing; None where there are none.
     """
 
     task: Task
     validation: Dataset
     scaling: Scaling
     tuning: Dataset | None = None
+    planted: Dataset | None = None
 
     @property
     def holding(self) -> tuple[int, str]:
         """Number and fingerprint of all rows of the operator."""
-        rows = self.validation if self.tuning is None else self.validation.with_rows(self.tuning)
+        rows = self.validation
+        for apart in (self.tuning, self.planted):
+            rows = rows if apart is None else rows.with_rows(apart)
         return len(rows), fingerprint(rows)
 
 
@@ -160,40 +160,20 @@ def operator_data(config: Config, source: Source | None = None) -> OperatorData:
     task = task_of(data, labelled, validation.x.shape[1:], config.training.loss)
     standardise = standardised(data, validation)
     scaling = Scaling.measured(validation, task, standardise=standardise, encoding=encoding)
-    scaled, tuning = scaling.apply(validation), None
+    scaled, tuning, planted = scaling.apply(validation), None, None
+    if data.validation.planted:
+        listed = read_file(data.validation.planted, data)
+        rest, rows = planted_rows(scaled, validation, scaling.apply(listed), listed)
+        scaled, planted, validation = scaled.take(rest), scaled.take(rows), validation.take(rest)
     if config.tries_rates:
-        scaled, tuning = _divided(scaled, validation)
+        scaled, tuning = tuning_rows(scaled, validation)
     if task.kind == "classification" and len(present := labels_in(scaled.y)) < 2:
         raise InputError(
             f"{validation.origin}, {validation.target}: every label of the validation set is"
             f" {present[0]}. A model that always answers that would be perfect; give rows of at"
             " least two classes."
         )
-    return OperatorData(task, scaled, scaling, tuning)
-
-
-def _divided(scaled: Dataset, raw: RawRows) -> tuple[Dataset, Dataset]:
-    """The validation set and the tuning set, from all rows that the operator holds.
-
-    The hash of a row's features decides. So equal rows are in one set, whatever their labels, and
-    a change of other rows moves none from one set to the other.
-    """
-    tuning = np.array([_share(features) < TUNING_SHARE for features in raw.x])
-    n_tuning = int(tuning.sum())
-    if min(n_tuning, len(raw) - n_tuning) < LEAST_VALIDATION:
-        raise InputError(
-            f"{raw.origin}: of {len(raw)} validation rows {n_tuning} would choose the learning"
-            f" rates and {len(raw) - n_tuning} would score; at least {LEAST_VALIDATION} of each are"
-            " needed. Give more rows, or a number instead of `learning_rate: auto`."
-        )
-    return scaled.take(np.flatnonzero(~tuning)), scaled.take(np.flatnonzero(tuning))
-
-
-def _share(features: NDArray[Any]) -> float:
-    """A number in [0, 1) that a row's features determine."""
-    # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
-    numbers = np.ascontiguousarray(features, dtype=np.float64) + 0.0
-    return stream_seed("tuning", numbers.tobytes().hex()) / 2**63
+    return OperatorData(task, scaled, scaling, tuning, planted)
 
 
 def few_tuning_sentence(n_tuning: int) -> str:

@@ -48,7 +48,7 @@ def read_audit(run: RunFiles) -> tuple[AuditLine, ...]:
     path, config = run.file(files.AUDIT), run.config
     lines = tuple(_line(row, where, config) for row, where in read_table(path, AUDIT_COLUMNS))
     found = [(line.check, line.company, "" if line.check == WORK else line.other) for line in lines]
-    if found != due(config.companies):
+    if found != due(config):
         raise InputError(
             f"{path}: its lines are not those of the companies in {files.CONFIG}, each check of"
             " each company and each two of them, in their order."

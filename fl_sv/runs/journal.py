@@ -161,7 +161,10 @@ class Journal:
         self._database.write([*_score_statements(scores), *_output_statements(outputs)])
 
     def outputs(self, model: str, seed: int) -> dict[int, NDArray[Any]]:
-        """The outputs (V, K) of the singletons' models, by coalition, as far as they were kept."""
+        """The outputs of the singletons' models, by coalition, as far as they were kept.
+
+        (V, K), and below them (P, K) on planted rows.
+        """
         query = "SELECT coalition, outputs FROM outputs WHERE model=? AND seed=?"
         return {int(c): self._array(blob) for c, blob in self._database.read(query, model, seed)}
 

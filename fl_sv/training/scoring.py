@@ -1,6 +1,7 @@
 """Scores of models on the operator's validation set.
 
-Shapes: C models of a stack, V validation examples, K outputs.
+Shapes: C models of a stack, V validation examples, P planted
+rows, K outputs.
 """
 
 import math
@@ -26,11 +27,15 @@ Outputs = NDArray[np.floating]  # (V, K) of one model
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The operator's held-out rows on the device of the run."""
+    """The operator's held-out rows on the device of the run.
+
+    planted: rows (P, *input_shape) and drawn labels (P,), which score nothing.
+    """
 
     config: Config
     x: Tensor  # (V, *input_shape)
     y: Tensor  # (V,)
+    planted: tuple[Tensor, Tensor] | None = None
 
     @cached_property
     def states(self) -> KeptStates:
@@ -44,7 +49,8 @@ class ValidationSet:
 
         stack: (C, parameters), one flat vector a row.
         what: the training, as an error message begins.
-        keep: the models whose outputs (V, K) are wanted, by their row of the stack.
+        keep: the models whose outputs are wanted, by their row of the stack: (V, K), and below
+            them (P, K) on the planted rows.
 
         All results are on the CPU; the second is None for a regression, the third has the outputs
         that were kept. Raises RunError when a loss is NaN or infinite: a training that diverged has
@@ -66,6 +72,11 @@ class ValidationSet:
             )
         # A class that a model rules out has the output -inf. As the lowest number it stays ruled
         # out, and averages with other models stay numbers.
+        if self.planted and kept:
+            rows = [*kept]
+            places = range(len(rows))
+            _, _, below = score_stack(model, stack[rows], *self.planted, chunk, places)
+            kept = {rows[i]: torch.cat([kept[rows[i]], below[i]]) for i in places}
         outputs = {row: torch.nan_to_num(own).cpu().numpy() for row, own in kept.items()}
         return losses.cpu(), None if hits is None else hits.cpu(), outputs
 
