@@ -30,7 +30,7 @@ from fl_sv.audit.planted import (
 from fl_sv.audit.rows import _covariances, shared_noise, surprise
 from fl_sv.audit.sketch import WIDTH, sketch
 from fl_sv.audit.wave import Deviation, WaveWork
-from fl_sv.audit.work import beside_others, deviation, difference, factors
+from fl_sv.audit.work import beside_others, deviation, difference, factors, strangeness
 from fl_sv.config import Config
 from fl_sv.config.training import Training
 from fl_sv.errors import InputError, VerificationError
@@ -121,6 +121,26 @@ def test_figures_beside_the_others_are_ratios_to_their_median() -> None:
     assert beside_others(np.array([0.5, 0.5, 0.5, 2.0]))[3] == pytest.approx(4)
     assert beside_others(np.array([0.01, 0.01, 0.01]))[0] < 1, "small residuals say nothing"
     assert difference(np.ones(4), np.ones(4)) == difference(np.zeros(4), np.zeros(4)) == 0
+
+
+def test_a_large_model_of_other_rows_is_strange_to_its_small_ones() -> None:
+    """Each company's models say the same, with noise; the third one's large model says another
+    thing.
+    """
+    said_NVK = DRAW.normal(size=(4, 30, 5))
+    small = [said_NVK + DRAW.normal(size=said_NVK.shape) / 3 for _ in range(3)]
+    large = [said_NVK + DRAW.normal(size=said_NVK.shape) / 3]
+    honest = strangeness(small, large)
+    assert np.allclose(honest, 1, atol=0.4)
+    large[0][2] = DRAW.normal(size=said_NVK.shape[1:])
+    assert beside_others(strangeness(small, large))[2] > 2 * LIMITS["answers"]
+
+
+def test_answers_do_not_depend_on_what_all_models_say() -> None:
+    said_NVK, common_VK = DRAW.normal(size=(4, 30, 5)), 9 * DRAW.normal(size=(30, 5))
+    small = [said_NVK + DRAW.normal(size=said_NVK.shape) for _ in range(2)]
+    one = strangeness(small, [said_NVK])
+    assert np.allclose(one, strangeness([each + common_VK for each in small], [said_NVK]))
 
 
 def test_copies_share_noise_and_rows_drawn_apart_do_not() -> None:
@@ -223,8 +243,8 @@ def test_probabilities_of_outputs_that_rule_classes_out_are_numbers() -> None:
 
 
 def test_who_trained_on_the_validation_file_is_named_and_honest_companies_are_not() -> None:
-    config = game("digits", 0, {**AFTER, "training": {"local_steps": 30, "weights": "equal"}})
-    rows, operator = rows_of(config), planted(validation_of(config), 0.15, 0)
+    config = game("digits", 100, {**AFTER, "training": {"local_steps": 30, "weights": "equal"}})
+    rows, operator = rows_of(config), planted(validation_of(config), 0.15, 100)
     assert findings(play(config, rows, {}, operator)) == []
     attack = ATTACKS["validation rows"]
     attacked, held = attack.game(config, rows, SMALLEST, operator.rows)
@@ -237,7 +257,7 @@ def test_who_trained_on_the_validation_file_is_named_and_honest_companies_are_no
 
 def test_who_works_more_in_some_coalitions_is_named_and_honest_companies_are_not() -> None:
     steps = {"local_steps": 20, "weights": "equal"}
-    config = game("digits", 0, {**AFTER, "training": steps})
+    config = game("digits", 100, {**AFTER, "training": steps})
     rows, validation = rows_of(config), validation_of(config)
     assert findings(play(config, rows, {})) == []
     attack = ATTACKS["five passes in the middle"]

@@ -80,8 +80,8 @@ def factors(log_N: Floats) -> Floats:
 
 
 def strangeness(small: Sequence[Floats], large: Sequence[Floats]) -> Floats:
-    """(N,) how much less the answers of each company's large model are those of its small ones, than
-    these are each other's.
+    """(N,) how unlike the answers of each company's large model and small ones are, over how unlike
+    those of its small ones are to each other.
 
     small, large: outputs (N, V, K) of the companies' own models, of each size and seed.
     """
