@@ -119,7 +119,7 @@ def game_evidence(config: Config, *, harm: float = 0.0, accuracy: bool = True) -
         ),
         averaged=None,
         student=student,
-        audit=untested(config.companies),
+        audit=untested(config),
         groups=groups_of(np.arange(60) % 10, classes=accuracy),
     )
 

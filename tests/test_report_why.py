@@ -212,7 +212,7 @@ def test_the_first_screen_names_whom_the_audit_found(finished: FinishedRun) -> N
     audit = (
         AuditLine("work", "Ash", "Ash+Beech", 9.0),
         AuditLine("length", "Chestnut", "", 1.0),
-        AuditLine("copies", "Ash", "Damson", 0.9),
+        AuditLine("copies", "Ash", "Damson", 4.9),
     )
     look = "Audit: look at Ash and Damson before anything is paid; the remarks say why."
     seen = replace(finished, evidence=replace(finished.evidence, audit=audit))
