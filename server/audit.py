@@ -3,7 +3,7 @@
 All of it follows from what arrived while the small models trained, and from what the operator's own
 rows say of it.
 
-Shapes: N companies, V validation examples, P planted rows, K outputs.
+Shapes: N companies, V validation examples, K outputs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -186,10 +186,10 @@ def _planted(job: Job) -> dict[str, float]:
     own = [outputs for outputs in _own_outputs(job) if outputs]
     if job.validation.planted is None or not own or config.n_companies < 2:
         return {}
-    label_P = job.validation.planted[1].cpu().numpy()
+    labels = job.validation.planted[1].cpu().numpy()
     n_scored = len(job.validation.y)
     some = stream(config.seed, "audit", "rows").permutation(n_scored)[:MOST_ROWS]
-    rows = np.concatenate([np.sort(some), n_scored + np.arange(len(label_P))])
+    rows = np.concatenate([np.sort(some), n_scored + np.arange(len(labels))])
     is_classes = job.large.task.kind == "classification"
     n_draws = min(max(LEAST_DRAWS, DRAWS * config.n_companies), MOST_DRAWS)
 
@@ -199,11 +199,11 @@ def _planted(job: Job) -> dict[str, float]:
             log_probabilities(each[:, rows]) if is_classes else each[:, rows] for each in outputs
         ]
         others = [each[j] for each in said for j in range(config.n_companies) if j != i]
-        remains_PK = remains(np.mean([each[i] for each in said], axis=0), others)[len(some) :]
+        remaining = remains(np.mean([each[i] for each in said], axis=0), others)[len(some) :]
         draw = stream(config.seed, "audit", "planted", config.companies[i])
         if is_classes:
-            return chance_of_labels(remains_PK, label_P, n_draws, draw)
-        return chance_of_targets(remains_PK[:, 0], label_P, n_draws, draw)
+            return chance_of_labels(remaining, labels, n_draws, draw)
+        return chance_of_targets(remaining[:, 0], labels, n_draws, draw)
 
     # The small models and the large one, as a company may use other rows for them.
     least_N = np.array([min(chance(each, i) for each in own) for i in range(config.n_companies)])
@@ -212,7 +212,7 @@ def _planted(job: Job) -> dict[str, float]:
 
 
 def _own_outputs(job: Job) -> tuple[list[Floats], list[Floats]]:
-    """Of each size and seed the outputs (N, V + P, K) of every company's own model, of small models
+    """Of each size and seed the outputs (N, rows, K) of every company's own model, of small models
     and of the large one, as far as all were kept; of classes their log-probabilities.
     """
     is_classes = job.large.task.kind == "classification" and not job.large.task.places
@@ -224,7 +224,7 @@ def _own_outputs(job: Job) -> tuple[list[Floats], list[Floats]]:
 
 
 def _own(job: Job, model: ModelSpec) -> Iterator[Floats]:
-    """Of each seed the outputs (N, V + P, K) of every company's own model, where all were kept."""
+    """Of each seed the outputs (N, rows, K) of every company's own model, where all were kept."""
     singletons = [1 << i for i in range(job.config.n_companies)]
     for replicate in range(max(job.config.training.seeds, job.config.training.large_seeds)):
         kept = job.journal.outputs(model.name, replicate)

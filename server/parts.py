@@ -1,6 +1,6 @@
 """The operator as companies of its own: what the audit compares the companies' updates with.
 
-Shapes: P parts of the validation rows.
+Shapes: (parts, ...) has one entry for each part of the validation rows.
 """
 
 from dataclasses import dataclass
@@ -72,8 +72,8 @@ class OperatorParts:
 
         start: the model (parameters,) from which all begin.
 
-        Returns sketches of the parts' updates (P, WIDTH), and in which directions a mix of groups
-        moves an update: the gradient of each group's loss, before and after the first part's round.
+        Returns sketches (parts, WIDTH) of the updates, and the directions in which groups move one:
+        the gradient of each group's loss, before and after the first part's round.
         """
         name, replicate = wire.parse_stack_key(key)
         model = next(model for model in self.models if model.name == name)

@@ -213,25 +213,25 @@ def test_what_the_others_say_is_taken_out_by_all_other_rows() -> None:
 
 
 def test_a_company_that_trained_on_drawn_labels_knows_them_and_an_honest_one_does_not() -> None:
-    remains_PK, label_P = DRAW.normal(size=(30, 10)), DRAW.integers(10, size=30)
-    honest = chance_of_labels(remains_PK, label_P, 10_000, stream(0, "draws"))
-    remains_PK[np.arange(30), label_P] += 1.5
-    leaked = chance_of_labels(remains_PK, label_P, 10_000, stream(0, "draws"))
+    remaining, labels = DRAW.normal(size=(30, 10)), DRAW.integers(10, size=30)
+    honest = chance_of_labels(remaining, labels, 10_000, stream(0, "draws"))
+    remaining[np.arange(30), labels] += 1.5
+    leaked = chance_of_labels(remaining, labels, 10_000, stream(0, "draws"))
     assert leaked < 0.001 < honest
 
 
 def test_a_company_that_trained_on_exchanged_targets_knows_them() -> None:
-    target_P, noise_P = DRAW.normal(size=(2, 40))
-    honest = chance_of_targets(noise_P, target_P, 10_000, stream(0, "draws"))
-    leaked = chance_of_targets(noise_P + 2 * target_P, target_P, 10_000, stream(0, "draws"))
+    targets, noise_P = DRAW.normal(size=(2, 40))
+    honest = chance_of_targets(noise_P, targets, 10_000, stream(0, "draws"))
+    leaked = chance_of_targets(noise_P + 2 * targets, targets, 10_000, stream(0, "draws"))
     assert leaked < 0.001 < honest
 
 
 def test_the_chance_of_honest_companies_is_evenly_distributed() -> None:
     """Exact whatever the models say: two classes, and outputs that are far apart."""
-    remains_PK = np.exp(3 * DRAW.normal(size=(12, 2)))
+    remaining = np.exp(3 * DRAW.normal(size=(12, 2)))
     chances = [
-        chance_of_labels(remains_PK, DRAW.integers(2, size=12), 400, DRAW) for _ in range(500)
+        chance_of_labels(remaining, DRAW.integers(2, size=12), 400, DRAW) for _ in range(500)
     ]
     assert np.mean(np.array(chances) <= 0.05) == pytest.approx(0.05, abs=0.03)
     assert np.mean(np.array(chances) <= 0.5) == pytest.approx(0.5, abs=0.08)

@@ -8,7 +8,7 @@ exactly. In a regression the planted rows' targets were exchanged among them at 
 What is looked at is what remains of a company's outputs once those of the others on the same row
 are taken out: how hard a row is, and what it looks like, all models see.
 
-Shapes: V rows that score, P planted rows, K outputs, D draws.
+Shapes: K outputs; (rows, ...) has one entry for each row, (planted, ...) for each planted one.
 """
 
 from collections.abc import Sequence
@@ -52,29 +52,35 @@ def remains(own: Floats, others: Sequence[Floats]) -> Floats:
 
 
 def chance_of_labels(
-    remains_PK: Floats, label_P: NDArray[np.int64], n_draws: int, generator: np.random.Generator
+    remaining: Floats, labels: NDArray[np.int64], n_draws: int, generator: np.random.Generator
 ) -> float:
-    """How likely labels drawn evenly from all classes suit the company as well as these do."""
-    rows = np.arange(len(label_P))
-    drawn_D = np.zeros(n_draws)
-    for of_row in remains_PK:
-        drawn_D += of_row[generator.integers(len(of_row), size=n_draws)]
-    return _share(float(remains_PK[rows, label_P].sum()), drawn_D)
+    """How likely labels drawn evenly from all classes suit the company as well as these do.
+
+    remaining: (planted, K) what `remains` of its outputs. labels: (planted,).
+    """
+    rows = np.arange(len(labels))
+    drawn = np.zeros(n_draws)
+    for of_row in remaining:
+        drawn += of_row[generator.integers(len(of_row), size=n_draws)]
+    return _share(float(remaining[rows, labels].sum()), drawn)
 
 
 def chance_of_targets(
-    remains_P: Floats, target_P: Floats, n_draws: int, generator: np.random.Generator
+    remaining: Floats, targets: Floats, n_draws: int, generator: np.random.Generator
 ) -> float:
-    """How likely targets exchanged at random suit the company as well as these do."""
-    size = max(1, MOST_AT_ONCE // len(target_P))
+    """How likely targets exchanged at random suit the company as well as these do.
+
+    remaining, targets: (planted,).
+    """
+    size = max(1, MOST_AT_ONCE // len(targets))
     drawn = [
-        generator.permuted(np.tile(target_P, (min(size, n_draws - done), 1)), axis=1) @ remains_P
+        generator.permuted(np.tile(targets, (min(size, n_draws - done), 1)), axis=1) @ remaining
         for done in range(0, n_draws, size)
     ]
-    return _share(float(target_P @ remains_P), np.concatenate(drawn))
+    return _share(float(targets @ remaining), np.concatenate(drawn))
 
 
-def _share(found: float, drawn_D: Floats) -> float:
+def _share(found: float, drawn: Floats) -> float:
     """Of draws that reach what was found, which is one of them."""
     tolerance = 1e-9 * max(1.0, abs(found))
-    return float(1 + (drawn_D >= found - tolerance).sum()) / (1 + len(drawn_D))
+    return float(1 + (drawn >= found - tolerance).sum()) / (1 + len(drawn))

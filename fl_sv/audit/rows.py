@@ -13,7 +13,7 @@ independent by how they were drawn: how they correlate with each other and with 
 what chance makes of nothing in this game, with its data and models. What a mix of classes does to
 an update is taken out first: companies with the same classes are no copies.
 
-Shapes: N companies, P parts of the validation rows. "parties" are both, companies first.
+Shapes: N companies; parts are of the validation rows. "parties" are both, companies first.
 """
 
 from collections.abc import Iterable

@@ -161,10 +161,7 @@ class Journal:
         self._database.write([*_score_statements(scores), *_output_statements(outputs)])
 
     def outputs(self, model: str, seed: int) -> dict[int, NDArray[Any]]:
-        """The outputs of the singletons' models, by coalition, as far as they were kept.
-
-        (V, K), and below them (P, K) on planted rows.
-        """
+        """The outputs (V, K) of the singletons' models, planted rows last, as far as kept."""
         query = "SELECT coalition, outputs FROM outputs WHERE model=? AND seed=?"
         return {int(c): self._array(blob) for c, blob in self._database.read(query, model, seed)}
 

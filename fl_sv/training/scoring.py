@@ -1,7 +1,6 @@
 """Scores of models on the operator's validation set.
 
-Shapes: C models of a stack, V validation examples, P planted
-rows, K outputs.
+Shapes: C models of a stack, V validation examples, K outputs.
 """
 
 import math
@@ -29,7 +28,7 @@ Outputs = NDArray[np.floating]  # (V, K) of one model
 class ValidationSet:
     """The operator's held-out rows on the device of the run.
 
-    planted: rows (P, *input_shape) and drawn labels (P,), which score nothing.
+    planted: rows (planted, *input_shape) and drawn labels (planted,), which score nothing.
     """
 
     config: Config
@@ -50,7 +49,7 @@ class ValidationSet:
         stack: (C, parameters), one flat vector a row.
         what: the training, as an error message begins.
         keep: the models whose outputs are wanted, by their row of the stack: (V, K), and below
-            them (P, K) on the planted rows.
+            them those on the planted rows.
 
         All results are on the CPU; the second is None for a regression, the third has the outputs
         that were kept. Raises RunError when a loss is NaN or infinite: a training that diverged has
