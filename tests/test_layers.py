@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from fl_sv.config import Config, parse_config
 from fl_sv.config.training import Optimizer
 from fl_sv.data import Task
 from fl_sv.training import stack as stack_module
+from fl_sv.training.attention import attention
 from fl_sv.training.models import ModelSpec, model_specs
 from fl_sv.training.sgd import Recipe, train
 from fl_sv.training.stack import (
@@ -23,6 +25,7 @@ from fl_sv.training.stack import (
     train_stack,
     trains_alone,
 )
+from fl_sv.training.stacked import Stack
 from fl_sv.training.trial import tried
 from tests.own_layers import MODULES, Meeting
 
@@ -178,3 +181,28 @@ def test_how_many_models_train_together_follows_from_shapes_alone(
         assert trains_alone(model, 32, cpu) == (together == 1)
     assert models_together(model, 32, 128, torch.device("cuda")) == 128
     assert models_together(replace(model, unstackable="LSTM"), 1, 128, cpu) == 1
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "heads", "places", "others"),
+    [(3, 1, 8, 8), (2, 3, 5, 5), (4, 2, 1, 9), (1, 1, 3, 3), (2, 2, 20, 7), (2, 1, 40, 40)],
+)
+def test_attention_of_a_stack_is_torchs_of_each_model(
+    rows: int, heads: int, places: int, others: int, causal: bool
+) -> None:
+    """Several heads of few places are one product, with what they may not see masked."""
+    generator = torch.Generator().manual_seed(0)
+
+    def part(length: int) -> torch.Tensor:
+        shape = (3, rows, heads, length, 4)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    parts = [part(places), part(others), part(others)]
+    found = attention(*map(Stack, parts), is_causal=causal, scale=0.7)
+    expected = functional.scaled_dot_product_attention(*parts, is_causal=causal, scale=0.7)
+    assert (found - expected).abs().max() <= 1e-12
+    pairs = zip(
+        *(torch.autograd.grad(each.sin().sum(), parts) for each in (found, expected)), strict=True
+    )
+    assert all((one - other).abs().max() <= 1e-12 for one, other in pairs)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fl_sv.config.training import Optimizer
 from fl_sv.training import traced as traced_module
@@ -130,6 +131,26 @@ def test_a_step_may_draw_from_the_generator_that_is_given_alone() -> None:
     assert torch.equal(found, draws(torch.Generator().manual_seed(4))[0])
     with pytest.raises(traced_module.Untraceable, match="a generator of its own"):
         traced(lambda x: [x * draws(own)[0]], [torch.ones(5)], generator)
+
+
+def test_results_go_where_nobody_needs_an_argument_and_nowhere_else() -> None:
+    """Constants and what is given stay as they are, however often a graph runs."""
+    constant = torch.linspace(1, 2, 12).view(3, 4)
+
+    def step(x: Tensor, y: Tensor) -> Sequence[Tensor]:
+        product = x @ y
+        kept = (product + constant).relu()
+        part = kept[:, :2]  # needed after the last use of the whole
+        more = torch.tanh(kept * 2) - product.mean()
+        return [functional.gelu(more) + constant, kept.t() * kept.sum(1), y + y, part * 3]
+
+    given = [torch.randn(3, 3), torch.randn(3, 4)]
+    before = [each.clone() for each in (*given, constant)]
+    graph, expected = traced(step, given), step(*given)
+    assert all(name in str(graph.graph) for name in ("relu_", "tanh_", "sub_"))
+    for _ in range(3):
+        assert all(map(torch.equal, run(graph, given), expected))
+    assert all(map(torch.equal, (*given, constant), before))
 
 
 def test_a_step_that_changes_what_it_is_given_has_no_graph() -> None:

@@ -1,8 +1,9 @@
-"""Attention in a stack of models: torch's fused one for all models, and one for few places.
+"""Attention in a stack of models: torch's fused one for all models, or products for few places.
 
 Shapes: C models of a stack, B rows of a batch. Heads are those of all rows and models together.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,10 +13,15 @@ from torch.nn import functional
 
 from fl_sv.training.stacked import Part, Stack
 
-# Up to so many products of two numbers a head, places x places x width, ours was faster: forwards
-# and backwards 2.9 times at 8 x 8 x 4, 1.9 times at 8 x 8 x 8; as fast at 8 x 8 x 16 and
-# slower (.8) at 16 x 16 x 8. One core (Intel Sapphire Rapids), torch 2.13, 2026-11.
-FEW_PRODUCTS = 512
+# Up to so many weights a head, places x places, products of matrices were faster than torch's fused
+# attention: forwards and backwards 1.2 to 3 times at 8 x 8 to 32 x 32, as fast at 64 x 64 and .95
+# times at 128 x 128, for heads of 4 to 32 numbers. One core (Intel Sapphire Rapids), torch 2.13,
+# 2026-11.
+MOST_WEIGHTS = 32 * 32
+
+# Heads of fewer places are computed several at once, as one of so many with a mask: their products
+# would be too small for a call each. With 8 places that took a third to a half of the time.
+FEWEST_PLACES = 16
 
 
 def attention(
@@ -35,12 +41,14 @@ def attention(
     if dropout_p or isinstance(attn_mask, Stack):
         return NotImplemented
     n_models, *_, places, _ = query.all.shape
+    query_, key_, value_ = (part.all.flatten(0, -3) for part in parts)
+    if attn_mask is None and not enable_gqa and places * key.all.shape[-2] <= MOST_WEIGHTS:
+        mixed = _by_products(query_, key_, value_, scale, is_causal=is_causal)
+        return mixed.view(*query.all.shape[:-1], value.all.shape[-1])
     if attn_mask is not None:
         attn_mask = attn_mask.expand(*query.all.shape[1:-2], places, key.all.shape[-2])
         attn_mask = attn_mask.expand(n_models, *attn_mask.shape).flatten(0, -4)
     query_, key_, value_ = (part.all.flatten(0, -4) for part in parts)
-    if attn_mask is None and not is_causal and not enable_gqa and _is_small(query_, key_, value_):
-        return _few_places(query_, key_, value_, scale).reshape(query.all.shape)
     outputs = functional.scaled_dot_product_attention(
         query_,
         key_,
@@ -53,60 +61,51 @@ def attention(
     return outputs.reshape(*query.all.shape[:-1], value.all.shape[-1])
 
 
-def _is_small(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    is_one_width = query.shape[-1] == key.shape[-1] == value.shape[-1]
-    return is_one_width and query.shape[-2] * key.shape[-2] * key.shape[-1] <= FEW_PRODUCTS
+def _by_products(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None, *, is_causal: bool
+) -> Tensor:
+    """Attention of heads (heads, places, width), several at once where they have few places."""
+    n_heads, places, width = query.shape
+    others = key.shape[1]
+    scale = width**-0.5 if scale is None else scale
+    at_once = math.gcd(n_heads, -(-FEWEST_PLACES // max(places, others)))
+    mask = None
+    if is_causal or at_once > 1:
+        seen = torch.ones(places, others, dtype=torch.bool, device=query.device)
+        heads = [seen.tril() if is_causal else seen] * at_once
+        seen = torch.block_diag(*heads)  # type: ignore[no-untyped-call]
+        mask = torch.zeros_like(seen, dtype=query.dtype).masked_fill_(~seen, -torch.inf)
+    parts = [
+        part.reshape(-1, at_once * part.shape[1], part.shape[2]) for part in (query, key, value)
+    ]
+    mixed: Tensor = _Products.apply(*parts, scale, mask)  # type: ignore[no-untyped-call]
+    return mixed.view(n_heads, places, -1)
 
 
-def _few_places(query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    """Attention (..., places, width), where a product for each head would be too small for a call.
-
-    Heads are the last dimension: a few passes over long rows of numbers do what thousands of small
-    products would.
-    """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    parts = [part.flatten(0, -3).permute(1, 2, 0) for part in (query, key, value)]
-    mixed: Tensor = _FewPlaces.apply(*parts, scale)  # type: ignore[no-untyped-call]
-    return mixed.permute(2, 0, 1)
-
-
-class _FewPlaces(torch.autograd.Function):
-    """All arguments are (places, width, heads), weights (places, places, heads)."""
+class _Products(torch.autograd.Function):
+    """softmax(scale Q K' + mask) V, for every head."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        query, key, value = query * scale, key.contiguous(), value.contiguous()
-        weights = torch.softmax(_products(query, key), 1)
-        ctx.save_for_backward(query.contiguous(), key, value, weights)
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None
+    ) -> Tensor:
+        scores = torch.bmm(query, key.mT).mul_(scale)
+        if mask is not None:
+            scores += mask
+        weights = torch.softmax(scores, -1)
+        ctx.save_for_backward(query, key, value, weights)
         ctx.scale = scale
-        return _sums(weights, value)
+        return torch.bmm(weights, value)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, weights = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        to_value = _sums(weights.transpose(0, 1), gradient)
-        by_weight = _products(gradient, value).mul_(weights)
-        by_weight.addcmul_(weights, by_weight.sum(1, keepdim=True), value=-1)
-        to_query = _sums(by_weight, key).mul_(ctx.scale)
-        return to_query, _sums(by_weight.transpose(0, 1), query), to_value, None
-
-
-def _products(one: Tensor, other: Tensor) -> Tensor:
-    """The product of each place of one with each of the other, summed over their width."""
-    products = one[:, None, 0] * other[None, :, 0]
-    for d in range(1, one.shape[1]):
-        products.addcmul_(one[:, None, d], other[None, :, d])
-    return products
-
-
-def _sums(weights: Tensor, parts: Tensor) -> Tensor:
-    """For each place the sum over all places of their parts, weighted."""
-    sums = weights[:, 0, None] * parts[None, 0]
-    for place in range(1, len(parts)):
-        sums.addcmul_(weights[:, place, None], parts[None, place])
-    return sums
+        to_value = torch.bmm(weights.mT, gradient)
+        by_weight = torch.bmm(gradient, value.mT)
+        by_score = torch._softmax_backward_data(by_weight, weights, -1, weights.dtype)
+        by_score *= ctx.scale
+        return torch.bmm(by_score, key), torch.bmm(by_score.mT, query), to_value, None, None
 
 
 def self_attention(
