@@ -1,5 +1,6 @@
 """Planted rows: those of the validation file whose labels were drawn, and which score nothing."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_planted_rows_score_nothing_and_stand_apart(tmp_path: Path) -> None:
     assert operator.planted is not None
     assert operator.planted.y.tolist() == y[5:12].tolist()
     assert operator.validation.y.tolist() == [*y[:5], *y[12:]]
-    assert operator.holding[0] == 40, "a run notices when they change"
+    assert operator.holding[0] == 40
+    others = operator_data(_config(tmp_path, x[6:13], y[6:13]))
+    assert operator.holding != others.holding, "a run notices that others are planted"
 
 
 def test_the_order_of_the_list_does_not_matter_to_who_scores(tmp_path: Path) -> None:
@@ -121,3 +124,31 @@ def test_a_hold_out_has_no_planted_rows(tmp_path: Path) -> None:
     }
     with pytest.raises(ValueError, match=r"data\.validation\.planted"):
         Config.model_validate(content)
+
+
+def test_the_guides_lines_plant_rows_that_a_run_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
+    (lines,) = [
+        each for each in re.findall(r"```python\n(.*?)```", guide, re.S) if "planted" in each
+    ]
+    cells = [f"{a:.3f},{b:.3f},{'bread' if a > b else 'tea'}" for a, b in DRAW.normal(size=(90, 2))]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,bought", *cells]))
+    monkeypatch.chdir(tmp_path)
+    exec(lines, {})
+    config = _config(tmp_path, *_rows())
+    data = {
+        "source": "own",
+        "target": "bought",
+        "columns": {"bought": {"kind": "label", "classes": ["bread", "tea"]}},
+        "validation": {"file": "validation.csv", "planted": "planted.csv"},
+    }
+    content = {**config.model_dump(exclude_unset=True), "data": data}
+    operator = operator_data(Config.model_validate(content))
+    assert operator.planted is not None
+    assert (len(operator.planted), len(operator.validation)) == (40, 50)
+    changed = set((tmp_path / "rows.csv").read_text().split()) ^ set(
+        (tmp_path / "validation.csv").read_text().split()
+    )
+    assert 10 < len(changed) < 70, "about half of the drawn labels are other ones, both ways"

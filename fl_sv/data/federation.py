@@ -3,6 +3,7 @@
 Shapes: (rows, ...) has one entry for each row.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +52,12 @@ class OperatorData:
     @property
     def holding(self) -> tuple[int, str]:
         """Number and fingerprint of all rows of the operator."""
-        rows = self.validation
-        for apart in (self.tuning, self.planted):
-            rows = rows if apart is None else rows.with_rows(apart)
-        return len(rows), fingerprint(rows)
+        rows = self.validation if self.tuning is None else self.validation.with_rows(self.tuning)
+        if self.planted is None:
+            return len(rows), fingerprint(rows)
+        # Which rows are planted counts, too.
+        both = fingerprint(rows) + fingerprint(self.planted)
+        return len(rows) + len(self.planted), hashlib.sha256(both.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
