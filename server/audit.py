@@ -50,23 +50,29 @@ DRAWS, LEAST_DRAWS, MOST_DRAWS = 1000, 10_000, 100_000
 
 
 def audit(job: Job) -> tuple[AuditLine, ...]:
-    """Every line of the audit, from what the journal has of the waves so far."""
+    """Every line of the audit, from what the journal has of the waves so far.
+
+    Companies are compared only where all take as many steps: one of few rows takes few else, and
+    differs from the others by that.
+    """
     waves = job.journal.wave_work()
     work = _first_work(waves)
+    equal_steps = job.config.training.local_steps is not None
     figures: dict[tuple[str, str, str], float] = {}
     others: dict[tuple[str, str], str] = {}
-    deviations = _deviations(waves, work, equal_steps=job.config.training.local_steps is not None)
+    deviations = _deviations(waves, work, equal_steps=equal_steps)
     if len(deviations) >= FEWEST_ALIKE:
         residual_N = np.array([each.figure for each in deviations.values()])
         beside_N = beside_others(residual_N).tolist()
         for (company, deviation), figure in zip(deviations.items(), beside_N, strict=True):
             figures[WORK, company, ""] = figure
             others[WORK, company] = named(deviation.coalition, job.config)
-    figures |= {(LENGTH, company, ""): each for company, each in _lengths(job, work).items()}
-    figures |= {(GROWTH, company, ""): each for company, each in _growth(job).items()}
-    figures |= {(ANSWERS, company, ""): each for company, each in _answers(job).items()}
-    figures |= _shared(job, waves)
-    figures |= {(PLANTED, company, ""): each for company, each in _planted(job).items()}
+    of_each = {PLANTED: _planted(job)}
+    if equal_steps:
+        of_each |= {LENGTH: _lengths(job, work), GROWTH: _growth(job), ANSWERS: _answers(job)}
+        figures |= _shared(job, waves)
+    for check, found in of_each.items():
+        figures |= {(check, company, ""): figure for company, figure in found.items()}
     return tuple(
         AuditLine(check, company, others.get((check, company), other), figures.get(key))
         for key in due(job.config)
@@ -106,8 +112,6 @@ def _lengths(job: Job, work: Mapping[tuple[str, str], Work]) -> dict[str, float]
     """
     companies = job.config.companies
     keys = sorted({key for key, _ in work})
-    if job.config.training.local_steps is None:
-        return {}  # a company with more rows takes more steps
     if len(companies) < FEWEST_ALIKE or any((k, c) not in work for k in keys for c in companies):
         return {}
     # (companies, models and seeds, rounds)
@@ -153,8 +157,6 @@ def _answers(job: Job) -> dict[str, float]:
     ones than other companies' are.
     """
     small, large = _own_outputs(job)
-    if job.config.training.local_steps is None:
-        return {}  # a company of few rows is further from the end of its training
     if len(small) < 2 or not large or job.config.n_companies < FEWEST_ALIKE:
         return {}
     n_scored = len(job.validation.y)

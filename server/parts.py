@@ -34,7 +34,11 @@ def operator_parts(job: Job) -> "OperatorParts | None":
     """The parts of the validation rows; None where companies' rows are not compared."""
     config = job.config
     # Students learn from a teacher whom the operator's rows do not have.
-    if len(config.companies) > MOST_PAIRED or config.students:
+    if (
+        config.training.local_steps is None
+        or len(config.companies) > MOST_PAIRED
+        or config.students
+    ):
         return None
     parts = OperatorParts(config, job.small, job.validation.x, job.validation.y, job.groups)
     return parts if parts.are_enough else None

@@ -99,10 +99,12 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
     parser.add_argument("--rules", nargs="+", choices=RULES, default=[*RULES])
     parser.add_argument("--kept", type=Path, metavar="FILE.jsonl", help="finished games")
+    parser.add_argument("--play-no-more", action="store_true", help="report the kept games alone")
     options = parser.parse_args()
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     use_threads(1)
-    played = [*games(options.tasks, range(options.seeds), options.rules, options.kept)]
+    seeds = range(0 if options.play_no_more else options.seeds)
+    played = [*games(options.tasks, seeds, options.rules, options.kept)]
     found = summary(played)
     print(json.dumps(found) if options.json else as_text(found))
 

@@ -89,7 +89,9 @@ def _interval(gains: Sequence[float]) -> list[float] | None:
 
 
 def findings(played: Played) -> list[AuditLine]:
-    """The audit's findings, by today's limits."""
+    """The audit's findings, by today's limits; none where companies take steps by their rows."""
+    if played.get("rules") == BEFORE:
+        return []
     lines = [AuditLine(*line) for line in played["audit"] if line[0] in LIMITS]
     return [line for line in lines if line.is_finding]
 
@@ -122,34 +124,22 @@ def _honest(known: Mapping[Any, Played], task: str, rules: str) -> dict[str, Any
 
 
 def as_text(found: Mapping[str, Any]) -> str:
-    """The result as Markdown, in percent."""
+    """The result as Markdown, in percent: a table of attacks for each task, and the honest runs."""
     head = [
-        "task",
         "attack",
         "company",
-        "gain before, %",
-        "gain after, %",
+        "gain before",
+        "after",
         "90 % interval",
-        "detected, %",
-        "named, %",
-        "gain unseen, %",
+        "detected",
+        "named",
+        "unseen",
         "seeds",
     ]
-    lines = [
-        [
-            row["task"],
-            row["attack"],
-            row["company"],
-            _percent(row["gain_before"]),
-            _percent(row["gain"]),
-            "" if row["interval"] is None else " to ".join(map(_percent, row["interval"])),
-            f"{100 * row['detected']:.0f}",
-            f"{100 * row['named']:.0f}",
-            _percent(row["unseen"]),
-            str(row["seeds"]),
-        ]
-        for row in found["attacks"]
-    ]
+    tasks = dict.fromkeys(row["task"] for row in found["attacks"])
+    attacks = {
+        task: [_cells(row) for row in found["attacks"] if row["task"] == task] for task in tasks
+    }
     honest = [
         [
             each["task"],
@@ -170,7 +160,22 @@ def as_text(found: Mapping[str, Any]) -> str:
         "accuracy, %",
         "loss",
     ]
-    return "\n\n".join([table(head, lines), table(names, honest)])
+    parts = [f"**{task}**\n\n{table(head, lines)}" for task, lines in attacks.items()]
+    return "\n\n".join([*parts, table(names, honest)])
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["attack"],
+        row["company"],
+        _percent(row["gain_before"]),
+        _percent(row["gain"]),
+        "" if row["interval"] is None else " to ".join(map(_percent, row["interval"])),
+        f"{100 * row['detected']:.0f}",
+        f"{100 * row['named']:.0f}",
+        _percent(row["unseen"]),
+        str(row["seeds"]),
+    ]
 
 
 def _percent(share: float | None) -> str:
