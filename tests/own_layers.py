@@ -159,6 +159,13 @@ def _own_products(m: Any, x: Tensor) -> Tensor:
     return torch.matmul(h.amax((2, 3)), m.out)
 
 
+def _reads_a_constant(m: Any, x: Tensor) -> Tensor:
+    """As transformers does: what it reads depends on sizes and on a frozen weight alone."""
+    places = torch.arange(x.shape[-1])
+    scale = 2 if (places.diff() == 1).all() else float(m.frozen.max())
+    return m.a(x.flatten(1)) * scale * max(m.frozen.tolist())
+
+
 class Meeting:
     """Where two trainings wait for each other, in the middle of a forward pass."""
 
@@ -252,6 +259,13 @@ MODULES: dict[str, Factory] = {
         lambda: nn.Linear(128, 6),
         nn.SiLU,
         width=6,
+    ),
+    "reads a constant": _written(
+        _reads_a_constant,
+        lambda n_outputs: {
+            "a": nn.Linear(128, n_outputs),
+            "frozen": nn.Parameter(torch.arange(1.0, 4.0), requires_grad=False),
+        },
     ),
     "bilinear": _factory(nn.Flatten, lambda: nn.Linear(128, 8), lambda: nn.GLU(), width=4),
 }

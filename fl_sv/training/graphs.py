@@ -52,6 +52,12 @@ def tensors_of(parts: Any) -> list[Tensor]:
     return [part for part in tree_iter(parts) if isinstance(part, Tensor)]
 
 
+def storage_of(tensor: Tensor) -> int:
+    """What tells the memory of tensors that live from that of others; views share it."""
+    with torch._C.DisableTorchFunction():
+        return int(tensor.untyped_storage()._cdata)
+
+
 def _last_uses(
     operations: Sequence[Operation], given: Sequence[Tensor], results: Sequence[Tensor]
 ) -> dict[int, int]:
@@ -59,10 +65,10 @@ def _last_uses(
     last: dict[int, int] = {}
     made: set[int] = set()
     for number, operation in enumerate(operations):
-        taken = {_storage(part) for part in tensors_of([each for _, each in operation.arguments])}
-        made |= {_storage(part) for part in tensors_of(operation.results)} - taken
+        taken = {storage_of(part) for part in tensors_of([each for _, each in operation.arguments])}
+        made |= {storage_of(part) for part in tensors_of(operation.results)} - taken
         last.update(dict.fromkeys(taken & made, number))
-    return {**last, **{_storage(part): len(operations) for part in (*given, *results)}}
+    return {**last, **{storage_of(part): len(operations) for part in (*given, *results)}}
 
 
 def _room(operation: Operation, free: set[int]) -> Tensor | None:
@@ -74,9 +80,9 @@ def _room(operation: Operation, free: set[int]) -> Tensor | None:
         return None
     parts = tensors_of([given for _, given in operation.arguments])
     for part in parts:
-        beside = [other for other in parts if _storage(other) == _storage(part)]
+        beside = [other for other in parts if storage_of(other) == storage_of(part)]
         if (
-            _storage(part) in free
+            storage_of(part) in free
             and _shape(part) == _shape(result)
             and part.untyped_storage().nbytes() == part.nbytes
             and all(_shape(other) == _shape(part) for other in beside)
@@ -200,7 +206,3 @@ def _is_same_view(operation: Operation) -> bool:
 
 def _shape(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

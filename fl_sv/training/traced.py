@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fl_sv.training.calls import Answering
-from fl_sv.training.graphs import Operation, graph_of, tensors_of
+from fl_sv.training.graphs import Operation, graph_of, storage_of, tensors_of
 
 # From tensors to tensors. It is given what it needs besides the module: parameters, rows, targets.
 Step = Callable[..., Sequence[Tensor]]
@@ -37,6 +37,10 @@ _READS_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shap
 
 # The contexts of a trace note for the whole process that they are open.
 _one_trace = threading.Lock()
+
+
+# Why there is no sequence of operations that is that of all rows.
+READS = "reads numbers of its rows or parameters"
 
 
 class Untraceable(Exception):
@@ -102,7 +106,7 @@ def traced(step: Step, given: Sequence[Tensor], generator: torch.Generator | Non
     Raises an error of any kind where it has none: its own code, torch's and this one can fail.
     """
     recorder = _Recorder(given, generator)
-    with _drawing_again(generator), _Unread(), recorder:
+    with _drawing_again(generator), _Unread(recorder), recorder:
         results = step(*given)
     return recorder.function(results)
 
@@ -133,21 +137,6 @@ def _drawing_again(generator: torch.Generator | None) -> Iterator[None]:
         generator.set_state(before)
 
 
-class _Unread(Answering):
-    """A context in which no tensor can be read past torch's operations."""
-
-    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if func in _READS:
-            raise Untraceable("reads numbers of its rows or parameters")
-        return NotImplemented
-
-
-_READS = {
-    getattr(Tensor, name)
-    for name in ("tolist", "numpy", "__array__", "data_ptr", "untyped_storage", "__dlpack__")
-}
-
-
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context that writes down the operations in it, from what is given."""
 
@@ -155,7 +144,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.given, self.generator = given, generator
         self.operations: list[Operation] = []
-        self.own: set[int] = set()  # ids of tensors of the step's own making, which it may change
+        self.made: set[int] = set()  # storages of the step's own making, which it may change
+        # Storages with numbers that are others in other steps. What was computed from sizes and
+        # frozen weights alone may be read.
+        self.changing = {storage_of(tensor) for tensor in given}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -164,33 +156,62 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if not _READS_NUMBERS.isdisjoint(func.tags):
-            raise Untraceable("reads numbers of its rows or parameters")
         kwargs, schema = kwargs or {}, func._schema
         arguments = [
             (formal, args[i] if i < len(args) else kwargs.get(formal.name, formal.default_value))
             for i, formal in enumerate(schema.arguments)
         ]
-        # Arguments that share their memory with a result, or are changed.
-        shared = [given for formal, given in arguments if formal.alias_info is not None]
-        own = all(id(part) in self.own for part in tensors_of(shared))
-        if schema.is_mutable and not own:
+        taken = {storage_of(part) for part in tensors_of([given for _, given in arguments])}
+        changed = {
+            storage_of(part)
+            for formal, given in arguments
+            if formal.alias_info is not None and formal.alias_info.is_write
+            for part in tensors_of(given)
+        }
+        changes = not taken.isdisjoint(self.changing) or self._draws(func, arguments)
+        if changes and not _READS_NUMBERS.isdisjoint(func.tags):
+            raise Untraceable(READS)
+        if not changed <= self.made:
             raise Untraceable("changes its rows, parameters or buffers in place")
-        for _, given in arguments:
-            if isinstance(given, torch.Generator) and not self._is_given(given):
-                raise Untraceable("draws from a generator of its own")
         results = func(*args, **kwargs)
-        if schema.is_mutable or tensors_of(results):
-            # Kept with its tensors, so that no others get their ids.
+        found = {storage_of(part) for part in tensors_of(results)}
+        self.made |= found - taken
+        if changes:
+            self.changing |= found | changed
+        if found or schema.is_mutable:
+            # Kept with its tensors, so that no others get their places in memory.
             self.operations.append(Operation(func, arguments, results))
-            self.own.update(id(part) for part in tensors_of(results) if own)
         return results
 
     def function(self, results: Sequence[Tensor]) -> Any:
         """What was written down, as a function of what was given; it returns `results`."""
         return graph_of(self.operations, self.given, results, draws=self.generator is not None)
 
-    def _is_given(self, generator: torch.Generator) -> bool:
-        """Whether it is the step's: torch makes another object of the same generator."""
-        own = self.generator
-        return own is not None and torch.equal(own.get_state(), generator.get_state())
+    def _draws(self, func: Any, arguments: Sequence[tuple[Any, Any]]) -> bool:
+        """Whether the operation draws, which it may from the step's generator alone."""
+        for _, given in arguments:
+            if isinstance(given, torch.Generator):
+                own = self.generator  # torch makes another object of the same generator
+                if own is None or not torch.equal(own.get_state(), given.get_state()):
+                    raise Untraceable("draws from a generator of its own")
+                return True
+        return torch.Tag.nondeterministic_seeded in func.tags
+
+
+class _Unread(Answering):
+    """A context in which no changing number is read past torch's operations."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func in _READS and storage_of(args[0]) in self.recorder.changing:
+            raise Untraceable(READS)
+        return NotImplemented
+
+
+_READS = {
+    getattr(Tensor, name)
+    for name in ("tolist", "numpy", "__array__", "data_ptr", "untyped_storage", "__dlpack__")
+}
