@@ -35,6 +35,13 @@ def make_base(folder: Path, width: int = 16, **options: Any) -> Path:
     return _made(folder, "Llama", "ForCausalLM", width, content | options)
 
 
+def make(folder: Path, family: str, **options: Any) -> Path:
+    """A language model of this family of transformers, of two blocks with random weights."""
+    if family == "GPT2":
+        return make_gpt2(folder)
+    return _made(folder, family, "ForCausalLM", 16, _USUAL | options)
+
+
 def make_gpt2(folder: Path) -> Path:
     """A GPT-2 of two blocks; it calls its layers Conv1D."""
     content = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}

@@ -11,15 +11,12 @@ Shapes: C models of a stack, M rows and places together, R the rank.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function
 
 from fl_sv.training.stacked import Part, Stack
-
-PROBE_ROWS = 3  # on which a norm is compared with its formula
-
 
 # --- the layers of one model ----------------------------------------------------------------------
 
@@ -44,61 +41,6 @@ def scaled_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps))
 
 
-def in_one_step(base: nn.Module) -> None:
-    """Lets adapted layers and norms of this base be asked for as one step each."""
-    from peft.tuners.lora.layer import Linear
-
-    for part in base.modules():
-        if type(part) is Linear and _is_plain(part):
-            part.__class__ = _subclass(Linear, _forward_adapted)
-        elif type(part).__name__.endswith("RMSNorm") and _is_scaled_norm(part):
-            part.__class__ = _subclass(type(part), _forward_norm)
-
-
-def _subclass(kind: type, forward: Any) -> type:
-    return type(kind.__name__, (kind,), {"forward": forward, "__module__": __name__})
-
-
-def _is_plain(part: Any) -> bool:
-    """Whether a layer of peft is W x + s B A x with nothing else, in training too."""
-    (name,) = part.active_adapters
-    return (
-        isinstance(part.lora_dropout[name], nn.Identity)
-        and not part.lora_variant
-        and part.lora_A[name].bias is None
-        and part.lora_B[name].bias is None
-    )
-
-
-def _forward_adapted(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    if args or kwargs:
-        return super(type(self), self).forward(x, *args, **kwargs)
-    (name,), base = self.active_adapters, self.base_layer
-    weight = base.weight if isinstance(base, nn.Linear) else base.weight.T  # of a Conv1D
-    a, b = self.lora_A[name].weight, self.lora_B[name].weight
-    return adapted_linear(x, weight, base.bias, a, b, self.scaling[name])
-
-
-def _is_scaled_norm(part: Any) -> bool:
-    weight, eps = getattr(part, "weight", None), _eps(part)
-    if weight is None or eps is None or weight.requires_grad:
-        return False
-    x = torch.randn(PROBE_ROWS, len(weight), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        return torch.equal(part(x.to(weight)), scaled_norm(x.to(weight), weight, eps))
-
-
-def _eps(part: Any) -> float | None:
-    found: float | None = getattr(part, "variance_epsilon", getattr(part, "eps", None))
-    return found
-
-
-def _forward_norm(self: Any, x: Tensor) -> Tensor:
-    eps = _eps(self)
-    assert eps is not None
-    return scaled_norm(x, self.weight, eps)
-
-
 # --- the layers of a stack ------------------------------------------------------------------------
 
 
@@ -111,11 +53,11 @@ def stacked_linear(x: Part, weight: Tensor, bias: Any, a: Part, b: Part, scale: 
         rows, places = x.all.flatten(1, -2), x.all.shape[1:-1]
     else:
         rows, places = x.flatten(0, -2), x.shape[:-1]
-    outputs = _Adapted.apply(rows, weight, bias, a_, b.all, scale)  # type: ignore[no-untyped-call]
+    outputs = Adapted.apply(rows, weight, bias, a_, b.all, scale)  # type: ignore[no-untyped-call]
     return outputs.view(len(b.all), *places, -1)
 
 
-class _Adapted(torch.autograd.Function):
+class Adapted(torch.autograd.Function):
     """x: the rows of all models (C, M, inputs), or (M, inputs) where they are the same for all."""
 
     @staticmethod

@@ -18,6 +18,12 @@ from torch.nn import functional
 from fl_sv.training.adapted import adapted_linear, scaled_norm, stacked_linear, stacked_norm
 from fl_sv.training.attention import attention
 from fl_sv.training.stacked import Part, Stack
+from fl_sv.training.sublayers import (
+    gated_layers,
+    rotary_attention,
+    stacked_gated_layers,
+    stacked_rotary_attention,
+)
 
 CONVOLUTIONS = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}  # by dimensions of the weight
 
@@ -241,6 +247,8 @@ def _pooled(pool: Callable[..., Tensor], all_: Tensor, *options: Any, **named: A
 
 
 KERNELS: dict[Any, Callable[..., Any]] = {
+    rotary_attention: stacked_rotary_attention,
+    gated_layers: stacked_gated_layers,
     adapted_linear: stacked_linear,
     scaled_norm: stacked_norm,
     functional.linear: linear,

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fl_sv.config.models import (
@@ -296,12 +297,14 @@ class ModelSpec:
 def _layers_apart() -> Iterator[None]:
     """A context in which torch's transformers run operation by operation, so that it counts them.
 
-    In evaluation mode it otherwise joins those of a layer, and counts none.
+    In evaluation mode it otherwise joins those of a layer, and counts none; nor does it count what
+    attention in one step computes.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from fl_sv.errors import InputError, listed
-from fl_sv.training.adapted import in_one_step
 from fl_sv.training.base_folder import CONFIG, description
 from fl_sv.training.entrance import HEAD, blocks_of, entering, home
 from fl_sv.training.extra import require_extra
+from fl_sv.training.one_step import in_one_step
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 DRAWING = "lora_dropout"  # the parts of an adapter that leave numbers out, by peft's name for them
@@ -101,7 +101,7 @@ class Pretrained(nn.Module):
 
 def _own(value: Any) -> Any:
     """The value for a copy of a module: hooks of one must not be hooks of the other."""
-    return copy.copy(value) if isinstance(value, dict | list | set) else value
+    return value.copy() if isinstance(value, dict | list | set) else value
 
 
 def pretrained(
@@ -134,7 +134,7 @@ def pretrained(
             base = _adapted(base, rank, alpha, target_modules, layers, dropout, folder)
             if average == "frozen_a":
                 _freeze_a(base)
-            in_one_step(base)
+            in_one_step(base, input_shape[0])
     head = _zero_head(config.hidden_size, n_outputs) if task == "head" else None
     return Pretrained(base, n_outputs, head, text)
 
