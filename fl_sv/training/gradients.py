@@ -41,13 +41,21 @@ class Gradients:
 
     @classmethod
     def of(
-        cls, model: ModelSpec, views: Views, soft_targets: SoftTargets | None, draws: object
+        cls,
+        model: ModelSpec,
+        views: Views,
+        soft_targets: SoftTargets | None,
+        draws: object,
+        module: nn.Module | None = None,
     ) -> Self:
-        """Of a stack with these parameters. draws: the context in which it trains."""
+        """Of a stack with these parameters.
+
+        draws: the context in which it trains. module: in training; None for a new one.
+        """
         trained = {name: views[name] for name in model.trained}
         still = {name: view for name, view in views.items() if name not in trained}
         device = next(iter(views.values())).device
-        module = model.fresh(device).train()
+        module = module or model.fresh(device).train()
         generator = draws.generator(device) if isinstance(draws, OwnDraws) else None
         if soft_targets is None:
             return cls(model, module, row_loss(model.task), "rows", trained, still, generator)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fl_sv.config.models import Mlp
@@ -72,7 +72,7 @@ TRACED = Bounds(together=7 << 19, alone=7 << 19)
 # 1.1 (512 KB). At a megabyte a stack was as fast as a loop; with three and four it lost.
 UNTRACED = Bounds(together=1 << 23, alone=1 << 20)
 # Models with one frozen base share products, and take few passes over their numbers: each gains by
-# its step in a stack (`fl_sv.training.adapted`; `python -m benchmarks.adapters`).
+# its step in a stack (`fl_sv.training.sublayers`; `python -m benchmarks.adapters`).
 FROZEN_BASE_ALONE = 1 << 23
 
 # So much of the largest parameter of all models together.
@@ -121,7 +121,8 @@ def train_stack(
     elif trains_alone(model, len(recipe.batches[0]), stack.device):
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
     else:
-        train_chunk = _train_modules
+        # One module for all chunks, as within each: a copy of a transformer takes 15 ms.
+        train_chunk = partial(_train_modules, module=model.fresh(stack.device).train())
         chunk = models_together(model, len(recipe.batches[0]), chunk, stack.device)
     batches = batches_of(x, y, recipe, soft_targets, targets_of)
     chunks = torch.split(stack, _models_at_once(model, stack, len(recipe.batches[0]), chunk))
@@ -300,10 +301,11 @@ def _train_modules(
     batches: Batches,
     recipe: Recipe,
     soft_targets: SoftTargets | None,
+    module: nn.Module,
 ) -> Tensor:
     views = _own_views(model, stack)
     with model.drawing(recipe.torch_seed) as draws, torch.no_grad():
-        gradients_of = Gradients.of(model, views, soft_targets, draws)
+        gradients_of = Gradients.of(model, views, soft_targets, draws, module)
         descend = _descent(gradients_of.trained, gradients_of, recipe)
         for rate, batch in zip(recipe.rates, batches, strict=True):
             descend(*batch, rate=rate)
