@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
 from fl_sv.training import one_step
 from fl_sv.training.base import trainable
 from fl_sv.training.layers import stack_forward
 from fl_sv.training.pretrained import Pretrained, pretrained
+from fl_sv.training.shapes import AttentionWrittenOut
 from tests.pretrained import LETTERS, make
 
 MODELS, ROWS, PLACES = 3, 4, 6
@@ -119,3 +121,15 @@ def test_dropout_of_an_adapter_goes_the_way_of_peft(tmp_path: Path) -> None:
     module = base(tmp_path, "Llama", dropout=0.1)
     assert steps(module) == (0, 0)
     assert max(differences(module.eval(), torch.float64)) < 1e-9
+
+
+def test_what_a_model_costs_is_counted_without_a_change_to_other_threads() -> None:
+    draws = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, PLACES, 4, generator=draws)
+    attention = torch.nn.functional.scaled_dot_product_attention
+    backend = torch.backends.cuda.flash_sdp_enabled()
+    with AttentionWrittenOut(), FlopCounterMode(display=False) as counter:
+        apart = attention(query, key, value, is_causal=True)
+        assert torch.backends.cuda.flash_sdp_enabled() == backend
+    assert counter.get_total_flops() == 2 * (2 * 2 * 3 * PLACES * PLACES * 4)
+    assert torch.allclose(apart, attention(query, key, value, is_causal=True), atol=1e-6)

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from fl_sv.training.calls import Answering
 
 
 class Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -25,3 +29,12 @@ class Widest(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sizes = [part.numel() for part in tree_iter(results) if isinstance(part, Tensor)]
             self.numbers = max(self.numbers, *sizes, 1)
         return results
+
+
+class AttentionWrittenOut(Answering):
+    """A context in which torch's attention runs operation by operation, in this thread alone."""
+
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is not functional.scaled_dot_product_attention:
+            return NotImplemented
+        return torch._scaled_dot_product_attention_math(*args, **kwargs)[0]
