@@ -97,12 +97,12 @@ def test_a_step_is_traced_once_its_shapes_have_come_often() -> None:
 
     for count in range(1, 40):
         x = torch.full((3, 2), float(count))
-        square, more = traces.run(step, "", [x])
+        square, more = traces.run(lambda: step, "", [x])
         assert torch.equal(square, torch.full((2,), 3.0 * count**2)) and torch.equal(more, x + 1)
     once, compared = 1, traced_module.CHECKED + 1
     assert calls == traced_module.TRACED_AFTER - 1 + once + compared
-    traces.run(step, "", [torch.ones(4, 2)])
-    traces.run(step, "another step", [torch.ones(3, 2)])
+    traces.run(lambda: step, "", [torch.ones(4, 2)])
+    traces.run(lambda: step, "another step", [torch.ones(3, 2)])
     assert calls == traced_module.TRACED_AFTER + once + compared + 1
 
 
@@ -111,7 +111,7 @@ def test_a_graph_that_holds_foreign_numbers_is_forgotten() -> None:
     traces, hidden = Traces(), {}
     for count in range(30):
         hidden["factor"] = 1.0 if count < traced_module.TRACED_AFTER else 2.0
-        (found,) = traces.run(lambda x: [x * hidden["factor"]], "", [torch.ones(3)])
+        (found,) = traces.run(lambda: lambda x: [x * hidden["factor"]], "", [torch.ones(3)])
         assert torch.equal(found, torch.full((3,), hidden["factor"]))
     assert [*traces._graphs.values()] == [None]
 

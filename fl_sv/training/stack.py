@@ -23,7 +23,7 @@ the parameters of C models, one flat vector a row.
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -121,8 +121,10 @@ def train_stack(
     elif trains_alone(model, len(recipe.batches[0]), stack.device):
         return torch.stack([train(model, params, x, y, recipe, soft_targets) for params in stack])
     else:
-        # One module for all chunks, as within each: a copy of a transformer takes 15 ms.
-        train_chunk = partial(_train_modules, module=model.fresh(stack.device).train())
+        # One module for all chunks, as within each, and none where steps are traced: a copy of a
+        # transformer takes 15 ms.
+        module_of = cache(lambda: model.fresh(stack.device).train())
+        train_chunk = partial(_train_modules, module_of=module_of)
         chunk = models_together(model, len(recipe.batches[0]), chunk, stack.device)
     batches = batches_of(x, y, recipe, soft_targets, targets_of)
     chunks = torch.split(stack, _models_at_once(model, stack, len(recipe.batches[0]), chunk))
@@ -301,11 +303,11 @@ def _train_modules(
     batches: Batches,
     recipe: Recipe,
     soft_targets: SoftTargets | None,
-    module: nn.Module,
+    module_of: Callable[[], nn.Module],
 ) -> Tensor:
     views = _own_views(model, stack)
     with model.drawing(recipe.torch_seed) as draws, torch.no_grad():
-        gradients_of = Gradients.of(model, views, soft_targets, draws, module)
+        gradients_of = Gradients.of(model, views, soft_targets, draws, module_of)
         descend = _descent(gradients_of.trained, gradients_of, recipe)
         for rate, batch in zip(recipe.rates, batches, strict=True):
             descend(*batch, rate=rate)

@@ -57,13 +57,14 @@ class Traces:
 
     def run(
         self,
-        step: Step,
+        make: Callable[[], Step],
         kind: Hashable,
         given: Sequence[Tensor],
         generator: torch.Generator | None = None,
     ) -> Sequence[Tensor]:
-        """The results of `step`, by its graph where there is one.
+        """The results of a step, by its graph where there is one.
 
+        make: of the step, called where it goes through Python.
         kind: what tells the step from others of the model with the same shapes.
         generator: from which the step draws; None where it draws nothing.
         """
@@ -72,13 +73,13 @@ class Traces:
             self._seen[key] += 1
             seen = self._seen[key]
         if seen == TRACED_AFTER:
-            self._graphs[key] = self._graph(step, given, generator)
+            self._graphs[key] = self._graph(make(), given, generator)
         graph = self._graphs.get(key)
         if graph is None:
-            return step(*given)
-        if seen <= TRACED_AFTER + CHECKED and not self._is_right(graph, step, given, generator):
+            return make()(*given)
+        if seen <= TRACED_AFTER + CHECKED and not self._is_right(graph, make(), given, generator):
             self._graphs[key] = None
-            return step(*given)
+            return make()(*given)
         return run(graph, given, generator)
 
     @staticmethod
