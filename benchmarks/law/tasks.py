@@ -10,7 +10,7 @@ from fl_sv.config import Config
 
 COMPANIES = ("Ash", "Beech", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel")
 LARGE_SEEDS = 4
-MONEY = {"local_steps": 8, "weights": "equal"}  # the steps of a middle company on digits
+MONEY = {"local_steps": 24, "weights": "equal"}  # three passes of a middle company on digits
 
 
 def _mlps(*widths: int, small_rate: float, large_rate: float) -> tuple[dict[str, Any], ...]:

@@ -56,7 +56,7 @@ def surprise(chance: Floats, n_tests: int) -> Floats:
 
     chance: of each test alone.
     """
-    figure: Floats = -np.log10(np.clip(n_tests * chance, LEAST_CHANCE, 1.0))
+    figure: Floats = 0.0 - np.log10(np.clip(n_tests * chance, LEAST_CHANCE, 1.0))
     return figure
 
 
