@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -104,6 +105,20 @@ def test_a_step_is_traced_once_its_shapes_have_come_often() -> None:
     traces.run(lambda: step, "", [torch.ones(4, 2)])
     traces.run(lambda: step, "another step", [torch.ones(3, 2)])
     assert calls == traced_module.TRACED_AFTER + once + compared + 1
+
+
+def test_a_process_holds_so_many_graphs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is traced makes no difference for the numbers, so the rest goes through Python."""
+    monkeypatch.setattr(traced_module, "_all_traces", WeakSet())
+    monkeypatch.setattr(traced_module, "MOST_GRAPHS", 3)
+    models = [Traces(), Traces()]
+    for rows in range(1, 4):
+        for model in models:
+            for _ in range(20):
+                (found,) = model.run(lambda: lambda x: [x + 1], "", [torch.ones(rows)])
+                assert torch.equal(found, torch.full((rows,), 2.0))
+    held = [graph for model in models for graph in model._graphs.values() if graph is not None]
+    assert len(held) == 3
 
 
 def test_a_graph_that_holds_foreign_numbers_is_forgotten() -> None:

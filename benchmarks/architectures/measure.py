@@ -135,7 +135,7 @@ def measure(cases: list[Case], turns: int = TURNS) -> Iterator[dict[str, Any]]:
 def _compared(trainee: Trainee, turns: int) -> dict[str, Any]:
     flops = trainee.flops()
     together, modules, trace_ms = trainee.together(), trainee.modules(), trainee.trace_ms()
-    for _ in range(WARM_UP):  # as a run does in its first rounds: then the steps are traced
+    for _ in range(WARM_UP if trace_ms else 0):  # as a run's first rounds: then steps are traced
         trainee.together()
     trainee.in_a_loop(modules)
     alone = torch.stack([nn.utils.parameters_to_vector(m.parameters()) for m in modules]).detach()

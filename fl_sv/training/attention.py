@@ -14,13 +14,13 @@ from torch.nn import functional
 from fl_sv.training.stacked import Part, Stack
 
 # Up to so many weights a head, places x places, products of matrices were faster than torch's fused
-# attention: forwards and backwards 1.2 to 3 times at 8 x 8 to 32 x 32, as fast at 64 x 64 and .95
+# attention: forwards and backwards 1.2 to 3.7 times at 8 x 8 to 32 x 32, as fast at 64 x 64 and .95
 # times at 128 x 128, for heads of 4 to 32 numbers. One core (Intel Sapphire Rapids), torch 2.13,
 # 2026-11.
 MOST_WEIGHTS = 32 * 32
 
 # Heads of fewer places are computed several at once, as one of so many with a mask: their products
-# would be too small for a call each. With 8 places that took a third to a half of the time.
+# would be too small for a call each. With 8 places that took a fifth to a half of the time.
 FEWEST_PLACES = 16
 
 

@@ -179,6 +179,7 @@ class ModelSpec:
             quoting(model, f"on rows of shape {tuple(row.shape)}"),
             self.drawing(0),
             _layers_apart(),
+            AttentionWrittenOut(),  # torch counts nothing for attention in one step
             torch.set_grad_enabled(with_gradient),
             FlopCounterMode(display=False) as counter,
         ):
@@ -199,7 +200,9 @@ class ModelSpec:
         if not isinstance(self.config, Module):
             row = row.to("meta")
         module = self.fresh(row.device) if isinstance(self.config, Module) else self._skeleton
-        with self.drawing(0), _layers_apart(), torch.no_grad(), Widest() as found:
+        # With rotary positions a stack holds all weights of attention (`fl_sv.training.sublayers`).
+        attention = AttentionWrittenOut() if self.has_frozen_base else nullcontext()
+        with self.drawing(0), _layers_apart(), attention, torch.no_grad(), Widest() as found:
             module(self.inputs(row))
         return int(found.numbers)
 
@@ -296,14 +299,12 @@ class ModelSpec:
 def _layers_apart() -> Iterator[None]:
     """A context in which torch's transformers run operation by operation, so that it counts them.
 
-    In evaluation mode it otherwise joins those of a layer, and counts none; nor does it count what
-    attention in one step computes.
+    In evaluation mode it otherwise joins those of a layer, and counts none.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with AttentionWrittenOut():
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

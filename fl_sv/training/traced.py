@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -33,10 +34,14 @@ TRACED_AFTER = 16
 # were none of its own.
 CHECKED = 2
 
+# Of all models of a process together; a graph takes up to 2 MB. Further steps go through Python.
+MOST_GRAPHS = 100
+
 _READS_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 # The contexts of a trace note for the whole process that they are open.
 _one_trace = threading.Lock()
+_all_traces: "WeakSet[Traces]" = WeakSet()
 
 
 # Why there is no sequence of operations that is that of all rows.
@@ -54,6 +59,7 @@ class Traces:
         self._lock = threading.Lock()
         self._seen: Counter[Any] = Counter()
         self._graphs: dict[Any, Any] = {}
+        _all_traces.add(self)
 
     def run(
         self,
@@ -85,7 +91,8 @@ class Traces:
     @staticmethod
     def _graph(step: Step, given: Sequence[Tensor], generator: torch.Generator | None) -> Any:
         with suppress(Exception), _one_trace:
-            return traced(step, given, generator)
+            if sum(len(traces._graphs) for traces in _all_traces) < MOST_GRAPHS:
+                return traced(step, given, generator)
         return None
 
     @staticmethod
