@@ -1,5 +1,6 @@
 """Planted rows: those of the validation file whose labels were drawn, and which score nothing."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from fl_sv.config import Config
 from fl_sv.config.redact import for_companies
 from fl_sv.data import operator_data
 from fl_sv.errors import InputError
+from fl_sv.runs.audit_table import read_audit
+from fl_sv.runs.directory import RunDirectory
+from tests.runs import Command
 
 DRAW = np.random.default_rng(0)
 
@@ -152,3 +156,25 @@ def test_the_guides_lines_plant_rows_that_a_run_takes(
         (tmp_path / "validation.csv").read_text().split()
     )
     assert 10 < len(changed) < 70, "about half of the drawn labels are other ones, both ways"
+
+
+def test_a_run_says_what_its_companies_know_of_planted_rows_and_is_verified(
+    command: Command, tmp_path: Path
+) -> None:
+    x, y = _rows()
+    more = {"training": {"rounds": 2, "local_steps": 4, "seeds": 1, "batch_size": 8}}
+    config = _config(tmp_path, x[:8], y[:8], **more)
+    for name in "ab":
+        _file(tmp_path / f"{name}.npz", DRAW.normal(size=(30, 2)), np.arange(30) % 3)
+    content = config.model_dump(mode="json", exclude_unset=True)
+    content["data"]["files"] = {"Ash": str(tmp_path / "a.npz"), "Beech": str(tmp_path / "b.npz")}
+    (tmp_path / "config.yaml").write_text(json.dumps(content))
+    out = tmp_path / "run"
+    done = command("run", tmp_path / "config.yaml", "--out", out, "--backend", "inline")
+    assert done.code in (0, 3), done
+    lines = [line for line in read_audit(RunDirectory(out)) if line.check == "planted"]
+    assert [line.company for line in lines] == ["Ash", "Beech"]
+    assert all(line.figure is not None and not line.is_finding for line in lines)
+    assert command("verify", out).code in (0, 3)
+    text = (out / "audit.csv").read_text()
+    assert text.count("planted") == 2
