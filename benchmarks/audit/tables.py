@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from benchmarks.audit.attacks import ATTACKS, HARMLESS
-from benchmarks.audit.tasks import SECOND, SMALLEST
+from benchmarks.audit.tasks import APART, SECOND, SMALLEST
 from benchmarks.common.markdown import table
 from fl_sv.audit.lines import LIMITS, AuditLine
 
@@ -29,6 +29,40 @@ def summary(played: Iterable[Played]) -> dict[str, Any]:
     return {
         "attacks": rows,
         "honest": [_honest(known, task, rules) for task in tasks for rules in (BEFORE, AFTER)],
+        "compared": [
+            _compared(known, task, rules)
+            for task, rules in dict.fromkeys((task, rules) for task, rules, *_ in known)
+            if rules not in (BEFORE, AFTER) or task in APART
+        ],
+    }
+
+
+def _compared(known: Mapping[Any, Played], task: str, rules: str) -> dict[str, Any]:
+    """Honest pay in the order of the companies, accuracy, and mean gains by attack and company."""
+    runs = [
+        played
+        for (of, by, attack, company, _), played in known.items()
+        if (of, by, attack, company) == (task, rules, "honest", "4")
+    ]
+    gains = {
+        attack: {
+            company: float(np.mean([_gain(h, p, ATTACKS[attack].group(company)) for h, p in pairs]))
+            for company in (SECOND, SMALLEST)
+            if (pairs := _pairs(known, task, rules, attack, company))
+        }
+        for attack in ATTACKS
+    }
+    pay = np.array([list(run["shares"].values()) for run in runs])
+    return {
+        "task": task,
+        "rules": rules,
+        "seeds": len(runs),
+        "pay": pay.mean(axis=0).tolist(),
+        "pay_range": [pay.min(axis=0).tolist(), pay.max(axis=0).tolist()],
+        "accuracy": float(np.mean([run["accuracy"] for run in runs])),
+        "findings": sum(bool(findings(run)) for run in runs),
+        "alarms": sum(bool(run["alarms"]) for run in runs),
+        "gains": {attack: by_company for attack, by_company in gains.items() if by_company},
     }
 
 
@@ -161,7 +195,40 @@ def as_text(found: Mapping[str, Any]) -> str:
         "loss",
     ]
     parts = [f"**{task}**\n\n{table(head, lines)}" for task, lines in attacks.items()]
-    return "\n\n".join([*parts, table(names, honest)])
+    if honest:
+        parts.append(table(names, honest))
+    if found["compared"]:
+        parts.append(_comparison(found["compared"]))
+    return "\n\n".join(parts)
+
+
+def _comparison(compared: Sequence[Mapping[str, Any]]) -> str:
+    """Rules beside each other: second largest and smallest company, separated by a comma."""
+    attacks = [name for name in ATTACKS if any(name in each["gains"] for each in compared)]
+    head = [
+        "task",
+        "rules",
+        "seeds",
+        "honest pay, %",
+        "accuracy, %",
+        "findings",
+        "alarms",
+        *attacks,
+    ]
+    lines = [
+        [
+            each["task"],
+            each["rules"],
+            str(each["seeds"]),
+            ", ".join(f"{100 * share:.0f}" for share in each["pay"]),
+            f"{100 * each['accuracy']:.1f}",
+            str(each["findings"]),
+            str(each["alarms"]),
+            *(", ".join(map(_percent, each["gains"].get(name, {}).values())) for name in attacks),
+        ]
+        for each in compared
+    ]
+    return table(head, lines)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -29,17 +29,35 @@ AFTER: Rules = {
     "training": {"local_steps": 60, "weights": "equal"},
     "law": {"anchors": "singletons+loo"},
 }
-RULES = {"before": BEFORE, "after": AFTER}
-PLANTED = {"before": 0.0, "after": 0.1}  # of the operator's rows
+# Between which AFTER was chosen, on seeds 100 and up.
+COMPARED: Mapping[str, Rules] = {
+    "2 epochs, examples": {**AFTER, "training": {}},
+    **{
+        f"{steps} steps, {weights}": {
+            **AFTER,
+            "training": {"local_steps": steps, "weights": weights},
+        }
+        for steps, weights in (
+            (20, "equal"),
+            (20, "examples"),
+            (60, "equal"),
+            (60, "examples"),
+            (150, "equal"),
+        )
+    },
+}
+RULES = {"before": BEFORE, "after": AFTER, **COMPARED}
+PLANTED = {"after": 0.1}  # of the operator's rows; else none
 
 
 @dataclass(frozen=True)
 class Task:
-    """A source, how it is divided, and how its models train."""
+    """A source, how it is divided among how many, and how its models train."""
 
     source: str
     alpha: float
     training: Mapping[str, Any]
+    sizes: tuple[int, ...] = SIZES
 
 
 TASKS = {
@@ -49,6 +67,12 @@ TASKS = {
         5.0,
         {"rounds": 5, "local_epochs": 2, "learning_rate": 0.2},
     ),
+}
+# Sizes further apart, for honest games.
+APART = {
+    f"{name}, {':'.join(map(str, sizes))}": replace(task, sizes=sizes)
+    for name, task in TASKS.items()
+    for sizes in ((20, 4, 1), (20, 20, 20, 1))
 }
 
 
@@ -62,8 +86,9 @@ def small_mnist() -> dict[str, Any]:
 
 def game(task: str, seed: int, rules: Rules, n_companies: int = 4) -> Config:
     """The config of an honest run."""
-    chosen, names = TASKS[task], COMPANIES[:n_companies]
-    sizes = dict(zip(names, SIZES, strict=False))
+    chosen = {**TASKS, **APART}[task]
+    names = COMPANIES[: min(n_companies, len(chosen.sizes))]
+    sizes = dict(zip(names, chosen.sizes, strict=False))
     return Config.model_validate(
         {
             "seed": seed,
