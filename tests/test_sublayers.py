@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fl_sv.training import one_step
 from fl_sv.training.base import trainable
+from fl_sv.training.draws import OwnDraws
 from fl_sv.training.layers import stack_forward
 from fl_sv.training.pretrained import Pretrained, pretrained
 from fl_sv.training.shapes import AttentionWrittenOut
@@ -133,3 +134,13 @@ def test_what_a_model_costs_is_counted_without_a_change_to_other_threads() -> No
         assert torch.backends.cuda.flash_sdp_enabled() == backend
     assert counter.get_total_flops() == 2 * (2 * 2 * 3 * PLACES * PLACES * 4)
     assert torch.allclose(apart, attention(query, key, value, is_causal=True), atol=1e-6)
+
+
+def test_attention_in_one_step_is_counted_as_transformers_writes_it(tmp_path: Path) -> None:
+    module, counts = base(tmp_path, "Llama"), []
+    for way in (one_step.MASKLESS, "eager"):
+        module.base.set_attn_implementation(way)
+        with OwnDraws(0), AttentionWrittenOut(), FlopCounterMode(display=False) as counter:
+            module(rows())
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]

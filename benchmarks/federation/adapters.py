@@ -24,6 +24,7 @@ import fl_sv
 from benchmarks.common.command_line import shell
 from benchmarks.federation.deployment import Deployment
 from fl_sv.config.redact import BASES
+from fl_sv.projects.bases import new_base
 from fl_sv.training.pretrained import quiet
 
 COMPANIES, TOKENS, PLACES = ("Ash", "Beech"), 12, 8
@@ -66,20 +67,9 @@ def write(folder: Path, rounds: int) -> Path:
 
 
 def _model(folder: Path, name: str, width: int) -> dict[str, Any]:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(width)
-    config = LlamaConfig(
-        vocab_size=TOKENS,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=PLACES,
-    )
     with quiet():
-        LlamaForCausalLM(config).save_pretrained(folder / BASES / name)
+        new_base(width, TOKENS, PLACES).save_pretrained(folder / BASES / name)
     adapter = {"kind": "lora", "rank": 2, "layers": [1]}
     path = str(folder / BASES / name)
     return {"kind": "pretrained", "name": name, "path": path, "adapter": adapter}

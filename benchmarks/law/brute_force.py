@@ -19,7 +19,7 @@ from benchmarks.law.updates import reconstruct
 from benchmarks.sweep.sweeps import swept_job
 from clients.app import app as client_app
 from fl_sv.config import Config, config_hash
-from fl_sv.config.models import Mlp, Models
+from fl_sv.config.models import Mlp, Model, Models, Module
 from fl_sv.game.utilities import UtilityTable
 from server.averages import average_singletons
 from server.inline import InlineGrid
@@ -136,6 +136,18 @@ def _averages(job: Job, table: UtilityTable, seed: int) -> Floats:
 
 def with_large_as_small(config: Config) -> Config:
     """The large model takes the small ones' place. Above it stands one that is never trained."""
-    models = Models(small=(config.models.large,), large=Mlp(kind="mlp", hidden=(16_384, 16_384)))
+    models = Models(small=(config.models.large,), large=_larger(config))
     training = config.training.model_copy(update={"seeds": config.training.large_seeds})
     return config.model_copy(update={"models": models, "training": training})
+
+
+def _larger(config: Config) -> Model:
+    """A model of more parameters than any of ours; where rows have places, it answers at each."""
+    if config.data.task != "next_token":
+        return Mlp(kind="mlp", hidden=(16_384, 16_384))
+    return Module(
+        kind="module",
+        name="larger",
+        factory="benchmarks.law.networks:llama",
+        options={"width": 128},
+    )

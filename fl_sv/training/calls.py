@@ -17,12 +17,14 @@ _WITHOUT_INDICES = {
     )
 }
 
+_OPENED = (functional.__name__, __name__.rpartition(".")[0])  # where they are written
+
 
 class Answering(TorchFunctionMode):
     """A context that is asked at every call of a function of torch, in this thread alone.
 
-    torch asks once for a function of torch.nn.functional as a whole. Those that `answer` does not
-    know run here, so that what they call inside is asked for, too.
+    torch asks once for a function of torch.nn.functional as a whole, and we for ours. Those that
+    `answer` does not know run here, so that what they call inside is asked for, too.
     """
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -46,9 +48,9 @@ class Answering(TorchFunctionMode):
 
 @cache
 def _opened(func: Any) -> FunctionType | None:
-    """A function of torch.nn.functional that no longer asks for itself; None for any other."""
+    """A function of torch.nn.functional, or of ours, that no longer asks for itself; else None."""
     func = _WITHOUT_INDICES.get(func, func)
-    if not inspect.isfunction(func) or func.__globals__ is not vars(functional):
+    if not inspect.isfunction(func) or not func.__module__.startswith(_OPENED):
         return None
     asks = {name for name in func.__code__.co_names if name.startswith("has_torch_function")}
     if not asks:
