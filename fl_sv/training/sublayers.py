@@ -153,6 +153,8 @@ def _scaled(layer: _Layer, scale: float) -> _Layer:
 def _joined(x: Part, layers: Sequence[_Layer], n_models: int) -> Tensor:
     """The outputs of layers of the same rows, side by side, of all models: (C, M, outputs)."""
     rows = x.all.flatten(1, -2) if isinstance(x, Stack) else x.flatten(0, -2)
+    if rows.ndim == 2 and n_models == 1:
+        rows = rows[None]  # with one model there is nothing to share
     weight = torch.cat([each.weight for each in layers]) if len(layers) > 1 else layers[0].weight
     bias = _biases(layers)
     adapted = [each for each in layers if each.b is not None]
