@@ -88,8 +88,7 @@ class Adapted(torch.autograd.Function):
         of_x = torch.bmm(gradient, merged[0]) if merged and ctx.needs_input_grad[0] else None
         if merged and _is_narrow(merged[0]):
             of_weight = torch.bmm(gradient.mT, x).mul_(ctx.scale)
-            of_a, of_b = torch.bmm(b.mT, of_weight), torch.bmm(of_weight, a.mT)
-            return of_x, None, None, of_a, of_b, None
+            return of_x, None, None, torch.bmm(b.mT, of_weight), torch.bmm(of_weight, a.mT), None
         of_a = of_b = None
         if ctx.needs_input_grad[3]:
             thin = torch.bmm(gradient, b).mul_(ctx.scale)  # (C, M, R)
