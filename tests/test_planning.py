@@ -357,3 +357,17 @@ def test_no_more_seeds_are_proposed_than_a_config_may_have() -> None:
         config = config_of({"source": "iris"}, training={"large_seeds": given})
         assert given + further_seeds(config) == proposed
         assert config_of({"source": "iris"}, training={"large_seeds": proposed})
+
+
+def test_the_forecast_counts_the_steps_that_are_written_down_of_models_with_layers() -> None:
+    """Of two companies a batch and the last one of an epoch, 2 MB each, in two workers."""
+    both, digits = ("Ash", "Beech"), {"source": "digits", "partition": {"kind": "iid"}}
+    forecasts = {}
+    for name, model in {
+        "cnn": {"kind": "cnn", "channels": [4]},
+        "mlp": {"kind": "mlp", "hidden": [4]},
+    }.items():
+        models = {"small": [model], "large": {"kind": "mlp", "hidden": [16]}}
+        plan = fl_sv.plan(config_of(digits, both, models=models))
+        forecasts[name] = plan.peak_memory_bytes
+    assert 2 * 2 * 2 * 2_000_000 <= forecasts["cnn"] - forecasts["mlp"] < 20_000_000

@@ -12,16 +12,19 @@ import math
 import numpy as np
 
 from fl_sv.config import Config
-from fl_sv.config.models import Module, Pretrained, optimizer_of
+from fl_sv.config.models import Mlp, optimizer_of
 from fl_sv.config.strategies import is_the_game
 from fl_sv.data import Scaling
 from fl_sv.design.waves import IN_FLIGHT
 from fl_sv.design.workloads import PlannedRun, TeacherWorkload, Workload
 from fl_sv.machine import LARGE_BYTES
 from fl_sv.training.models import ModelSpec
+from fl_sv.training.traced import MOST_GRAPHS
 
 PROCESS_BYTES = 450_000_000  # a process with torch and Flower loaded
 RAY_BYTES = 350_000_000  # Ray's own processes
+GRAPH_BYTES = 2_000_000  # of a traced step (`fl_sv.training.traced`)
+SHAPES = 2  # of a step: a batch, and the last one of an epoch
 # --- of a wave ------------------------------------------------------------------------------------
 COPIES_OF_STACKS = 2  # as arrays and as bytes
 COPIES_IN_TRAINING = 3  # what a worker received, trains and sends
@@ -41,16 +44,8 @@ SAMPLE_BLOCK = 512  # or in a sample one of a block (`fl_sv.law.posterior`)
 
 
 def workers(config: Config, *, on_ray: bool) -> int:
-    """How many companies train at the same time on this machine.
-
-    In one process users' modules train one after the other, because they share torch's generator.
-    """
-    if on_ray:
-        return config.compute.at_once
-    models = (*config.models.small, config.models.large)
-    if any(isinstance(model, Module | Pretrained) for model in models):
-        return 1
-    return config.compute.threads_at_once
+    """How many companies train at the same time on this machine."""
+    return config.compute.at_once if on_ray else config.compute.threads_at_once
 
 
 def peak_memory(
@@ -78,11 +73,18 @@ def peak_memory(
     frozen = large.n_params_in_all - large.n_params  # one set in every process, and one to make it
     return int(
         processes
+        + _graphs_bytes(config) * (n_workers if on_ray else 1)
         + max(waves, *alone, _settlement_bytes(config, run))
         + frozen * itemsize * (2 + n_workers * on_ray)
         + _outputs_bytes(config, scaling, n_validation)
         + _transfer_bytes(config, large, scaling)
     )
+
+
+def _graphs_bytes(config: Config) -> int:
+    """Of a process that trains companies: the traced steps of all models but MLPs, at most."""
+    n_models = sum(not isinstance(model, Mlp) for model in config.models.small)
+    return GRAPH_BYTES * min(MOST_GRAPHS, SHAPES * n_models * config.n_companies)
 
 
 def outputs_of_a_model(config: Config, scaling: Scaling, n_validation: int) -> int:
