@@ -45,7 +45,6 @@ def _adapters(average: str, authors: tuple[str, ...]) -> Task:
         ),
         training=TRAINING,
         compute=CACHED,
-        updates=False,
         merged=True,
     )
 
@@ -58,7 +57,6 @@ def _from_scratch(authors: tuple[str, ...]) -> Task:
         models=networks("llama", 16, 32, 64, small_rate=0.01, large_rate=0.003),
         training=TRAINING,
         compute=CACHED,
-        updates=False,
         merged=True,
     )
 

@@ -55,7 +55,6 @@ class Task:
     training: Mapping[str, Any] = field(default_factory=lambda: {"rounds": 15})
     package: str | None = None  # that contains the rows, as pip names it
     compute: Mapping[str, Any] = field(default_factory=dict)
-    updates: bool = True  # models are put together from the teacher's updates: OR, MR and GTG
     merged: bool = False  # models are merged from the companies' own
 
     def game(self, seed: int, small_rate: float = 1.0, *, money: bool = False) -> Config:

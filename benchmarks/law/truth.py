@@ -56,7 +56,7 @@ def measure(
     started, worked = time.perf_counter(), time.process_time()
     wanted = TASKS[task]
     config = wanted.game(seed, small_rate, money=money)
-    game = brute_force(config, task, kept, updates=wanted.updates, merged=wanted.merged)
+    game = brute_force(config, task, kept, merged=wanted.merged)
     return {
         "task": task,
         "seed": seed,
