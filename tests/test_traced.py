@@ -173,3 +173,16 @@ def test_a_step_that_changes_what_it_is_given_has_no_graph() -> None:
     for step in (lambda x: [x.mul_(2)], lambda x: [x[1:].add_(1)], lambda x: [constant.add_(x)]):
         with pytest.raises(traced_module.Untraceable):
             traced(step, [torch.ones(3)])
+
+
+def test_a_conjugate_is_not_taken_for_what_it_was_made_of() -> None:
+    """Both show the same memory, by the same shape and strides."""
+
+    def step(x: Tensor) -> Sequence[Tensor]:
+        turned = torch.view_as_complex(x).conj()
+        return [torch.view_as_real(turned * (1 + 2j)), turned.imag * 3]
+
+    given = [torch.randn(4, 2, generator=torch.Generator().manual_seed(0))]
+    graph = traced(step, given)
+    for one, other in zip(step(*given), run(graph, given), strict=True):
+        assert torch.equal(one, other)

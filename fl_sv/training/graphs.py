@@ -205,4 +205,5 @@ def _is_same_view(operation: Operation) -> bool:
 
 
 def _shape(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.stride(), tensor.dtype
+    """How it shows its memory; a conjugate shows the same numbers otherwise."""
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
