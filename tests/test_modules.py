@@ -144,14 +144,14 @@ def test_plan_names_small_models_that_are_too_wide_to_gain_by_a_stack() -> None:
 companies: [Ash, Beech]
 data: {source: digits, partition: {kind: iid}}
 models:
-  small: [{kind: cnn, channels: [4]}, {kind: cnn, channels: [200]}]
-  large: {kind: cnn, channels: [400]}
+  small: [{kind: cnn, channels: [4]}, {kind: cnn, channels: [500]}]
+  large: {kind: cnn, channels: [600]}
 payouts: {pot: {kind: fixed, cents: 1}}
 """,
         "game",
     )
     (remark,) = remarks_on(config)
-    assert "the layers of cnn-200 give more numbers" in remark and "one by one" in remark
+    assert "the layers of cnn-500 give more numbers" in remark and "one by one" in remark
 
 
 def test_company_tries_a_module_on_its_own_rows() -> None:

@@ -11,13 +11,12 @@ from fl_sv.errors import listed
 from fl_sv.training.losses import row_loss
 from fl_sv.training.models import ModelSpec
 from fl_sv.training.scoring import ValidationSet
-from fl_sv.training.stack import models_together
+from fl_sv.training.stack import trains_alone
 from fl_sv.valuation.untrained import untrained_remarks
 
 # Operations of a step from which a stack of adapters gains less (docs/adapters.md): 1.6 times with
 # a million parameters, three times with a small base.
 BOUND_BY_ARITHMETIC = 1e9
-MANY = 1 << 10  # models that could train together
 
 
 def module_remarks(
@@ -54,7 +53,7 @@ def _of_wide_models(small: Sequence[ModelSpec], config: Config) -> Iterator[str]
         for model in small
         if not isinstance(model.config, Mlp)
         and model.unstackable is None
-        and models_together(model, config.training.batch_size, MANY, device) == 1
+        and trains_alone(model, config.training.batch_size, device)
     ]
     if wide:
         yield (
