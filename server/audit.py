@@ -192,18 +192,15 @@ def _planted(job: Job) -> dict[str, float]:
     n_scored = len(job.validation.y)
     some = stream(config.seed, "audit", "rows").permutation(n_scored)[:MOST_ROWS]
     rows = np.concatenate([np.sort(some), n_scored + np.arange(len(labels))])
-    is_classes = job.large.task.kind == "classification"
     n_draws = min(max(LEAST_DRAWS, DRAWS * config.n_companies), MOST_DRAWS)
 
     def chance(outputs: list[Floats], i: int) -> float:
         """That of one company by some models: how likely drawn labels suit it as well."""
-        said = [
-            log_probabilities(each[:, rows]) if is_classes else each[:, rows] for each in outputs
-        ]
+        said = [each[:, rows] for each in outputs]
         others = [each[j] for each in said for j in range(config.n_companies) if j != i]
         remaining = remains(np.mean([each[i] for each in said], axis=0), others)[len(some) :]
         draw = stream(config.seed, "audit", "planted", config.companies[i])
-        if is_classes:
+        if job.large.task.kind == "classification":
             return chance_of_labels(remaining, labels, n_draws, draw)
         return chance_of_targets(remaining[:, 0], labels, n_draws, draw)
 

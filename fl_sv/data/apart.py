@@ -38,9 +38,7 @@ def tuning_rows(scaled: Dataset, raw: RawRows) -> tuple[Dataset, Dataset]:
 
 def _share(features: NDArray[Any]) -> float:
     """A number in [0, 1) that a row's features determine."""
-    # Adding 0.0 turns -0.0 into 0.0: equal numbers must not differ by their bytes.
-    numbers = np.ascontiguousarray(features, dtype=np.float64) + 0.0
-    return stream_seed("tuning", numbers.tobytes().hex()) / 2**63
+    return stream_seed("tuning", _bytes(features).hex()) / 2**63
 
 
 def planted_rows(
@@ -85,5 +83,5 @@ def planted_rows(
 
 
 def _bytes(features: NDArray[Any]) -> bytes:
-    """Equal for equal numbers."""
-    return (np.ascontiguousarray(features) + 0).tobytes()
+    """Equal for equal numbers: adding 0.0 turns -0.0 into 0.0."""
+    return (np.ascontiguousarray(features, dtype=np.float64) + 0.0).tobytes()

@@ -42,8 +42,7 @@ def graph_of(
         if _is_same_view(operation):
             writer.alias(operation)
         else:
-            free = {storage for storage, use in last.items() if use == number}
-            writer.write(operation, _room(operation, free))
+            writer.write(operation, _room(operation, number, last))
     return writer.function(results)
 
 
@@ -71,8 +70,11 @@ def _last_uses(
     return {**last, **{storage_of(part): len(operations) for part in (*given, *results)}}
 
 
-def _room(operation: Operation, free: set[int]) -> Tensor | None:
-    """An argument in whose place the result can be written, if there is one."""
+def _room(operation: Operation, number: int, last: dict[int, int]) -> Tensor | None:
+    """An argument in whose place the result can be written, if there is one.
+
+    last: of each storage the operation, by number, that needs it last; `number` is this one's.
+    """
     result, func = operation.results, operation.func
     if torch.Tag.pointwise not in func.tags or torch.Tag.nondeterministic_seeded in func.tags:
         return None
@@ -82,7 +84,7 @@ def _room(operation: Operation, free: set[int]) -> Tensor | None:
     for part in parts:
         beside = [other for other in parts if storage_of(other) == storage_of(part)]
         if (
-            storage_of(part) in free
+            last.get(storage_of(part)) == number
             and _shape(part) == _shape(result)
             and part.untyped_storage().nbytes() == part.nbytes
             and all(_shape(other) == _shape(part) for other in beside)
